@@ -1,0 +1,38 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+default_scope = 'mmdet'
+custom_imports = dict(imports=['mmfrac'], allow_failed_imports=False)
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook',
+        interval=1,
+        max_keep_ckpts=3,
+        save_best='frac/AUROC',
+        rule='greater',
+        backend_args=dict(backend='atomic'),
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='ProbMapVisualizationHook'),
+    sync_buffers=dict(type='SyncBuffersHook'),
+    class_weight=dict(type='ClassWeightHook'),
+    epoch_seed=dict(type='EpochSeedHook'),
+    plain_checkpoint=dict(type='PlainCheckpointHook'),
+    checkpoint_guard=dict(type='CheckpointGuardHook'),
+)
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
+log_level = 'INFO'
+randomness = dict(seed=0)
+load_from = None
+resume = False

@@ -1,0 +1,21 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from .atomic_backend import AtomicLocalBackend
+from .checkpoint_guard_hook import CheckpointGuardHook
+from .class_weight_hook import ClassWeightHook
+from .dynamic_sharpening_hook import DynamicSharpeningHook
+from .epoch_seed_hook import EpochSeedHook, seed_worker
+from .launch import prepare_launch
+from .plain_checkpoint_hook import PlainCheckpointHook
+from .semi_epoch_hook import SemiEpochHook
+
+__all__ = [
+    'AtomicLocalBackend',
+    'CheckpointGuardHook',
+    'ClassWeightHook',
+    'DynamicSharpeningHook',
+    'EpochSeedHook',
+    'PlainCheckpointHook',
+    'SemiEpochHook',
+    'prepare_launch',
+    'seed_worker',
+]

@@ -1,0 +1,74 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+
+@HOOKS.register_module()
+class CheckpointGuardHook(Hook):
+    """Refuses a checkpoint of another model, which mmengine would load with a warning.
+
+    For testing and resuming every parameter and statistic of the model must be in the checkpoint
+    with its shape. For fine-tuning (``load_from`` in training) at least ``min_share`` of the parameters
+    must be.
+
+    Args:
+        min_share (float): Defaults to 0.5.
+
+    Raises:
+        ValueError: When the checkpoint does not fit.
+    """
+
+    def __init__(self, min_share: float = 0.5) -> None:
+        self.min_share = min_share
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare names and shapes before anything is loaded."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        share_needed = 1.0
+        if runner._train_loop is not None and not runner._resume:
+            share_needed = self.min_share
+        check_state_dict(model, checkpoint, share_needed, str(runner._load_from))
+
+
+def check_state_dict(
+    model: nn.Module, checkpoint: dict, share_needed: float = 1.0, name: str = 'checkpoint'
+) -> None:
+    """Raise unless a checkpoint fits a model.
+
+    Args:
+        model (nn.Module): The model to load into.
+        checkpoint (dict): With ``state_dict``, or a bare state dict.
+        share_needed (float): Share of the model's tensors that must be there. Defaults to 1.
+        name (str): Of the checkpoint, for the message.
+
+    Raises:
+        ValueError: When too many tensors are missing or have another shape.
+    """
+    state_dict = checkpoint.get('state_dict', checkpoint)
+    state_dict = {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    if hasattr(model, 'adapt_state_dict'):
+        state_dict = model.adapt_state_dict(state_dict)
+    wanted = {
+        key: tuple(value.shape)
+        for key, value in model.state_dict().items()
+        if not key.endswith('num_batches_tracked')
+    }
+    missing = [key for key in wanted if key not in state_dict]
+    reshaped = [
+        f'{key} {tuple(state_dict[key].shape)} instead of {shape}'
+        for key, shape in wanted.items()
+        if key in state_dict and tuple(state_dict[key].shape) != shape
+    ]
+    fitting = 1 - (len(missing) + len(reshaped)) / max(len(wanted), 1)
+    if fitting >= share_needed:
+        return
+    problems = [f'missing: {key}' for key in missing] + [f'shape: {text}' for text in reshaped]
+    listed = '\n  '.join(problems[:5])
+    raise ValueError(
+        f'{name} is a checkpoint of another model: {len(missing)} of {len(wanted)} tensors of '
+        f'{type(model).__name__} are missing and {len(reshaped)} have another shape, e.g.\n'
+        f'  {listed}\nUse the config that the checkpoint was trained with.'
+    )

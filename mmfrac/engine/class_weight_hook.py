@@ -1,0 +1,60 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch.utils.data import ConcatDataset, Dataset
+
+from mmfrac.models.losses import WeightedBCELoss
+
+
+@HOOKS.register_module()
+class ClassWeightHook(Hook):
+    """Gives ``WeightedBCELoss(alpha_l='auto')`` the class frequencies of the training films.
+
+    Counted are the films whose mask is known (label 0, label 1 with regions), each source in the
+    proportion in which ``MultiSourceBatchSampler`` reads it, so that ``alpha_l`` has mean 1 over an
+    epoch (paper, section 2.1).
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Count the films once, before the first epoch."""
+        losses = [
+            module
+            for module in runner.model.modules()
+            if isinstance(module, WeightedBCELoss) and module.auto_alpha_l
+        ]
+        if not losses:
+            return
+        loader = runner.train_dataloader
+        negatives, positives = class_frequencies(
+            loader.dataset, getattr(loader.batch_sampler, 'shares', None)
+        )
+        for loss in losses:
+            loss.set_class_counts(negatives, positives)
+        runner.logger.info(
+            f'alpha_l = {losses[0].alpha_l.tolist()} for label 0 and 1 '
+            f'({negatives:g} : {positives:g} of the films with a known mask)'
+        )
+
+
+def class_frequencies(dataset: Dataset, shares: list[float] | None = None) -> tuple[float, float]:
+    """Frequency of label 0 and label 1 among the films with a known mask.
+
+    Args:
+        dataset (Dataset): ``CXRDataset`` or ``ConcatDataset`` of them.
+        shares (list[float], optional): Relative frequency at which each source of a
+            ``ConcatDataset`` is read. Defaults to its size.
+
+    Returns:
+        tuple[float, float]: Weighted counts ``(negatives, positives)``.
+    """
+    sources = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
+    weights = [share / len(source) for share, source in zip(shares, sources)] if shares else None
+    counts = [0.0, 0.0]
+    for index, source in enumerate(sources):
+        for film in range(len(source)):
+            info = source.get_data_info(film)
+            label = info.get('label', int(bool(info.get('instances'))))
+            if label == 0 or (label == 1 and info.get('regions', True)):
+                counts[label] += weights[index] if weights else 1
+    return counts[0], counts[1]

@@ -1,0 +1,61 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""What tools/train.py and tools/test.py share."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from mmfrac.config import set_data_root
+
+CFG_OPTIONS_HELP = (
+    'settings of the config to override, as key=value pairs; nested keys with dots, lists as '
+    'key="[a,b]" or key=a,b'
+)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments as mmdet users know them, plus ``--data-root``."""
+    parser.add_argument('--work-dir', help='folder for logs, models and metrics')
+    parser.add_argument('--data-root', help='folder of images/ and annotations/ of all data sets')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help=CFG_OPTIONS_HELP)
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher; the dist_*.sh and slurm_*.sh scripts set it',
+    )
+    # torchrun's predecessor passed the rank as an argument
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def config_from_arguments(args: argparse.Namespace) -> Config:
+    """Load the config and apply the common arguments.
+
+    Args:
+        args (Namespace): With ``config`` and the arguments of ``add_common_arguments``.
+
+    Returns:
+        Config: With ``work_dir`` and ``launcher`` set.
+
+    Raises:
+        FileNotFoundError: When there is no such config.
+    """
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(
+            f'no config file {args.config}; the configs of mmfrac are below configs/'
+        )
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    options = args.cfg_options or {}
+    cfg.merge_from_dict(options)
+    data_root = args.data_root or options.get('data_root')
+    if data_root:
+        set_data_root(cfg._cfg_dict, data_root)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    return cfg

@@ -1,0 +1,44 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import random
+
+import numpy as np
+import torch
+from mmdet.registry import HOOKS
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import FUNCTIONS
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seeds all random generators anew for every training epoch.
+
+    The random numbers of an epoch depend on seed, epoch and rank alone, so a resumed run draws what
+    the uninterrupted one would have drawn. It runs after the other hooks of the epoch's beginning.
+    """
+
+    priority = 'LOWEST'
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed ``random``, numpy and torch."""
+        sequence = np.random.SeedSequence([runner.seed or 0, runner.epoch, get_rank()])
+        seed = int(sequence.generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+
+@FUNCTIONS.register_module()
+def seed_worker(worker_id: int) -> None:
+    """Seed a data-loading worker from the epoch's seed.
+
+    mmengine's own worker seed is the same in every epoch, which would repeat the augmentation of the
+    first one. Torch derives ``initial_seed`` of a worker from the main process's generator.
+
+    Args:
+        worker_id (int): Not used.
+    """
+    seed = torch.initial_seed() % 2**32
+    random.seed(seed)
+    np.random.seed(seed)

@@ -1,0 +1,43 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import datetime
+import os
+
+import torch
+from mmengine.config import Config
+from torch import distributed
+
+
+def prepare_launch(cfg: Config) -> None:
+    """Make a distributed launch work on machines without an accelerator.
+
+    mmengine's own start-up calls ``torch.cuda.set_device`` and hands ``device_ids`` to DDP, both of
+    which fail there. Without CUDA the process group is started here, with gloo, and the model is
+    wrapped without device ids. With CUDA, or without a launcher, nothing is changed.
+
+    Args:
+        cfg (Config): With ``launcher`` set; ``model_wrapper_cfg`` is set where needed.
+
+    Raises:
+        ValueError: When the launcher's environment variables are missing.
+    """
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if launcher == 'slurm':
+        os.environ.setdefault('RANK', os.environ.get('SLURM_PROCID', ''))
+        os.environ.setdefault('WORLD_SIZE', os.environ.get('SLURM_NTASKS', ''))
+    missing = [
+        name
+        for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
+        if not os.environ.get(name)
+    ]
+    if missing:
+        raise ValueError(
+            f'--launcher {launcher} needs the environment variables {missing}; start with '
+            'tools/dist_train.sh, tools/dist_test.sh or tools/slurm_train.sh'
+        )
+    if not distributed.is_initialized():
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+        distributed.init_process_group('gloo', timeout=datetime.timedelta(seconds=timeout))
+    cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel'))
+    cfg.model_wrapper_cfg.update(device_ids=None)

@@ -1,0 +1,24 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from mmdet.engine.hooks import SetEpochInfoHook
+from mmdet.registry import HOOKS
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class SemiEpochHook(SetEpochInfoHook):
+    """Tells the model the epoch, and the batch sampler whether burn-in is over.
+
+    The number of burn-in epochs is the model's (``semi_train_cfg.burn_in_epochs``), so that it is
+    written in one place.
+    """
+
+    priority = 'ABOVE_NORMAL'
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the epoch before any batch of it is drawn."""
+        super().before_train_epoch(runner)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        batch_sampler = runner.train_dataloader.batch_sampler
+        if hasattr(batch_sampler, 'supervised_only'):
+            batch_sampler.supervised_only = not model.is_semi_supervised

@@ -1,0 +1,91 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from mmfrac.models.losses.reduction import reduce_cells
+
+
+@MODELS.register_module()
+class WeightedBCELoss(nn.Module):
+    r"""Weighted binary cross-entropy on the prob map (paper, section 2.1).
+
+    .. math:: L_{sup} = -\alpha_l \sum_i \alpha_r y_i \log p_i + (1 - y_i) \log(1 - p_i)
+
+    Computed from logits in fp32, also under AMP.
+
+    Args:
+        alpha_r (float): Weight of fracture cells. Defaults to 10.
+        alpha_l (str | float | Sequence[float]): Weight of a film by its label: ``'auto'`` is the
+            inverse class frequency of the supervised films, mean 1 over an epoch (counted by
+            ``ClassWeightHook`` before training, 1 for both until then); a pair is
+            ``(label 0, label 1)``. Defaults to ``'auto'``.
+        reduction (str): ``'mean'`` over the valid cells of the batch, or ``'sum'`` as the paper
+            writes it. Defaults to ``'mean'``.
+        loss_weight (float): Defaults to 1.
+
+    Raises:
+        ValueError: When an option is not one of the above.
+    """
+
+    def __init__(
+        self,
+        alpha_r: float = 10.0,
+        alpha_l: str | float | tuple[float, float] = 'auto',
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if alpha_r <= 0:
+            raise ValueError(f'alpha_r must be positive, got {alpha_r}')
+        if reduction not in ('mean', 'sum'):
+            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        self.auto_alpha_l = alpha_l == 'auto'
+        if self.auto_alpha_l:
+            weights = [1.0, 1.0]
+        elif isinstance(alpha_l, (int, float)):
+            weights = [float(alpha_l)] * 2
+        elif not isinstance(alpha_l, str) and len(alpha_l) == 2:
+            weights = [float(value) for value in alpha_l]
+        else:
+            raise ValueError(
+                f"alpha_l must be 'auto', a number or a (label 0, label 1) pair, got {alpha_l!r}"
+            )
+        self.alpha_r = alpha_r
+        self.reduction = reduction
+        self.loss_weight = loss_weight
+        self.alpha_l: Tensor
+        self.register_buffer('alpha_l', torch.tensor(weights))
+
+    def set_class_counts(self, negatives: int, positives: int) -> None:
+        """Set ``alpha_l`` to the inverse class frequency, mean 1 over the counted films.
+
+        Args:
+            negatives (int): Films with label 0.
+            positives (int): Films with label 1.
+        """
+        total = negatives + positives
+        present = (negatives > 0) + (positives > 0)
+        for label, count in enumerate((negatives, positives)):
+            self.alpha_l[label] = total / (present * count) if count else 1.0
+
+    def forward(self, logits: Tensor, target: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            logits (Tensor): ``(N, 1, h, w)``.
+            target (Tensor): ``(N, 1, h, w)`` mask in [0, 1].
+            valid (Tensor): ``(N, 1, h, w)`` bool; cells that count.
+            labels (Tensor): ``(N,)`` int64, 0 or 1.
+
+        Returns:
+            Tensor: Scalar.
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            logits, target = logits.float(), target.float()
+            cells = F.binary_cross_entropy_with_logits(
+                logits, target, pos_weight=logits.new_tensor(self.alpha_r), reduction='none'
+            )
+            cells = cells * self.alpha_l[labels].view(-1, 1, 1, 1)
+            return self.loss_weight * reduce_cells(cells, valid, self.reduction)

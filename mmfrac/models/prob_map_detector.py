@@ -1,0 +1,100 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from mmdet.models.detectors import BaseDetector
+from mmdet.registry import MODELS
+from mmdet.structures import OptSampleList, SampleList
+from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
+from mmengine.structures import PixelData
+from torch import Tensor
+
+from mmfrac.models.components import components
+
+
+@MODELS.register_module()
+class ProbMapDetector(BaseDetector):
+    """Detector whose output is a prob map: backbone, neck, ``ProbMapHead``.
+
+    Args:
+        backbone (dict): E.g. mmdet's ``ResNet``.
+        neck (dict): E.g. mmdet's ``FPN``.
+        prob_map_head (dict): ``ProbMapHead``.
+        test_cfg (dict, optional): ``component_thr`` (prob at which the map is cut into boxes, default
+            0.2), ``max_per_img`` (boxes a film, default 100).
+        data_preprocessor (dict, optional): ``DetDataPreprocessor``.
+        init_cfg (dict, optional): Initialisation.
+    """
+
+    def __init__(
+        self,
+        backbone: ConfigType,
+        neck: ConfigType,
+        prob_map_head: ConfigType,
+        test_cfg: OptConfigType = None,
+        data_preprocessor: OptConfigType = None,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck)
+        self.prob_map_head = MODELS.build(prob_map_head)
+        self.test_cfg = {'component_thr': 0.2, 'max_per_img': 100, **(test_cfg or {})}
+
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
+        """Pyramid levels of a batch; a grey plane is given to all channels of the backbone.
+
+        Args:
+            batch_inputs (Tensor): ``(N, 1, H, W)`` or ``(N, 3, H, W)``.
+
+        Returns:
+            tuple[Tensor, ...]: Levels ``(N, C, H_i, W_i)``, finest first.
+        """
+        if batch_inputs.size(1) == 1:
+            batch_inputs = batch_inputs.expand(-1, 3, -1, -1)
+        return self.neck(self.backbone(batch_inputs))
+
+    def logits(self, batch_inputs: Tensor) -> Tensor:
+        """Logits ``(N, 1, h, w)`` of the prob map."""
+        return self.prob_map_head(self.extract_feat(batch_inputs))
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
+        """L_sup of a batch.
+
+        Args:
+            batch_inputs (Tensor): ``(N, C, H, W)``.
+            batch_data_samples (list[DetDataSample]): With ``gt_prob_map``.
+
+        Returns:
+            dict[str, Tensor]: ``loss_sup``.
+        """
+        return self.prob_map_head.loss(self.extract_feat(batch_inputs), batch_data_samples)
+
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
+    ) -> SampleList:
+        """Prob maps, image scores and boxes of a batch.
+
+        Args:
+            batch_inputs (Tensor): ``(N, C, H, W)``.
+            batch_data_samples (list[DetDataSample]): Films in the un-augmented view.
+            rescale (bool): Boxes and ``map_scale`` in film px, else in input px. Defaults to True.
+
+        Returns:
+            list[DetDataSample]: With ``pred_prob_map`` (``PixelData``, ``data`` ``(1, h, w)``, the
+            film's own area), ``pred_score`` (its maximum), ``pred_instances`` (components of the map at
+            ``component_thr`` with their maxima as scores) and the meta key ``map_scale`` = (px per cell
+            in x, in y).
+        """
+        feats = self.extract_feat(batch_inputs)
+        prob_maps = self.prob_map_head.predict(feats, batch_data_samples)
+        stride = self.prob_map_head.stride
+        for sample, prob_map in zip(batch_data_samples, prob_maps):
+            factor = sample.scale_factor if rescale else (1, 1)
+            scale = (stride / factor[0], stride / factor[1])
+            sample.set_metainfo(dict(map_scale=scale))
+            sample.pred_prob_map = PixelData(data=prob_map)
+            sample.pred_score = prob_map.amax()
+            size = sample.ori_shape if rescale else sample.img_shape
+            sample.pred_instances = components(prob_map[0], scale, size, **self.test_cfg)
+        return batch_data_samples
+
+    def _forward(self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None) -> Tensor:
+        return self.logits(batch_inputs)

@@ -1,0 +1,135 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.utils import ConfigType, OptMultiConfig
+from mmengine.model import BaseModule, bias_init_with_prob
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class ProbMapHead(BaseModule):
+    """Probability-map head on a feature pyramid.
+
+    Each level passes a 3 x 3 convolution, is brought to the finest one by bilinear interpolation and
+    added up; a 3 x 3 and a 1 x 1 convolution make one logit per cell. The bias of the last one starts
+    at the prior, so that training does not begin with a map full of fractures.
+
+    Args:
+        in_channels (int): Channels of every pyramid level. Defaults to 256.
+        feat_channels (int): Channels within the head. Defaults to 128.
+        num_levels (int): Pyramid levels, finest first. Defaults to 4.
+        stride (int): Input px per map cell, that of the finest level. Defaults to 4.
+        prior_prob (float): Probability of a fracture cell before training. Defaults to 0.01.
+        loss (dict): L_sup. Defaults to ``dict(type='WeightedBCELoss')``.
+        norm_cfg (dict, optional): Norm of the 3 x 3 convolutions. Defaults to GN with 32 groups.
+        init_cfg (dict, optional): Initialisation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 256,
+        feat_channels: int = 128,
+        num_levels: int = 4,
+        stride: int = 4,
+        prior_prob: float = 0.01,
+        loss: ConfigType = dict(type='WeightedBCELoss'),
+        norm_cfg: ConfigType | None = dict(type='GN', num_groups=32),
+        init_cfg: OptMultiConfig = dict(type='Normal', layer='Conv2d', std=0.01),
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if not 0 < prior_prob < 1:
+            raise ValueError(f'prior_prob must lie in (0, 1), got {prior_prob}')
+        self.stride = stride
+        self.num_levels = num_levels
+        self.prior_prob = prior_prob
+        self.level_convs = nn.ModuleList(
+            ConvModule(in_channels, feat_channels, 3, padding=1, norm_cfg=norm_cfg)
+            for _ in range(num_levels)
+        )
+        self.fuse_conv = ConvModule(feat_channels, feat_channels, 3, padding=1, norm_cfg=norm_cfg)
+        self.logit_conv = nn.Conv2d(feat_channels, 1, 1)
+        self.loss_sup = MODELS.build(loss)
+
+    def init_weights(self) -> None:
+        """Initialise, the bias of the logits last."""
+        super().init_weights()
+        nn.init.constant_(self.logit_conv.bias, bias_init_with_prob(self.prior_prob))
+
+    def forward(self, feats: Sequence[Tensor]) -> Tensor:
+        """Logits of the prob map.
+
+        Args:
+            feats (Sequence[Tensor]): Pyramid levels ``(N, in_channels, H_i, W_i)``, finest first.
+
+        Returns:
+            Tensor: ``(N, 1, h, w)`` at the finest level's size.
+        """
+        if len(feats) < self.num_levels:
+            raise ValueError(
+                f'ProbMapHead expects {self.num_levels} pyramid levels, the neck gives {len(feats)}'
+            )
+        fused = self.level_convs[0](feats[0])
+        for conv, feat in zip(self.level_convs[1:], feats[1:]):
+            fused = fused + F.interpolate(
+                conv(feat), size=fused.shape[-2:], mode='bilinear', align_corners=False
+            )
+        return self.logit_conv(self.fuse_conv(fused))
+
+    def loss(self, feats: Sequence[Tensor], samples: SampleList) -> dict[str, Tensor]:
+        """L_sup of a batch.
+
+        Args:
+            feats (Sequence[Tensor]): Pyramid levels, finest first.
+            samples (list[DetDataSample]): With ``gt_prob_map`` and ``label``.
+
+        Returns:
+            dict[str, Tensor]: ``loss_sup``.
+        """
+        return self.loss_by_logits(self(feats), samples)
+
+    def loss_by_logits(self, logits: Tensor, samples: SampleList) -> dict[str, Tensor]:
+        """L_sup from the logits ``(N, 1, h, w)`` of a batch.
+
+        Films whose mask is not known (label 1 without regions, label -1) count in no term.
+        """
+        target = torch.stack([sample.gt_prob_map.prob_map for sample in samples])
+        valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
+        labels = [sample.metainfo.get('label', 1) for sample in samples]
+        mask_known = [
+            label == 0 or (label == 1 and sample.metainfo.get('regions', True))
+            for label, sample in zip(labels, samples)
+        ]
+        if not all(mask_known):
+            valid = valid & torch.tensor(mask_known, device=valid.device).view(-1, 1, 1, 1)
+        weights_of = torch.tensor([max(label, 0) for label in labels], device=logits.device)
+        return dict(loss_sup=self.loss_sup(logits, target, valid, weights_of))
+
+    def predict(self, feats: Sequence[Tensor], samples: SampleList) -> list[Tensor]:
+        """Prob maps of the films' own area.
+
+        Args:
+            feats (Sequence[Tensor]): Pyramid levels, finest first.
+            samples (list[DetDataSample]): Films in the un-augmented view.
+
+        Returns:
+            list[Tensor]: One ``(1, h_i, w_i)`` map in [0, 1] a film, padding cropped off, fp32.
+        """
+        prob_maps = self(feats).float().sigmoid()
+        return [
+            prob_map[:, : math.ceil(rows), : math.ceil(columns)]
+            for prob_map, (rows, columns) in zip(
+                prob_maps, (film_cells(sample, self.stride) for sample in samples)
+            )
+        ]
+
+
+def film_cells(sample, stride: int) -> tuple[float, float]:
+    """Height and width of a film in map cells, in a view that pads to the right and below only."""
+    (height, width), (scale_x, scale_y) = sample.ori_shape[:2], sample.scale_factor
+    return height * scale_y / stride, width * scale_x / stride

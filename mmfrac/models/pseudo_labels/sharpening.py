@@ -1,0 +1,122 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import math
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from torch import Tensor, nn
+
+
+def dynamic_sharpen(y: Tensor, t: float | Tensor, a: float | Tensor) -> Tensor:
+    r"""Dynamic sharpening operation ``DS(y)`` (paper, section 2.3).
+
+    .. math::
+        DS(y) = \begin{cases} y^a / t^{a-1} & 0 \le y \le t \\
+        (y - t)^{1/a} / (1 - t)^{1/a - 1} + t & t < y \le 1 \end{cases}
+
+    Continuous, with ``DS(0) = 0``, ``DS(t) = t``, ``DS(1) = 1``. Not made for gradients: the slope is
+    infinite just above ``t``.
+
+    Args:
+        y (Tensor): Prob map of any shape, in [0, 1].
+        t (float | Tensor): Sharpening centre, in (0, 1).
+        a (float | Tensor): Sharpening strength, >= 1 (1 is the identity).
+
+    Returns:
+        Tensor: Shape and dtype of ``y``.
+
+    Raises:
+        ValueError: When ``t`` or ``a`` is a number out of range.
+    """
+    if not isinstance(t, Tensor) and not 0 < t < 1:
+        raise ValueError(f't must lie in (0, 1), got {t}')
+    if not isinstance(a, Tensor) and not a >= 1:
+        raise ValueError(f'a must be at least 1, got {a}')
+    suppressed = t * (y / t).clamp(max=1) ** a
+    amplified = t + (1 - t) * ((y - t) / (1 - t)).clamp(min=0) ** (1 / a)
+    return torch.where(y <= t, suppressed, amplified).to(y.dtype)
+
+
+def sharpening_parameters(m: float) -> tuple[float, float]:
+    r"""Sharpening centre and strength from the median score (paper, section 2.3).
+
+    .. math:: t = \min(0.5, \max(m - 0.1, 0.2)), \quad a = 4 \text{ if } t > 0.35 \text{ else } 6
+
+    Args:
+        m (float): Median image score of the positive films, in [0, 1].
+
+    Returns:
+        tuple[float, float]: ``(t, a)``.
+
+    Raises:
+        ValueError: When ``m`` does not lie in [0, 1].
+    """
+    if not 0 <= m <= 1:
+        raise ValueError(f'm is a median of scores and must lie in [0, 1], got {m}')
+    t = min(0.5, max(m - 0.1, 0.2))
+    return t, 4.0 if t > 0.35 else 6.0
+
+
+@MODELS.register_module()
+class DynamicSharpening(nn.Module):
+    """Pseudo-label step that sharpens with the ``t`` and ``a`` in force (paper, section 2.3).
+
+    ``m``, ``t`` and ``a`` are buffers: saved and resumed with the checkpoint. In training every call
+    notes the teacher's image score of each film; ``DynamicSharpeningHook`` turns the scores of an
+    epoch into the parameters of the next one. Until the first ``m`` is known it is NaN, and ``t``, ``a``
+    are those of ``m = 0``.
+    """
+
+    m: Tensor
+    t: Tensor
+    a: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        t, a = sharpening_parameters(0.0)
+        # double precision: a threshold such as t = 0.35 must not move when it is saved
+        for name, value in (('m', math.nan), ('t', t), ('a', a)):
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
+        self._scores: list[tuple[list[str], Tensor]] = []
+
+    def forward(
+        self, pseudo_map: Tensor, teacher_samples: SampleList, student_samples: SampleList
+    ) -> Tensor:
+        """Sharpen the teacher's maps.
+
+        Args:
+            pseudo_map (Tensor): ``(N, 1, h, w)`` teacher prob maps in [0, 1].
+            teacher_samples (list[DetDataSample]): Films in the teacher's view; ``img_path`` names
+                them.
+            student_samples (list[DetDataSample]): Not used.
+
+        Returns:
+            Tensor: ``(N, 1, h, w)``.
+        """
+        if self.training:
+            self.note_scores(pseudo_map, teacher_samples)
+        return dynamic_sharpen(pseudo_map, self.t.float(), self.a.float())
+
+    def note_scores(self, prob_map: Tensor, samples: SampleList) -> None:
+        """Remember the image scores of a batch: maxima over the films' own area."""
+        if 'gt_prob_map' in samples[0]:
+            valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
+            prob_map = prob_map.masked_fill(~valid, 0)
+        films = [sample.img_path for sample in samples]
+        self._scores.append((films, prob_map.detach().flatten(1).amax(dim=1)))
+
+    def pop_scores(self) -> dict[str, list[float]]:
+        """Scores noted on this rank since the last call, by film."""
+        scores: dict[str, list[float]] = {}
+        for films, values in self._scores:
+            for film, value in zip(films, values.tolist()):
+                scores.setdefault(film, []).append(value)
+        self._scores.clear()
+        return scores
+
+    def set_median(self, m: float) -> None:
+        """Put a new ``m`` and the ``t``, ``a`` that follow from it in force."""
+        t, a = sharpening_parameters(m)
+        self.m.fill_(m)
+        self.t.fill_(t)
+        self.a.fill_(a)

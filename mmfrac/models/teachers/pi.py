@@ -1,0 +1,31 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from torch import Tensor, nn
+
+from mmfrac.models.teachers.eval_mode import eval_mode
+
+
+@MODELS.register_module()
+class PiTeacher(nn.Module):
+    """The student's own weights on the un-augmented view (paper, section 2.2; Pi-model [9]).
+
+    The pass runs without gradient and with eval-mode statistics, and leaves every BN buffer as it
+    was.
+    """
+
+    @torch.no_grad()
+    def forward(self, student: nn.Module, inputs: Tensor, samples: SampleList) -> Tensor:
+        """Teacher prob map.
+
+        Args:
+            student (ProbMapDetector): The network that is trained.
+            inputs (Tensor): ``(N, C, H, W)`` un-augmented view.
+            samples (list[DetDataSample]): Its data samples.
+
+        Returns:
+            Tensor: ``(N, 1, h, w)`` in [0, 1], fp32.
+        """
+        with eval_mode(student):
+            return student.logits(inputs).float().sigmoid()

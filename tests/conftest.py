@@ -1,0 +1,78 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='session')
+def repository() -> Path:
+    """Root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """Folder of real films; the tests that use it are skipped where there is none."""
+    default = REPOSITORY.parent / 'shared' / 'data'
+    folder = Path(os.environ.get('MMFRAC_SHARED_DATA', default))
+    if not (folder / 'real_cxr').is_dir():
+        pytest.skip('no real films: set MMFRAC_SHARED_DATA to a folder that holds real_cxr/')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def tiny_data(tmp_path_factory) -> Path:
+    """A data root with 64 x 48 films: 4 P_hos, 6 N, 5 P_pub to train, 5 to validate and to test."""
+    root = tmp_path_factory.mktemp('tiny')
+    (root / 'images').mkdir()
+    (root / 'annotations').mkdir()
+    rng = np.random.default_rng(0)
+    kinds = dict(
+        train=[(1, True)] * 4 + [(0, True)] * 6 + [(1, False)] * 5,
+        val=[(1, True)] * 2 + [(0, True)] * 3,
+        test=[(1, True)] * 2 + [(0, True)] * 3,
+    )
+    for split, films in kinds.items():
+        images, annotations = [], []
+        for index, (label, regions) in enumerate(films):
+            name = f'{split}_{index}.png'
+            film = rng.integers(60, 120, (64, 48)).astype(np.uint16) * 200
+            if label:
+                x, y = int(rng.integers(4, 30)), int(rng.integers(4, 44))
+                film[y : y + 12, x : x + 12] += 30000
+                if regions:
+                    annotations.append(
+                        dict(
+                            id=len(annotations) + 1,
+                            image_id=index + 1,
+                            category_id=1,
+                            bbox=[x, y, 12, 12],
+                            area=144,
+                            iscrowd=0,
+                            site='rib',
+                        )
+                    )
+            cv2.imwrite(str(root / 'images' / name), film)
+            images.append(
+                dict(
+                    id=index + 1,
+                    file_name=name,
+                    width=48,
+                    height=64,
+                    label=label,
+                    regions=regions,
+                    source='hospital' if regions else 'public',
+                    patient_id=f'{split}{index}',
+                )
+            )
+        content = dict(
+            images=images, annotations=annotations, categories=[dict(id=1, name='fracture')]
+        )
+        (root / 'annotations' / f'{split}.json').write_text(json.dumps(content))
+    return root

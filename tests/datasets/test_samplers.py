@@ -1,0 +1,117 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.dataset import DefaultSampler
+from torch.utils.data import ConcatDataset, TensorDataset
+
+from mmfrac.datasets.samplers import MultiSourceBatchSampler
+
+
+def dataset(*sizes: int) -> ConcatDataset:
+    return ConcatDataset([TensorDataset(torch.arange(size)) for size in sizes])
+
+
+def batches(
+    sizes, ratio, batch_size, world=1, epoch=0, rank=None, supervised_only=False, **options
+):
+    drawn = []
+    for this_rank in range(world) if rank is None else [rank]:
+        sampler = DefaultSampler(dataset(*sizes), shuffle=True, seed=3)
+        sampler.rank, sampler.world_size = this_rank, world
+        sampler.set_epoch(epoch)
+        batch_sampler = MultiSourceBatchSampler(sampler, batch_size, ratio, **options)
+        batch_sampler.supervised_only = supervised_only
+        drawn.append(list(batch_sampler))
+        assert len(drawn[-1]) == len(batch_sampler)
+    return drawn
+
+
+def source_of(index, sizes):
+    for source, size in enumerate(sizes):
+        if index < size:
+            return source
+        index -= size
+    raise AssertionError
+
+
+def test_ratio_in_every_batch_and_finite_epochs():
+    (drawn,) = batches([30, 10], [1, 1], 4)
+    assert len(drawn) == 15  # 30 films, 2 a batch
+    for batch in drawn:
+        assert Counter(source_of(i, [30, 10]) for i in batch) == {0: 2, 1: 2}
+    seen = Counter(i for batch in drawn for i in batch)
+    assert all(seen[i] == 1 for i in range(30)) and all(seen[i] == 3 for i in range(30, 40))
+    (short,) = batches([30, 10], [1, 1], 4, epoch_length='min')
+    assert len(short) == 5
+    (fixed,) = batches([30, 10], [1, 1], 4, epoch_length=7)
+    assert len(fixed) == 7
+
+
+def test_batches_of_one_take_turns():
+    (drawn,) = batches([6, 6], [1, 1], 1, epoch_length=8)
+    sources = [source_of(batch[0], [6, 6]) for batch in drawn]
+    assert sources.count(0) == sources.count(1) == 4
+    assert all(len(batch) == 1 for batch in drawn)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(1, 40), min_size=2, max_size=3),
+    st.integers(1, 9),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.data(),
+)
+def test_ranks_share_one_epoch(sizes, batch_size, world, epoch, data):
+    ratio = data.draw(st.lists(st.integers(1, 5), min_size=len(sizes), max_size=len(sizes)))
+    drawn = batches(sizes, ratio, batch_size, world, epoch)
+    lengths = {len(rank) for rank in drawn}
+    assert len(lengths) == 1  # no rank waits for another
+    assert all(len(batch) == batch_size for rank in drawn for batch in rank)
+    seen = Counter(i for rank in drawn for batch in rank for i in batch)
+    assert len(seen) == sum(sizes)  # 'max': every film is read
+    offset = 0
+    for source, size in enumerate(sizes):
+        counts = [seen[offset + i] for i in range(size)]
+        assert max(counts) - min(counts) <= 1  # passes, not independent draws
+        offset += size
+        share = sum(counts) / (len(drawn[0]) * batch_size * world)
+        assert share == pytest.approx(ratio[source] / sum(ratio), abs=1 / len(drawn[0]) + 1e-9)
+
+
+def test_order_depends_on_epoch_and_seed_alone():
+    assert batches([9, 9], [1, 1], 4) == batches([9, 9], [1, 1], 4)
+    assert batches([9, 9], [1, 1], 4) != batches([9, 9], [1, 1], 4, epoch=1)
+
+
+def test_burn_in_reads_supervised_sources_alone():
+    (drawn,) = batches([8, 20, 10], [1, 3, 4], 8, supervised_only=True)
+    for batch in drawn:
+        assert Counter(source_of(i, [8, 20, 10]) for i in batch) == {0: 2, 1: 6}
+    assert len(drawn) == len(batches([8, 20, 10], [1, 3, 4], 8)[0])
+
+
+@pytest.mark.parametrize(
+    ('options', 'match'),
+    [
+        (dict(source_ratio=[1]), 'source_ratio'),
+        (dict(source_ratio=[1, -1]), 'source_ratio'),
+        (dict(source_ratio=[1, 1], epoch_length='long'), 'epoch_length'),
+        (dict(source_ratio=[1, 1], batch_size=0), 'batch_size'),
+    ],
+)
+def test_bad_options_are_refused(options, match):
+    sampler = DefaultSampler(dataset(4, 4))
+    with pytest.raises(ValueError, match=match):
+        MultiSourceBatchSampler(sampler, **{'batch_size': 2, **options})
+
+
+def test_needs_several_sources():
+    with pytest.raises(ValueError, match='ConcatDataset'):
+        MultiSourceBatchSampler(DefaultSampler(TensorDataset(torch.arange(3))), 2, [1])
+    with pytest.raises(ValueError, match='holds no film'):
+        MultiSourceBatchSampler(DefaultSampler(dataset(3, 0)), 2, [1, 1])

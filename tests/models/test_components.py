@@ -1,0 +1,28 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import numpy as np
+import torch
+
+from mmfrac.models.components import components
+
+
+def test_components_by_hand():
+    prob_map = torch.zeros(6, 8)
+    prob_map[1, 1], prob_map[2, 2] = 0.5, 0.9  # touch at a corner: one component
+    prob_map[4, 6:8] = 0.7
+    prob_map[0, 7] = 0.19  # below the threshold
+    found = components(prob_map, (4.0, 2.0), (11, 31), component_thr=0.2)
+    np.testing.assert_allclose(found.bboxes, [[4, 2, 12, 6], [24, 8, 31, 10]])
+    np.testing.assert_allclose(found.scores, [0.9, 0.7], rtol=1e-6)
+    assert found.labels.tolist() == [0, 0]
+
+
+def test_highest_scores_are_kept():
+    prob_map = torch.zeros(9, 9)
+    prob_map[::4, ::4] = torch.linspace(0.3, 0.9, 9).view(3, 3)
+    found = components(prob_map, (1, 1), (9, 9), max_per_img=2)
+    np.testing.assert_allclose(found.scores, [0.9, 0.825], rtol=1e-6)
+
+
+def test_empty_map():
+    found = components(torch.zeros(3, 3), (1, 1), (3, 3))
+    assert found.bboxes.shape == (0, 4) and found.scores.shape == (0,)

@@ -1,0 +1,85 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import numpy as np
+import pytest
+import torch
+
+from tests.models.small_model import build, collate, detector_cfg, film
+
+
+@pytest.fixture(scope='module')
+def detector():
+    return build(detector_cfg()).eval()
+
+
+def run(detector, films, mode):
+    data = detector.data_preprocessor(collate(films), training=mode == 'loss')
+    return detector(**data, mode=mode)
+
+
+def test_untrained_map_is_at_the_prior(detector):
+    logits = run(detector, [film('a'), film('b')], 'tensor')
+    assert logits.shape == (2, 1, 16, 16)
+    assert logits.sigmoid().mean().item() == pytest.approx(0.01, rel=0.5)
+
+
+def test_predict_crops_padding_and_fills_the_sample(detector):
+    (sample,) = run(detector, [film('a')], 'predict')
+    logits = run(detector, [film('a')], 'tensor')
+    torch.testing.assert_close(sample.pred_prob_map.data, logits[0, :, :12].sigmoid())
+    assert sample.pred_score == sample.pred_prob_map.data.max()
+    assert sample.map_scale == (4, 4)
+    assert len(sample.pred_instances) == 0
+
+
+def test_scale_factor_gives_film_pixels(detector):
+    resized = film('a')
+    resized['data_samples'].set_metainfo(dict(ori_shape=(96, 128), scale_factor=(0.5, 0.5)))
+    detector.test_cfg['component_thr'] = 0.0
+    (sample,) = run(detector, [resized], 'predict')
+    detector.test_cfg['component_thr'] = 0.2
+    assert sample.map_scale == (8, 8)
+    # at threshold 0 the only component is the whole film
+    np.testing.assert_allclose(sample.pred_instances.bboxes, [[0, 0, 128, 96]])
+    torch.testing.assert_close(sample.pred_instances.scores[0], sample.pred_score)
+
+
+def test_grey_plane_equals_three_equal_channels(detector):
+    one = torch.rand(1, 1, 64, 64)
+    torch.testing.assert_close(detector.logits(one), detector.logits(one.expand(-1, 3, -1, -1)))
+
+
+def test_padding_and_unknown_masks_do_not_move_the_loss(detector):
+    films = [film('a', boxes=[(8, 8, 24, 24)]), film('b', label=0)]
+    loss = run(detector, films, 'loss')['loss_sup']
+    changed = [film('a', boxes=[(8, 8, 24, 24)]), film('b', label=0)]
+    changed[0]['data_samples'].gt_prob_map.prob_map[:, 12:] = 1
+    torch.testing.assert_close(run(detector, changed, 'loss')['loss_sup'], loss)
+    # a positive film without regions has no mask to learn from
+    more = [*films, film('c', regions=False), film('d', label=-1)]
+    with torch.no_grad():
+        logits = detector.logits(detector.data_preprocessor(collate(more))['inputs'])
+    known = detector.prob_map_head.loss_by_logits(logits[:2], [f['data_samples'] for f in films])
+    every = detector.prob_map_head.loss_by_logits(logits, [f['data_samples'] for f in more])
+    torch.testing.assert_close(known['loss_sup'], every['loss_sup'])
+
+
+def test_learns_one_film():
+    detector = build(detector_cfg(loss=dict(type='WeightedBCELoss', alpha_r=10, alpha_l=1.0)))
+    lesion = film('a', boxes=[(16, 16, 32, 32)])
+    lesion['inputs'][:, 16:32, 16:32] += 1
+    optimizer = torch.optim.Adam(detector.parameters(), lr=3e-3)
+    for _ in range(40):
+        loss = run(detector.train(), [lesion, film('b', label=0)], 'loss')['loss_sup']
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    (sample,) = run(detector.eval(), [lesion], 'predict')
+    row, column = divmod(sample.pred_prob_map.data.argmax().item(), 16)
+    assert 4 <= row < 8 and 4 <= column < 8
+    assert sample.pred_score > 0.5
+
+
+def test_too_few_pyramid_levels():
+    detector = build(detector_cfg())
+    with pytest.raises(ValueError, match='4 pyramid levels'):
+        detector.prob_map_head(detector.extract_feat(torch.rand(1, 1, 64, 64))[:2])

@@ -1,0 +1,65 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Evaluate a checkpoint on the test films of its config."""
+
+import argparse
+
+from mmdet.engine.hooks.utils import trigger_visualization_hook
+from mmdet.evaluation import DumpDetResults
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmfrac.engine import prepare_launch
+from mmfrac.engine.cli import add_common_arguments, config_from_arguments
+from mmfrac.engine.plain_errors import plain_errors
+
+EXAMPLE = """example:
+  python tools/test.py configs/phantom/frac_ssl_phantom.py work_dirs/frac_ssl_phantom/epoch_30.pth
+  tools/dist_test.sh configs/frac_ssl.py best.pth 4 --data-root /data/cxr --show-dir overlays"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='test config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', help='pickle file for the predictions')
+    parser.add_argument('--out-json', help='JSON file for the metrics and the FROC curve')
+    parser.add_argument('--show', action='store_true', help='show the overlays in a window')
+    parser.add_argument('--show-dir', help='folder below work_dir/timestamp for the overlays')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays open')
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    setup_cache_size_limit_of_dynamo()
+    cfg = config_from_arguments(args)
+    cfg.load_from = args.checkpoint
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise ValueError(f'--out is a pickle file (.pkl, .pickle), got {args.out}')
+    if args.show or args.show_dir:
+        cfg = trigger_visualization_hook(cfg, args)
+    if args.out_json:
+        set_out_file(cfg, args.out_json)
+    prepare_launch(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if args.out:
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    runner.test()
+
+
+def set_out_file(cfg, out_file: str) -> None:
+    evaluators = cfg.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        if evaluator['type'] == 'FracMetric':
+            evaluator['out_file'] = out_file
+            return
+    raise ValueError('--out-json needs a FracMetric in test_evaluator')
+
+
+if __name__ == '__main__':
+    with plain_errors():
+        main()
