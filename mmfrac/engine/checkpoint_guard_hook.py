@@ -49,8 +49,9 @@ def check_state_dict(
     """
     state_dict = checkpoint.get('state_dict', checkpoint)
     state_dict = {key.removeprefix('module.'): value for key, value in state_dict.items()}
-    if hasattr(model, 'adapt_state_dict'):
-        state_dict = model.adapt_state_dict(state_dict)
+    adapt = getattr(model, 'adapt_state_dict', None)
+    if adapt is not None:
+        state_dict = adapt(state_dict)
     wanted = {
         key: tuple(value.shape)
         for key, value in model.state_dict().items()

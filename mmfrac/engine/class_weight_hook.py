@@ -1,8 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from typing import Any
+
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import ConcatDataset
 
 from mmfrac.models.losses import WeightedBCELoss
 
@@ -37,18 +39,18 @@ class ClassWeightHook(Hook):
         )
 
 
-def class_frequencies(dataset: Dataset, shares: list[float] | None = None) -> tuple[float, float]:
+def class_frequencies(dataset: Any, shares: list[float] | None = None) -> tuple[float, float]:
     """Frequency of label 0 and label 1 among the films with a known mask.
 
     Args:
-        dataset (Dataset): ``CXRDataset`` or ``ConcatDataset`` of them.
+        dataset (CXRDataset | ConcatDataset): ``CXRDataset`` or ``ConcatDataset`` of them.
         shares (list[float], optional): Relative frequency at which each source of a
             ``ConcatDataset`` is read. Defaults to its size.
 
     Returns:
         tuple[float, float]: Weighted counts ``(negatives, positives)``.
     """
-    sources = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
+    sources: list[Any] = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
     weights = [share / len(source) for share, source in zip(shares, sources)] if shares else None
     counts = [0.0, 0.0]
     for index, source in enumerate(sources):

@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,10 +9,10 @@ from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
+from mmfrac.models.semi_prob_map_detector import SemiProbMapDetector
 
 
 @HOOKS.register_module()
@@ -67,7 +68,9 @@ class DynamicSharpeningHook(Hook):
             step.set_median(m)
 
     @torch.no_grad()
-    def _score_all_films(self, runner: Runner, model: nn.Module, step: DynamicSharpening) -> None:
+    def _score_all_films(
+        self, runner: Runner, model: SemiProbMapDetector, step: DynamicSharpening
+    ) -> None:
         loader = runner.train_dataloader
         source = self._unsup_films(loader.dataset)
         rank, world_size = get_dist_info()
@@ -84,7 +87,7 @@ class DynamicSharpeningHook(Hook):
             inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
             step.note_scores(model.teacher(model.student, inputs, samples), samples)
 
-    def _unsup_films(self, dataset: Dataset) -> Dataset:
+    def _unsup_films(self, dataset: Any) -> Any:
         if isinstance(dataset, ConcatDataset):
             return dataset.datasets[self.unsup_source]
         return dataset
@@ -109,9 +112,9 @@ def median_over_films(scores_of_ranks: list[dict[str, list[float]]]) -> float | 
     return float(np.median([math.fsum(values) / len(values) for values in merged.values()]))
 
 
-def _sharpening_steps(model: nn.Module) -> list[DynamicSharpening]:
+def _sharpening_steps(model: SemiProbMapDetector) -> list[DynamicSharpening]:
     return [module for module in model.modules() if isinstance(module, DynamicSharpening)]
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def _unwrap(model: Any) -> SemiProbMapDetector:
     return model.module if is_model_wrapper(model) else model

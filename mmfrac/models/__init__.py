@@ -3,6 +3,7 @@ from .losses import KLDLoss, WeightedBCELoss
 from .prob_map_detector import ProbMapDetector
 from .prob_map_head import ProbMapHead
 from .pseudo_labels import DynamicSharpening, WarpToStudent
+from .semi_data_preprocessor import SemiDataPreprocessor
 from .semi_prob_map_detector import SemiProbMapDetector
 from .teachers import PiTeacher
 
@@ -12,6 +13,7 @@ __all__ = [
     'PiTeacher',
     'ProbMapDetector',
     'ProbMapHead',
+    'SemiDataPreprocessor',
     'SemiProbMapDetector',
     'WarpToStudent',
     'WeightedBCELoss',

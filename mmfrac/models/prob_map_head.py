@@ -59,6 +59,7 @@ class ProbMapHead(BaseModule):
     def init_weights(self) -> None:
         """Initialise, the bias of the logits last."""
         super().init_weights()
+        assert self.logit_conv.bias is not None
         nn.init.constant_(self.logit_conv.bias, bias_init_with_prob(self.prior_prob))
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
@@ -122,7 +123,7 @@ class ProbMapHead(BaseModule):
         """
         prob_maps = self(feats).float().sigmoid()
         return [
-            prob_map[:, : math.ceil(rows), : math.ceil(columns)]
+            prob_map[:, : math.ceil(rows - 1e-6), : math.ceil(columns - 1e-6)]
             for prob_map, (rows, columns) in zip(
                 prob_maps, (film_cells(sample, self.stride) for sample in samples)
             )

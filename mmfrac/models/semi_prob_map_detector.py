@@ -33,7 +33,7 @@ class SemiProbMapDetector(BaseDetector):
         semi_loss (dict): L_semi. Defaults to ``dict(type='KLDLoss')``.
         semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0),
             ``sup_weight`` and ``unsup_weight`` (default 1).
-        data_preprocessor (dict, optional): ``MultiBranchDataPreprocessor``.
+        data_preprocessor (dict, optional): ``SemiDataPreprocessor``.
         init_cfg (dict, optional): Initialisation.
     """
 

@@ -33,7 +33,7 @@ def semi_cfg(**options) -> dict:
     return dict(
         type='SemiProbMapDetector',
         detector=detector_cfg(),
-        data_preprocessor=dict(type='MultiBranchDataPreprocessor', data_preprocessor=PREPROCESSOR),
+        data_preprocessor=dict(type='SemiDataPreprocessor', data_preprocessor=PREPROCESSOR),
         **options,
     )
 

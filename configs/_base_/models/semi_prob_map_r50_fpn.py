@@ -6,14 +6,11 @@ model = dict(
     type='SemiProbMapDetector',
     detector=detector,
     data_preprocessor=dict(
-        type='MultiBranchDataPreprocessor', data_preprocessor=detector.data_preprocessor
+        type='SemiDataPreprocessor', data_preprocessor=detector.data_preprocessor
     ),
     teacher=dict(type='PiTeacher'),
     pseudo_pipeline=[dict(type='DynamicSharpening'), dict(type='WarpToStudent')],
     semi_loss=dict(type='KLDLoss'),
     semi_train_cfg=dict(burn_in_epochs=10, sup_weight=1.0, unsup_weight=1.0),
 )
-default_hooks = dict(
-    semi_epoch=dict(type='SemiEpochHook'),
-    dynamic_sharpening=dict(type='DynamicSharpeningHook'),
-)
+custom_hooks = [dict(type='SemiEpochHook'), dict(type='DynamicSharpeningHook')]

@@ -58,12 +58,12 @@ class WeightedBCELoss(nn.Module):
         self.alpha_l: Tensor
         self.register_buffer('alpha_l', torch.tensor(weights))
 
-    def set_class_counts(self, negatives: int, positives: int) -> None:
+    def set_class_counts(self, negatives: float, positives: float) -> None:
         """Set ``alpha_l`` to the inverse class frequency, mean 1 over the counted films.
 
         Args:
-            negatives (int): Films with label 0.
-            positives (int): Films with label 1.
+            negatives (float): Films with label 0.
+            positives (float): Films with label 1.
         """
         total = negatives + positives
         present = (negatives > 0) + (positives > 0)

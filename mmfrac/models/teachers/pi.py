@@ -4,6 +4,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
+from mmfrac.models.prob_map_detector import ProbMapDetector
 from mmfrac.models.teachers.eval_mode import eval_mode
 
 
@@ -16,7 +17,7 @@ class PiTeacher(nn.Module):
     """
 
     @torch.no_grad()
-    def forward(self, student: nn.Module, inputs: Tensor, samples: SampleList) -> Tensor:
+    def forward(self, student: ProbMapDetector, inputs: Tensor, samples: SampleList) -> Tensor:
         """Teacher prob map.
 
         Args:

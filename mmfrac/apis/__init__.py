@@ -1,0 +1,4 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from .inferencer import FracInferencer
+
+__all__ = ['FracInferencer']

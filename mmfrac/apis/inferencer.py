@@ -1,0 +1,227 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS, TRANSFORMS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.engine.checkpoint_guard_hook import check_state_dict
+from mmfrac.visualization.film_names import FilmNames
+from mmfrac.visualization.prob_map_visualization_hook import overlay_of_sample, write_png
+
+from .films import Film, Films, checked_plane, list_films
+
+_ON_ERROR = ('report', 'raise')
+# steps of a test pipeline that need annotations
+_ANNOTATION_STEPS = ('LoadAnnotations', 'ProbMapTarget')
+
+
+class _Loaded(NamedTuple):
+    name: str
+    plane: np.ndarray
+    packed: dict
+
+
+class FracInferencer:
+    """Finds fractures on films, shaped like mmdet's ``DetInferencer``.
+
+    >>> inferencer = FracInferencer('configs/frac_ssl.py', 'best.pth')
+    >>> result = inferencer('films/', out_dir='found')
+    >>> result['predictions'][0]['score']
+
+    Args:
+        model (str, PathLike or Config): Config, of which the model and the test pipeline are used.
+        weights (str or PathLike): Checkpoint that was trained with this config.
+        device (str, optional): E.g. 'cuda:0', 'cpu'. Defaults to what there is.
+
+    Raises:
+        FileNotFoundError: When there is no such config or checkpoint.
+        ValueError: When the checkpoint is that of another model, or cannot be loaded as plain weights.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | Config,
+        weights: str | os.PathLike,
+        device: str | None = None,
+    ) -> None:
+        if not isinstance(model, Config):
+            if not Path(model).is_file():
+                raise FileNotFoundError(
+                    f'no config file {model}; the configs of mmfrac are below configs/'
+                )
+            model = Config.fromfile(model)
+        self.cfg = model
+        self.device = torch.device(device or get_device())
+        init_default_scope(model.get('default_scope', 'mmdet'))
+        self.load_film, self.prepare = _test_pipeline(model)
+        self.weights = os.fspath(weights)
+        self.model: Any = _load_model(model, self.weights).to(self.device)
+
+    def __call__(
+        self,
+        inputs: Films,
+        batch_size: int = 1,
+        out_dir: str | os.PathLike = '',
+        no_save_vis: bool = False,
+        no_save_pred: bool = False,
+        save_maps: bool = False,
+        pred_score_thr: float = 0.2,
+        on_error: str = 'report',
+    ) -> dict[str, list]:
+        """Find fractures.
+
+        Args:
+            inputs (str, PathLike, np.ndarray, or Sequence of these): Files, folders (searched with those
+                below them), planes ``(h, w)`` float in [0, 1] or uint8.
+            batch_size (int): Films a forward pass. Defaults to 1.
+            out_dir (str or PathLike): Folder for ``predictions.json``, ``vis/<film>.png`` and
+                ``maps/<film>.npz``. Defaults to '': nothing is written.
+            no_save_vis (bool): Whether overlays are left out. Defaults to False.
+            no_save_pred (bool): Whether ``predictions.json`` is left out. Defaults to False.
+            save_maps (bool): Whether prob maps are written (``prob_map`` ``(h, w)`` float32,
+                ``map_scale``). Defaults to False.
+            pred_score_thr (float): Threshold at which overlays show components. Defaults to 0.2.
+            on_error (str): What an unreadable film does: 'report' lists it under ``errors`` and goes on,
+                'raise' raises. Defaults to 'report'.
+
+        Returns:
+            dict: ``predictions``, one dict a readable film in the order of ``inputs``: ``film``,
+            ``score`` (image score), ``boxes`` ``[[x1, y1, x2, y2], ...]`` in film px, ``scores``,
+            ``map_scale`` (film px per cell in x and y; None for a box detector); ``visualization``,
+            paths of overlays; ``errors``, dicts of ``film`` and ``error``.
+
+        Raises:
+            ValueError: When an option has none of its values; an unreadable film with 'raise'.
+            FileNotFoundError: A missing film with 'raise'; a folder without films.
+        """
+        if on_error not in _ON_ERROR:
+            raise ValueError(f'on_error must be one of {_ON_ERROR}, got {on_error!r}')
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be positive, got {batch_size}')
+        films = list_films(inputs)
+        folder = Path(out_dir) if out_dir else None
+        results: dict[str, list] = dict(predictions=[], visualization=[], errors=[])
+        names = FilmNames()
+        loaded = self._load_all(films, results['errors'], on_error == 'raise')
+        while batch := list(islice(loaded, batch_size)):
+            for film, sample in zip(batch, self._forward([film.packed for film in batch])):
+                results['predictions'].append(_prediction(film.name, sample))
+                if folder is None:
+                    continue
+                name = names.name(film.name)
+                if not no_save_vis:
+                    path = folder / 'vis' / f'{name}.png'
+                    write_png(path, overlay_of_sample(film.plane, sample, pred_score_thr))
+                    results['visualization'].append(str(path))
+                if save_maps and 'pred_prob_map' in sample:
+                    _write_map(folder / 'maps' / f'{name}.npz', sample)
+        if folder is not None and not no_save_pred:
+            content = dict(checkpoint=self.weights, **results)
+            AtomicLocalBackend().put_text(
+                json.dumps(content, indent=1), folder / 'predictions.json'
+            )
+        return results
+
+    def _load_all(
+        self, films: Sequence[Film], errors: list[dict], errors_raise: bool
+    ) -> Iterator[_Loaded]:
+        for index, film in enumerate(films):
+            name = f'array_{index:04d}' if isinstance(film, np.ndarray) else film
+            try:
+                results = self._load(film, name)
+            except (OSError, ValueError) as error:
+                if errors_raise:
+                    raise
+                errors.append(dict(film=name, error=str(error)))
+                continue
+            img = results['img']
+            plane = img if img.ndim == 2 else img[..., 0]
+            yield _Loaded(name, plane, self.prepare(results))
+
+    def _load(self, film: Film, name: str) -> dict:
+        if isinstance(film, np.ndarray):
+            plane = checked_plane(film)
+            channels = getattr(self.load_film, 'channels', 1)
+            img = plane if channels == 1 else np.repeat(plane[..., None], channels, axis=2)
+            return dict(img=img, img_shape=plane.shape, ori_shape=plane.shape, img_path=name)
+        results = self.load_film(dict(img_path=film))
+        if results is None:
+            raise ValueError(f"cannot read film '{film}'")
+        return results
+
+    @torch.no_grad()
+    def _forward(self, packed: list[dict]) -> list[DetDataSample]:
+        return [sample.cpu() for sample in self.model.test_step(pseudo_collate(packed))]
+
+
+def _test_pipeline(cfg: Config) -> tuple[Any, Compose]:
+    """Loader of films, and what follows it without annotations."""
+    dataset = cfg.test_dataloader.dataset
+    while 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset.dataset
+    steps = [step for step in dataset.pipeline if step['type'] not in _ANNOTATION_STEPS]
+    if not steps or steps[0]['type'] != 'LoadRadiograph':
+        raise ValueError(
+            'the test pipeline of the config must begin with LoadRadiograph, it is '
+            f'{[step["type"] for step in steps]}'
+        )
+    return TRANSFORMS.build(steps[0]), Compose([TRANSFORMS.build(step) for step in steps[1:]])
+
+
+def _load_model(cfg: Config, weights: str) -> nn.Module:
+    if not Path(weights).is_file():
+        raise FileNotFoundError(
+            f'no checkpoint {weights}; tools/train.py writes them to its work dir'
+        )
+    try:
+        checkpoint = torch.load(weights, map_location='cpu', weights_only=True)
+    except Exception as error:  # a pickle of anything else, a truncated file, no zip at all
+        raise ValueError(
+            f'{weights} cannot be loaded as plain weights: {error}'.splitlines()[0]
+        ) from error
+    model = MODELS.build(cfg.model)
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'{weights} is no checkpoint but a {type(checkpoint).__name__}')
+    check_state_dict(model, checkpoint, name=weights)
+    state_dict = checkpoint.get('state_dict', checkpoint)
+    # what a model has besides (a teacher of its own, EMA weights) is not needed to predict
+    model.load_state_dict(
+        {key.removeprefix('module.'): value for key, value in state_dict.items()}, strict=False
+    )
+    return revert_sync_batchnorm(model).eval()
+
+
+def _prediction(name: str, sample: DetDataSample) -> dict[str, Any]:
+    found = sample.pred_instances
+    scores = [float(score) for score in found.scores]
+    score = float(sample.pred_score) if 'pred_score' in sample else max(scores, default=0.0)
+    scale = sample.metainfo.get('map_scale')
+    return dict(
+        film=name,
+        score=score,
+        boxes=found.bboxes.tolist(),
+        scores=scores,
+        map_scale=None if scale is None else [float(side) for side in scale],
+    )
+
+
+def _write_map(path: Path, sample: DetDataSample) -> None:
+    content = io.BytesIO()
+    prob_map = sample.pred_prob_map.data[0].numpy().astype(np.float32)
+    np.savez_compressed(content, prob_map=prob_map, map_scale=np.asarray(sample.map_scale))
+    AtomicLocalBackend().put(content.getvalue(), path)

@@ -1,0 +1,216 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""What is wrong with an annotation file: pure functions on the parsed JSON."""
+
+import math
+import os
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+LABELS = (-1, 0, 1)
+# Boxes may leave their film by this much (px): the rounding of the tools that drew them.
+BOX_TOLERANCE = 1.0
+
+
+def check_annotations(data: Any, classes: Collection[str] | None = None) -> list[str]:
+    """Check a COCO file with mmfrac's film fields (all of them optional).
+
+    Args:
+        data (Any): The parsed JSON.
+        classes (Collection[str], optional): Categories whose boxes count; None: all.
+
+    Returns:
+        list[str]: One line for each problem, with the record's place, id and file name.
+    """
+    if not isinstance(data, dict):
+        return [f'the file must hold a JSON object, it holds a {type(data).__name__}']
+    problems = []
+    for key in ('images', 'annotations', 'categories'):
+        if not isinstance(data.get(key), list):
+            found = type(data[key]).__name__ if key in data else 'nothing'
+            problems.append(f"'{key}' must be a list, there is {found}")
+    if problems:
+        return problems
+    names, lines = _check_categories(data['categories'])
+    problems += lines
+    if classes is not None and not set(classes) & set(names.values()):
+        problems.append(
+            f'none of the classes {list(classes)} is among the categories {list(names.values())}; '
+            'set metainfo=dict(classes=(...)) to those wanted'
+        )
+    images, lines = _check_images(data['images'])
+    problems += lines
+    counted = {key for key, name in names.items() if classes is None or name in classes}
+    boxes, lines = _check_boxes(data['annotations'], images, names, counted)
+    return problems + lines + _check_labels(data['images'], boxes)
+
+
+def film_name(index: int, image: Any) -> str:
+    """How a message calls the film: ``images[12] (id 7, a.png)``."""
+    if not isinstance(image, dict):
+        return f'images[{index}]'
+    return f'images[{index}] (id {image.get("id")}, {image.get("file_name")})'
+
+
+def find_missing(images: Iterable[tuple[str, Mapping]], folder: str) -> list[str]:
+    """Films that are not on disk; each folder is listed once.
+
+    Args:
+        images (Iterable[tuple[str, Mapping]]): Name for the message and COCO image of each film.
+        folder (str): Where the file names start.
+
+    Returns:
+        list[str]: One line for each film missing.
+    """
+    listed: dict[str, set[str]] = {}
+    problems = []
+    for name, image in images:
+        path = os.path.join(folder, image['file_name'])
+        parent, base = os.path.split(path)
+        if parent not in listed:
+            try:
+                with os.scandir(parent or '.') as entries:
+                    listed[parent] = {entry.name for entry in entries}
+            except OSError:
+                listed[parent] = set()
+        if base not in listed[parent]:
+            problems.append(f'{name}: missing file {path}')
+    return problems
+
+
+def _check_categories(categories: list) -> tuple[dict, list[str]]:
+    names: dict = {}
+    problems = []
+    for index, category in enumerate(categories):
+        if not isinstance(category, dict) or not {'id', 'name'} <= category.keys():
+            problems.append(f"categories[{index}]: must be an object with 'id' and 'name'")
+        elif not _is_id(category['id']) or not isinstance(category['name'], str):
+            problems.append(f'categories[{index}]: id must be an integer, name a string')
+        elif category['id'] in names:
+            problems.append(f'categories[{index}]: duplicate id {category["id"]}')
+        else:
+            names[category['id']] = category['name']
+    return names, problems
+
+
+def _check_images(images: list) -> tuple[dict, list[str]]:
+    """Returns id -> (index, image) of the films that can be used further, and problems."""
+    good: dict = {}
+    files: dict[str, int] = {}
+    problems = []
+    for index, image in enumerate(images):
+        faults = _image_faults(image)
+        if not faults:
+            if image['id'] in good:
+                faults.append(f'duplicate id, also images[{good[image["id"]][0]}]')
+            if image['file_name'] in files:
+                faults.append(f'duplicate file_name, also images[{files[image["file_name"]]}]')
+            good.setdefault(image['id'], (index, image))
+            files.setdefault(image['file_name'], index)
+        problems += [f'{film_name(index, image)}: {fault}' for fault in faults]
+    return good, problems
+
+
+def _image_faults(image: Any) -> list[str]:
+    if not isinstance(image, dict):
+        return [f'must be an object, it is a {type(image).__name__}']
+    faults = []
+    for key in ('id', 'file_name', 'width', 'height'):
+        if key not in image:
+            faults.append(f"missing field '{key}'")
+    if 'id' in image and not _is_id(image['id']):
+        faults.append(f'id must be an integer, got {image["id"]!r}')
+    name = image.get('file_name', 'x')
+    if not isinstance(name, str) or not name:
+        faults.append(f'file_name must be a non-empty string, got {name!r}')
+    for key in ('width', 'height'):
+        if not _is_id(image.get(key, 1)) or image.get(key, 1) <= 0:
+            faults.append(f'{key} must be a positive integer (px), got {image[key]!r}')
+    label = image.get('label', 0)
+    if not _is_id(label) or label not in LABELS:
+        faults.append(f'unknown label {label!r}, valid are {LABELS} (unknown, none, fracture)')
+    if not isinstance(image.get('regions', True), bool):
+        faults.append(f'regions must be true or false, got {image["regions"]!r}')
+    if not isinstance(image.get('source', ''), str):
+        faults.append(f'source must be a string, got {image["source"]!r}')
+    patient = image.get('patient_id', '')
+    if not isinstance(patient, str) and not _is_id(patient):
+        faults.append(f'patient_id must be a string or an integer, got {patient!r}')
+    return faults
+
+
+def _check_boxes(
+    annotations: list, images: dict, names: dict, counted: set
+) -> tuple[dict[int, int], list[str]]:
+    """Returns the number of counted boxes of each image id, and problems."""
+    boxes: dict[int, int] = {}
+    ids: dict[int, int] = {}
+    problems = []
+    for index, annotation in enumerate(annotations):
+        where = f'annotations[{index}]'
+        if not isinstance(annotation, dict):
+            problems.append(f'{where}: must be an object, it is a {type(annotation).__name__}')
+            continue
+        where += f' (id {annotation.get("id")}'
+        absent = [k for k in ('id', 'image_id', 'category_id', 'bbox') if k not in annotation]
+        if absent:
+            problems.append(f'{where}): missing field ' + ', '.join(map(repr, absent)))
+            continue
+        key, image_id, category = (annotation[k] for k in ('id', 'image_id', 'category_id'))
+        if not (_is_id(key) and _is_id(image_id) and _is_id(category)):
+            problems.append(f'{where}): id, image_id and category_id must be integers')
+            continue
+        if key in ids:
+            problems.append(f'{where}): duplicate id, also annotations[{ids[key]}]')
+        ids.setdefault(key, index)
+        if category not in names:
+            problems.append(f'{where}): unknown category_id {category}, valid are {list(names)}')
+        if image_id not in images:
+            problems.append(f'{where}): image_id {image_id} is no (sound) film of the file')
+            continue
+        image = images[image_id][1]
+        fault = _box_fault(annotation['bbox'], image['width'], image['height'])
+        if fault:
+            problems.append(f'{where}, film {image["file_name"]}): {fault}')
+        if category in counted:
+            boxes[image_id] = boxes.get(image_id, 0) + 1
+    return boxes, problems
+
+
+def _box_fault(bbox: Any, width: int, height: int) -> str | None:
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
+        return f'bbox must be four finite numbers [x, y, w, h] (px), got {bbox!r}'
+    x, y, w, h = bbox
+    if w <= 0 or h <= 0:
+        return f'box {bbox} (x, y, w, h) has no positive size'
+    tol = BOX_TOLERANCE
+    if x < -tol or y < -tol or x + w > width + tol or y + h > height + tol:
+        return f'box {bbox} (x, y, w, h) lies outside its film of {width} x {height} px'
+    return None
+
+
+def _check_labels(images: list, boxes: dict[int, int]) -> list[str]:
+    problems = []
+    for index, image in enumerate(images):
+        if not isinstance(image, dict) or not _is_id(image.get('id')):
+            continue
+        label, count = image.get('label'), boxes.get(image['id'], 0)
+        if label == 1 and image.get('regions') is True and not count:
+            fault = 'label 1 with regions true, but no box; regions false if the boxes are unknown'
+        elif label == 0 and count:
+            fault = f'label 0, but {count} box(es)'
+        elif label == -1 and count:
+            fault = (
+                f'label -1 (unknown), but {count} box(es); a film with a fracture box has label 1'
+            )
+        else:
+            continue
+        problems.append(f'{film_name(index, image)}: {fault}')
+    return problems
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

@@ -1,0 +1,251 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import gc
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+
+from .annotation_checks import check_annotations, film_name, find_missing
+from .annotation_error import MissingFilmError, raise_problems
+from .annotation_io import check_folders, read_annotations
+from .subsets import check_subsets, select_films
+
+
+@DATASETS.register_module()
+class CXRDataset(CocoDataset):
+    """Chest films with image-level labels and, for some of them, fracture boxes.
+
+    Reads one COCO JSON a split. ``images[i]`` may have ``label`` (1 fracture, 0 none, -1 unknown),
+    ``regions`` (true when its boxes are complete), ``source`` and ``patient_id``. Where they are
+    absent the label is 1 if the film has a box, else 0; regions is true for label 0 and for films
+    with a box; source is 'unknown' and patient_id the file name. So a plain COCO JSON works too,
+    its categories set by ``metainfo``.
+
+    Every film's info has besides mmdet's keys: ``file_name``, ``label``, ``regions``, ``source``,
+    ``patient_id``; an instance has ``bbox`` (xyxy, px of the film, as in the file), ``bbox_label``,
+    ``ignore_flag``, ``site`` (None if not given) and, where the file has them, ``polygon`` (list of
+    ``[x1, y1, x2, y2, ...]``) and mmdet's ``mask``.
+
+    No film is dropped for want of boxes: ``filter_cfg=dict(filter_empty_gt=True)`` only drops films
+    that have neither a box nor a label. To train on films with boxes alone use ``subset='P_hos'``.
+
+    Args:
+        *args: Arguments of ``CocoDataset``.
+        subset (str or Sequence[str], optional): Keep only these of 'P_hos' (label 1, regions), 'N'
+            (label 0), 'P_pub' (label 1, no regions), 'U' (label -1). Default: None, all.
+        sources (str or Sequence[str], optional): Keep only films of these sources. Default: None,
+            all.
+        check_files (bool): Look for every film's file at load; local folders only. Default: True.
+        data_prefix (dict): Default: ``dict(img='')``.
+        **kwargs: Arguments of ``CocoDataset``.
+
+    Raises:
+        FileNotFoundError: If data root, image folder or annotation file is missing.
+        AnnotationError: With everything that is wrong with the annotation file, at once; a
+            ``MissingFilmError`` when films are missing.
+        ValueError: If a subset or source is unknown, or nothing is left.
+    """
+
+    METAINFO = dict(classes=('fracture',), palette=[(0, 200, 0)])
+
+    _labels: np.ndarray
+    _films: np.ndarray
+
+    def __init__(
+        self,
+        *args: Any,
+        subset: str | Sequence[str] | None = None,
+        sources: str | Sequence[str] | None = None,
+        check_files: bool = True,
+        data_prefix: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.subset = _names(subset)
+        self.sources = _names(sources)
+        self.check_files = check_files
+        check_subsets(self.subset)
+        prefix = dict(img='') if data_prefix is None else data_prefix
+        super().__init__(*args, data_prefix=prefix, **kwargs)
+        if self.test_mode:
+            skipping = [t for t in self.pipeline.transforms if getattr(t, 'on_error', '') == 'skip']
+            if skipping:
+                raise ValueError(
+                    f'CXRDataset: {skipping[0]} in a test pipeline; no film may be left out of a '
+                    "test, set on_error='raise'"
+                )
+
+    def load_data_list(self) -> list[dict]:
+        """Parse, check and select.
+
+        Returns:
+            list[dict]: Info of each film, in the order of the file.
+        """
+        collecting = gc.isenabled()
+        # Hundreds of thousands of small dicts, all of them kept: scanning them for garbage doubles
+        # the time.
+        gc.disable()
+        try:
+            return self._load()
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _load(self) -> list[dict]:
+        if self.backend_args is None:
+            check_folders(self.data_root, self.data_prefix['img'], self.ann_file)
+        data = read_annotations(self.ann_file, self.backend_args)
+        problems = check_annotations(data, self.metainfo['classes'])
+        raise_problems(self.ann_file, problems)
+        names = {category['id']: category['name'] for category in data['categories']}
+        classes = list(self.metainfo['classes'])
+        self.cat_ids = [key for name in classes for key, n in names.items() if n == name]
+        self.cat2label = {key: classes.index(names[key]) for key in self.cat_ids}
+        self.cat_img_map = defaultdict(list)
+        annotations = defaultdict(list)
+        for annotation in data['annotations']:
+            if annotation['category_id'] in self.cat2label:
+                annotations[annotation['image_id']].append(annotation)
+                self.cat_img_map[annotation['category_id']].append(annotation['image_id'])
+        infos = [
+            self.parse_data_info(
+                dict(
+                    raw_img_info=dict(image, img_id=image['id']),
+                    raw_ann_info=annotations.get(image['id'], []),
+                )
+            )
+            for image in data['images']
+        ]
+        kept = select_films(infos, self.subset, self.sources, self.ann_file)
+        if self.check_files and self.backend_args is None:
+            films = ((film_name(i, data['images'][i]), data['images'][i]) for i in kept)
+            missing = find_missing(films, self.data_prefix['img'])
+            raise_problems(self.ann_file, missing, MissingFilmError)
+        return [infos[i] for i in kept]
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Info of one film.
+
+        Args:
+            raw_data_info (dict): ``raw_img_info`` (COCO image with ``img_id``) and ``raw_ann_info``
+                (list of its COCO annotations).
+
+        Returns:
+            dict: See the class.
+        """
+        image = raw_data_info['raw_img_info']
+        instances = [self._instance(a) for a in raw_data_info['raw_ann_info']]
+        label = image.get('label', int(bool(instances)))
+        info = dict(
+            img_path=os.path.join(self.data_prefix['img'], image['file_name']),
+            img_id=image['img_id'],
+            seg_map_path=None,
+            height=image['height'],
+            width=image['width'],
+            file_name=image['file_name'],
+            label=label,
+            regions=image.get('regions', label == 0 or bool(instances)),
+            source=image.get('source', 'unknown'),
+            patient_id=str(image.get('patient_id', image['file_name'])),
+            instances=instances,
+        )
+        if self.return_classes:
+            info['text'] = self.metainfo['classes']
+            info['caption_prompt'] = self.caption_prompt
+            info['custom_entities'] = True
+        return info
+
+    def filter_data(self) -> list[dict]:
+        """``filter_cfg`` of mmdet, but a film with a label is never empty.
+
+        Returns:
+            list[dict]: Infos kept; all of them in test mode.
+        """
+        if self.test_mode or not self.filter_cfg:
+            return self.data_list
+        empty_out = self.filter_cfg.get('filter_empty_gt', False)
+        min_size = self.filter_cfg.get('min_size', 0)
+        kept = [
+            info
+            for info in self.data_list
+            if min(info['width'], info['height']) >= min_size
+            and not (empty_out and info['label'] == -1 and not info['instances'])
+        ]
+        if not kept:
+            raise ValueError(
+                f'CXRDataset: filter_cfg={self.filter_cfg} leaves none of the '
+                f'{len(self.data_list)} films of {self.ann_file}'
+            )
+        return kept
+
+    def labels(self) -> np.ndarray:
+        """Image-level labels (N,), int8, in the order of the data set."""
+        return self._column('label', '_labels').astype(np.int8)
+
+    def films(self) -> list[str]:
+        """File names (N) as in the annotation file, in the order of the data set."""
+        return [name.decode() for name in self._column('file_name', '_films').tolist()]
+
+    def get_subset_(self, indices: Sequence[int] | int) -> None:
+        """See ``BaseDataset.get_subset_``."""
+        super().get_subset_(indices)
+        self._take(indices)
+
+    def get_subset(self, indices: Sequence[int] | int) -> 'CXRDataset':
+        """See ``BaseDataset.get_subset``."""
+        subset = super().get_subset(indices)
+        subset._take(indices)
+        return subset
+
+    def _take(self, indices: Sequence[int] | int) -> None:
+        if not self.serialize_data:
+            return
+        places = np.arange(len(self._labels))
+        if isinstance(indices, int):
+            places = places[:indices] if indices >= 0 else places[indices:]
+        else:
+            places = places[np.asarray(indices, dtype=np.int64)]
+        self._labels, self._films = self._labels[places], self._films[places]
+
+    def _column(self, key: str, cached: str) -> np.ndarray:
+        if not self._fully_initialized:
+            self.full_init()
+        if self.serialize_data:
+            return getattr(self, cached)
+        return _column_of(self.data_list, key)
+
+    def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
+        # The infos are emptied into one buffer: what samplers ask for is set aside before.
+        self._labels = _column_of(self.data_list, 'label')
+        self._films = _column_of(self.data_list, 'file_name')
+        return super()._serialize_data()
+
+    def _instance(self, annotation: dict) -> dict:
+        x, y, w, h = annotation['bbox']
+        instance = dict(
+            bbox=[x, y, x + w, y + h],
+            bbox_label=self.cat2label[annotation['category_id']],
+            ignore_flag=int(bool(annotation.get('iscrowd') or annotation.get('ignore'))),
+            site=annotation.get('site'),
+        )
+        segmentation = annotation.get('segmentation')
+        if segmentation:
+            instance['mask'] = segmentation
+            if isinstance(segmentation, list):
+                instance['polygon'] = segmentation
+        return instance
+
+
+def _names(names: str | Sequence[str] | None) -> list[str] | None:
+    if names is None:
+        return None
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _column_of(infos: list[dict], key: str) -> np.ndarray:
+    if key == 'label':
+        return np.array([info[key] for info in infos], np.int8)
+    return np.array([info[key].encode() for info in infos], np.bytes_)

@@ -1,0 +1,7 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from .formatting import PackProbMapInputs
+from .intensity import IntensityJitter
+from .load_radiograph import LoadRadiograph
+from .prob_map_target import ProbMapTarget
+
+__all__ = ['IntensityJitter', 'LoadRadiograph', 'PackProbMapInputs', 'ProbMapTarget']

@@ -1,0 +1,168 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""DICOM films as one plane: decoding, errors, and the way through the look-up table."""
+
+import cv2
+import numpy as np
+import pydicom
+from pydicom.dataset import FileDataset
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+)
+
+from .dicom_display import display_plane, display_table
+from .radiograph_error import RadiographError
+
+_PIXEL_KEYWORDS = ('PixelData', 'FloatPixelData', 'DoubleFloatPixelData')
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+_CODECS = 'pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg python-gdcm'
+
+
+def read_dicom(path: str) -> np.ndarray:
+    """Read a DICOM film.
+
+    Stored values pass the modality LUT or rescale, then the first VOI LUT or else the first window,
+    then MONOCHROME1 is inverted. A window without positive width, or one that shows the film as one
+    flat tone, counts as absent. Without VOI the film is stretched between the 0.1 and 99.9 % points
+    of its values. Pixels of PixelPaddingValue (to PixelPaddingRangeLimit) take no part in that and
+    come out as 0. Bits above BitsStored are ignored. Colour becomes luma (ITU-R BT.601).
+
+    Args:
+        path (str): DICOM file, with or without preamble.
+
+    Returns:
+        np.ndarray: Plane (h, w), float32 in [0, 1].
+
+    Raises:
+        RadiographError: If there are no pixels, several frames, too few bytes or no codec.
+    """
+    ds = _open(path)
+    try:
+        pixels = _decode(ds)
+        if pixels.ndim == 3 or ds.get('PhotometricInterpretation') == 'PALETTE COLOR':
+            return _colour_plane(ds, pixels)
+        return _grey_plane(ds, pixels)
+    except Exception as error:  # pydicom and its plugins raise whatever their libraries raise
+        raise RadiographError(_why(path, ds, error)) from error
+
+
+def dicom_size(path: str) -> tuple[int, int]:
+    """Width and height (px) of a DICOM film from its header.
+
+    Raises:
+        RadiographError: If the header has no Rows and Columns.
+    """
+    try:
+        tags = ['Rows', 'Columns']
+        ds = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=tags)
+        return int(ds.Columns), int(ds.Rows)
+    except Exception as error:
+        raise RadiographError(f"cannot read film '{path}': no DICOM image ({error})") from error
+
+
+def looks_like_dicom(path: str) -> bool:
+    """Whether a file without the DICM mark is a DICOM image all the same."""
+    try:
+        ds = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+        return 'SOPClassUID' in ds or ('Rows' in ds and 'Columns' in ds)
+    except Exception:  # any bytes at all are parsed here
+        return False
+
+
+def _open(path: str) -> FileDataset:
+    try:
+        ds = pydicom.dcmread(path, force=True)
+    except Exception as error:
+        raise RadiographError(
+            f"cannot read film '{path}': truncated or damaged DICOM file ({error}); copy it anew "
+            'from its source'
+        ) from error
+    syntax = getattr(ds, 'file_meta', None) and ds.file_meta.get('TransferSyntaxUID')
+    if not syntax:
+        if not hasattr(ds, 'file_meta'):
+            ds.file_meta = pydicom.dataset.FileMetaDataset()
+        implicit, little = ds.original_encoding
+        little_syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        ds.file_meta.TransferSyntaxUID = (
+            little_syntax if little else pydicom.uid.ExplicitVRBigEndian
+        )
+    name = _syntax_name(ds)
+    if not any(keyword in ds for keyword in _PIXEL_KEYWORDS):
+        if 'SOPClassUID' in ds:
+            why = f'it holds no pixel data (it is a {UID(ds.SOPClassUID).name})'
+        else:
+            why = 'truncated before or in its pixels'
+        raise RadiographError(
+            f"cannot read film '{path}' ({name}): {why}; take it out of the list or copy it anew"
+        )
+    frames = int(ds.get('NumberOfFrames') or 1)
+    if frames > 1:
+        raise RadiographError(
+            f"cannot read film '{path}' ({name}): it has {frames} frames, a film has one; write "
+            'the frame wanted to a file of its own'
+        )
+    return ds
+
+
+def _decode(ds: FileDataset) -> np.ndarray:
+    """Stored values, (h, w) or (h, w, 3)."""
+    grey = ds.get('SamplesPerPixel', 1) == 1
+    syntax = ds.file_meta.TransferSyntaxUID
+    if grey and syntax in _NATIVE and 'PixelData' in ds and ds.BitsAllocated in (8, 16):
+        # The table masks unused bits and reads signs: the bytes are used as they lie in the file.
+        raw = np.dtype('<u1' if ds.BitsAllocated == 8 else '<u2')
+        count = ds.Rows * ds.Columns
+        if len(ds.PixelData) >= count * raw.itemsize:
+            return np.frombuffer(ds.PixelData, raw, count).reshape(ds.Rows, ds.Columns)
+    if grey and syntax == JPEGBaseline8Bit and 'pillow' in get_decoder(syntax).available_plugins:
+        # libjpeg-turbo: several times faster than the other plugins
+        ds.pixel_array_options(decoding_plugin='pillow')
+    return ds.pixel_array
+
+
+def _grey_plane(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype.kind == 'f' or pixels.dtype.itemsize > 2:
+        return display_plane(ds, pixels)
+    pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder('='))
+    patterns = pixels.view(np.uint8 if pixels.dtype.itemsize == 1 else np.uint16)
+    return _look_up(display_table(ds, patterns), patterns)
+
+
+def _look_up(table: np.ndarray, patterns: np.ndarray) -> np.ndarray:
+    try:
+        return cv2.LUT(patterns, table)
+    except cv2.error:  # 16-bit tables came with OpenCV 4.12
+        return np.take(table, patterns, mode='clip')
+
+
+def _colour_plane(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim == 2:
+        pixels = pydicom.pixels.apply_color_lut(pixels, ds)
+        full = np.float32(np.iinfo(pixels.dtype).max)
+    else:
+        full = np.float32(2**ds.BitsStored - 1)
+    rgb = np.divide(pixels[..., :3], full, dtype=np.float32)
+    return np.clip(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), 0, 1)
+
+
+def _syntax_name(ds: FileDataset) -> str:
+    uid = UID(str(ds.file_meta.TransferSyntaxUID))
+    return f'transfer syntax {uid.name}' + (
+        f' [{uid}]' if uid.name != uid else ', unknown to pydicom'
+    )
+
+
+def _why(path: str, ds: FileDataset, error: Exception) -> str:
+    start = f"cannot read film '{path}' ({_syntax_name(ds)}): "
+    try:
+        decoder = get_decoder(ds.file_meta.TransferSyntaxUID)
+    except NotImplementedError:
+        return start + 'pydicom has no decoder for it; convert the film, e.g. with `gdcmconv --raw`'
+    if not decoder.is_available:
+        missing = '; '.join(decoder.missing_dependencies)
+        return start + f'missing codec: {missing}. Mend it with `{_CODECS}`'
+    return start + f'truncated or damaged pixel data ({error}); copy it anew from its source'

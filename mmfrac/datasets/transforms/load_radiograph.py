@@ -1,0 +1,84 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import logging
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+from mmengine.logging import print_log
+
+from .radiograph_io import RadiographError, read_radiograph
+
+_POLICIES = ('raise', 'skip')
+
+
+@TRANSFORMS.register_module()
+class LoadRadiograph(BaseTransform):
+    """Load a film as float32 in [0, 1], bright bone on dark lung; see :func:`read_radiograph`.
+
+    Required Keys: img_path. Added Keys: img, img_shape, ori_shape.
+
+    Args:
+        channels (int): 1: ``img`` is the plane (h, w). 3: (h, w, 3), the plane three times, for
+            detectors that expect colour. Default: 1.
+        on_error (str): What an unreadable film does. 'raise': stop with its RadiographError.
+            'skip': warn once, count it, and let the dataset draw another film; for training only,
+            ``CXRDataset`` refuses it in test mode. A missing file always raises. Default: 'raise'.
+
+    Attributes:
+        skipped (dict[str, str]): File and reason of every film skipped. Each worker process has its
+            own.
+
+    Raises:
+        ValueError: If an option has none of its values.
+    """
+
+    def __init__(self, channels: int = 1, on_error: str = 'raise') -> None:
+        if channels not in (1, 3):
+            raise ValueError(f'LoadRadiograph: channels must be 1 or 3, got {channels!r}')
+        if on_error not in _POLICIES:
+            raise ValueError(
+                f'LoadRadiograph: on_error must be one of {_POLICIES}, got {on_error!r}'
+            )
+        self.channels = channels
+        self.on_error = on_error
+        self.skipped: dict[str, str] = {}
+
+    @property
+    def num_skipped(self) -> int:
+        """Distinct films skipped so far in this process."""
+        return len(self.skipped)
+
+    def transform(self, results: dict) -> dict | None:
+        """Load the film.
+
+        Args:
+            results (dict): With ``img_path`` (str).
+
+        Returns:
+            dict or None: ``results`` with ``img``, ``img_shape`` and ``ori_shape`` (h, w); None if
+                skipped.
+
+        Raises:
+            FileNotFoundError: If the file is missing.
+            RadiographError: If it cannot be read and ``on_error`` is 'raise'.
+        """
+        path = results['img_path']
+        try:
+            plane = read_radiograph(path)
+        except RadiographError as error:
+            if self.on_error == 'raise':
+                raise
+            if path not in self.skipped:
+                self.skipped[path] = str(error)
+                print_log(
+                    f'film skipped ({self.num_skipped} in this process): {error}',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            return None
+        results['img'] = plane if self.channels == 1 else np.repeat(plane[..., None], 3, axis=2)
+        results['img_shape'] = results['ori_shape'] = plane.shape
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(channels={self.channels}, on_error={self.on_error!r})'

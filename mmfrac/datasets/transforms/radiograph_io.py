@@ -1,0 +1,84 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Any radiograph file as one float32 plane in [0, 1]."""
+
+import os
+
+import numpy as np
+from PIL import Image
+
+from .dicom_io import dicom_size, looks_like_dicom, read_dicom
+from .radiograph_error import RadiographError
+from .raster_io import is_raster, read_raster
+
+__all__ = ['RadiographError', 'film_size', 'read_radiograph']
+
+_DICOM_MAGIC = b'DICM'
+_DICOM_PREAMBLE = 128
+
+
+def read_radiograph(path: str | os.PathLike) -> np.ndarray:
+    """Read one film as the reader of radiographs sees it: bright bone on dark lung.
+
+    The content decides, not the suffix: DICOM with or without preamble, else PNG, TIFF, JPEG or
+    whatever else Pillow reads. The depth of the file is kept, nothing passes through 8 bits. The
+    scales are those of :func:`read_dicom` and :func:`read_raster`.
+
+    Args:
+        path (str or os.PathLike): The film's file.
+
+    Returns:
+        np.ndarray: Plane (h, w), float32 in [0, 1], C-contiguous and writeable.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        RadiographError: If the file cannot be read as one film.
+    """
+    path = os.fspath(path)
+    return read_dicom(path) if _is_dicom(path) else read_raster(path)
+
+
+def film_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Width and height of a film from its header, pixels untouched.
+
+    Args:
+        path (str or os.PathLike): The film's file.
+
+    Returns:
+        tuple[int, int]: (width, height) in px.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        RadiographError: If the header cannot be read.
+    """
+    path = os.fspath(path)
+    if _is_dicom(path):
+        return dicom_size(path)
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RadiographError(f"cannot read film '{path}': damaged header ({error})") from error
+
+
+def _is_dicom(path: str) -> bool:
+    try:
+        with open(path, 'rb') as file:
+            head = file.read(_DICOM_PREAMBLE + len(_DICOM_MAGIC))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"no film '{path}': check data_root and data_prefix of the dataset"
+        ) from error
+    except OSError as error:
+        raise RadiographError(f"cannot read film '{path}': {error}") from error
+    if not head:
+        raise RadiographError(f"cannot read film '{path}': the file is empty; copy it anew")
+    if head[_DICOM_PREAMBLE:] == _DICOM_MAGIC:
+        return True
+    if is_raster(path):
+        return False
+    if looks_like_dicom(path):
+        return True
+    raise RadiographError(
+        f"cannot read film '{path}': neither DICOM nor an image, it starts with {head[:8]!r}; "
+        'DICOM, PNG, TIFF and JPEG are read'
+    )

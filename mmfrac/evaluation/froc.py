@@ -1,0 +1,257 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""FROC and AUROC from film records; arrays in, numbers out (paper section 3, Table 1, Fig. 4)."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+
+from .records import FilmRecord, box_record, image_record
+
+__all__ = [
+    'FilmRecord',
+    'FrocCurve',
+    'Recall',
+    'auroc',
+    'box_record',
+    'check_fppi',
+    'check_option',
+    'froc_curve',
+    'froc_score',
+    'image_record',
+    'recall_at',
+]
+
+_OPTIONS = {
+    'denominator': ('all', 'negatives'),
+    'crossing': ('first', 'best'),
+    'interpolation': ('linear', 'step'),
+}
+
+
+class Recall(float):
+    """A recall; ``held`` is true where the curve ended before the FPPI that was asked for."""
+
+    held: bool
+
+    def __new__(cls, value: float, held: bool = False) -> 'Recall':
+        recall = super().__new__(cls, value)
+        recall.held = bool(held)
+        return recall
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FrocCurve:
+    """Operating points of a set of films, in descending order of the threshold.
+
+    Attributes:
+        thresholds (np.ndarray): (k,) distinct; the first is infinity, the anchor at (0, 0).
+        fppi (np.ndarray): (k,) false positives per image; not monotone. NaN if there is no film to
+            count them on.
+        recall (np.ndarray): (k,) share of the lesions that are hit. NaN if there is no lesion.
+        num_images (int): Films on which false positives are counted and by which they are divided.
+        num_lesions (int): Lesions of all films.
+    """
+
+    thresholds: np.ndarray
+    fppi: np.ndarray
+    recall: np.ndarray
+    num_images: int
+    num_lesions: int
+
+
+def froc_curve(records: Sequence[FilmRecord], denominator: str = 'all') -> FrocCurve:
+    """Pool the records of all films into one FROC curve.
+
+    Args:
+        records (Sequence[FilmRecord]): One record a film.
+        denominator (str): 'all': false positives of all films per film; 'negatives': of the films
+            without lesions per film without lesions. Defaults to 'all'.
+
+    Returns:
+        FrocCurve: Every threshold at which a false positive or a hit comes or goes.
+
+    Raises:
+        ValueError: If ``denominator`` is not one of these.
+    """
+    check_option('denominator', denominator)
+    counting = [r for r in records if denominator == 'all' or not r.lesion_scores.size]
+    lesion_scores = _join([r.lesion_scores for r in records])
+    hit_scores = lesion_scores[lesion_scores > 0]
+    changes = _join([_count_changes(r) for r in counting])
+
+    # One row (change of false positives, change of hits) for each threshold of each film.
+    thresholds = _join([*(r.thresholds for r in counting), hit_scores])
+    steps = np.zeros((thresholds.size, 2), np.int64)
+    steps[: changes.size, 0] = changes
+    steps[changes.size :, 1] = 1
+    order = np.argsort(-thresholds)
+    thresholds, points = thresholds[order], np.cumsum(steps[order], axis=0)
+
+    ends_group = np.append(thresholds[:-1] != thresholds[1:], True)[: thresholds.size]
+    thresholds = np.concatenate([[np.inf], thresholds[ends_group]])
+    points = np.concatenate([[[0, 0]], points[ends_group]])
+    moves = np.append(True, (points[1:] != points[:-1]).any(axis=1))
+    with np.errstate(invalid='ignore'):
+        fppi = points[moves, 0] / np.float64(len(counting))
+        recall = points[moves, 1] / np.float64(lesion_scores.size)
+    return FrocCurve(thresholds[moves], fppi, recall, len(counting), lesion_scores.size)
+
+
+@overload
+def recall_at(
+    curve: FrocCurve, fppi: float, crossing: str = ..., interpolation: str = ...
+) -> Recall: ...
+
+
+@overload
+def recall_at(
+    curve: FrocCurve, fppi: Sequence[float], crossing: str = ..., interpolation: str = ...
+) -> list[Recall]: ...
+
+
+def recall_at(
+    curve: FrocCurve,
+    fppi: float | Sequence[float],
+    crossing: str = 'first',
+    interpolation: str = 'linear',
+) -> Recall | list[Recall]:
+    """Recall at a number of false positives per image.
+
+    Args:
+        curve (FrocCurve): Curve of all films.
+        fppi (float | Sequence[float]): False positives per image, >= 0.
+        crossing (str): FPPI is not monotone in the threshold. 'first': walk the thresholds down
+            until the running maximum of FPPI passes ``fppi``; 'best': of all the places where
+            FPPI is at most ``fppi`` take the one with the best recall. Defaults to 'first'.
+        interpolation (str): 'linear' between operating points, or 'step': the last operating
+            point that was reached. Defaults to 'linear'.
+
+    Returns:
+        Recall | list[Recall]: One for each value of ``fppi``. Past the end of the curve its last
+        recall, with ``held`` true. NaN, with a warning, if there is no lesion or no film to count
+        false positives on.
+
+    Raises:
+        ValueError: If an option is unknown or ``fppi`` is negative or not finite.
+    """
+    check_option('crossing', crossing)
+    check_option('interpolation', interpolation)
+    wanted = check_fppi(fppi)
+    if np.isnan(curve.recall[0]) or np.isnan(curve.fppi[0]):
+        lacks = 'lesion' if curve.num_images else 'film to count false positives on'
+        warnings.warn(f'recall is NaN: there is no {lacks}', stacklevel=2)
+        recalls = [Recall(np.nan) for _ in wanted.ravel()]
+    else:
+        recalls = [_recall_at(curve, x, crossing, interpolation) for x in wanted.ravel()]
+    return recalls if wanted.ndim else recalls[0]
+
+
+def froc_score(
+    curve: FrocCurve,
+    targets: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5),
+    crossing: str = 'first',
+    interpolation: str = 'linear',
+) -> Recall:
+    """FROC score: mean recall at several FPPI (paper section 3, "Evaluation Metrics").
+
+    Args:
+        curve (FrocCurve): Curve of all films.
+        targets (Sequence[float]): FPPI values. Defaults to (.1, .2, .3, .4, .5).
+        crossing (str): See :func:`recall_at`. Defaults to 'first'.
+        interpolation (str): See :func:`recall_at`. Defaults to 'linear'.
+
+    Returns:
+        Recall: The mean; ``held`` if any of the recalls is.
+
+    Raises:
+        ValueError: As :func:`recall_at`, or if there is no target.
+    """
+    check_fppi(targets, many=True)
+    recalls = recall_at(curve, targets, crossing, interpolation)
+    return Recall(float(np.mean(recalls)), any(recall.held for recall in recalls))
+
+
+def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve: P(score of a positive > score of a negative), ties one half.
+
+    Args:
+        labels (ArrayLike): (n,) image-level labels: 1, 0, or -1 for films to leave out.
+        scores (ArrayLike): (n,) image scores.
+
+    Returns:
+        float: The area. NaN, with a warning, if only one class is present.
+
+    Raises:
+        ValueError: If the shapes differ, a label is unknown or a score is NaN.
+    """
+    truth, values = np.asarray(labels), np.asarray(scores, np.float64)
+    if truth.ndim != 1 or truth.shape != values.shape:
+        raise ValueError(
+            f'labels and scores must be (n,) alike, got shapes {truth.shape} and {values.shape}'
+        )
+    if not np.isin(truth, (-1, 0, 1)).all():
+        raise ValueError(f'labels must be 1, 0 or -1, got {np.unique(truth).tolist()}')
+    if np.isnan(values).any():
+        raise ValueError(f'score {int(np.argmax(np.isnan(values)))} is NaN')
+    known = truth != -1
+    positive = truth[known] == 1
+    num_positive = int(positive.sum())
+    num_negative = positive.size - num_positive
+    if not num_positive or not num_negative:
+        warnings.warn(
+            f'AUROC is NaN: it needs both classes, got {num_positive} films with label 1 and '
+            f'{num_negative} with label 0',
+            stacklevel=2,
+        )
+        return float('nan')
+    rank_sum = rankdata(values[known])[positive].sum()
+    return float((rank_sum / num_positive - (num_positive + 1) / 2) / num_negative)
+
+
+def check_option(name: str, value: str) -> None:
+    """Raise ``ValueError`` unless ``value`` is a valid value of the option ``name``."""
+    if value not in _OPTIONS[name]:
+        raise ValueError(f'{name} must be one of {_OPTIONS[name]}, got {value!r}')
+
+
+def check_fppi(fppi: ArrayLike, many: bool | None = None) -> np.ndarray:
+    """FPPI values as a float64 array; ``ValueError`` if they are not numbers >= 0.
+
+    Args:
+        fppi (ArrayLike): One value or a sequence of values.
+        many (bool | None): True: must be a sequence of at least one. Defaults to None, either.
+
+    Returns:
+        np.ndarray: () or (n,).
+    """
+    values = np.asarray(fppi, np.float64)
+    wrong_shape = values.ndim > 1 or (many and not (values.ndim == 1 and values.size))
+    if wrong_shape or not (np.isfinite(values) & (values >= 0)).all():
+        raise ValueError(f'FPPI must be finite and >= 0, got {fppi!r}')
+    return values
+
+
+def _recall_at(curve: FrocCurve, wanted: float, crossing: str, interpolation: str) -> Recall:
+    fppi = np.maximum.accumulate(curve.fppi) if crossing == 'first' else curve.fppi
+    within = fppi <= wanted
+    # Recall only grows along the curve, so the last point within is the best one.
+    recall = curve.recall[within][-1]
+    leaves = np.flatnonzero(within[:-1] & ~within[1:])
+    if interpolation == 'linear' and leaves.size:
+        share = (wanted - fppi[leaves]) / (fppi[leaves + 1] - fppi[leaves])
+        rise = curve.recall[leaves + 1] - curve.recall[leaves]
+        recall = max(recall, (curve.recall[leaves] + share * rise).max())
+    return Recall(recall, held=bool(wanted > fppi.max()))
+
+
+def _count_changes(record: FilmRecord) -> np.ndarray:
+    return np.diff(record.false_positives.astype(np.int64), prepend=0)
+
+
+def _join(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.zeros(0)

@@ -1,0 +1,216 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""The paper's Fig. 3 (a), 3 (b) and 4, and the validation metrics of a run, as files."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.evaluation import froc
+from mmfrac.models.pseudo_labels.sharpening import dynamic_sharpen
+
+# Okabe and Ito: told apart by colour-blind readers; the line styles do it in grey
+_COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+_STYLES = ('-', '--', '-.', (0, (5, 1, 1, 1, 1, 1)), ':')
+_RC: Any = {
+    'font.size': 11,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'grid.alpha': 0.3,
+    'legend.frameon': False,
+    'svg.hashsalt': 'mmfrac',
+}
+FROC_TARGETS = (0.1, 0.2, 0.3, 0.4, 0.5)
+
+PathLike = str | os.PathLike
+
+
+def plot_sharpening(out: PathLike, t: float = 0.4, a: float | Sequence[float] = (1, 4, 6)) -> Path:
+    """Dynamic sharpening function DS(y) (paper, Fig. 3 (a)).
+
+    Args:
+        out (str or PathLike): Picture, PNG or SVG by suffix.
+        t (float): Sharpening centre. Defaults to 0.4.
+        a (float or Sequence[float]): Sharpening strengths, one curve each. Defaults to (1, 4, 6).
+
+    Returns:
+        Path: Where it was written.
+    """
+    # dense next to t, where the slope is infinite from the right
+    y = np.unique(np.concatenate([np.linspace(0, 1, 501), [t], t + np.geomspace(1e-9, 1 - t, 200)]))
+    with rc_context(_RC):
+        figure, axes = _figure((5, 4.4))
+        for strength, style in zip(np.atleast_1d(a).tolist(), _line_styles()):
+            values = dynamic_sharpen(torch.from_numpy(y), t, strength).numpy()
+            axes.plot(y, values, label=f'$a = {strength:g}$', **style)
+        axes.plot(t, t, 'o', color='black', markersize=5)
+        axes.annotate(f'$t = {t:g}$', (t, t), xytext=(8, -12), textcoords='offset points')
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel='teacher probability $y$', ylabel='$DS(y)$')
+        axes.set_aspect('equal')
+        axes.legend(loc='upper left')
+        return _save(figure, out)
+
+
+def plot_sharpening_epochs(
+    out: PathLike,
+    epochs: Sequence[int],
+    m: Sequence[float],
+    t: Sequence[float],
+    a: Sequence[float] | None = None,
+) -> Path:
+    """Median score and sharpening parameters in each epoch (paper, Fig. 3 (b)).
+
+    Args:
+        out (str or PathLike): Picture, PNG or SVG by suffix.
+        epochs (Sequence[int]): Epochs in which the values were in force.
+        m (Sequence[float]): Median image score of the positive films.
+        t (Sequence[float]): Sharpening centre.
+        a (Sequence[float], optional): Sharpening strength, drawn below.
+
+    Returns:
+        Path: Where it was written.
+    """
+    with rc_context(_RC):
+        figure, axes = _figure((6, 4.4), rows=(1,) if a is None else (4, 1))
+        styles = _line_styles()
+        for values, label in ((m, '$m$, median score'), (t, '$t$, sharpening centre')):
+            axes.plot(epochs, values, marker='o', markersize=4, label=label, **next(styles))
+        axes.set(ylim=(0, 1), ylabel='probability')
+        axes.legend(loc='best')
+        if a is not None:
+            lowest = figure.axes[-1]
+            lowest.step(epochs, a, where='mid', **next(styles))
+            lowest.set(ylim=(3, 7), yticks=(4, 6), ylabel='$a$')
+            axes.tick_params(labelbottom=False)
+        return _save_epochs(figure, out)
+
+
+def plot_froc(out: PathLike, curves: Mapping[str, Any], max_fppi: float = 1.0) -> Path:
+    """FROC curves (paper, Fig. 4), with markers at FPPI 0.1 to 0.5 and the FROC score, their mean.
+
+    FPPI is drawn as its running maximum over falling thresholds, as ``froc.recall_at`` reads it by
+    default. Beyond the last operating point the recall is held and drawn dotted.
+
+    Args:
+        out (str or PathLike): Picture, PNG or SVG by suffix.
+        curves (Mapping[str, FrocCurve or dict]): Name and curve; a dict has ``fppi`` and ``recall`` in
+            the order of falling thresholds.
+        max_fppi (float): Right end of the axis. Defaults to 1.
+
+    Returns:
+        Path: Where it was written.
+
+    Raises:
+        ValueError: When there is no curve, or one with NaN in it (no lesion, or no film).
+    """
+    if not curves:
+        raise ValueError('plot_froc needs one curve at least')
+    with rc_context(_RC):
+        figure, axes = _figure((6, 4.6))
+        for (name, values), style in zip(curves.items(), _line_styles()):
+            curve = _as_curve(name, values)
+            score = froc.froc_score(curve, FROC_TARGETS)
+            fppi = np.maximum.accumulate(curve.fppi)
+            (line,) = axes.plot(fppi, curve.recall, label=f'{name}  ({score:.3f})', **style)
+            colour = line.get_color()
+            marks = froc.recall_at(curve, FROC_TARGETS)
+            axes.plot(FROC_TARGETS, marks, 'o', color=colour, markersize=5)
+            if fppi[-1] < max_fppi:
+                held = curve.recall[[-1, -1]]
+                axes.plot([fppi[-1], max_fppi], held, ':', color=colour, linewidth=1.5)
+        axes.set(
+            xlim=(0, max_fppi),
+            ylim=(0, 1.01),
+            xlabel='false positives per image (FPPI)',
+            ylabel='recall',
+        )
+        axes.legend(loc='best', title='FROC score')
+        return _save(figure, out)
+
+
+def plot_val_metrics(out: PathLike, metrics: Mapping[str, Mapping[int, float]]) -> Path:
+    """Validation metrics in each epoch.
+
+    Args:
+        out (str or PathLike): Picture, PNG or SVG by suffix.
+        metrics (Mapping[str, Mapping[int, float]]): Name, then epoch to value in [0, 1].
+
+    Returns:
+        Path: Where it was written.
+    """
+    with rc_context(_RC):
+        figure, axes = _figure((6, 4.2))
+        for (name, values), style in zip(metrics.items(), _line_styles()):
+            epochs = sorted(values)
+            axes.plot(
+                epochs,
+                [values[epoch] for epoch in epochs],
+                marker='o',
+                markersize=4,
+                label=name,
+                **style,
+            )
+        axes.set(ylim=(0, 1.01), ylabel='validation metric')
+        axes.legend(loc='best')
+        return _save_epochs(figure, out)
+
+
+def _figure(size: tuple[float, float], rows: Sequence[int] = (1,)) -> tuple[Figure, Axes]:
+    # a figure of its own: pyplot would keep it, and choose a back end that may want a display
+    figure = Figure(figsize=size, dpi=150, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False, height_ratios=rows)
+    return figure, axes[0, 0]
+
+
+def _line_styles():
+    index = 0
+    while True:
+        yield dict(
+            color=_COLOURS[index % len(_COLOURS)],
+            linestyle=_STYLES[index % len(_STYLES)],
+            linewidth=2,
+        )
+        index += 1
+
+
+def _as_curve(name: str, curve: Any) -> froc.FrocCurve:
+    if isinstance(curve, Mapping):
+        fppi, recall = (np.asarray(curve[key], np.float64) for key in ('fppi', 'recall'))
+        if not fppi.size or fppi[0] or recall[0]:
+            fppi, recall = np.append(0, fppi), np.append(0, recall)
+        # what is drawn depends on neither thresholds nor counts
+        curve = froc.FrocCurve(np.full(fppi.shape, np.nan), fppi, recall, 1, 1)
+    if not (np.isfinite(curve.fppi).all() and np.isfinite(curve.recall).all()):
+        raise ValueError(f'FROC curve {name!r} holds NaN: no lesion or no film was evaluated')
+    return curve
+
+
+def _save_epochs(figure: Figure, out: PathLike) -> Path:
+    lowest = figure.axes[-1]
+    lowest.set_xlabel('epoch')
+    lowest.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _save(figure, out)
+
+
+def _save(figure: Figure, out: PathLike) -> Path:
+    path = Path(out)
+    suffix = path.suffix.lower().lstrip('.')
+    if suffix not in ('png', 'svg'):
+        raise ValueError(f'a plot is written as .png or .svg, got {path}')
+    content = io.BytesIO()
+    metadata = {'Date': None} if suffix == 'svg' else None
+    figure.savefig(content, format=suffix, metadata=metadata)
+    AtomicLocalBackend().put(content.getvalue(), path)
+    return path

@@ -1,0 +1,29 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from pathlib import PurePath
+
+FILM_SUFFIXES = ('.dcm', '.dicom', '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp')
+"""Suffixes of film files; DICOM files often have none, or what looks like one in a UID."""
+
+
+class FilmNames:
+    """Names for what is written about films: the film's own, without suffix, each given once."""
+
+    def __init__(self) -> None:
+        self._films: dict[str, str] = {}
+
+    def name(self, film: str) -> str:
+        """Name of a film; a second film of the same file name gets a number.
+
+        Args:
+            film (str): Path or name of the film.
+
+        Returns:
+            str: Always the same for the same film.
+        """
+        path = PurePath(film)
+        base = path.stem if path.suffix.lower() in FILM_SUFFIXES else path.name
+        name, number = base, 1
+        while self._films.setdefault(name, film) != film:
+            number += 1
+            name = f'{base}_{number}'
+        return name

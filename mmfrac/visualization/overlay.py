@@ -1,0 +1,204 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""A film with what was annotated and what was found on it, like the paper's Fig. 1."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .marks import Canvas
+
+GT_GREEN = (40, 220, 40)
+FOUND_WHITE = (255, 255, 255)
+FALSE_MAGENTA = (255, 90, 255)
+HEAT_FROM = 0.05
+"""Probability below which the film is left as it is."""
+HEAT_ALPHA = 0.6
+"""Opacity of the heat from a probability of 0.5 upwards."""
+
+
+def draw_overlay(
+    plane: np.ndarray,
+    prob_map: np.ndarray | None = None,
+    map_scale: tuple[float, float] | None = None,
+    gt_boxes: Any = None,
+    instances: Any = None,
+    size: int | None = None,
+    score_thr: float = 0.2,
+) -> np.ndarray:
+    """Draw a film with its prob map, annotated lesions and found components.
+
+    Lesions are green: solid when hit, dashed and marked 'missed' when not. Components carry their
+    score: thin white when their centre lies in a lesion, dashed magenta when they are false
+    positives. Without ``gt_boxes`` nothing is known to be false and every component is white. A
+    lesion is hit as in the metric: the map is at least ``score_thr`` in the cell of its midpoint;
+    without a map, its midpoint lies in a component's box.
+
+    Args:
+        plane (np.ndarray): Film ``(h, w)``, float in [0, 1].
+        prob_map (array, optional): ``(h', w')`` or ``(1, h', w')`` in [0, 1]; cell ``(r, c)`` covers
+            ``[c*sx, (c+1)*sx] x [r*sy, (r+1)*sy]`` film px; what lies beyond the film is cropped.
+        map_scale (tuple, optional): ``(sx, sy)`` film px per cell. Needed with ``prob_map``.
+        gt_boxes (array, optional): ``(n, 4)`` xyxy film px. None: not known; empty: known to have
+            none.
+        instances (InstanceData or dict, optional): ``bboxes`` ``(m, 4)`` xyxy film px and ``scores``
+            ``(m,)``.
+        size (int, optional): Longest side of the picture in px. Defaults to that of the film.
+        score_thr (float): Operating threshold: components with a lower score are left out. Defaults
+            to 0.2.
+
+    Returns:
+        np.ndarray: ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        ValueError: When an array has another shape, or the map no scale.
+    """
+    if plane.ndim != 2:
+        raise ValueError(f'a film is one plane (h, w), got shape {plane.shape}')
+    if prob_map is not None and map_scale is None:
+        raise ValueError('a prob map needs map_scale = (film px per cell in x, in y)')
+    cells = None if prob_map is None else _cells(prob_map)
+    scale = np.ones(2) if map_scale is None else np.asarray(map_scale, np.float64)
+    zoom = 1.0 if size is None else size / max(plane.shape)
+    grey = _resized(plane, zoom)
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    if cells is not None:
+        picture = _heated(picture, cells, scale * zoom)
+    boxes, scores = _found(instances, score_thr)
+    lesions = None if gt_boxes is None else _array(gt_boxes).reshape(-1, 4)
+    canvas = Canvas(picture, zoom)
+    if lesions is not None:
+        for lesion, is_hit in zip(lesions, _hits(lesions, boxes, cells, scale, score_thr)):
+            text = '' if is_hit else 'missed'
+            canvas.box(lesion, GT_GREEN, width=2, text=text, below=True, dashed=not is_hit)
+    for box, score, is_false in zip(boxes, scores, _false_positives(boxes, lesions)):
+        colour = FALSE_MAGENTA if is_false else FOUND_WHITE
+        canvas.box(box, colour, width=1, text=f'{score:.2f}', dashed=is_false)
+    return canvas.picture()
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray], columns: int, titles: Sequence[str] | None = None
+) -> np.ndarray:
+    """Pictures side by side on black, each in a cell of the largest one's size.
+
+    Args:
+        images (Sequence[np.ndarray]): ``(H_i, W_i, 3)`` uint8 RGB.
+        columns (int): Pictures a row.
+        titles (Sequence[str], optional): One line above each picture.
+
+    Returns:
+        np.ndarray: ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        ValueError: When there is no picture, no column, or another number of titles.
+    """
+    if not images or columns < 1:
+        raise ValueError(
+            f'a contact sheet needs pictures and columns, got {len(images)} in {columns} columns'
+        )
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f'{len(images)} pictures but {len(titles)} titles')
+    columns = min(columns, len(images))
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    gap = max(2, width // 100)
+    font = Canvas.font(max(10, width // 28))
+    head = 0 if titles is None else round(1.5 * font.size)
+    rows = -(-len(images) // columns)
+    sheet = Image.new(
+        'RGB', (columns * (width + gap) - gap, rows * (height + head + gap) - gap), 'black'
+    )
+    draw = ImageDraw.Draw(sheet)
+    for index, image in enumerate(images):
+        x = index % columns * (width + gap)
+        y = index // columns * (height + head + gap)
+        if titles is not None:
+            draw.text((x + gap, y + head / 2), titles[index], 'white', font, anchor='lm')
+        sheet.paste(
+            Image.fromarray(image),
+            (x + (width - image.shape[1]) // 2, y + head + (height - image.shape[0]) // 2),
+        )
+    return np.asarray(sheet).copy()
+
+
+def _array(values: Any) -> np.ndarray:
+    return np.asarray(values.detach().cpu() if hasattr(values, 'detach') else values, np.float64)
+
+
+def _cells(prob_map: Any) -> np.ndarray:
+    cells = _array(prob_map)
+    if cells.ndim == 3 and len(cells) == 1:
+        cells = cells[0]
+    if cells.ndim != 2:
+        raise ValueError(f'a prob map is (h, w) or (1, h, w), got shape {cells.shape}')
+    return cells.astype(np.float32)
+
+
+def _resized(plane: np.ndarray, zoom: float) -> np.ndarray:
+    grey = (plane.clip(0, 1) * 255).round().astype(np.uint8)
+    if zoom == 1:
+        return grey
+    height, width = (max(1, round(side * zoom)) for side in plane.shape)
+    interpolation = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+    return cv2.resize(grey, (width, height), interpolation=interpolation)
+
+
+def _heated(picture: np.ndarray, cells: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Blend the cells, ``scale`` picture px each, into the picture."""
+    (sx, sy), (height, width) = scale, picture.shape[:2]
+    # picture px centre -> cell centre, so that cell c covers [c*sx, (c+1)*sx]
+    to_cells = np.array([[1 / sx, 0, 0.5 / sx - 0.5], [0, 1 / sy, 0.5 / sy - 0.5]])
+    heat = cv2.warpAffine(
+        cells,
+        to_cells,
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    # the map may end before the film does
+    heat[round(cells.shape[0] * sy) :] = 0
+    heat[:, round(cells.shape[1] * sx) :] = 0
+    # the darkest third of the palette would only blacken the film
+    shade = (255 * (0.33 + 0.67 * heat.clip(0, 1))).round().astype(np.uint8)
+    colours = cv2.applyColorMap(shade, cv2.COLORMAP_INFERNO)[..., ::-1]
+    alpha = HEAT_ALPHA * ((heat - HEAT_FROM) / (0.5 - HEAT_FROM)).clip(0, 1)[..., None]
+    return (picture * (1 - alpha) + colours * alpha).round().astype(np.uint8)
+
+
+def _found(instances: Any, score_thr: float) -> tuple[np.ndarray, np.ndarray]:
+    if instances is None:
+        return np.zeros((0, 4)), np.zeros(0)
+    boxes, scores = _array(instances['bboxes']).reshape(-1, 4), _array(instances['scores'])
+    # the threshold in the scores' own precision: 0.2 in float32 is more than 0.2
+    kept = scores.astype(np.float32) >= np.float32(score_thr)
+    return boxes[kept], scores[kept]
+
+
+def _inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Whether each of ``(n, 2)`` points lies in any of ``(m, 4)`` boxes, edges included."""
+    low = points[:, None] >= boxes[None, :, :2]
+    high = points[:, None] <= boxes[None, :, 2:]
+    return np.any(np.all(low & high, axis=2), axis=1)
+
+
+def _hits(
+    lesions: np.ndarray,
+    boxes: np.ndarray,
+    cells: np.ndarray | None,
+    scale: np.ndarray,
+    score_thr: float,
+) -> np.ndarray:
+    middles = (lesions[:, :2] + lesions[:, 2:]) / 2
+    if cells is None:
+        return _inside(middles, boxes)
+    last = np.array(cells.shape[::-1]) - 1
+    columns, rows = np.floor(middles / scale).astype(int).clip(0, last).T
+    return cells[rows, columns] >= np.float32(score_thr)
+
+
+def _false_positives(boxes: np.ndarray, lesions: np.ndarray | None) -> np.ndarray:
+    if lesions is None:
+        return np.zeros(len(boxes), bool)
+    return ~_inside((boxes[:, :2] + boxes[:, 2:]) / 2, lesions)

@@ -1,0 +1,214 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+import torch
+from mmengine.config import Config
+from pydicom.uid import ExplicitVRLittleEndian
+
+from mmfrac.apis import FracInferencer
+from mmfrac.datasets.transforms.radiograph_io import RadiographError
+from mmfrac.models.components import components
+from tests.models.small_model import build, detector_cfg, semi_cfg
+
+PIPELINE = [
+    dict(type='LoadRadiograph'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(128, 128), keep_ratio=True),
+    dict(type='Pad', size=(128, 128)),
+    dict(type='PackProbMapInputs'),
+]
+
+
+def config(model) -> Config:
+    dataset = dict(type='CXRDataset', pipeline=PIPELINE)
+    return Config(dict(default_scope='mmdet', model=model, test_dataloader=dict(dataset=dataset)))
+
+
+def save(model, path, seed=0):
+    # so that the untrained maps vary, also above the threshold
+    torch.manual_seed(seed)
+    head = getattr(model, 'student', model).prob_map_head
+    torch.nn.init.normal_(head.logit_conv.weight, std=0.5)
+    torch.nn.init.constant_(head.logit_conv.bias, -1.5)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=1)), path)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    return save(build(detector_cfg()), tmp_path_factory.mktemp('weights') / 'best.pth')
+
+
+@pytest.fixture(scope='module')
+def inferencer(weights):
+    return FracInferencer(config(detector_cfg()), weights, device='cpu')
+
+
+@pytest.fixture
+def films(tmp_path):
+    """A 16-bit PNG, the same film as DICOM without suffix and 256 px wide, and two broken files."""
+    folder = tmp_path / 'films'
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    film = cv2.resize(rng.random((12, 16)), (256, 192), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    pixels = (film * 4095).round().astype(np.uint16)
+    pixels[0, 0] = 4095
+    cv2.imwrite(str(folder / 'a.png'), pixels)
+    write_dicom(folder / 'film_b', pixels)
+    (folder / 'c.png').write_bytes((folder / 'a.png').read_bytes()[:2000])
+    (folder / 'd.dcm').write_bytes(b'no film at all')
+    return folder
+
+
+def write_dicom(path, pixels):
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = '1.2.840.10008.5.1.4.1.1.1.1'
+    meta.MediaStorageSOPInstanceUID = '1.2.3'
+    film = pydicom.dataset.FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    film.Rows, film.Columns = pixels.shape
+    film.SamplesPerPixel, film.PhotometricInterpretation = 1, 'MONOCHROME2'
+    film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 16, 12, 11, 0
+    film.WindowCenter, film.WindowWidth = 2048, 4096
+    film.PixelData = pixels.tobytes()
+    film.save_as(path, enforce_file_format=True)
+
+
+def test_folder_of_dicom_png_and_broken_films(inferencer, films, tmp_path):
+    out = tmp_path / 'out'
+    result = inferencer(str(films), batch_size=3, out_dir=out, save_maps=True)
+    predictions = result['predictions']
+    assert [p['film'] for p in predictions] == [str(films / 'a.png'), str(films / 'film_b')]
+    assert [error['film'] for error in result['errors']] == [
+        str(films / 'c.png'),
+        str(films / 'd.dcm'),
+    ]
+    assert all(error['film'] in error['error'] for error in result['errors'])
+    assert 0.2 < predictions[0]['score'] < 0.99
+    # the same film in two formats
+    assert predictions[0]['score'] == pytest.approx(predictions[1]['score'], abs=1e-3)
+    written = json.loads((out / 'predictions.json').read_text())
+    assert written['predictions'] == predictions and written['errors'] == result['errors']
+    for name, prediction, path in zip(('a', 'film_b'), predictions, result['visualization']):
+        assert path == str(out / 'vis' / f'{name}.png')
+        assert cv2.imread(path).shape == (768, 1024, 3)
+        # 256 x 192 px go into 128 x 96 of the input, of which a cell is 4
+        assert prediction['map_scale'] == [8, 8]
+        saved = np.load(out / 'maps' / f'{name}.npz')
+        assert saved['prob_map'].shape == (24, 32) and saved['map_scale'].tolist() == [8, 8]
+        assert saved['prob_map'].max() == pytest.approx(prediction['score'])
+        found = components(torch.from_numpy(saved['prob_map']), (8.0, 8.0), (192, 256))
+        assert len(prediction['boxes']) == len(prediction['scores']) == len(found) > 0
+        np.testing.assert_allclose(prediction['boxes'], found.bboxes.numpy())
+    assert not list(out.rglob('*.tmp'))
+
+
+def test_plane_gives_what_its_file_gives_in_any_batch(inferencer, films):
+    plane = cv2.imread(str(films / 'a.png'), cv2.IMREAD_UNCHANGED) / 4095
+    single = inferencer([plane, str(films / 'a.png')])['predictions']
+    batch = inferencer([str(films / 'a.png'), plane], batch_size=2)['predictions']
+    assert single[0]['film'] == 'array_0000' and batch[1]['film'] == 'array_0001'
+    assert single[0]['score'] == single[1]['score'] == pytest.approx(batch[0]['score'], abs=1e-5)
+    np.testing.assert_array_equal(single[0]['boxes'], single[1]['boxes'])
+    assert inferencer(1 - plane)['predictions'][0]['score'] != single[0]['score']
+
+
+def test_nothing_is_written_without_out_dir_or_when_switched_off(inferencer, films, tmp_path):
+    film = str(films / 'a.png')
+    assert inferencer(film)['visualization'] == []
+    out = tmp_path / 'out'
+    inferencer(film, out_dir=out, no_save_vis=True, no_save_pred=True)
+    assert not out.exists()
+    inferencer(film, out_dir=out, no_save_vis=True)
+    assert [path.name for path in out.rglob('*')] == ['predictions.json']
+
+
+def test_errors_raise_when_asked_to(inferencer, films, tmp_path):
+    with pytest.raises(RadiographError, match=r'd\.dcm'):
+        inferencer(str(films / 'd.dcm'), on_error='raise')
+    with pytest.raises(FileNotFoundError, match='gone'):
+        inferencer(str(tmp_path / 'gone.png'), on_error='raise')
+    assert len(inferencer(str(tmp_path / 'gone.png'))['errors']) == 1
+    with pytest.raises(ValueError, match='on_error must be one of'):
+        inferencer(str(films), on_error='ignore')
+    with pytest.raises(ValueError, match='batch_size'):
+        inferencer(str(films), batch_size=0)
+
+
+def test_ssl_checkpoint_with_its_config_predicts_with_the_student(inferencer, films, tmp_path):
+    cfg = semi_cfg()
+    model = build(cfg)
+    weights = save(model, tmp_path / 'ssl.pth', seed=1)
+    film = str(films / 'a.png')
+    semi = FracInferencer(config(cfg), weights, device='cpu')(film)['predictions'][0]
+    torch.save(dict(state_dict=model.student.state_dict()), tmp_path / 'student.pth')
+    student = FracInferencer(config(detector_cfg()), tmp_path / 'student.pth', device='cpu')
+    assert semi == student(film)['predictions'][0]
+    assert semi['score'] != inferencer(film)['predictions'][0]['score']
+
+
+def test_checkpoint_of_another_model_is_refused(weights, tmp_path):
+    other = detector_cfg()
+    other['prob_map_head']['feat_channels'] = 32
+    with pytest.raises(ValueError, match='checkpoint of another model'):
+        FracInferencer(config(other), weights, device='cpu')
+    with pytest.raises(FileNotFoundError, match='no checkpoint'):
+        FracInferencer(config(detector_cfg()), tmp_path / 'gone.pth')
+    with pytest.raises(FileNotFoundError, match='no config'):
+        FracInferencer(tmp_path / 'gone.py', weights)
+    (tmp_path / 'text.pth').write_text('no weights')
+    with pytest.raises(ValueError, match='cannot be loaded'):
+        FracInferencer(config(detector_cfg()), tmp_path / 'text.pth')
+
+
+class Harmful:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), 'w')
+
+
+def test_checkpoint_cannot_run_code(weights, tmp_path):
+    content = torch.load(weights, weights_only=True)
+    torch.save(dict(content, extra=Harmful(tmp_path / 'hacked')), tmp_path / 'bad.pth')
+    with pytest.raises(ValueError, match='cannot be loaded as plain weights'):
+        FracInferencer(config(detector_cfg()), tmp_path / 'bad.pth')
+    assert not (tmp_path / 'hacked').exists()
+
+
+def test_pipeline_without_radiograph_loader_is_refused(weights):
+    cfg = config(detector_cfg())
+    cfg.test_dataloader.dataset.pipeline[0].type = 'LoadImageFromFile'
+    with pytest.raises(ValueError, match='must begin with LoadRadiograph'):
+        FracInferencer(cfg, weights)
+
+
+def test_tool_goes_on_and_says_what_it_could_not_read(films, weights, tmp_path, repository):
+    cfg = tmp_path / 'cfg.py'
+    config(detector_cfg()).dump(cfg)
+    command = [sys.executable, str(repository / 'tools' / 'infer.py'), str(films)]
+    command += ['--config', str(cfg), '--checkpoint', weights, '--out-dir', str(tmp_path / 'out')]
+    result = subprocess.run(
+        [*command, '--device', 'cpu', '--no-overlays'],
+        capture_output=True,
+        text=True,
+        env={'PYTHONPATH': str(repository), 'PATH': ''},
+    )
+    assert result.returncode == 1, result.stderr
+    assert 'a.png' in result.stdout and 'film_b' in result.stdout
+    assert 'd.dcm' in result.stderr and 'Traceback' not in result.stderr
+    assert (tmp_path / 'out' / 'predictions.json').is_file()
+
+
+def test_real_films(inferencer, shared_data, tmp_path):
+    inputs = [str(shared_data / 'real_cxr' / 'dicom'), str(shared_data / 'real_cxr' / 'images')]
+    result = inferencer(inputs, batch_size=4, no_save_vis=True, out_dir=tmp_path)
+    assert result['errors'] == [] and len(result['predictions']) == 25
+    assert all(0 < prediction['score'] < 1 for prediction in result['predictions'])

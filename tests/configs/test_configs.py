@@ -1,0 +1,82 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Every config is built and trained for two iterations through the real Runner."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmfrac.config import set_data_root, set_img_scale
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+NAMES = sorted(
+    str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts
+)
+
+
+def tiny_config(name: str, data_root: Path, work_dir: Path) -> Config:
+    cfg = Config.fromfile(CONFIGS / name)
+    set_data_root(cfg._cfg_dict, str(data_root))
+    set_img_scale(cfg._cfg_dict, (64, 64))
+    cfg.work_dir = str(work_dir)
+    cfg.train_cfg.max_epochs = 2
+    cfg.train_cfg.val_interval = 2
+    cfg.train_dataloader.update(batch_size=2, num_workers=0)
+    cfg.val_dataloader.num_workers = cfg.test_dataloader.num_workers = 0
+    detector = cfg.model.get('detector', cfg.model)
+    detector.backbone.init_cfg = None
+    if 'semi_train_cfg' in cfg.model:
+        cfg.model.semi_train_cfg.burn_in_epochs = 1
+        cfg.train_dataloader.batch_sampler.epoch_length = 1
+    else:
+        cfg.train_dataloader.num_batch_per_epoch = 1
+    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    return cfg
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_trains_validates_and_tests(name, tiny_data, tmp_path):
+    cfg = tiny_config(name, tiny_data, tmp_path)
+    runner = Runner.from_cfg(cfg)
+    before = {key: value.clone() for key, value in runner.model.state_dict().items()}
+    runner.train()
+    assert runner.iter == 2 and runner.epoch == 2
+    scalars = runner.message_hub.log_scalars
+    wanted = ['train/loss_sup'] + ['train/loss_semi'] * ('semi_train_cfg' in cfg.model)
+    for key in wanted:
+        assert torch.isfinite(torch.tensor(scalars[key].current()))
+    changed = [
+        key
+        for key, value in runner.model.state_dict().items()
+        if value.is_floating_point() and not torch.equal(before[key], value)
+    ]
+    assert any('backbone' in key for key in changed) and any('head' in key for key in changed)
+    metrics = runner.test()
+    assert {'frac/AUROC', 'frac/FROC', 'frac/Recall@0.1'} <= set(metrics)
+    assert (tmp_path / 'epoch_2.pth').is_file()
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_says_how_to_run_it(name):
+    lines = (CONFIGS / name).read_text().splitlines()
+    command = lines[1].lstrip('# ')
+    assert command.startswith(('tools/', 'python tools/')) and f'configs/{name}' in command
+
+
+def test_full_size_configs_keep_the_papers_settings():
+    for name in ('frac_sup.py', 'frac_ssl.py'):
+        cfg = Config.fromfile(CONFIGS / name)
+        assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=4e-5, weight_decay=1e-4)
+        assert cfg.train_cfg.max_epochs == 30 and cfg.train_dataloader.batch_size * 4 == 32
+        assert cfg.test_pipeline[2].scale == (1024, 1024)
+        assert cfg.default_hooks.checkpoint.save_best == 'frac/AUROC'
+        detector = cfg.model.get('detector', cfg.model)
+        assert detector.backbone.depth == 50 and detector.prob_map_head.loss.alpha_r == 10
+        assert detector.backbone.init_cfg.checkpoint == 'torchvision://resnet50'
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name.startswith(('phantom', 'semi_'))])
+def test_small_configs_download_nothing(name):
+    assert '://' not in Config.fromfile(CONFIGS / name).pretty_text

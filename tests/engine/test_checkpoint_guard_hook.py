@@ -1,0 +1,31 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import pytest
+
+from mmfrac.engine.checkpoint_guard_hook import check_state_dict
+from tests.models.small_model import build, detector_cfg, semi_cfg
+
+
+def test_own_and_plain_detector_checkpoints_pass():
+    semi, detector = build(semi_cfg()), build(detector_cfg())
+    check_state_dict(semi, dict(state_dict=semi.state_dict()))
+    check_state_dict(detector, detector.state_dict())
+    # the pseudo-label buffers m, t, a are not in a supervised checkpoint
+    check_state_dict(semi, dict(state_dict=detector.state_dict()), share_needed=0.5)
+
+
+def test_another_models_checkpoint_is_refused_in_one_message():
+    semi, detector = build(semi_cfg()), build(detector_cfg())
+    with pytest.raises(ValueError, match=r'a\.pth is a checkpoint of another model') as error:
+        check_state_dict(detector, dict(state_dict=semi.state_dict()), name='a.pth')
+    assert 'missing: backbone' in str(error.value)
+    wide = detector_cfg()
+    wide['backbone']['base_channels'] = 16
+    wide['neck']['in_channels'] = [16, 32, 64, 128]
+    with pytest.raises(ValueError, match='another shape'):
+        check_state_dict(build(wide), dict(state_dict=detector.state_dict()))
+
+
+def test_data_parallel_prefix_is_no_other_model():
+    detector = build(detector_cfg())
+    state = {f'module.{key}': value for key, value in detector.state_dict().items()}
+    check_state_dict(detector, dict(state_dict=state))

@@ -1,0 +1,28 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmfrac.engine.dynamic_sharpening_hook import median_over_films
+
+
+def test_median_is_over_distinct_films():
+    # film 'a' was read twice on one rank and once on another
+    ranks = [{'a': [0.2, 0.4], 'b': [0.9]}, {'a': [0.3], 'c': [0.5]}]
+    assert median_over_films(ranks) == pytest.approx(0.5)
+    assert median_over_films([{}, {}]) is None
+
+
+@given(
+    st.dictionaries(st.text('abcdefgh', min_size=1, max_size=2), st.floats(0, 1), min_size=1),
+    st.integers(1, 5),
+    st.randoms(),
+)
+def test_median_does_not_depend_on_the_ranks(scores, world, random):
+    alone = median_over_films([{film: [score] for film, score in scores.items()}])
+    ranks = [{} for _ in range(world)]
+    films = list(scores)
+    # a padded epoch repeats films
+    for film in films + random.choices(films, k=3):
+        random.choice(ranks).setdefault(film, []).append(scores[film])
+    assert median_over_films(ranks) == pytest.approx(alone, abs=1e-12)

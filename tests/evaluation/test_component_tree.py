@@ -1,0 +1,112 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmfrac.evaluation.component_tree import _ring_tables
+from mmfrac.evaluation.froc import image_record
+from mmfrac.evaluation.radix_sort import sort_descending
+
+from .slow_twins import false_positives, is_hit
+
+
+def assert_equals_twin(prob_map, boxes, scale, connectivity):
+    record = image_record(prob_map, boxes, scale, connectivity)
+    thresholds = np.unique(prob_map[prob_map > 0]).astype(np.float64)
+    expected = [false_positives(prob_map, boxes, scale, connectivity, t) for t in thresholds]
+    np.testing.assert_array_equal(record.false_positives_at(thresholds), expected)
+    # Compact: descending, and only where the count changes.
+    assert (np.diff(record.thresholds) < 0).all()
+    assert np.isin(record.thresholds, prob_map).all()
+    assert (np.diff(record.false_positives.astype(int), prepend=0) != 0).all()
+    for box, score in zip(boxes, record.lesion_scores):
+        hits = [is_hit(prob_map, box, scale, t) for t in thresholds]
+        np.testing.assert_array_equal(score >= thresholds, hits)
+
+
+@st.composite
+def films(draw):
+    """Small maps of few levels, so that ties and plateaus abound; boxes on a half-cell grid."""
+    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    num_levels = draw(st.sampled_from([1, 2, 3, 5, 80]))
+    levels = draw(
+        st.lists(
+            st.integers(-1 if draw(st.booleans()) else 0, num_levels),
+            min_size=height * width,
+            max_size=height * width,
+        )
+    )
+    dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
+    prob_map = (np.array(levels).reshape(height, width) / num_levels).astype(dtype)
+    scale = draw(st.sampled_from([(1.0, 1.0), (4.0, 4.0), (2.5, 0.75)]))
+    boxes = []
+    for _ in range(draw(st.integers(0, 4))):
+        xs = sorted(draw(st.integers(0, 2 * width)) / 2 * scale[0] for _ in range(2))
+        ys = sorted(draw(st.integers(0, 2 * height)) / 2 * scale[1] for _ in range(2))
+        boxes.append([xs[0], ys[0], xs[1], ys[1]])
+    return prob_map, np.array(boxes).reshape(-1, 4), scale, draw(st.sampled_from([4, 8]))
+
+
+@settings(max_examples=600, deadline=None)
+@given(films())
+def test_equals_slow_twin_on_small_maps(film):
+    assert_equals_twin(*film)
+
+
+@pytest.mark.parametrize('connectivity', [4, 8])
+@pytest.mark.parametrize('kind', ['noise', 'smooth', 'plateaus', 'mostly zero'])
+@pytest.mark.parametrize('shape', [(40, 31), (1, 60), (60, 1)])
+def test_equals_slow_twin_on_larger_maps(kind, shape, connectivity):
+    rng = np.random.default_rng(len(kind) + sum(shape))
+    prob_map = rng.random(shape, dtype=np.float32)
+    if kind != 'noise':
+        rows = np.linspace(0, 9, shape[0])[:, None]
+        columns = np.linspace(0, 7, shape[1])[None]
+        waves = np.sin(rows * 2 + columns) * np.cos(columns * 1.7 - rows) + 0.05 * prob_map
+        prob_map = (1 / (1 + np.exp(-4 * waves))).astype(np.float32)
+    if kind == 'plateaus':
+        prob_map = np.round(prob_map * 8) / 8
+    if kind == 'mostly zero':
+        prob_map[prob_map < 0.8] = 0
+    corners = rng.random((5, 2)) * shape[::-1] * 0.8
+    boxes = np.hstack([corners, corners + 1 + rng.random((5, 2)) * shape[::-1] * 0.3])
+    for some in (boxes, boxes[:0]):
+        assert_equals_twin(prob_map, some, (1.0, 1.0), connectivity)
+
+
+def test_a_slope_is_not_swept():
+    # Of the rings (bit 0 north, clockwise) only those on one side of the cell make it an extreme.
+    east_half = 0b00001110
+    for connectivity in (4, 8):
+        _, _, widens = _ring_tables(connectivity)
+        assert widens[east_half] and widens[0]
+        assert not widens[east_half | 0b1 | 0b10000]
+    rings = [0, 0b1, east_half, 0b10001, 0b10101010, 0b01010101]
+    assert _ring_tables(8).num_arcs[rings].tolist() == [0, 1, 1, 2, 4, 1]
+    assert _ring_tables(4).num_arcs[[0b10, 0b101, 0b111, 0b01010101]].tolist() == [0, 2, 1, 4]
+
+
+def test_any_memory_layout_gives_the_same_record():
+    prob_map = np.random.default_rng(0).random((24, 18)).astype(np.float32)
+    boxes = [[2, 3, 9, 12]]
+    expected = image_record(prob_map, boxes)
+    spread = np.zeros((48, 36), np.float32)
+    spread[::2, ::-2] = prob_map
+    for same in (np.asfortranarray(prob_map), spread[::2, ::-2], prob_map.astype(np.float64)):
+        record = image_record(same, boxes)
+        np.testing.assert_array_equal(record.thresholds, expected.thresholds)
+        np.testing.assert_array_equal(record.false_positives, expected.false_positives)
+
+
+@pytest.mark.parametrize('dtype', [np.uint32, np.uint64])
+def test_sort_descending(dtype):
+    rng = np.random.default_rng(0)
+    for num in (0, 1, 2, 500, 5000):
+        keys = rng.integers(0, np.iinfo(dtype).max, num, dtype=dtype, endpoint=True)
+        keys[: num // 2] >>= dtype(8 * keys.itemsize - 6)
+        rows = rng.integers(0, 99, (num, 4)).astype(np.int32)
+        order = np.argsort(~keys, kind='stable')
+        sorted_keys, sorted_rows = sort_descending(keys, rows)
+        np.testing.assert_array_equal(sorted_keys, keys[order])
+        np.testing.assert_array_equal(sorted_rows, rows[order])

@@ -1,0 +1,38 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Convert ChestX-Det or ChestX-Det10 annotations to mmfrac's COCO JSON."""
+
+import argparse
+
+from mmfrac.datasets.converters import convert_chestx_det
+from mmfrac.engine.plain_errors import plain_errors
+
+EXAMPLE = """example:
+  python tools/dataset_converters/chestx_det.py data/chestx_det/ChestX_Det_train.json \\
+      data/chestx_det/train data/chestx_det/annotations/train.json --names data/manifest.csv
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('annotations', help='ChestX-Det JSON (file_name, syms, boxes, polygons)')
+    parser.add_argument('images', help='folder with the films, under ChestX-Det or NIH names')
+    parser.add_argument('out', help='COCO JSON to write')
+    parser.add_argument(
+        '--names',
+        metavar='CSV',
+        help='file-name map with columns nih_name and det_name; gives the patients, too',
+    )
+    parser.add_argument('--source', default='chestx_det', help='source of the films (%(default)s)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    print(convert_chestx_det(args.annotations, args.images, args.out, args.names, args.source))
+
+
+if __name__ == '__main__':
+    with plain_errors():
+        main()

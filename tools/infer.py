@@ -1,0 +1,58 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Find fractures on films: predictions.json, and an overlay of every film.
+
+Films that cannot be read are listed at the end, and the exit code is then 1.
+"""
+
+import argparse
+import sys
+
+from mmfrac.apis import FracInferencer
+from mmfrac.engine.plain_errors import plain_errors
+
+EXAMPLE = """example:
+  python tools/infer.py films/ case.dcm --config configs/phantom/frac_ssl_phantom.py \\
+      --checkpoint work_dirs/frac_ssl_phantom/epoch_30.pth --out-dir found"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('films', nargs='+', help='DICOM, PNG, TIFF, JPEG files or folders of them')
+    parser.add_argument(
+        '--config', required=True, help='config that the checkpoint was trained with'
+    )
+    parser.add_argument('--checkpoint', required=True, help='checkpoint file')
+    parser.add_argument('--out-dir', required=True, help='folder for what is found')
+    parser.add_argument('--device', help='e.g. cuda:0 or cpu, default: what there is')
+    parser.add_argument('--batch-size', type=int, default=1, help='films a forward pass, default 1')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.2, help='threshold of the overlays, default 0.2'
+    )
+    parser.add_argument('--save-maps', action='store_true', help='write the prob maps as .npz')
+    parser.add_argument('--no-overlays', action='store_true', help='write no overlays')
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    results = FracInferencer(args.config, args.checkpoint, args.device)(
+        args.films,
+        batch_size=args.batch_size,
+        out_dir=args.out_dir,
+        no_save_vis=args.no_overlays,
+        save_maps=args.save_maps,
+        pred_score_thr=args.score_thr,
+    )
+    for prediction in results['predictions']:
+        print(f'{prediction["score"]:.4f}  {len(prediction["boxes"])}  {prediction["film"]}')
+    for error in results['errors']:
+        print(f'not read: {error["film"]}: {error["error"]}', file=sys.stderr)
+    print(f'written: {args.out_dir}')
+    return 1 if results['errors'] else 0
+
+
+if __name__ == '__main__':
+    with plain_errors():
+        sys.exit(main())
