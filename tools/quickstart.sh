@@ -29,8 +29,8 @@ data_root=$repo/data/phantom
 phantom_arguments=(--size 320 --seed 0 --num-train 600 --val 30 60 --test 60 120)
 train_arguments=()
 # names below the work dir; of several that match, the newest is taken
-burn_in_checkpoint='burn_in*.pth'
-ssl_checkpoint='best_frac_AUROC_*.pth'
+burn_in_checkpoint='burn_in.pth'
+ssl_checkpoint='epoch_*.pth'
 expected_setup='a second when it is there; 2 min, and 12 min more where mmcv has to be built'
 expected_phantom='1 min'
 expected_training='7 min on 2 cores'

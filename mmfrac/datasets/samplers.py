@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from mmdet.registry import DATA_SAMPLERS
+from mmengine.dataset import DefaultSampler
 from torch.utils.data import ConcatDataset, Sampler
 
 
@@ -37,7 +38,7 @@ class MultiSourceBatchSampler(Sampler):
 
     def __init__(
         self,
-        sampler: Sampler,
+        sampler: DefaultSampler,
         batch_size: int,
         source_ratio: Sequence[float],
         epoch_length: str | int = 'max',
@@ -48,7 +49,7 @@ class MultiSourceBatchSampler(Sampler):
             raise ValueError(
                 f'MultiSourceBatchSampler needs a ConcatDataset, got {type(dataset).__name__}'
             )
-        self.sizes = [len(source) for source in dataset.datasets]
+        self.sizes = [len(source) for source in dataset.datasets]  # type: ignore[arg-type]
         self.offsets = [0, *dataset.cumulative_sizes[:-1]]
         if len(source_ratio) != len(self.sizes):
             raise ValueError(

@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import datetime
 import os
+import subprocess
 
 import torch
 from mmengine.config import Config
@@ -26,6 +27,13 @@ def prepare_launch(cfg: Config) -> None:
     if launcher == 'slurm':
         os.environ.setdefault('RANK', os.environ.get('SLURM_PROCID', ''))
         os.environ.setdefault('WORLD_SIZE', os.environ.get('SLURM_NTASKS', ''))
+        os.environ.setdefault('MASTER_PORT', '29500')
+        nodes = os.environ.get('SLURM_NODELIST', '')
+        if nodes and not os.environ.get('MASTER_ADDR'):
+            names = subprocess.run(
+                ['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True
+            )
+            os.environ['MASTER_ADDR'] = names.stdout.split()[0]
     missing = [
         name
         for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')

@@ -10,7 +10,7 @@ class SemiEpochHook(SetEpochInfoHook):
     """Tells the model the epoch, and the batch sampler whether burn-in is over.
 
     The number of burn-in epochs is the model's (``semi_train_cfg.burn_in_epochs``), so that it is
-    written in one place.
+    written in one place. When burn-in is over its model is kept as ``burn_in.pth``, for comparison.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -22,3 +22,12 @@ class SemiEpochHook(SetEpochInfoHook):
         batch_sampler = runner.train_dataloader.batch_sampler
         if hasattr(batch_sampler, 'supervised_only'):
             batch_sampler.supervised_only = not model.is_semi_supervised
+        if 0 < runner.epoch == model.burn_in_epochs:
+            runner.save_checkpoint(
+                runner.work_dir,
+                'burn_in.pth',
+                save_optimizer=False,
+                save_param_scheduler=False,
+                meta=dict(epoch=runner.epoch, iter=runner.iter),
+                backend_args=dict(backend='atomic'),
+            )

@@ -11,6 +11,7 @@ from mmengine.evaluator import BaseMetric
 from numpy.typing import ArrayLike
 
 from . import froc
+from .metrics_file import write_metrics
 
 _SOURCES = ('auto', 'prob_map', 'boxes')
 
@@ -33,6 +34,7 @@ class FracMetric(BaseMetric):
         interpolation (str): See :func:`mmfrac.evaluation.froc.recall_at`. Defaults to 'linear'.
         targets (Sequence[float]): FPPI values of the FROC score. Defaults to (.1, .2, .3, .4, .5).
         recall_fppi (Sequence[float]): FPPI values of 'Recall@...'. Defaults to (.1,).
+        out_file (str, optional): JSON file for the metrics, the options and the curve. Defaults to None.
         collect_device (str): 'cpu' or 'gpu'. Defaults to 'cpu'.
         prefix (str, optional): Prefix of the names in the log. Defaults to None, 'frac'.
         collect_dir (str, optional): Shared folder for collecting on the CPU. Defaults to None.
@@ -55,6 +57,7 @@ class FracMetric(BaseMetric):
         interpolation: str = 'linear',
         targets: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5),
         recall_fppi: Sequence[float] = (0.1,),
+        out_file: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
@@ -74,6 +77,7 @@ class FracMetric(BaseMetric):
         self.interpolation = interpolation
         self.targets = tuple(froc.check_fppi(targets, many=True).tolist())
         self.recall_fppi = tuple(froc.check_fppi(recall_fppi, many=True).tolist())
+        self.out_file = out_file
         self.curve: froc.FrocCurve | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -123,14 +127,17 @@ class FracMetric(BaseMetric):
         Returns:
             dict[str, float]: 'AUROC', 'FROC' and a 'Recall@...' for each ``recall_fppi``.
         """
-        metrics, self.curve = self.calculate(
-            results,
+        options: dict[str, Any] = dict(
             denominator=self.denominator,
             crossing=self.crossing,
             interpolation=self.interpolation,
             targets=self.targets,
             recall_fppi=self.recall_fppi,
         )
+        metrics, self.curve = self.calculate(results, **options)
+        if self.out_file:
+            options['connectivity'] = self.connectivity
+            write_metrics(self.out_file, metrics, self.curve, options)
         return metrics
 
     @staticmethod

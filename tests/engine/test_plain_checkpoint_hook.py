@@ -25,7 +25,7 @@ def test_hub_survives_a_protected_round_trip():
     stock = io.BytesIO()
     torch.save(checkpoint_of(hub), stock)
     stock.seek(0)
-    with pytest.raises(Exception, match='weights_only|Weights only'):
+    with pytest.raises(Exception, match=r'weights_only|Weights only'):
         torch.load(stock)
 
     checkpoint = checkpoint_of(hub)

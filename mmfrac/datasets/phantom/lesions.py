@@ -133,10 +133,10 @@ def _make(draws, site, tube, arc, normal, difficulty) -> Lesion:
     scale = 1.15 if site == 'clavicle' else 1.0
     sign = 1.0 if draws[4] < 0.5 else -1.0
     if draws[0] < ACUTE_SHARE:
-        easy, hard = np.array([1.15, 0.62, 2.2]), np.array([0.22, 0.10, 0.1])
+        easy, hard = np.array([1.35, 0.8, 9.0]), np.array([0.22, 0.10, 0.1])
         kind = 'acute'
     else:
-        easy, hard = np.array([0.72, 3.2, 0.62]), np.array([0.18, 0.40, 0.5])
+        easy, hard = np.array([0.85, 10.0, 0.62]), np.array([0.18, 0.40, 0.5])
         kind = 'chronic'
     size, detail, edge = (easy + (hard - easy) * difficulty) * vary
     return Lesion(
