@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -81,6 +82,7 @@ def write_phantom(
         desc=f'phantom {root.name}',
         unit='film',
         disable=not progress,
+        mininterval=0.2 if sys.stderr.isatty() else 15.0,
     )
     truths = {film.file_name: truth for film, truth in zip(tasks, results)}
 

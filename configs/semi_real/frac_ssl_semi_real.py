@@ -1,0 +1,16 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+# python tools/train.py configs/semi_real/frac_ssl_semi_real.py --data-root FOLDER
+# 679 real chest films with synthetic fractures, 320 x 320.
+_base_ = [
+    '../_base_/models/semi_prob_map_r18_small.py',
+    '../_base_/datasets/small_semi.py',
+    '../_base_/schedules/adam_30e.py',
+    '../_base_/default_runtime.py',
+]
+from mmfrac.config import set_data_root, set_img_scale
+
+set_data_root(_base_, 'data/semi_real/')
+set_img_scale(_base_, (320, 320))
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+train_cfg = dict(max_epochs=16)
+model = dict(semi_train_cfg=dict(burn_in_epochs=10))
