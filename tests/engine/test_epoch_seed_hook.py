@@ -1,0 +1,41 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from mmfrac.engine import EpochSeedHook, seed_worker
+
+
+def draw(seed, epoch):
+    EpochSeedHook().before_train_epoch(SimpleNamespace(seed=seed, epoch=epoch))
+    return random.random(), np.random.rand(), torch.rand(()).item()
+
+
+def test_random_numbers_depend_on_seed_and_epoch_alone():
+    first = draw(1, 5)
+    np.random.rand(100)
+    assert draw(1, 5) == first
+    assert len({draw(1, 5), draw(1, 6), draw(2, 5)}) == 3
+
+
+class Draws:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return np.random.rand(), random.random()
+
+
+def from_workers(epoch):
+    draw(0, epoch)
+    loader = DataLoader(Draws(), num_workers=2, worker_init_fn=seed_worker, collate_fn=tuple)
+    return [pair for batch in loader for pair in batch]
+
+
+def test_workers_draw_anew_in_every_epoch():
+    assert from_workers(1) == from_workers(1)
+    numbers = [value for epoch in (1, 2) for pair in from_workers(epoch) for value in pair]
+    assert len(set(numbers)) == len(numbers)

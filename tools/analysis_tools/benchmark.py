@@ -1,0 +1,75 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Time mmfrac beside the bare way to do the same, as ratios, with the goal of each."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks import froc, loader, step
+from benchmarks.pairing import Comparison
+
+from mmfrac.engine.plain_errors import plain_errors
+
+EXAMPLE = """sections:
+  froc    exact FROC record of a prob map, against 100 thresholds with OpenCV (speed)
+  step    supervised and semi-supervised train_step, against a bare PyTorch loop (cost)
+  loader  DICOM films through the test pipeline, against pydicom and cv2.resize (speed)
+
+example:
+  python tools/analysis_tools/benchmark.py all --out benchmark.json
+  python tools/analysis_tools/benchmark.py step --repeats 40"""
+SECTIONS = {'froc': froc, 'step': step, 'loader': loader}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'section', nargs='?', default='all', choices=[*SECTIONS, 'all'], help='default: all'
+    )
+    parser.add_argument(
+        '--repeats', type=int, help='pairs a case, default: froc 5, step 15, loader 36'
+    )
+    parser.add_argument('--out', type=Path, help='JSON file of the figures')
+    return parser.parse_args()
+
+
+def print_row(row: Comparison) -> None:
+    goal = f'{">=" if row.at_least else "<="} {row.goal:.2f}'
+    print(
+        f'{row.section:8}{row.case:50}{row.ours_ms:10.2f}{row.bare_ms:10.2f}{row.ratio:8.2f}'
+        f'{goal:>10}  {"met" if row.is_met else "missed"}',
+        flush=True,
+    )
+
+
+def write_json(rows: Sequence[Comparison], out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
+    figures = [{**asdict(row), 'met': row.is_met} for row in rows]
+    partial.write_text(json.dumps(figures, indent=2) + '\n')
+    os.replace(partial, out)
+
+
+def main() -> None:
+    args = parse_args()
+    options = {} if args.repeats is None else {'repeats': args.repeats}
+    print(f'{"section":8}{"case":50}{"ours ms":>10}{"bare ms":>10}{"ratio":>8}{"goal":>10}')
+    rows: list[Comparison] = []
+    for name in SECTIONS if args.section == 'all' else [args.section]:
+        found = SECTIONS[name].measure(**options)
+        for row in found:
+            print_row(row)
+        rows += found
+    if args.out:
+        write_json(rows, args.out)
+        print(f'written: {args.out}')
+
+
+if __name__ == '__main__':
+    with plain_errors():
+        main()
