@@ -12,7 +12,7 @@ from mmfrac.engine.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/infer.py films/ case.dcm --config configs/phantom/frac_ssl_phantom.py \\
-      --checkpoint work_dirs/frac_ssl_phantom/epoch_30.pth --out-dir found"""
+      --checkpoint work_dirs/frac_ssl_phantom/epoch_14.pth --out-dir found"""
 
 
 def parse_args() -> argparse.Namespace:

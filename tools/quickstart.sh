@@ -26,7 +26,7 @@ source "$repo/tools/lib/common.sh"
 config=$repo/configs/phantom/frac_ssl_phantom.py
 work_dir=$repo/work_dirs/frac_ssl_phantom
 data_root=$repo/data/phantom
-phantom_arguments=(--size 256 --seed 0 --difficulty 0.15 --train 60 240 240 360 --val 30 50 --test 60 100)
+phantom_arguments=(--size 256 --seed 0 --difficulty 0.05 --train 60 240 240 360 --val 30 50 --test 60 100)
 train_arguments=()
 # names below the work dir; of several that match, the newest is taken
 burn_in_checkpoint='burn_in.pth'

@@ -14,8 +14,8 @@ from mmfrac.engine.cli import add_common_arguments, config_from_arguments
 from mmfrac.engine.plain_errors import plain_errors
 
 EXAMPLE = """example:
-  python tools/test.py configs/phantom/frac_ssl_phantom.py work_dirs/frac_ssl_phantom/epoch_30.pth
-  tools/dist_test.sh configs/frac_ssl.py best.pth 4 --data-root /data/cxr --show-dir overlays"""
+  python tools/test.py configs/phantom/frac_ssl_phantom.py work_dirs/frac_ssl_phantom/epoch_14.pth
+  tools/dist_test.sh configs/frac_ssl.py CHECKPOINT 4 --data-root /data/cxr --show-dir overlays"""
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,7 +8,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmfrac.engine import prepare_launch
-from mmfrac.engine.cli import add_common_arguments, config_from_arguments
+from mmfrac.engine.cli import add_common_arguments, config_from_arguments, resume_training
 from mmfrac.engine.plain_errors import plain_errors
 
 EXAMPLE = """example:
@@ -50,8 +50,7 @@ def main() -> None:
             raise ValueError(f'{args.config} has no auto_scale_lr.base_batch_size to scale from')
         cfg.auto_scale_lr.enable = True
     if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        resume_training(cfg, args.resume)
     prepare_launch(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.train()

@@ -11,6 +11,17 @@ from mmfrac.config import set_data_root, set_img_scale
 
 set_data_root(_base_, 'data/semi_real/')
 set_img_scale(_base_, (320, 320))
+burn_in_epochs, max_epochs = 10, 16
+model = dict(semi_train_cfg=dict(burn_in_epochs=burn_in_epochs))
+train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-train_cfg = dict(max_epochs=16)
-model = dict(semi_train_cfg=dict(burn_in_epochs=10))
+param_scheduler = [
+    dict(
+        type='CosineAnnealingLR',
+        begin=burn_in_epochs,
+        end=max_epochs,
+        eta_min=1e-5,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    )
+]

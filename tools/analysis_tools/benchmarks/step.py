@@ -78,7 +78,6 @@ def measure(repeats: int = 15, size: int = 256, films: int = 8) -> list[Comparis
 def _build(model_cfg: dict) -> Any:
     torch.manual_seed(0)
     model = MODELS.build(copy.deepcopy(model_cfg))
-    model.init_weights()
     return model.train()
 
 

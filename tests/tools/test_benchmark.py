@@ -1,0 +1,69 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""tools/analysis_tools/benchmark.py at sizes that take no time; the ratios themselves are not tested."""
+
+import importlib
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / 'tools' / 'analysis_tools'
+TINY = {
+    'froc': dict(repeats=1, sizes=(32,)),
+    'step': dict(repeats=1, size=64, films=2),
+    'loader': dict(repeats=2, sizes=(64,), img_scales=(32,), films=2),
+}
+
+
+@pytest.fixture
+def module(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return lambda name: importlib.import_module(f'benchmarks.{name}')
+
+
+def test_help_shows_an_example():
+    call = [sys.executable, str(FOLDER / 'benchmark.py'), '--help']
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert 'python tools/analysis_tools/benchmark.py all' in done.stdout
+
+
+@pytest.mark.parametrize('section', TINY)
+def test_section_gives_ratios(module, section):
+    threads = cv2.getNumThreads()
+    rows = module(section).measure(**TINY[section])
+    assert rows and len({row.case for row in rows}) == len(rows)
+    for row in rows:
+        assert row.section == section
+        for figure in (row.ratio, row.ours_ms, row.bare_ms):
+            assert math.isfinite(figure) and figure > 0
+    assert cv2.getNumThreads() == threads
+
+
+@pytest.mark.parametrize('at_least, ratio', [(True, 3), (False, 1 / 3)])
+def test_ratio_of_known_times(module, monkeypatch, at_least, ratio):
+    pairing = module('pairing')
+    now = [0.0]
+    monkeypatch.setattr(time, 'perf_counter', lambda: now[0])
+
+    def taking(seconds):
+        def call():
+            now[0] += seconds
+
+        return call
+
+    row = pairing.compare('s', 'c', taking(0.002), taking(0.006), 4, 1.0, at_least, ours_calls=5)
+    assert (row.ours_ms, row.bare_ms) == pytest.approx((2, 6))
+    assert row.ratio == pytest.approx(ratio)
+    assert row.is_met
+    row = pairing.compare('s', 'c', taking(0.006), taking(0.002), 4, 1.0, at_least)
+    assert row.ratio == pytest.approx(1 / ratio)
+    assert not row.is_met
+
+
+def test_repeats_must_be_positive(module):
+    with pytest.raises(ValueError, match='repeats must be at least 1, got 0'):
+        module('pairing').compare('s', 'c', int, int, 0, 1.0, True)
