@@ -9,8 +9,8 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmfrac.engine import prepare_launch
 from mmfrac.engine.cli import add_common_arguments, config_from_arguments
+from mmfrac.engine.launch import finish_launch, prepare_launch
 from mmfrac.engine.plain_errors import plain_errors
 
 EXAMPLE = """example:
@@ -49,6 +49,7 @@ def main() -> None:
     if args.out:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
     runner.test()
+    finish_launch()
 
 
 def set_out_file(cfg, out_file: str) -> None:

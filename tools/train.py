@@ -7,8 +7,8 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmfrac.engine import prepare_launch
 from mmfrac.engine.cli import add_common_arguments, config_from_arguments, resume_training
+from mmfrac.engine.launch import finish_launch, prepare_launch
 from mmfrac.engine.plain_errors import plain_errors
 
 EXAMPLE = """example:
@@ -54,6 +54,7 @@ def main() -> None:
     prepare_launch(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.train()
+    finish_launch()
 
 
 if __name__ == '__main__':

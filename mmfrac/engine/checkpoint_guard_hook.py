@@ -2,7 +2,7 @@
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 
@@ -28,7 +28,9 @@ class CheckpointGuardHook(Hook):
         """Compare names and shapes before anything is loaded."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         share_needed = 1.0
-        if runner._train_loop is not None and not runner._resume:
+        # a run that only tests leaves the loop's config unbuilt
+        is_training = isinstance(runner._train_loop, BaseLoop)
+        if is_training and not runner._resume:
             share_needed = self.min_share
         check_state_dict(model, checkpoint, share_needed, str(runner._load_from))
 

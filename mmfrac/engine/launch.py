@@ -49,3 +49,14 @@ def prepare_launch(cfg: Config) -> None:
         distributed.init_process_group('gloo', timeout=datetime.timedelta(seconds=timeout))
     cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel'))
     cfg.model_wrapper_cfg.update(device_ids=None)
+
+
+def finish_launch() -> None:
+    """End a distributed run that went well; nothing without a launcher.
+
+    The ranks leave together: one whose connections are closed while it still does its own clearing up is
+    aborted by gloo, and the whole job fails after its work is done.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()

@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,24 @@ def plain_errors() -> Iterator[None]:
     except (ValueError, FileNotFoundError, ImportError) as error:
         if os.environ.get('MMFRAC_TRACEBACK') == '1':
             raise
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        print(f'{type(error).__name__}: {original_message(error)}', file=sys.stderr)
         print('(MMFRAC_TRACEBACK=1 shows where this was raised)', file=sys.stderr)
         sys.exit(1)
+
+
+def original_message(error: Exception) -> str:
+    """Message of an error, without the traceback that torch puts around a data-loading worker's.
+
+    Args:
+        error (Exception): Any error.
+
+    Returns:
+        str: What the worker's error said; the error's own message where it comes from no worker.
+    """
+    message = str(error)
+    if not re.match(r'Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback', message):
+        return message
+    raised = re.findall(
+        rf'^(?:\w+\.)*{type(error).__name__}: (.*?)\Z', message, re.MULTILINE | re.DOTALL
+    )
+    return raised[0].strip() if raised else message

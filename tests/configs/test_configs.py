@@ -70,7 +70,7 @@ def test_full_size_configs_keep_the_papers_settings():
         cfg = Config.fromfile(CONFIGS / name)
         assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=4e-5, weight_decay=1e-4)
         assert cfg.train_cfg.max_epochs == 30 and cfg.train_dataloader.batch_size * 4 == 32
-        assert cfg.test_pipeline[2].scale == (1024, 1024)
+        assert cfg.test_pipeline[1].scale == (1024, 1024)
         assert cfg.default_hooks.checkpoint.save_best == 'frac/AUROC'
         detector = cfg.model.get('detector', cfg.model)
         assert detector.backbone.depth == 50 and detector.prob_map_head.loss.alpha_r == 10

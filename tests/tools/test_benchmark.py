@@ -34,7 +34,7 @@ def test_help_shows_an_example():
 @pytest.mark.parametrize('section', TINY)
 def test_section_gives_ratios(module, section):
     threads = cv2.getNumThreads()
-    rows = module(section).measure(**TINY[section])
+    rows = list(module(section).measure(**TINY[section]))
     assert rows and len({row.case for row in rows}) == len(rows)
     for row in rows:
         assert row.section == section

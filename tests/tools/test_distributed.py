@@ -11,9 +11,9 @@ from .tiny_run import DIST_TEST, DIST_TRAIN, TEST, TRAIN, killer, load, start, s
 
 # the first pass over P_pub, then one iteration that changes nothing
 FIRST_MEDIAN = """
-train_cfg = dict(max_epochs=1)
-train_dataloader = dict(batch_sampler=dict(epoch_length=1))
-model = dict(semi_train_cfg=dict(burn_in_epochs=0))
+train_cfg['max_epochs'] = 1
+train_dataloader['batch_sampler']['epoch_length'] = 1
+model['semi_train_cfg']['burn_in_epochs'] = 0
 optim_wrapper = dict(optimizer=dict(lr=0.0, weight_decay=0.0))
 """
 
@@ -77,7 +77,7 @@ def test_metrics_do_not_depend_on_the_number_of_ranks(trained, tiny_data, tmp_pa
 
 def test_a_killed_rank_ends_the_job(tiny_data, tmp_path):
     config = write_config(
-        tmp_path, tiny_data, 'train_cfg = dict(max_epochs=1000)', killer(tmp_path, 1, 3)
+        tmp_path, tiny_data, "train_cfg['max_epochs'] = 1000", killer(tmp_path, 1, 3)
     )
     began = time.monotonic()
     done = start(DIST_TRAIN, config, 2, '--work-dir', tmp_path / 'run', cwd=tmp_path)

@@ -14,14 +14,14 @@ from .tiny_run import TRAIN, killer, load, start, succeed, write_config
 
 # Two burn-in and two semi-supervised epochs of two iterations, with a learning rate that changes.
 FOUR_EPOCHS = """
-train_cfg = dict(max_epochs=4)
-model = dict(semi_train_cfg=dict(burn_in_epochs=2))
+train_cfg['max_epochs'] = 4
+model['semi_train_cfg']['burn_in_epochs'] = 2
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=1e-5, by_epoch=False, end=8)]
 """
 KILLED_AT = 7  # the second iteration of the last epoch
 WORKERS = {
     0: '',
-    1: 'train_dataloader = dict(num_workers=1, persistent_workers=True)',
+    1: 'train_dataloader.update(num_workers=1)',
 }
 
 

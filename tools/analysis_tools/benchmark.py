@@ -61,10 +61,9 @@ def main() -> None:
     print(f'{"section":8}{"case":50}{"ours ms":>10}{"bare ms":>10}{"ratio":>8}{"goal":>10}')
     rows: list[Comparison] = []
     for name in SECTIONS if args.section == 'all' else [args.section]:
-        found = SECTIONS[name].measure(**options)
-        for row in found:
+        for row in SECTIONS[name].measure(**options):
             print_row(row)
-        rows += found
+            rows.append(row)
     if args.out:
         write_json(rows, args.out)
         print(f'written: {args.out}')

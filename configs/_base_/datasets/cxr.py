@@ -33,7 +33,8 @@ unsup_pipeline = [
         unsup_student=[*augment, *pack],
     ),
 ]
-test_pipeline = [*load, pad, dict(type='PackProbMapInputs')]
+# the metric and mmdet's own read the boxes from the film's info
+test_pipeline = [dict(type='LoadRadiograph'), resize, pad, dict(type='PackProbMapInputs')]
 
 train_dataset = dict(
     type=dataset_type,

@@ -2,7 +2,7 @@
 """Training steps beside a bare PyTorch loop with the same network passes."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ CONFIG = Path(__file__).resolve().parents[3] / 'configs/phantom/frac_ssl_phantom
 GOALS = {'supervised': 1.05, 'semi-supervised': 1.10}
 
 
-def measure(repeats: int = 15, size: int = 256, films: int = 8) -> list[Comparison]:
+def measure(repeats: int = 15, size: int = 256, films: int = 8) -> Iterator[Comparison]:
     """Cost of ``train_step`` from a collated batch, against the passes alone.
 
     Args:
@@ -33,8 +33,8 @@ def measure(repeats: int = 15, size: int = 256, films: int = 8) -> list[Comparis
         films (int): Films of the supervised batch, and of each half of the semi-supervised one.
             Defaults to 8.
 
-    Returns:
-        list[Comparison]: The supervised and the semi-supervised step.
+    Yields:
+        Comparison: The supervised and the semi-supervised step.
     """
     init_default_scope('mmdet')
     cfg = Config.fromfile(CONFIG)
@@ -61,8 +61,8 @@ def measure(repeats: int = 15, size: int = 256, films: int = 8) -> list[Comparis
             _bare_semi_supervised(cfg, *_tensors(half), _tensors(other)[0]),
         ),
     }
-    return [
-        compare(
+    for kind, (ours, bare) in steps.items():
+        yield compare(
             'step',
             f'{kind}, {films} films a branch of {size} x {size}',
             ours,
@@ -71,8 +71,6 @@ def measure(repeats: int = 15, size: int = 256, films: int = 8) -> list[Comparis
             GOALS[kind],
             at_least=False,
         )
-        for kind, (ours, bare) in steps.items()
-    ]
 
 
 def _build(model_cfg: dict) -> Any:
