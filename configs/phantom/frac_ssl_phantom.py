@@ -17,7 +17,6 @@ optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     dict(
         type='CosineAnnealingLR',
-        begin=burn_in_epochs,
         end=max_epochs,
         eta_min=1e-5,
         by_epoch=True,

@@ -51,33 +51,24 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=train_dataset,
 )
-val_dataloader = dict(
+evaluation_dataset = dict(
+    type=dataset_type,
+    data_root=data_root,
+    data_prefix=dict(img='images/'),
+    test_mode=True,
+    pipeline=test_pipeline,
+)
+evaluation_dataloader = dict(
     batch_size=1,
     num_workers=2,
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotations/val.json',
-        data_prefix=dict(img='images/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+)
+val_dataloader = dict(
+    evaluation_dataloader, dataset=dict(evaluation_dataset, ann_file='annotations/val.json')
 )
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotations/test.json',
-        data_prefix=dict(img='images/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    evaluation_dataloader, dataset=dict(evaluation_dataset, ann_file='annotations/test.json')
 )
 val_evaluator = dict(type='FracMetric')
 test_evaluator = val_evaluator
