@@ -8,8 +8,8 @@ from mmfrac.engine.dynamic_sharpening_hook import median_over_films
 
 def test_median_is_over_distinct_films():
     # film 'a' was read twice on one rank and once on another
-    ranks = [{'a': [0.2, 0.4], 'b': [0.9]}, {'a': [0.3], 'c': [0.5]}]
-    assert median_over_films(ranks) == pytest.approx(0.5)
+    ranks = [{'a': [0.2, 0.4], 'b': [0.9]}, {'a': [0.6], 'c': [0.1]}]
+    assert median_over_films(ranks) == pytest.approx(0.4)  # the mean of film 'a'
     assert median_over_films([{}, {}]) is None
 
 

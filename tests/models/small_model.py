@@ -17,7 +17,7 @@ def detector_cfg(**head) -> dict:
     return dict(
         type='ProbMapDetector',
         data_preprocessor=PREPROCESSOR,
-        backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
+        backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8, norm_eval=False),
         neck=dict(type='FPN', in_channels=[8, 16, 32, 64], out_channels=16, num_outs=4),
         prob_map_head=dict(
             type='ProbMapHead',

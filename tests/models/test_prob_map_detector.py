@@ -43,6 +43,17 @@ def test_scale_factor_gives_film_pixels(detector):
     torch.testing.assert_close(sample.pred_instances.scores[0], sample.pred_score)
 
 
+def test_rounding_brings_in_no_padding(detector):
+    width, resized = 70, 116
+    assert width * (resized / width) / 4 > resized // 4  # the trap
+    rounded = film('a', size=128)
+    rounded['data_samples'].set_metainfo(
+        dict(ori_shape=(width, width), scale_factor=(resized / width, resized / width))
+    )
+    (sample,) = run(detector, [rounded], 'predict')
+    assert sample.pred_prob_map.data.shape == (1, resized // 4, resized // 4)
+
+
 def test_grey_plane_equals_three_equal_channels(detector):
     one = torch.rand(1, 1, 64, 64)
     torch.testing.assert_close(detector.logits(one), detector.logits(one.expand(-1, 3, -1, -1)))
