@@ -1,6 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # python tools/train.py configs/semi_real/frac_ssl_semi_real.py --data-root FOLDER
-# 679 real chest films with synthetic fractures, 320 x 320.
+# 679 real chest films with synthetic fractures, 384 x 384.
 _base_ = [
     '../_base_/models/semi_prob_map_r18_small.py',
     '../_base_/datasets/small_semi.py',
@@ -10,8 +10,8 @@ _base_ = [
 from mmfrac.config import set_data_root, set_img_scale
 
 set_data_root(_base_, 'data/semi_real/')
-set_img_scale(_base_, (320, 320))
-burn_in_epochs, max_epochs = 10, 16
+set_img_scale(_base_, (384, 384))
+burn_in_epochs, max_epochs = 24, 36
 model = dict(semi_train_cfg=dict(burn_in_epochs=burn_in_epochs))
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))

@@ -10,7 +10,8 @@ class SemiEpochHook(SetEpochInfoHook):
     """Tells the model the epoch, and the batch sampler whether burn-in is over.
 
     The number of burn-in epochs is the model's (``semi_train_cfg.burn_in_epochs``), so that it is
-    written in one place. When burn-in is over its model is kept as ``burn_in.pth``, for comparison.
+    written in one place. When burn-in is over its state is kept as ``burn_in.pth``, for comparison and
+    for other runs to go on from with ``--resume``.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -26,8 +27,6 @@ class SemiEpochHook(SetEpochInfoHook):
             runner.save_checkpoint(
                 runner.work_dir,
                 'burn_in.pth',
-                save_optimizer=False,
-                save_param_scheduler=False,
                 meta=dict(epoch=runner.epoch, iter=runner.iter),
                 backend_args=dict(backend='atomic'),
             )
