@@ -11,9 +11,10 @@ from mmfrac.config import set_data_root, set_img_scale
 
 set_data_root(_base_, 'data/semi_real/')
 set_img_scale(_base_, (384, 384))
-burn_in_epochs, max_epochs = 24, 36
+burn_in_epochs, max_epochs = 16, 26
 model = dict(semi_train_cfg=dict(burn_in_epochs=burn_in_epochs))
 train_cfg = dict(max_epochs=max_epochs)
+train_dataloader = dict(batch_sampler=dict(epoch_length=100))
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     dict(
