@@ -1,12 +1,15 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.evaluation.component_tree import _ring_tables
+from mmfrac.evaluation import component_tree
+from mmfrac.evaluation.event_sort import sort_descending
 from mmfrac.evaluation.froc import image_record
-from mmfrac.evaluation.radix_sort import sort_descending
+from mmfrac.evaluation.tree_events import ring_tables
 
 from .slow_twins import false_positives, is_hit
 
@@ -79,12 +82,12 @@ def test_a_slope_is_not_swept():
     # Of the rings (bit 0 north, clockwise) only those on one side of the cell make it an extreme.
     east_half = 0b00001110
     for connectivity in (4, 8):
-        _, _, widens = _ring_tables(connectivity)
+        _, _, widens = ring_tables(connectivity)
         assert widens[east_half] and widens[0]
         assert not widens[east_half | 0b1 | 0b10000]
     rings = [0, 0b1, east_half, 0b10001, 0b10101010, 0b01010101]
-    assert _ring_tables(8).num_arcs[rings].tolist() == [0, 1, 1, 2, 4, 1]
-    assert _ring_tables(4).num_arcs[[0b10, 0b101, 0b111, 0b01010101]].tolist() == [0, 2, 1, 4]
+    assert ring_tables(8).num_arcs[rings].tolist() == [0, 1, 1, 2, 4, 1]
+    assert ring_tables(4).num_arcs[[0b10, 0b101, 0b111, 0b01010101]].tolist() == [0, 2, 1, 4]
 
 
 def test_any_memory_layout_gives_the_same_record():
@@ -99,14 +102,35 @@ def test_any_memory_layout_gives_the_same_record():
         np.testing.assert_array_equal(record.false_positives, expected.false_positives)
 
 
-@pytest.mark.parametrize('dtype', [np.uint32, np.uint64])
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
 def test_sort_descending(dtype):
     rng = np.random.default_rng(0)
     for num in (0, 1, 2, 500, 5000):
-        keys = rng.integers(0, np.iinfo(dtype).max, num, dtype=dtype, endpoint=True)
-        keys[: num // 2] >>= dtype(8 * keys.itemsize - 6)
-        rows = rng.integers(0, 99, (num, 4)).astype(np.int32)
-        order = np.argsort(~keys, kind='stable')
-        sorted_keys, sorted_rows = sort_descending(keys, rows)
-        np.testing.assert_array_equal(sorted_keys, keys[order])
-        np.testing.assert_array_equal(sorted_rows, rows[order])
+        values = np.append((1 + rng.permutation(num)) / 7, 0).astype(dtype)
+        rows = rng.integers(0, 99, (num + 1, 4)).astype(np.int32)
+        sorted_values, sorted_rows = np.empty_like(values), np.empty_like(rows)
+        keys = np.empty(num + 1, np.uint64)
+        sort_descending(values, rows, keys, sorted_values, sorted_rows)
+        order = np.argsort(-values, kind='stable')
+        np.testing.assert_array_equal(sorted_values, values[order])
+        np.testing.assert_array_equal(sorted_rows[:-1], rows[order][:-1])
+
+
+@given(films())
+@settings(deadline=None)
+def test_two_threads_equal_twin(film):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(component_tree, '_TWO_THREADS_FROM', 1)
+        assert_equals_twin(*film)
+
+
+def test_films_at_the_same_time_and_of_all_sizes():
+    rng = np.random.default_rng(0)
+    maps = [rng.random((size, 3 * size), dtype=np.float32) for size in (200, 7, 120, 300, 1) * 4]
+    boxes = [[2, 3, 9, 12]]
+    expected = [image_record(prob_map, boxes) for prob_map in maps]
+    with ThreadPoolExecutor(4) as pool:
+        records = list(pool.map(lambda prob_map: image_record(prob_map, boxes), maps))
+    for record, alone in zip(records, expected):
+        np.testing.assert_array_equal(record.thresholds, alone.thresholds)
+        np.testing.assert_array_equal(record.false_positives, alone.false_positives)
