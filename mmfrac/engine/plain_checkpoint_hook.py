@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from numbers import Number
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ class PlainCheckpointHook(Hook):
     """Stores mmengine's message hub as plain data, so that checkpoints load with ``weights_only``.
 
     The hub's ``HistoryBuffer`` objects pickle bound methods, which ``torch.load`` refuses unless its
-    protection is switched off. They are written as tensors and rebuilt after loading.
+    protection is switched off. They are written as tensors and rebuilt after loading. A run that goes on
+    from a checkpoint of another work dir starts without that one's best checkpoint, which mmengine would
+    delete as soon as there is a better one.
     """
 
     priority = 'LOWEST'
@@ -39,7 +42,9 @@ class PlainCheckpointHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Rebuild the hub's history buffers."""
-        scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
+        hub = checkpoint.get('message_hub', {})
+        forget_other_run(hub.get('runtime_info', {}), runner.work_dir)
+        scalars = hub.get('log_scalars', {})
         for key, buffer in scalars.items():
             if isinstance(buffer, dict):
                 scalars[key] = HistoryBuffer(
@@ -47,6 +52,21 @@ class PlainCheckpointHook(Hook):
                     buffer['count_history'].cpu().numpy(),
                     buffer['max_length'],
                 )
+
+
+def forget_other_run(runtime_info: dict, work_dir: str) -> None:
+    """Drop path and score of best checkpoints that lie in another folder, in place.
+
+    Args:
+        runtime_info (dict): Of mmengine's message hub.
+        work_dir (str): Folder of this run.
+    """
+    here = Path(work_dir).resolve()
+    for key in [key for key in runtime_info if key.startswith('best_ckpt')]:
+        path = runtime_info[key]
+        if path is not None and Path(path).resolve().parent != here:
+            del runtime_info[key]
+            runtime_info.pop(key.replace('best_ckpt', 'best_score'), None)
 
 
 def plain(value: Any) -> Any:

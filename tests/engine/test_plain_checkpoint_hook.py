@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_hub_survives_a_protected_round_trip():
     torch.save(checkpoint, file)
     file.seek(0)
     loaded = torch.load(file, weights_only=True)
-    PlainCheckpointHook().after_load_checkpoint(None, loaded)
+    PlainCheckpointHook().after_load_checkpoint(SimpleNamespace(work_dir='work'), loaded)
     other = MessageHub('plain-checkpoint-other')
     other.load_state_dict(loaded['message_hub'])
     history, counts = other.get_scalar('train/loss').data
@@ -46,6 +47,18 @@ def test_hub_survives_a_protected_round_trip():
     other.update_scalar('train/loss', 1.0)
     assert other.get_scalar('train/loss').current() == 1.0
     assert loaded['meta']['dataset_meta'] == dict(classes=('fracture',), palette=[(1, 2)])
+
+
+def test_the_best_checkpoint_of_another_run_is_forgotten(tmp_path):
+    def after_loading_in(work_dir):
+        info = dict(best_ckpt=str(tmp_path / 'a/best.pth'), best_score=0.9, iter=7)
+        checkpoint = dict(message_hub=dict(runtime_info=info))
+        runner = SimpleNamespace(work_dir=str(work_dir))
+        PlainCheckpointHook().after_load_checkpoint(runner, checkpoint)
+        return info
+
+    assert set(after_loading_in(tmp_path / 'a')) == {'best_ckpt', 'best_score', 'iter'}
+    assert after_loading_in(tmp_path / 'b') == dict(iter=7)
 
 
 def test_plain_values():
