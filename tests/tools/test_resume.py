@@ -80,6 +80,26 @@ def test_epochs_differ_in_what_they_draw(runs):
     assert len(set(scalars['train/loss_sup']['log_history'].tolist())) == 8
 
 
+def test_burn_in_can_be_shared_with_a_supervised_run(tiny_data, tmp_path):
+    # validated, so that burn_in.pth names a best checkpoint
+    settings = [FOUR_EPOCHS, "train_cfg['val_interval'] = 2"]
+    semi = write_config(tmp_path / 'a', tiny_data, *settings)
+    never_over = "model['semi_train_cfg']['burn_in_epochs'] = 4"
+    sup = write_config(tmp_path / 'b', tiny_data, *settings, never_over)
+    succeed(TRAIN, semi, '--work-dir', tmp_path / 'semi', cwd=tmp_path)
+    best = list((tmp_path / 'semi').glob('best_*.pth'))
+    succeed(TRAIN, sup, '--work-dir', tmp_path / 'whole', cwd=tmp_path)
+    burn_in = tmp_path / 'semi/burn_in.pth'
+    succeed(TRAIN, sup, '--work-dir', tmp_path / 'shared', '--resume', burn_in, cwd=tmp_path)
+    whole, shared = (load(tmp_path / name / 'epoch_4.pth') for name in ('whole', 'shared'))
+    for run in (whole, shared):
+        assert run['state_dict'].pop('pseudo_pipeline.0.m').isnan()
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert_equal(whole[part], shared[part], part)
+    assert best and all(path.is_file() for path in best)
+    assert list((tmp_path / 'shared').glob('best_*.pth'))
+
+
 @pytest.mark.parametrize(
     'pointer, expected',
     [
