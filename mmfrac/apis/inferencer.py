@@ -19,6 +19,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.engine.checkpoint_file import load_checkpoint_file
 from mmfrac.engine.checkpoint_guard_hook import check_state_dict
 from mmfrac.visualization.film_names import FilmNames
 from mmfrac.visualization.prob_map_visualization_hook import overlay_of_sample, write_png
@@ -184,19 +185,8 @@ def _test_pipeline(cfg: Config) -> tuple[Any, Compose]:
 
 
 def _load_model(cfg: Config, weights: str) -> nn.Module:
-    if not Path(weights).is_file():
-        raise FileNotFoundError(
-            f'no checkpoint {weights}; tools/train.py writes them to its work dir'
-        )
-    try:
-        checkpoint = torch.load(weights, map_location='cpu', weights_only=True)
-    except Exception as error:  # a pickle of anything else, a truncated file, no zip at all
-        raise ValueError(
-            f'{weights} cannot be loaded as plain weights: {error}'.splitlines()[0]
-        ) from error
+    checkpoint = load_checkpoint_file(weights, map_location='cpu')
     model = MODELS.build(cfg.model)
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f'{weights} is no checkpoint but a {type(checkpoint).__name__}')
     check_state_dict(model, checkpoint, name=weights)
     state_dict = checkpoint.get('state_dict', checkpoint)
     # what a model has besides (a teacher of its own, EMA weights) is not needed to predict

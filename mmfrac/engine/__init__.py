@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from .atomic_backend import AtomicLocalBackend
+from .checkpoint_file import load_checkpoint_file
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .class_weight_hook import ClassWeightHook
 from .dynamic_sharpening_hook import DynamicSharpeningHook
@@ -16,6 +17,7 @@ __all__ = [
     'EpochSeedHook',
     'PlainCheckpointHook',
     'SemiEpochHook',
+    'load_checkpoint_file',
     'prepare_launch',
     'seed_worker',
 ]

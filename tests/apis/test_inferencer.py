@@ -178,7 +178,7 @@ class Harmful:
 def test_checkpoint_cannot_run_code(weights, tmp_path):
     content = torch.load(weights, weights_only=True)
     torch.save(dict(content, extra=Harmful(tmp_path / 'hacked')), tmp_path / 'bad.pth')
-    with pytest.raises(ValueError, match='cannot be loaded as plain weights'):
+    with pytest.raises(ValueError, match='cannot be loaded as a checkpoint'):
         FracInferencer(config(detector_cfg()), tmp_path / 'bad.pth')
     assert not (tmp_path / 'hacked').exists()
 
