@@ -16,9 +16,19 @@ class EpochSeedHook(Hook):
 
     The random numbers of an epoch depend on seed, epoch and rank alone, so a resumed run draws what
     the uninterrupted one would have drawn. It runs after the other hooks of the epoch's beginning.
+    Workers are seeded when they start: with ``persistent_workers=True`` a resumed run draws other numbers,
+    of which the log warns.
     """
 
     priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        """Warn of workers that outlive an epoch."""
+        if getattr(runner.train_dataloader, 'persistent_workers', False):
+            runner.logger.warning(
+                'persistent_workers=True: a resumed run will not repeat the random numbers of an '
+                'uninterrupted one; set it to False in train_dataloader if it should'
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed ``random``, numpy and torch."""

@@ -39,3 +39,15 @@ def test_workers_draw_anew_in_every_epoch():
     assert from_workers(1) == from_workers(1)
     numbers = [value for epoch in (1, 2) for pair in from_workers(epoch) for value in pair]
     assert len(set(numbers)) == len(numbers)
+
+
+def test_workers_that_outlive_an_epoch_are_warned_of():
+    def warnings(persistent):
+        messages = []
+        loader = DataLoader(Draws(), num_workers=1, persistent_workers=persistent)
+        logger = SimpleNamespace(warning=messages.append)
+        EpochSeedHook().before_train(SimpleNamespace(train_dataloader=loader, logger=logger))
+        return messages
+
+    assert not warnings(False)
+    assert len(warnings(True)) == 1 and 'persistent_workers=True' in warnings(True)[0]
