@@ -16,8 +16,8 @@ class EpochSeedHook(Hook):
 
     The random numbers of an epoch depend on seed, epoch and rank alone, so a resumed run draws what
     the uninterrupted one would have drawn. It runs after the other hooks of the epoch's beginning.
-    Workers are seeded when they start: with ``persistent_workers=True`` a resumed run draws other numbers,
-    of which the log warns.
+    Workers are seeded when they start: with ``persistent_workers=True`` a resumed run draws other
+    numbers, of which the log warns.
     """
 
     priority = 'LOWEST'

@@ -8,8 +8,8 @@ from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
+from .auroc import auroc
 from .records import FilmRecord, box_record, image_record
 
 __all__ = [
@@ -174,43 +174,6 @@ def froc_score(
     check_fppi(targets, many=True)
     recalls = recall_at(curve, targets, crossing, interpolation)
     return Recall(float(np.mean(recalls)), any(recall.held for recall in recalls))
-
-
-def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve: P(score of a positive > score of a negative), ties one half.
-
-    Args:
-        labels (ArrayLike): (n,) image-level labels: 1, 0, or -1 for films to leave out.
-        scores (ArrayLike): (n,) image scores.
-
-    Returns:
-        float: The area. NaN, with a warning, if only one class is present.
-
-    Raises:
-        ValueError: If the shapes differ, a label is unknown or a score is NaN.
-    """
-    truth, values = np.asarray(labels), np.asarray(scores, np.float64)
-    if truth.ndim != 1 or truth.shape != values.shape:
-        raise ValueError(
-            f'labels and scores must be (n,) alike, got shapes {truth.shape} and {values.shape}'
-        )
-    if not np.isin(truth, (-1, 0, 1)).all():
-        raise ValueError(f'labels must be 1, 0 or -1, got {np.unique(truth).tolist()}')
-    if np.isnan(values).any():
-        raise ValueError(f'score {int(np.argmax(np.isnan(values)))} is NaN')
-    known = truth != -1
-    positive = truth[known] == 1
-    num_positive = int(positive.sum())
-    num_negative = positive.size - num_positive
-    if not num_positive or not num_negative:
-        warnings.warn(
-            f'AUROC is NaN: it needs both classes, got {num_positive} films with label 1 and '
-            f'{num_negative} with label 0',
-            stacklevel=2,
-        )
-        return float('nan')
-    rank_sum = rankdata(values[known])[positive].sum()
-    return float((rank_sum / num_positive - (num_positive + 1) / 2) / num_negative)
 
 
 def check_option(name: str, value: str) -> None:
