@@ -73,7 +73,8 @@ def bootstrap_recalls(
     num_lesions = np.array([record.lesion_scores.size for record in records])
     counts = np.ones(len(records), np.bool_) if denominator == 'all' else num_lesions == 0
 
-    thresholds, films, changes, hits = [], [], [], []
+    parts: list[list[np.ndarray]] = [[], [], [], []]
+    thresholds, films, changes, hits = parts
     for film, record in enumerate(records):
         scores = record.lesion_scores[record.lesion_scores > 0]
         steps = np.diff(record.false_positives.astype(np.int64), prepend=0)
