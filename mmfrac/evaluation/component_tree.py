@@ -40,19 +40,34 @@ def _root(parents, peak):
     return peak
 
 
+def _boxes_at_centres(low: np.ndarray, high: np.ndarray, size: int, scale: float) -> np.ndarray:
+    """Bit sets of the boxes that hold each possible centre of a rectangle, along one axis.
+
+    A rectangle from cell ``c0`` to ``c1`` has its centre at ``(c0 + c1 + 1) / 2 * scale``.
+
+    Args:
+        low (np.ndarray): (n,) lower edges of the boxes, film pixels.
+        high (np.ndarray): (n,) upper edges.
+        size (int): Cells of the map along the axis.
+        scale (float): Film pixels per cell.
+
+    Returns:
+        np.ndarray: (2 * size, words) uint64, indexed by ``c0 + c1 + 1``.
+    """
+    centres = (np.arange(2 * size) / 2 * scale)[:, None]
+    inside = (low <= centres) & (centres <= high)
+    padding = np.zeros((2 * size, 64 - low.size % 64), np.bool_)
+    return np.packbits(np.hstack([inside, padding]), axis=1).view(np.uint64)
+
+
 @njit(cache=True)
-def _is_false_positive(rectangles, root, gt_boxes, sx, sy):
-    x = (rectangles[root, 0] - rectangles[root, 1] + 1) / 2 * sx
-    y = (rectangles[root, 2] - rectangles[root, 3] + 1) / 2 * sy
-    is_in_a_box = False
-    for k in range(len(gt_boxes)):
-        is_in_a_box |= (
-            (gt_boxes[k, 0] <= x)
-            & (x <= gt_boxes[k, 2])
-            & (gt_boxes[k, 1] <= y)
-            & (y <= gt_boxes[k, 3])
-        )
-    return not is_in_a_box
+def _is_in_a_box(rectangles, root, boxes_at_x, boxes_at_y):
+    x = rectangles[root, 0] - rectangles[root, 1] + 1
+    y = rectangles[root, 2] - rectangles[root, 3] + 1
+    shared = np.uint64(0)
+    for word in range(boxes_at_x.shape[1]):
+        shared |= boxes_at_x[x, word] & boxes_at_y[y, word]
+    return shared != 0
 
 
 @njit(cache=True)
@@ -65,9 +80,8 @@ def _sweep(
     rectangles,
     counted,
     touched,
-    gt_boxes,
-    sx,
-    sy,
+    boxes_at_x,
+    boxes_at_y,
     thresholds,
     counts,
 ):
@@ -93,7 +107,7 @@ def _sweep(
             j += 1
         root = _root(parents, peak)
         changed = False
-        if joined != peak:
+        if joined != peak and parents[joined] != root:
             other = _root(parents, joined)
             if other != root:
                 if parents[other] < parents[root]:
@@ -120,7 +134,7 @@ def _sweep(
             continue
         for k in range(num_touched):
             root = _root(parents, touched[k])
-            is_counted = _is_false_positive(rectangles, root, gt_boxes, sx, sy)
+            is_counted = not _is_in_a_box(rectangles, root, boxes_at_x, boxes_at_y)
             count += int(is_counted) - int(counted[root])
             counted[root] = is_counted
         num_touched = 0
@@ -203,9 +217,8 @@ def false_positive_counts(
         array('rectangles', (num_peaks, 4), np.int32),
         array('counted', num_peaks, np.bool_),
         array('touched', num_events, np.int32),
-        gt_boxes,
-        float(scale[0]),
-        float(scale[1]),
+        _boxes_at_centres(gt_boxes[:, 0], gt_boxes[:, 2], width, float(scale[0])),
+        _boxes_at_centres(gt_boxes[:, 1], gt_boxes[:, 3], height, float(scale[1])),
         thresholds,
         counts,
     )

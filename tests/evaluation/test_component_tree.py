@@ -116,6 +116,15 @@ def test_sort_descending(dtype):
         np.testing.assert_array_equal(sorted_rows[:-1], rows[order][:-1])
 
 
+@pytest.mark.parametrize('num_boxes', [63, 64, 65, 200])
+def test_many_boxes(num_boxes):
+    rng = np.random.default_rng(num_boxes)
+    prob_map = rng.random((24, 30), dtype=np.float32)
+    corners = np.floor(rng.random((num_boxes, 2)) * [30, 24])
+    boxes = np.hstack([corners, corners + rng.integers(0, 3, (num_boxes, 2)) / 2])
+    assert_equals_twin(prob_map, boxes, (1.0, 1.0), 8)
+
+
 @given(films())
 @settings(deadline=None)
 def test_two_threads_equal_twin(film):
