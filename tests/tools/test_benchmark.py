@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
+
+from mmfrac.datasets.phantom import write_dicom
 
 FOLDER = Path(__file__).resolve().parents[2] / 'tools' / 'analysis_tools'
 TINY = {
@@ -41,6 +44,16 @@ def test_section_gives_ratios(module, section):
         for figure in (row.ratio, row.ours_ms, row.bare_ms):
             assert math.isfinite(figure) and figure > 0
     assert cv2.getNumThreads() == threads
+
+
+def test_loader_reads_the_films_of_a_folder(module, tmp_path):
+    write_dicom(tmp_path / 'one.dcm', np.full((40, 30), 7, np.uint16), patient_id='P', pixel_mm=1)
+    options = dict(repeats=1, img_scales=(32, 64), folder=str(tmp_path))
+    rows = list(module('loader').measure(**options))
+    assert [row.case for row in rows] == [
+        'one.dcm to 32 x 32 input',
+        'one.dcm to 64 x 64 input',
+    ]
 
 
 @pytest.mark.parametrize('at_least, ratio', [(True, 3), (False, 1 / 3)])

@@ -20,7 +20,8 @@ EXAMPLE = """sections:
 
 example:
   python tools/analysis_tools/benchmark.py all --out benchmark.json
-  python tools/analysis_tools/benchmark.py step --repeats 40"""
+  python tools/analysis_tools/benchmark.py step --repeats 40
+  python tools/analysis_tools/benchmark.py loader --films FOLDER"""
 SECTIONS = {'froc': froc, 'step': step, 'loader': loader}
 
 
@@ -33,6 +34,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--repeats', type=int, help='pairs a case, default: froc 5, step 15, loader 36'
+    )
+    parser.add_argument(
+        '--films', help='folder of DICOM films (*.dcm) for the loader section, default: made up'
     )
     parser.add_argument('--out', type=Path, help='JSON file of the figures')
     return parser.parse_args()
@@ -61,7 +65,8 @@ def main() -> None:
     print(f'{"section":8}{"case":50}{"ours ms":>10}{"bare ms":>10}{"ratio":>8}{"goal":>10}')
     rows: list[Comparison] = []
     for name in SECTIONS if args.section == 'all' else [args.section]:
-        for row in SECTIONS[name].measure(**options):
+        films = {'folder': args.films} if name == 'loader' and args.films else {}
+        for row in SECTIONS[name].measure(**options, **films):
             print_row(row)
             rows.append(row)
     if args.out:

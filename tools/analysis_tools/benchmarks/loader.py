@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pydicom
-from mmdet.registry import DATASETS
+from mmcv.transforms import Compose
+from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -29,6 +30,7 @@ def measure(
     sizes: Sequence[int] = (1024, 2048),
     img_scales: Sequence[int] = (512, 1024),
     films: int = 12,
+    folder: str | None = None,
 ) -> Iterator[Comparison]:
     """Films per second of one worker, against ``pydicom`` and ``cv2.resize`` alone.
 
@@ -37,16 +39,21 @@ def measure(
         sizes (Sequence[int]): Edges of the uncompressed 12-bit films in px. Defaults to (1024, 2048).
         img_scales (Sequence[int]): Edges of the network input in px. Defaults to (512, 1024).
         films (int): Files a size. Defaults to 12.
+        folder (str | None): Folder of DICOM films to read in place of those of ``sizes``. Defaults to
+            None.
 
     Yields:
-        Comparison: A case for each size and network input; times of one film.
+        Comparison: A case for each size, or film of ``folder``, and network input; times of one film.
     """
     init_default_scope('mmdet')
     threads = cv2.getNumThreads()
     # as in the workers of the config's data loader
     cv2.setNumThreads(0)
     try:
-        for size in sizes:
+        for path in sorted(Path(folder).rglob('*.dcm')) if folder else []:
+            for scale in img_scales:
+                yield _film_case(path, scale, repeats)
+        for size in () if folder else sizes:
             with tempfile.TemporaryDirectory() as folder:
                 _write_films(Path(folder), size, films)
                 for scale in img_scales:
@@ -66,6 +73,22 @@ def _case(folder: str, size: int, scale: int, films: int, repeats: int) -> Compa
         f'{size} x {size} film to {scale} x {scale} input',
         lambda: dataset[next(turns)],
         lambda: bare_film(next(bare_turns), scale),
+        repeats,
+        GOAL,
+        at_least=True,
+    )
+
+
+def _film_case(path: Path, scale: int, repeats: int) -> Comparison:
+    cfg = Config.fromfile(CONFIG)
+    set_img_scale(cfg._cfg_dict, (scale, scale))
+    pipeline = Compose([TRANSFORMS.build(step) for step in cfg.test_pipeline])
+    film = dict(img_path=str(path), img_id=0, label=0, regions=True, instances=[])
+    return compare(
+        'loader',
+        f'{path.name[-28:]} to {scale} x {scale} input',
+        lambda: pipeline(dict(film)),
+        lambda: bare_film(str(path), scale),
         repeats,
         GOAL,
         at_least=True,
