@@ -184,6 +184,8 @@ def false_positive_counts(
         return room[:num_cells], num_peaks
 
     def list_and_sort(swept: np.ndarray, half: str) -> tuple[np.ndarray, np.ndarray]:
+        if not swept.size:
+            return np.zeros(1, dtype), np.zeros((1, 4), np.int32)
         size = 4 * swept.size + 1
         values = array(f'{half}_values', size, dtype)
         events = array(f'{half}_events', (size, 4), np.int32)
@@ -197,8 +199,9 @@ def false_positive_counts(
         sort_descending(values[:n], events[:n], keys, sorted_values, sorted_events)
         return sorted_values, sorted_events
 
-    middle = 1 + height // 2
-    with parallel_map(2 if prob_map.size >= _TWO_THREADS_FROM else 1) as run:
+    in_halves = prob_map.size >= _TWO_THREADS_FROM
+    middle = 1 + (height // 2 if in_halves else height)  # otherwise the lower half is empty
+    with parallel_map(2 if in_halves else 1) as run:
         halves = run(survey, [range(1, middle), range(middle, height + 1)])
         (upper, num_upper), (lower, num_lower) = halves
         number_on(lower, uphill, num_upper)
