@@ -187,7 +187,7 @@ def _test_pipeline(cfg: Config) -> tuple[Any, Compose]:
 def _load_model(cfg: Config, weights: str) -> nn.Module:
     checkpoint = load_checkpoint_file(weights, map_location='cpu')
     model = MODELS.build(cfg.model)
-    check_state_dict(model, checkpoint, name=weights)
+    check_state_dict(model, checkpoint, name=weights, for_prediction=True)
     state_dict = checkpoint.get('state_dict', checkpoint)
     # what a model has besides (a teacher of its own, EMA weights) is not needed to predict
     model.load_state_dict(

@@ -10,9 +10,9 @@ from torch import nn
 class CheckpointGuardHook(Hook):
     """Refuses a checkpoint of another model, which mmengine would load with a warning.
 
-    For testing and resuming every parameter and statistic of the model must be in the checkpoint
-    with its shape. For fine-tuning (``load_from`` in training) at least ``min_share`` of the parameters
-    must be.
+    For resuming every parameter and statistic of the model must be in the checkpoint with its shape;
+    for testing all that prediction needs. For fine-tuning (``load_from`` in training) at least
+    ``min_share`` of the parameters must be.
 
     Args:
         min_share (float): Defaults to 0.5.
@@ -32,11 +32,16 @@ class CheckpointGuardHook(Hook):
         is_training = isinstance(runner._train_loop, BaseLoop)
         if is_training and not runner._resume:
             share_needed = self.min_share
-        check_state_dict(model, checkpoint, share_needed, str(runner._load_from))
+        name = str(runner._load_from)
+        check_state_dict(model, checkpoint, share_needed, name, for_prediction=not is_training)
 
 
 def check_state_dict(
-    model: nn.Module, checkpoint: dict, share_needed: float = 1.0, name: str = 'checkpoint'
+    model: nn.Module,
+    checkpoint: dict,
+    share_needed: float = 1.0,
+    name: str = 'checkpoint',
+    for_prediction: bool = False,
 ) -> None:
     """Raise unless a checkpoint fits a model.
 
@@ -45,6 +50,8 @@ def check_state_dict(
         checkpoint (dict): With ``state_dict``, or a bare state dict.
         share_needed (float): Share of the model's tensors that must be there. Defaults to 1.
         name (str): Of the checkpoint, for the message.
+        for_prediction (bool): What only training needs (the model's ``training_only`` prefixes) may be
+            missing. Defaults to False.
 
     Raises:
         ValueError: When too many tensors are missing or have another shape.
@@ -54,10 +61,11 @@ def check_state_dict(
     adapt = getattr(model, 'adapt_state_dict', None)
     if adapt is not None:
         state_dict = adapt(state_dict)
+    not_needed = tuple(getattr(model, 'training_only', ())) if for_prediction else ()
     wanted = {
         key: tuple(value.shape)
         for key, value in model.state_dict().items()
-        if not key.endswith('num_batches_tracked')
+        if not key.endswith('num_batches_tracked') and not key.startswith(not_needed)
     }
     missing = [key for key in wanted if key not in state_dict]
     reshaped = [

@@ -35,7 +35,12 @@ class SemiProbMapDetector(BaseDetector):
             ``sup_weight`` and ``unsup_weight`` (default 1).
         data_preprocessor (dict, optional): ``SemiDataPreprocessor``.
         init_cfg (dict, optional): Initialisation.
+
+    Attributes:
+        training_only (tuple[str, ...]): Prefixes of the tensors that prediction does not need.
     """
+
+    training_only = ('teacher.', 'pseudo_pipeline.')
 
     def __init__(
         self,

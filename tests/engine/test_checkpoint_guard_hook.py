@@ -13,6 +13,17 @@ def test_own_and_plain_detector_checkpoints_pass():
     check_state_dict(semi, dict(state_dict=detector.state_dict()), share_needed=0.5)
 
 
+def test_prediction_needs_the_student_alone():
+    semi, detector = build(semi_cfg()), build(detector_cfg())
+    supervised = dict(state_dict=detector.state_dict())
+    check_state_dict(semi, supervised, for_prediction=True)
+    with pytest.raises(ValueError, match=r'missing: pseudo_pipeline\.0\.m'):
+        check_state_dict(semi, supervised)
+    del supervised['state_dict']['backbone.conv1.weight']
+    with pytest.raises(ValueError, match=r'missing: student\.backbone\.conv1\.weight'):
+        check_state_dict(semi, supervised, for_prediction=True)
+
+
 def test_another_models_checkpoint_is_refused_in_one_message():
     semi, detector = build(semi_cfg()), build(detector_cfg())
     with pytest.raises(ValueError, match=r'a\.pth is a checkpoint of another model') as error:
