@@ -3,20 +3,24 @@ from .atomic_backend import AtomicLocalBackend
 from .checkpoint_file import load_checkpoint_file
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .class_weight_hook import ClassWeightHook
+from .collapse_monitor_hook import CollapseMonitorHook
 from .dynamic_sharpening_hook import DynamicSharpeningHook
 from .epoch_seed_hook import EpochSeedHook, seed_worker
 from .launch import prepare_launch
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .semi_epoch_hook import SemiEpochHook
+from .teacher_hook import TeacherHook
 
 __all__ = [
     'AtomicLocalBackend',
     'CheckpointGuardHook',
     'ClassWeightHook',
+    'CollapseMonitorHook',
     'DynamicSharpeningHook',
     'EpochSeedHook',
     'PlainCheckpointHook',
     'SemiEpochHook',
+    'TeacherHook',
     'load_checkpoint_file',
     'prepare_launch',
     'seed_worker',

@@ -9,6 +9,9 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.model import ModuleList as MMModuleList
 from torch import Tensor
 
+from mmfrac.models.losses.reduction import reduce_cells
+from mmfrac.models.ramp_up import consistency_weight
+
 MultiBranchInputs = dict[str, Tensor]
 MultiBranchSamples = dict[str, SampleList]
 
@@ -32,7 +35,8 @@ class SemiProbMapDetector(BaseDetector):
             ``WarpToStudent``.
         semi_loss (dict): L_semi. Defaults to ``dict(type='KLDLoss')``.
         semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0),
-            ``sup_weight`` and ``unsup_weight`` (default 1).
+            ``sup_weight`` and ``unsup_weight`` (default 1), ``ramp_up_epochs`` (semi-supervised epochs
+            in which ``unsup_weight`` grows, see ``consistency_weight``; default 0, none).
         data_preprocessor (dict, optional): ``SemiDataPreprocessor``.
         init_cfg (dict, optional): Initialisation.
 
@@ -60,7 +64,14 @@ class SemiProbMapDetector(BaseDetector):
         self.teacher = MODELS.build(teacher)
         self.pseudo_pipeline = MMModuleList([MODELS.build(step) for step in pseudo_pipeline])
         self.semi_loss = MODELS.build(semi_loss)
-        defaults = {'burn_in_epochs': 0, 'sup_weight': 1.0, 'unsup_weight': 1.0}
+        if hasattr(self.teacher, 'attach'):
+            self.teacher.attach(self.student)
+        defaults = {
+            'burn_in_epochs': 0,
+            'sup_weight': 1.0,
+            'unsup_weight': 1.0,
+            'ramp_up_epochs': 0,
+        }
         unknown = set(semi_train_cfg or {}) - set(defaults)
         if unknown:
             raise ValueError(
@@ -78,6 +89,14 @@ class SemiProbMapDetector(BaseDetector):
     def is_semi_supervised(self) -> bool:
         """Whether L_semi is in force in the current epoch."""
         return self.epoch >= self.burn_in_epochs
+
+    @property
+    def semi_weight(self) -> float:
+        """Weight of L_semi in the current epoch."""
+        ramp = consistency_weight(
+            max(0, self.epoch - self.burn_in_epochs), self.semi_train_cfg['ramp_up_epochs']
+        )
+        return ramp * self.semi_train_cfg['unsup_weight']
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the model the epoch (called by ``SemiEpochHook``)."""
@@ -98,9 +117,10 @@ class SemiProbMapDetector(BaseDetector):
             multi_batch_data_samples (dict[str, list[DetDataSample]]): Their data samples.
 
         Returns:
-            dict[str, Tensor]: ``loss_sup``, ``loss_semi`` and the monitors ``teacher_score`` (mean image
-            score of the teacher) and ``pseudo_positive`` (fraction of valid cells above 0.5 in the
-            pseudo maps).
+            dict[str, Tensor]: ``loss_sup``, ``loss_semi`` and the monitors ``semi_weight`` (of L_semi),
+            ``teacher_score`` (mean image score of the teacher), ``pseudo_positive`` (fraction of valid
+            cells above 0.5 in the pseudo maps) and ``teacher_student_gap`` (mean absolute difference
+            of student and pseudo map).
         """
         inputs, samples = multi_batch_inputs, multi_batch_data_samples
         with_sup = 'sup' in inputs
@@ -125,9 +145,13 @@ class SemiProbMapDetector(BaseDetector):
         if with_semi:
             valid = torch.stack([sample.gt_prob_map.valid for sample in student_samples])
             semi = self.semi_loss(logits['unsup_student'], pseudo_map, valid)
-            losses['loss_semi'] = self.semi_train_cfg['unsup_weight'] * semi
+            losses['loss_semi'] = self.semi_weight * semi
+            losses['semi_weight'] = semi.new_tensor(self.semi_weight)
             losses['teacher_score'] = teacher_map.flatten(1).amax(dim=1).mean()
             losses['pseudo_positive'] = ((pseudo_map > 0.5) & valid).sum() / valid.sum()
+            student_map = logits['unsup_student'].detach().float().sigmoid()
+            gap = (student_map - pseudo_map).abs()
+            losses['teacher_student_gap'] = reduce_cells(gap, valid, 'mean')
         return losses
 
     @torch.no_grad()

@@ -22,7 +22,9 @@ def losses(model, data, training=True):
 def test_losses_of_both_branches_and_gradients_from_both():
     model = build(semi_cfg())
     both = losses(model, batch())
-    assert set(both) == {'loss_sup', 'loss_semi', 'teacher_score', 'pseudo_positive'}
+    monitors = {'semi_weight', 'teacher_score', 'pseudo_positive', 'teacher_student_gap'}
+    assert set(both) == {'loss_sup', 'loss_semi'} | monitors
+    assert not any(both[name].requires_grad for name in monitors)
     for name in ('loss_sup', 'loss_semi'):
         model.zero_grad()
         losses(model, batch())[name].backward()

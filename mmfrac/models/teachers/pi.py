@@ -2,14 +2,15 @@
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmfrac.models.prob_map_detector import ProbMapDetector
+from mmfrac.models.teachers.base import BaseTeacher
 from mmfrac.models.teachers.eval_mode import eval_mode
 
 
 @MODELS.register_module()
-class PiTeacher(nn.Module):
+class PiTeacher(BaseTeacher):
     """The student's own weights on the un-augmented view (paper, section 2.2; Pi-model [9]).
 
     The pass runs without gradient and with eval-mode statistics, and leaves every BN buffer as it

@@ -1,0 +1,77 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmengine.model import BaseAveragedModel
+from torch import Tensor, nn
+
+from mmfrac.models.prob_map_detector import ProbMapDetector
+from mmfrac.models.teachers.base import BaseTeacher
+from mmfrac.models.teachers.eval_mode import eval_mode
+
+
+class WarmingEMA(BaseAveragedModel):
+    """Exponential moving average whose decay grows with the steps, ``min(1 - 1/(step + 1), max_decay)``.
+
+    Args:
+        model (nn.Module): Averaged model.
+        max_decay (float): Largest weight of the old value.
+        update_buffers (bool): Average the buffers too, in place of copying them.
+    """
+
+    def __init__(self, model: nn.Module, max_decay: float, update_buffers: bool) -> None:
+        super().__init__(model, update_buffers=update_buffers)
+        self.max_decay = max_decay
+
+    def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
+        """Move an averaged parameter towards its source, in place."""
+        decay = min(1 - 1 / (int(steps) + 1), self.max_decay)
+        averaged_param.lerp_(source_param.to(averaged_param.dtype), 1 - decay)
+
+
+@MODELS.register_module()
+class MeanTeacher(BaseTeacher):
+    r"""Exponential moving average of the student's weights (Mean Teacher [10]).
+
+    .. math:: \theta' \leftarrow d\, \theta' + (1 - d)\, \theta, \quad
+              d = \min(1 - 1 / (step + 1), d_{max})
+
+    It is updated after every step, in burn-in too, and saved with the checkpoint. The pass runs without
+    gradient in eval mode. Statistics of BN are copied from the student, so that the teacher is never a
+    net with fresh ones.
+
+    Args:
+        max_decay (float): ``d_max``, weight of the old value (MMEngine's momentum is ``1 - d``).
+            Defaults to 0.999.
+        average_buffers (bool): Average the statistics too, in place of copying them. Defaults to False.
+
+    Raises:
+        ValueError: When ``max_decay`` does not lie in [0, 1).
+    """
+
+    def __init__(self, max_decay: float = 0.999, average_buffers: bool = False) -> None:
+        super().__init__()
+        if not 0 <= max_decay < 1:
+            raise ValueError(f'max_decay must lie in [0, 1), got {max_decay}')
+        self.max_decay = max_decay
+        self.average_buffers = average_buffers
+
+    def attach(self, student: ProbMapDetector) -> None:
+        """Copy the student's structure."""
+        self.ema = WarmingEMA(student, self.max_decay, self.average_buffers)
+        self.ema.requires_grad_(False)
+
+    def start(self, student: ProbMapDetector) -> None:
+        """Begin as the student, unless steps were made before (a resumed run)."""
+        if self.ema.steps == 0:
+            self.ema.module.load_state_dict(student.state_dict())
+
+    def after_step(self, student: ProbMapDetector) -> None:
+        """Follow the student by a step."""
+        self.ema.update_parameters(student)
+
+    @torch.no_grad()
+    def forward(self, student: ProbMapDetector, inputs: Tensor, samples: SampleList) -> Tensor:
+        """Teacher prob map ``(N, 1, h, w)`` of the averaged weights, see :class:`BaseTeacher`."""
+        with eval_mode(self.ema.module) as teacher:
+            return teacher.logits(inputs).float().sigmoid()

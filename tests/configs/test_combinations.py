@@ -1,0 +1,35 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Every teacher trains with every sharpening."""
+
+import math
+
+import pytest
+from mmengine.runner import Runner
+
+from mmfrac.models import teachers
+from tests.configs.test_configs import tiny_config
+
+TEACHERS = sorted(set(teachers.__all__) - {'BaseTeacher'})
+SHARPENINGS = dict(
+    none=[],
+    dynamic=[dict(type='DynamicSharpening')],
+    constant=[dict(type='ConstantSharpening', a=4, t=0.3)],
+    temperature=[dict(type='TemperatureSharpening')],
+    aals=[dict(type='AdaptiveAsymmetricSharpening')],
+)
+
+
+@pytest.mark.parametrize('sharpening', SHARPENINGS)
+@pytest.mark.parametrize('teacher', TEACHERS)
+def test_trains(teacher, sharpening, tiny_data, tmp_path):
+    cfg = tiny_config('phantom/frac_ssl_phantom.py', tiny_data, tmp_path)
+    cfg.model.teacher = dict(type=teacher)
+    cfg.model.pseudo_pipeline = [*SHARPENINGS[sharpening], dict(type='WarpToStudent')]
+    cfg.train_cfg.val_interval = 10
+    runner = Runner.from_cfg(cfg)
+    steps = [type(step).__name__ for step in runner.model.pseudo_pipeline]
+    assert steps == [step['type'] for step in cfg.model.pseudo_pipeline]
+    runner.train()
+    assert runner.iter == 2
+    for key in ('loss_sup', 'loss_semi'):
+        assert math.isfinite(runner.message_hub.log_scalars[f'train/{key}'].current())
