@@ -1,4 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from typing import Any
+
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
@@ -73,5 +75,6 @@ class MeanTeacher(BaseTeacher):
     @torch.no_grad()
     def forward(self, student: ProbMapDetector, inputs: Tensor, samples: SampleList) -> Tensor:
         """Teacher prob map ``(N, 1, h, w)`` of the averaged weights, see :class:`BaseTeacher`."""
-        with eval_mode(self.ema.module) as teacher:
+        teacher: Any = self.ema.module
+        with eval_mode(teacher):
             return teacher.logits(inputs).float().sigmoid()
