@@ -1,0 +1,35 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""A plain detector out of a teacher-student checkpoint."""
+
+_PREFIXES = {'student': 'student.', 'teacher': 'teacher.ema.module.'}
+
+
+def detector_checkpoint(checkpoint: dict, source: str = 'student') -> dict:
+    """Weights of the student or of an averaged teacher under the names of a plain ``ProbMapDetector``.
+
+    Args:
+        checkpoint (dict): Of a ``SemiProbMapDetector``, with ``state_dict`` and perhaps ``meta``.
+        source (str): ``'student'`` or ``'teacher'``. Defaults to ``'student'``.
+
+    Returns:
+        dict: ``state_dict`` and ``meta`` (epoch, iter and classes where they are known).
+
+    Raises:
+        ValueError: When ``source`` is neither, or the checkpoint holds no such model.
+    """
+    if source not in _PREFIXES:
+        raise ValueError(f'source must be one of {tuple(_PREFIXES)}, got {source!r}')
+    prefix = _PREFIXES[source]
+    state_dict = {
+        key.removeprefix('module.').removeprefix(prefix): value
+        for key, value in checkpoint.get('state_dict', {}).items()
+        if key.removeprefix('module.').startswith(prefix)
+    }
+    if not state_dict:
+        raise ValueError(
+            f'the checkpoint holds no {source}: it has no {prefix}* tensors; a teacher with weights of '
+            'its own is MeanTeacher'
+        )
+    wanted = ('epoch', 'iter', 'dataset_meta', 'mmengine_version')
+    meta = checkpoint.get('meta', {})
+    return dict(state_dict=state_dict, meta={key: meta[key] for key in wanted if key in meta})
