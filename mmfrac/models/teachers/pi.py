@@ -19,15 +19,6 @@ class PiTeacher(BaseTeacher):
 
     @torch.no_grad()
     def forward(self, student: ProbMapDetector, inputs: Tensor, samples: SampleList) -> Tensor:
-        """Teacher prob map.
-
-        Args:
-            student (ProbMapDetector): The network that is trained.
-            inputs (Tensor): ``(N, C, H, W)`` un-augmented view.
-            samples (list[DetDataSample]): Its data samples.
-
-        Returns:
-            Tensor: ``(N, 1, h, w)`` in [0, 1], fp32.
-        """
+        """Teacher prob map ``(N, 1, h, w)`` of the student, see :class:`BaseTeacher`."""
         with eval_mode(student):
             return student.logits(inputs).float().sigmoid()
