@@ -37,8 +37,7 @@ class CXRDataset(CocoDataset):
         *args: Arguments of ``CocoDataset``.
         subset (str or Sequence[str], optional): Keep only these of 'P_hos' (label 1, regions), 'N'
             (label 0), 'P_pub' (label 1, no regions), 'U' (label -1). Default: None, all.
-        sources (str or Sequence[str], optional): Keep only films of these sources. Default: None,
-            all.
+        sources (str or Sequence[str], optional): Keep films of these sources only. Default: all.
         check_files (bool): Look for every film's file at load; local folders only. Default: True.
         data_prefix (dict): Default: ``dict(img='')``.
         **kwargs: Arguments of ``CocoDataset``.

@@ -1,9 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+
+from mmfrac.engine.unwrap import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -26,7 +27,7 @@ class CheckpointGuardHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes before anything is loaded."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         share_needed = 1.0
         # a run that only tests leaves the loop's config unbuilt
         is_training = isinstance(runner._train_loop, BaseLoop)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmfrac.engine.unwrap import unwrapped_model
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
 
-MONITORS = ('pseudo_positive', 'teacher_score', 'teacher_student_gap', 'semi_ratio')
+MONITORS = ('pseudo_positive', 'teacher_score', 'teacher_student_gap')
 ADVICE = dict(
     collapse='the pseudo maps are all but empty although every film is positive; try more burn-in '
     'epochs or a smaller unsup_weight',
@@ -71,7 +71,7 @@ class CollapseMonitorHook(Hook):
         values = self._epoch_means(runner)
         if not values:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         for module in model.modules():
             if isinstance(module, DynamicSharpening) and not math.isnan(module.m.item()):
                 values['m'] = module.m.item()
@@ -79,7 +79,7 @@ class CollapseMonitorHook(Hook):
             {f'monitor/{name}': value for name, value in values.items()}, step=runner.epoch + 1
         )
         options = getattr(model, 'semi_train_cfg', {})
-        ramp = max(options.get('ramp_up_epochs', 0), options.get('warm_up_epochs', 0))
+        ramp = options.get('ramp_up_epochs', 0)
         smallest, largest = self.ratio_bounds
         if runner.epoch < options.get('burn_in_epochs', 0) + ramp:
             smallest = 0.0
@@ -104,7 +104,7 @@ class CollapseMonitorHook(Hook):
                 means[name] = math.fsum(rank[name][0] for rank in ranks) / count
         semi, sup = means.pop('loss_semi', None), means.pop('loss_sup', 0.0)
         if semi is not None and sup > 0:
-            means.setdefault('semi_ratio', semi / sup)
+            means['semi_ratio'] = semi / sup
         return means
 
 

@@ -7,10 +7,10 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
+from mmfrac.engine.unwrap import unwrapped_model
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
 from mmfrac.models.semi_prob_map_detector import SemiProbMapDetector
 
@@ -36,7 +36,7 @@ class DynamicSharpeningHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Make sure that ``m`` is known, and log the values in force."""
-        model = _unwrap(runner.model)
+        model = unwrapped_model(runner)
         if runner.epoch < model.burn_in_epochs:
             return
         for step in _sharpening_steps(model):
@@ -59,7 +59,7 @@ class DynamicSharpeningHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Turn the epoch's teacher scores into the next epoch's parameters."""
-        for step in _sharpening_steps(_unwrap(runner.model)):
+        for step in _sharpening_steps(unwrapped_model(runner)):
             self._update(runner, step)
 
     def _update(self, runner: Runner, step: DynamicSharpening) -> None:
@@ -114,7 +114,3 @@ def median_over_films(scores_of_ranks: list[dict[str, list[float]]]) -> float | 
 
 def _sharpening_steps(model: SemiProbMapDetector) -> list[DynamicSharpening]:
     return [module for module in model.modules() if isinstance(module, DynamicSharpening)]
-
-
-def _unwrap(model: Any) -> SemiProbMapDetector:
-    return model.module if is_model_wrapper(model) else model

@@ -1,8 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from mmdet.engine.hooks import SetEpochInfoHook
 from mmdet.registry import HOOKS
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+
+from mmfrac.engine.unwrap import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -19,7 +20,7 @@ class SemiEpochHook(SetEpochInfoHook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the epoch before any batch of it is drawn."""
         super().before_train_epoch(runner)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         batch_sampler = runner.train_dataloader.batch_sampler
         if hasattr(batch_sampler, 'supervised_only'):
             batch_sampler.supervised_only = not model.is_semi_supervised

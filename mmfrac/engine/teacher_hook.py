@@ -3,8 +3,9 @@ from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+
+from mmfrac.engine.unwrap import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -28,7 +29,7 @@ class TeacherHook(Hook):
         self._call(runner, 'after_step')
 
     def _call(self, runner: Runner, event: str) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped_model(runner)
         method = getattr(model.teacher, event, None)
         if method is not None:
             method(model.student)

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from .froc import FilmRecord, check_fppi, check_option
+from .froc import FilmRecord, check_fppi, check_option, count_changes
 
 
 def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 0) -> np.ndarray:
@@ -77,9 +77,7 @@ def bootstrap_recalls(
     thresholds, films, changes, hits = parts
     for film, record in enumerate(records):
         scores = record.lesion_scores[record.lesion_scores > 0]
-        steps = np.diff(record.false_positives.astype(np.int64), prepend=0)
-        if not counts[film]:
-            steps = steps[:0]
+        steps = count_changes(record) if counts[film] else np.zeros(0, np.int64)
         thresholds += [record.thresholds[: steps.size], scores]
         films.append(np.full(steps.size + scores.size, film))
         changes += [steps, np.zeros(scores.size, np.int64)]

@@ -82,7 +82,7 @@ def froc_curve(records: Sequence[FilmRecord], denominator: str = 'all') -> FrocC
     counting = [r for r in records if denominator == 'all' or not r.lesion_scores.size]
     lesion_scores = _join([r.lesion_scores for r in records])
     hit_scores = lesion_scores[lesion_scores > 0]
-    changes = _join([_count_changes(r) for r in counting])
+    changes = _join([count_changes(r) for r in counting])
 
     # One row (change of false positives, change of hits) for each threshold of each film.
     thresholds = _join([*(r.thresholds for r in counting), hit_scores])
@@ -212,7 +212,8 @@ def _recall_at(curve: FrocCurve, wanted: float, crossing: str, interpolation: st
     return Recall(recall, held=bool(wanted > fppi.max()))
 
 
-def _count_changes(record: FilmRecord) -> np.ndarray:
+def count_changes(record: FilmRecord) -> np.ndarray:
+    """Change of the false positives at each threshold of a record, (k,) int64."""
     return np.diff(record.false_positives.astype(np.int64), prepend=0)
 
 

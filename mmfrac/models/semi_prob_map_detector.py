@@ -9,6 +9,7 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.model import ModuleList as MMModuleList
 from torch import Tensor
 
+from mmfrac.models.image_scores import image_scores
 from mmfrac.models.losses.reduction import reduce_cells
 from mmfrac.models.ramp_up import consistency_weight
 
@@ -147,7 +148,7 @@ class SemiProbMapDetector(BaseDetector):
             semi = self.semi_loss(logits['unsup_student'], pseudo_map, valid)
             losses['loss_semi'] = self.semi_weight * semi
             losses['semi_weight'] = semi.new_tensor(self.semi_weight)
-            losses['teacher_score'] = teacher_map.flatten(1).amax(dim=1).mean()
+            losses['teacher_score'] = image_scores(teacher_map, teacher_samples).mean()
             losses['pseudo_positive'] = ((pseudo_map > 0.5) & valid).sum() / valid.sum()
             student_map = logits['unsup_student'].detach().float().sigmoid()
             gap = (student_map - pseudo_map).abs()

@@ -102,5 +102,5 @@ def test_a_teacher_needs_nothing_but_a_call():
 
 
 def test_bad_decay():
-    with pytest.raises(ValueError, match=r'max_decay must lie in \[0, 1\)'):
+    with pytest.raises(ValueError, match=r'max_decay must lie in \(0, 1\)'):
         MODELS.build(dict(MEAN_TEACHER, max_decay=1))

@@ -125,3 +125,22 @@ def test_prediction_is_the_students():
 def test_unknown_semi_train_option():
     with pytest.raises(ValueError, match='burn_in_epochs'):
         build(semi_cfg(semi_train_cfg=dict(burnin=3)))
+
+
+def test_monitors_leave_the_padding_out():
+    class Map(torch.nn.Module):
+        """0.25 on the film and 0.75 in the padding, the last 4 of 16 rows."""
+
+        def forward(self, student, inputs, samples):
+            prob_map = torch.full((len(inputs), 1, 16, 16), 0.25)
+            prob_map[:, :, 12:] = 0.75
+            return prob_map
+
+    model = build(semi_cfg(pseudo_pipeline=[]))
+    model.teacher = Map()
+    bias = model.student.prob_map_head.logit_conv
+    bias.weight.data.zero_()
+    bias.bias.data.zero_()  # 0.5 everywhere
+    found = losses(model, batch())
+    assert found['teacher_score'].item() == 0.25 and found['pseudo_positive'].item() == 0
+    assert found['teacher_student_gap'].item() == 0.25

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from mmfrac.models.losses.reduction import reduce_cells
+from mmfrac.models.losses.reduction import check_reduction, reduce_cells
 
 
 @MODELS.register_module()
@@ -28,9 +28,7 @@ class KLDLoss(nn.Module):
 
     def __init__(self, reduction: str = 'mean', loss_weight: float = 1.0) -> None:
         super().__init__()
-        if reduction not in ('mean', 'sum'):
-            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-        self.reduction = reduction
+        self.reduction = check_reduction(reduction)
         self.loss_weight = loss_weight
 
     def forward(self, logits: Tensor, pseudo_map: Tensor, valid: Tensor) -> Tensor:

@@ -2,6 +2,13 @@
 from torch import Tensor
 
 
+def check_reduction(reduction: str) -> str:
+    """``reduction``, or a ``ValueError`` when it is neither ``'mean'`` nor ``'sum'``."""
+    if reduction not in ('mean', 'sum'):
+        raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+    return reduction
+
+
 def reduce_cells(cells: Tensor, valid: Tensor, reduction: str) -> Tensor:
     """Mean or sum of per-cell losses over the valid cells.
 

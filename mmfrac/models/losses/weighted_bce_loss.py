@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from mmfrac.models.losses.reduction import reduce_cells
+from mmfrac.models.losses.reduction import check_reduction, reduce_cells
 
 
 @MODELS.register_module()
@@ -39,8 +39,6 @@ class WeightedBCELoss(nn.Module):
         super().__init__()
         if alpha_r <= 0:
             raise ValueError(f'alpha_r must be positive, got {alpha_r}')
-        if reduction not in ('mean', 'sum'):
-            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         self.auto_alpha_l = alpha_l == 'auto'
         if self.auto_alpha_l:
             weights = [1.0, 1.0]
@@ -53,7 +51,7 @@ class WeightedBCELoss(nn.Module):
                 f"alpha_l must be 'auto', a number or a (label 0, label 1) pair, got {alpha_l!r}"
             )
         self.alpha_r = alpha_r
-        self.reduction = reduction
+        self.reduction = check_reduction(reduction)
         self.loss_weight = loss_weight
         self.alpha_l: Tensor
         self.register_buffer('alpha_l', torch.tensor(weights))

@@ -6,6 +6,8 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
+from mmfrac.models.image_scores import image_scores
+
 
 def asymmetric_sharpen(y: Tensor, a: Tensor, t: float) -> Tensor:
     r"""Adaptive asymmetric label sharpening, AALS [12].
@@ -71,12 +73,8 @@ class AdaptiveAsymmetricSharpening(nn.Module):
         Returns:
             Tensor: ``(N, 1, h, w)``.
         """
-        inside = pseudo_map
-        if teacher_samples and 'gt_prob_map' in teacher_samples[0]:
-            valid = torch.stack([sample.gt_prob_map.valid for sample in teacher_samples])
-            inside = pseudo_map.masked_fill(~valid, 0)
-        score = inside.amax(dim=(1, 2, 3), keepdim=True)
-        return asymmetric_sharpen(pseudo_map, asymmetric_strength(score, self.a0), self.t)
+        strength = asymmetric_strength(image_scores(pseudo_map, teacher_samples), self.a0)
+        return asymmetric_sharpen(pseudo_map, strength.view(-1, 1, 1, 1), self.t)
 
     def extra_repr(self) -> str:
         """``a0`` and ``t``."""

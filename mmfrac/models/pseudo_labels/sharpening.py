@@ -6,6 +6,8 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
+from mmfrac.models.image_scores import image_scores
+
 
 def dynamic_sharpen(y: Tensor, t: float | Tensor, a: float | Tensor) -> Tensor:
     r"""Dynamic sharpening operation ``DS(y)`` (paper, section 2.3).
@@ -99,11 +101,8 @@ class DynamicSharpening(nn.Module):
 
     def note_scores(self, prob_map: Tensor, samples: SampleList) -> None:
         """Remember the image scores of a batch: maxima over the films' own area."""
-        if 'gt_prob_map' in samples[0]:
-            valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
-            prob_map = prob_map.masked_fill(~valid, 0)
         films = [sample.img_path for sample in samples]
-        self._scores.append((films, prob_map.detach().flatten(1).amax(dim=1)))
+        self._scores.append((films, image_scores(prob_map.detach(), samples)))
 
     def pop_scores(self) -> dict[str, list[float]]:
         """Scores noted on this rank since the last call, by film."""

@@ -4,31 +4,12 @@ from typing import Any
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
-from mmengine.model import BaseAveragedModel
-from torch import Tensor, nn
+from mmengine.model import MomentumAnnealingEMA
+from torch import Tensor
 
 from mmfrac.models.prob_map_detector import ProbMapDetector
 from mmfrac.models.teachers.base import BaseTeacher
 from mmfrac.models.teachers.eval_mode import eval_mode
-
-
-class WarmingEMA(BaseAveragedModel):
-    """Exponential moving average whose decay grows with the steps, ``min(1 - 1/(step + 1), max_decay)``.
-
-    Args:
-        model (nn.Module): Averaged model.
-        max_decay (float): Largest weight of the old value.
-        update_buffers (bool): Average the buffers too, in place of copying them.
-    """
-
-    def __init__(self, model: nn.Module, max_decay: float, update_buffers: bool) -> None:
-        super().__init__(model, update_buffers=update_buffers)
-        self.max_decay = max_decay
-
-    def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
-        """Move an averaged parameter towards its source, in place."""
-        decay = min(1 - 1 / (int(steps) + 1), self.max_decay)
-        averaged_param.lerp_(source_param.to(averaged_param.dtype), 1 - decay)
 
 
 @MODELS.register_module()
@@ -48,20 +29,22 @@ class MeanTeacher(BaseTeacher):
         average_buffers (bool): Average the statistics too, in place of copying them. Defaults to False.
 
     Raises:
-        ValueError: When ``max_decay`` does not lie in [0, 1).
+        ValueError: When ``max_decay`` does not lie in (0, 1).
     """
 
     def __init__(self, max_decay: float = 0.999, average_buffers: bool = False) -> None:
         super().__init__()
-        if not 0 <= max_decay < 1:
-            raise ValueError(f'max_decay must lie in [0, 1), got {max_decay}')
+        if not 0 < max_decay < 1:
+            raise ValueError(f'max_decay must lie in (0, 1), got {max_decay}')
         self.max_decay = max_decay
         self.average_buffers = average_buffers
 
     def attach(self, student: ProbMapDetector) -> None:
         """Copy the student's structure."""
-        self.ema = WarmingEMA(student, self.max_decay, self.average_buffers)
-        self.ema.requires_grad_(False)
+        # its momentum is max(1 - d_max, gamma / (gamma + step))
+        self.ema = MomentumAnnealingEMA(
+            student, 1 - self.max_decay, gamma=1, update_buffers=self.average_buffers
+        )
 
     def start(self, student: ProbMapDetector) -> None:
         """Begin as the student, unless steps were made before (a resumed run)."""
