@@ -166,14 +166,14 @@ def test_pins_lie_within_the_ranges():
         one.name: str(one.specifier).removeprefix('==')
         for one in (Requirement(line.split('#')[0]) for line in requirements('tested'))
     }
-    for name in ('runtime', 'mminstall', 'dicom', 'test', 'build'):
+    for name in ('runtime', 'mminstall', 'dicom', 'test', 'test_data', 'build'):
         for line in requirements(name):
             one = Requirement(line.split('#')[0])
             assert one.specifier.contains(pins[one.name]), f'{name}.txt: {line}'
 
 
 @pytest.mark.parametrize(
-    'name', ['runtime', 'mminstall', 'dicom', 'test', 'build', 'tested', 'onedl']
+    'name', ['runtime', 'mminstall', 'dicom', 'test', 'test_data', 'build', 'tested', 'onedl']
 )
 def test_every_requirement_has_a_reason(name):
     bare = [line for line in requirements(name) if not line.partition('#')[2].strip()]

@@ -17,7 +17,8 @@ The first of these that meets the requirements is taken:
 Nothing is ever installed anywhere but into .venv. The first time takes some minutes, of which most
 where pip has to build mmcv; an interrupted set-up goes on where it stopped; later runs take a second.
 
-    --for-tests   the environment must have the test tools and DICOM decoders as well (.venv always has)
+    --for-tests   the environment must have the test tools, their data and the DICOM decoders as well
+                  (.venv always has)
 TEXT
 }
 
@@ -75,7 +76,7 @@ use_venv() {
     imports mmcv.ops || need_compiler
     say "filling $venv; the output of pip is in $log"
     fill_venv
-    problems=$(lacks "$venv/bin/python" "$requirements"/{runtime,dicom,test}.txt)
+    problems=$(lacks "$venv/bin/python" "$requirements"/{runtime,dicom,test,test_data}.txt)
     [[ -z $problems ]] || die "$venv is filled, but:"$'\n'"$problems"
     state >"$stamp.new" && mv "$stamp.new" "$stamp"
     say "$venv is complete, after $(duration $((SECONDS - start)))"
@@ -92,7 +93,7 @@ while (($#)); do
             shift
             ;;
         --python=*) given=${1#*=} ;;
-        --for-tests) wanted_files+=("$requirements/dicom.txt" "$requirements/test.txt") ;;
+        --for-tests) wanted_files+=("$requirements"/{dicom,test,test_data}.txt) ;;
         -h | --help)
             usage
             exit 0

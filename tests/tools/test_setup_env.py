@@ -107,10 +107,11 @@ def test_fills_in_the_order_that_mmcv_needs_and_only_once(project):
     calls = pip_calls(project)
     order = [
         next(number for number, call in enumerate(calls) if part in call)
-        for part in ('torch==', 'build.txt', 'runtime.txt', 'mmcv==', '-e ')
+        for part in ('torch==', 'build.txt', 'runtime.txt', 'test_data.txt', 'mmcv==', '-e ')
     ]
     assert order == sorted(set(order)) and len(calls) == len(order)
-    assert '--no-build-isolation' in calls[order[3]]
+    assert '--no-deps' in calls[order[3]] and '--no-deps' not in calls[order[2]]
+    assert '--no-build-isolation' in calls[order[4]]
     again = set_up(project)
     assert (again.returncode, again.stdout) == (0, run.stdout)
     assert pip_calls(project) == calls

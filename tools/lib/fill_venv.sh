@@ -133,6 +133,10 @@ fill_venv() {
     quietly "$log" "mmengine, mmdet and the other libraries" "1 to 3 min" \
         pip_install "${constraints[@]}" "$(pin mmengine)" "$(pin mmdet)" "${wanted[@]}" ||
         die "see above"
+    # without its dependencies: only its label tables are wanted
+    quietly "$log" "real label tables for the tests" "seconds" \
+        pip_install --no-deps "${constraints[@]}" -r "$requirements/test_data.txt" ||
+        die "see above"
     if ! imports cv2; then
         use_headless_opencv
     fi
