@@ -1,7 +1,48 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Changes that run through a whole config."""
 
+from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
+
+from mmengine.config import ConfigDict
+
+
+def merge_config_file(base: ConfigDict, path: str | Path) -> None:
+    """Merge a file of changes into a config, in place.
+
+    mmengine refuses two ``_base_`` files that set the same key, so a method cannot be a second base.
+    A file of changes is written like a child config without its ``_base_`` line: what it sets is
+    merged into the config at hand, ``_delete_=True`` included, and it can read that config as
+    ``_base_``. So one file serves every base::
+
+        _base_ = '../frac_ssl.py'
+        from mmfrac.config import merge_config_file
+
+        merge_config_file(_base_, '{{ fileDirname }}/../_base_/methods/mean_teacher.py')
+
+    Args:
+        base (ConfigDict): ``_base_`` of a config file, or ``cfg._cfg_dict`` of a loaded ``Config``.
+        path (str | Path): File of changes, e.g. of ``configs/_base_/methods/``.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+    """
+    file = Path(path)
+    if not file.is_file():
+        near = sorted(one.name for one in file.parent.glob('*.py'))
+        raise FileNotFoundError(
+            f'no config file {file}; {file.parent} holds {", ".join(near) or "no config"}'
+        )
+    names: dict[str, Any] = {'_base_': base}
+    exec(compile(file.read_text(encoding='utf-8'), str(file), 'exec'), names)
+    base.merge(
+        {
+            key: value
+            for key, value in names.items()
+            if not key.startswith('_') and not isinstance(value, (FunctionType, ModuleType))
+        }
+    )
 
 
 def set_img_scale(node: Any, img_scale: tuple[int, int]) -> None:

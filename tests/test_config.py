@@ -1,5 +1,36 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from mmfrac.config import set_data_root, set_img_scale
+import pytest
+from mmengine.config import Config
+
+from mmfrac.config import merge_config_file, set_data_root, set_img_scale
+
+
+def test_a_file_of_changes_is_merged_and_reads_the_base(tmp_path):
+    (tmp_path / 'base.py').write_text(
+        "model = dict(teacher=dict(type='A', decay=1), loss=dict(type='L', weight=2))\nepochs = 3\n"
+    )
+    (tmp_path / 'changes.py').write_text(
+        'import math\n'
+        "model = dict(teacher=dict(_delete_=True, type='B'), loss=dict(weight=_base_.epochs + 4))\n"
+        'epochs = math.floor(5.5)\n'
+    )
+    (tmp_path / 'child.py').write_text(
+        "_base_ = 'base.py'\n"
+        'from mmfrac.config import merge_config_file\n'
+        "merge_config_file(_base_, '{{ fileDirname }}/changes.py')\n"
+        'epochs = _base_.epochs + 1\n'
+    )
+    expected = dict(model=dict(teacher=dict(type='B'), loss=dict(type='L', weight=7)), epochs=5)
+    cfg = Config.fromfile(tmp_path / 'base.py')
+    merge_config_file(cfg._cfg_dict, tmp_path / 'changes.py')
+    assert cfg.to_dict() == expected
+    assert Config.fromfile(tmp_path / 'child.py').to_dict() == dict(expected, epochs=6)
+
+
+def test_a_missing_file_of_changes_is_said(tmp_path):
+    (tmp_path / 'one.py').write_text('')
+    with pytest.raises(FileNotFoundError, match=r'other\.py; .* holds one\.py'):
+        merge_config_file(Config()._cfg_dict, tmp_path / 'other.py')
 
 
 def test_every_pipeline_and_data_root_is_changed():

@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # tools/dist_train.sh configs/baselines/aals.py 4
-# Adaptive asymmetric label sharpening [12], t = 0.4, in place of dynamic sharpening. a0 = 4 is
-# unverified: our source does not state it.
 _base_ = '../frac_ssl.py'
-sharpening = dict(type='AdaptiveAsymmetricSharpening', a0=4.0, t=0.4)
-model = dict(pseudo_pipeline=[sharpening, dict(type='WarpToStudent')])
+from mmfrac.config import merge_config_file
+
+merge_config_file(_base_, '{{ fileDirname }}/../_base_/methods/aals.py')

@@ -1,0 +1,34 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""The changes of every method fit every semi-supervised base."""
+
+import pytest
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmfrac.config import merge_config_file
+from tests.configs.test_configs import CONFIGS, NAMES
+
+METHODS = sorted(path.stem for path in (CONFIGS / '_base_/methods').glob('*.py'))
+BASES = ('phantom/frac_ssl_phantom.py', 'semi_real/frac_ssl_semi_real.py', 'frac_ssl.py')
+
+
+@pytest.mark.parametrize('base', BASES)
+def test_builds_over_the_base(base):
+    init_default_scope('mmdet')
+    for method in METHODS:
+        cfg = Config.fromfile(CONFIGS / base)
+        merge_config_file(cfg._cfg_dict, CONFIGS / f'_base_/methods/{method}.py')
+        assert '_delete_' not in str(cfg.to_dict()), method
+        if base != 'frac_ssl.py':  # ResNet-50 takes seconds a method
+            MODELS.build(cfg.model)
+
+
+@pytest.mark.parametrize('method', [name for name in METHODS if name != 'supervised'])
+def test_has_a_config_at_full_size(method):
+    folder = 'ablations' if method.startswith('constant') else 'baselines'
+    name = f'{folder}/{method}.py'
+    assert name in NAMES
+    cfg = Config.fromfile(CONFIGS / BASES[-1])
+    merge_config_file(cfg._cfg_dict, CONFIGS / f'_base_/methods/{method}.py')
+    assert Config.fromfile(CONFIGS / name).to_dict() == cfg.to_dict()
