@@ -98,7 +98,7 @@ def _check_images(images: list) -> tuple[dict, list[str]]:
     files: dict[str, int] = {}
     problems = []
     for index, image in enumerate(images):
-        faults = _image_faults(image)
+        faults = image_faults(image)
         if not faults:
             if image['id'] in good:
                 faults.append(f'duplicate id, also images[{good[image["id"]][0]}]')
@@ -110,7 +110,8 @@ def _check_images(images: list) -> tuple[dict, list[str]]:
     return good, problems
 
 
-def _image_faults(image: Any) -> list[str]:
+def image_faults(image: Any) -> list[str]:
+    """What is wrong with one COCO image and its film fields, taken alone."""
     if not isinstance(image, dict):
         return [f'must be an object, it is a {type(image).__name__}']
     faults = []
@@ -168,7 +169,7 @@ def _check_boxes(
             problems.append(f'{where}): image_id {image_id} is no (sound) film of the file')
             continue
         image = images[image_id][1]
-        fault = _box_fault(annotation['bbox'], image['width'], image['height'])
+        fault = bbox_fault(annotation['bbox'], image['width'], image['height'])
         if fault:
             problems.append(f'{where}, film {image["file_name"]}): {fault}')
         if category in counted:
@@ -176,7 +177,8 @@ def _check_boxes(
     return boxes, problems
 
 
-def _box_fault(bbox: Any, width: int, height: int) -> str | None:
+def bbox_fault(bbox: Any, width: int, height: int) -> str | None:
+    """What is wrong with a COCO box [x, y, w, h] (px) on its film, None if nothing is."""
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
         return f'bbox must be four finite numbers [x, y, w, h] (px), got {bbox!r}'
     x, y, w, h = bbox
@@ -193,19 +195,21 @@ def _check_labels(images: list, boxes: dict[int, int]) -> list[str]:
     for index, image in enumerate(images):
         if not isinstance(image, dict) or not _is_id(image.get('id')):
             continue
-        label, count = image.get('label'), boxes.get(image['id'], 0)
-        if label == 1 and image.get('regions') is True and not count:
-            fault = 'label 1 with regions true, but no box; regions false if the boxes are unknown'
-        elif label == 0 and count:
-            fault = f'label 0, but {count} box(es)'
-        elif label == -1 and count:
-            fault = (
-                f'label -1 (unknown), but {count} box(es); a film with a fracture box has label 1'
-            )
-        else:
-            continue
-        problems.append(f'{film_name(index, image)}: {fault}')
+        fault = label_fault(image.get('label'), image.get('regions'), boxes.get(image['id'], 0))
+        if fault:
+            problems.append(f'{film_name(index, image)}: {fault}')
     return problems
+
+
+def label_fault(label: Any, regions: Any, count: int) -> str | None:
+    """How label, regions and number of boxes of one film contradict each other, None if not."""
+    if label == 1 and regions is True and not count:
+        return 'label 1 with regions true, but no box; regions false if the boxes are unknown'
+    if label == 0 and count:
+        return f'label 0, but {count} box(es)'
+    if label == -1 and count:
+        return f'label -1 (unknown), but {count} box(es); a film with a fracture box has label 1'
+    return None
 
 
 def _is_id(value: Any) -> bool:

@@ -3,113 +3,159 @@
 
 import json
 import os
+import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TextIO
 
-from ..annotation_checks import check_annotations
+from ..annotation_checks import bbox_fault, film_name, image_faults, label_fault
 from ..annotation_error import raise_problems
 from ..subsets import SUBSETS, subset_of
+from .film_record import CATEGORY, ConversionSummary, FilmRecord, Lesion, coco_film
 
-CATEGORY = 'fracture'
+__all__ = ['ConversionSummary', 'FilmRecord', 'FilmWriter', 'Lesion', 'write_films']
+
+# Annotations wait in memory up to this many bytes, then in a temporary file.
+_IN_MEMORY = 16 * 2**20
 
 
-@dataclass
-class Lesion:
-    """One fracture.
+class FilmWriter:
+    """Writes films one by one as the COCO JSON that ``CXRDataset`` and any mmdet detector read.
 
-    Attributes:
-        box (tuple): (x1, y1, x2, y2), px of the film.
-        polygon (list[float], optional): [x1, y1, x2, y2, ...], px of the film.
-        site (str, optional): 'rib', 'clavicle', ...
+    A context manager. Films are checked as the loader would, and written to a temporary file that
+    takes its name in :meth:`finish`; without it, nothing is left behind. Memory grows by the names of
+    films and patients only.
+
+    Args:
+        out_file (str or os.PathLike): JSON to write; its folder is made.
+
+    Raises:
+        ValueError: If ``out_file`` is a folder, or lies below a file.
+
+    Examples:
+        >>> with FilmWriter('train.json') as writer:
+        ...     faults = writer.add(FilmRecord('a.png', 512, 512, 0, True, 'here', 'p1'))
+        ...     summary = writer.finish()
     """
 
-    box: tuple[float, float, float, float]
-    polygon: list[float] | None = None
-    site: str | None = None
+    def __init__(self, out_file: str | os.PathLike) -> None:
+        self.out_file = os.fspath(out_file)
+        folder = os.path.dirname(self.out_file) or '.'
+        while not os.path.exists(folder):
+            folder = os.path.dirname(folder) or '.'
+        if os.path.isdir(self.out_file):
+            raise ValueError(f"cannot write '{self.out_file}': it is a folder, name a JSON file")
+        if not os.path.isdir(folder):
+            raise ValueError(f"cannot write '{self.out_file}': '{folder}' is not a folder")
+        # The folder of the output is made last: a failed conversion leaves nothing.
+        name = f'.{os.path.basename(self.out_file)}.{os.getpid()}.part'
+        self._part = os.path.join(folder, name)
+        self._places: dict[str, int] = {}
+        self._patients: set[str] = set()
+        self._groups: Counter[str] = Counter()
+        self._boxes = self._polygons = 0
+        self._faulty = False
 
+    def __enter__(self) -> 'FilmWriter':
+        self._images: TextIO = open(self._part, 'w', encoding='utf-8')
+        self._annotations = tempfile.SpooledTemporaryFile(_IN_MEMORY, 'w+', encoding='utf-8')
+        self._images.write('{"images": [')
+        return self
 
-@dataclass
-class FilmRecord:
-    """One film of the output.
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._images.close()
+        self._annotations.close()
+        if os.path.exists(self._part):
+            os.remove(self._part)
 
-    Attributes:
-        file_name (str): Path below the image folder.
-        width, height (int): Size, px.
-        label (int): 1 fracture, 0 none, -1 unknown.
-        regions (bool): Whether ``lesions`` is complete.
-        source (str): Data set or hospital.
-        patient_id (str): Splits keep a patient's films together.
-        lesions (list[Lesion]): Default: none.
-    """
+    def __len__(self) -> int:
+        return sum(self._groups.values())
 
-    file_name: str
-    width: int
-    height: int
-    label: int
-    regions: bool
-    source: str
-    patient_id: str
-    lesions: list[Lesion] = field(default_factory=list)
+    def add(self, film: FilmRecord) -> list[str]:
+        """Check and write one film; ids count from 1.
 
+        Args:
+            film (FilmRecord): The film.
 
-@dataclass
-class ConversionSummary:
-    """Counts of one conversion; ``str()`` is a table.
+        Returns:
+            list[str]: What is wrong with it; if anything is, the file cannot be finished.
+        """
+        place = len(self)
+        image, annotations = coco_film(film, place + 1, self._boxes + 1)
+        faults = image_faults(image)
+        if not faults:
+            boxes = (bbox_fault(a['bbox'], film.width, film.height) for a in annotations)
+            faults = [fault for fault in boxes if fault]
+            first = self._places.setdefault(film.file_name, place)
+            if first != place:
+                faults.append(f'duplicate file_name, also images[{first}]')
+            contradiction = label_fault(film.label, film.regions, len(annotations))
+            faults += [contradiction] if contradiction else []
+        self._groups[subset_of(film.label, film.regions)] += 1
+        self._faulty = self._faulty or bool(faults)
+        if self._faulty:
+            return faults
+        self._images.write((', ' if place else '') + json.dumps(image))
+        for annotation in annotations:
+            self._annotations.write((', ' if self._boxes else '') + json.dumps(annotation))
+            self._boxes += 1
+            self._polygons += 'segmentation' in annotation
+        self._patients.add(film.patient_id)
+        return []
 
-    Attributes:
-        out_file (str): What was written.
-        films, boxes, polygons, patients (int): In the output.
-        subsets (dict[str, int]): Films in each of 'P_hos', 'N', 'P_pub', 'U'.
-        left_out (dict[str, int]): What of the input is not in the output, and why.
-        changed (dict[str, int]): What was altered on the way, e.g. boxes clipped.
-    """
+    def finish(
+        self, left_out: dict[str, int] | None = None, changed: dict[str, int] | None = None
+    ) -> ConversionSummary:
+        """Give the file its name.
 
-    out_file: str
-    films: int
-    boxes: int
-    polygons: int
-    patients: int
-    subsets: dict[str, int]
-    left_out: dict[str, int] = field(default_factory=dict)
-    changed: dict[str, int] = field(default_factory=dict)
+        Args:
+            left_out (dict[str, int], optional): For the summary.
+            changed (dict[str, int], optional): For the summary.
 
-    @property
-    def positives(self) -> int:
-        """Films with label 1."""
-        return self.subsets['P_hos'] + self.subsets['P_pub']
+        Returns:
+            ConversionSummary: The counts.
 
-    def __str__(self) -> str:
-        rows = [
-            ('films', self.films),
-            ('  with fracture and boxes (P_hos)', self.subsets['P_hos']),
-            ('  with fracture, label only (P_pub)', self.subsets['P_pub']),
-            ('  without fracture (N)', self.subsets['N']),
-            ('  unknown (U)', self.subsets['U']),
-            ('patients', self.patients),
-            ('fracture boxes', self.boxes),
-            ('  of them with polygon', self.polygons),
-            *((f'left out: {reason}', count) for reason, count in self.left_out.items()),
-            *((f'changed: {reason}', count) for reason, count in self.changed.items()),
-        ]
-        wide = max(len(name) for name, _ in rows)
-        table = [f'{name:<{wide}} {count:>8}' for name, count in rows]
-        return '\n'.join([f'wrote {self.out_file}', *table])
+        Raises:
+            ValueError: If a film had a fault.
+        """
+        if self._faulty:
+            raise ValueError(f'{self.out_file} is not written: a film of it has a fault')
+        self._images.write('], "annotations": [')
+        self._annotations.seek(0)
+        shutil.copyfileobj(self._annotations, self._images)
+        self._images.write('], "categories": ' + json.dumps([CATEGORY]) + '}')
+        self._images.close()
+        os.makedirs(os.path.dirname(self.out_file) or '.', exist_ok=True)
+        os.replace(self._part, self.out_file)
+        return ConversionSummary(
+            out_file=self.out_file,
+            films=len(self),
+            boxes=self._boxes,
+            polygons=self._polygons,
+            patients=len(self._patients),
+            subsets={name: self._groups[name] for name in SUBSETS},
+            left_out=dict(left_out or {}),
+            changed=dict(changed or {}),
+        )
 
 
 def write_films(
-    films: Sequence[FilmRecord],
+    films: Iterable[FilmRecord],
     out_file: str | os.PathLike,
     left_out: dict[str, int] | None = None,
     changed: dict[str, int] | None = None,
 ) -> ConversionSummary:
-    """Write films as the COCO JSON that ``CXRDataset`` and any mmdet detector read.
-
-    The file appears under its name only when it is complete and has passed the checks of the
-    loader.
+    """Write films in one go, see :class:`FilmWriter`.
 
     Args:
-        films (Sequence[FilmRecord]): In the order of the output; ids count from 1.
+        films (Iterable[FilmRecord]): In the order of the output; ids count from 1.
         out_file (str or os.PathLike): JSON to write; its folder is made.
         left_out (dict[str, int], optional): For the summary.
         changed (dict[str, int], optional): For the summary.
@@ -120,69 +166,10 @@ def write_films(
     Raises:
         AnnotationError: If the loader would refuse the file; nothing is written.
     """
-    out_file = os.fspath(out_file)
-    data = coco_of(films)
-    raise_problems(out_file, check_annotations(data))
-    os.makedirs(os.path.dirname(out_file) or '.', exist_ok=True)
-    part = f'{out_file}.{os.getpid()}.part'
-    try:
-        with open(part, 'w', encoding='utf-8') as file:
-            json.dump(data, file)
-        os.replace(part, out_file)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
-    groups = Counter(subset_of(film.label, film.regions) for film in films)
-    lesions = [lesion for film in films for lesion in film.lesions]
-    return ConversionSummary(
-        out_file=out_file,
-        films=len(films),
-        boxes=len(lesions),
-        polygons=sum(lesion.polygon is not None for lesion in lesions),
-        patients=len({film.patient_id for film in films}),
-        subsets={name: groups[name] for name in SUBSETS},
-        left_out=dict(left_out or {}),
-        changed=dict(changed or {}),
-    )
-
-
-def coco_of(films: Sequence[FilmRecord]) -> dict:
-    """Films as a COCO dict.
-
-    Args:
-        films (Sequence[FilmRecord]): The films.
-
-    Returns:
-        dict: ``images``, ``annotations``, ``categories``.
-    """
-    images: list[dict] = []
-    annotations: list[dict] = []
-    for image_id, film in enumerate(films, 1):
-        images.append(
-            dict(
-                id=image_id,
-                file_name=film.file_name,
-                width=film.width,
-                height=film.height,
-                label=film.label,
-                regions=film.regions,
-                source=film.source,
-                patient_id=film.patient_id,
-            )
-        )
-        for lesion in film.lesions:
-            x1, y1, x2, y2 = lesion.box
-            annotation = dict(
-                id=len(annotations) + 1,
-                image_id=image_id,
-                category_id=1,
-                bbox=[x1, y1, x2 - x1, y2 - y1],
-                area=(x2 - x1) * (y2 - y1),
-                iscrowd=0,
-            )
-            if lesion.polygon is not None:
-                annotation['segmentation'] = [lesion.polygon]
-            if lesion.site is not None:
-                annotation['site'] = lesion.site
-            annotations.append(annotation)
-    return dict(images=images, annotations=annotations, categories=[dict(id=1, name=CATEGORY)])
+    problems = []
+    with FilmWriter(out_file) as writer:
+        for index, film in enumerate(films):
+            name = film_name(index, dict(id=index + 1, file_name=film.file_name))
+            problems += [f'{name}: {fault}' for fault in writer.add(film)]
+        raise_problems(os.fspath(out_file), problems)
+        return writer.finish(left_out, changed)
