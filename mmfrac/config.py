@@ -76,6 +76,33 @@ def set_data_root(node: Any, data_root: str) -> None:
         set_data_root(child, data_root)
 
 
+def set_label_fraction(cfg: dict, fraction: float, seed: int = 0, rest: str = 'P_pub') -> None:
+    """Train with a share of the boxes: set ``label_fraction`` of every training set, in place.
+
+    Args:
+        cfg (dict): Config with ``train_dataloader``.
+        fraction (float): Share of the boxes, in (0, 1], see ``LabelFraction``.
+        seed (int): Which patients keep theirs. Defaults to 0.
+        rest (str): What becomes of the others' films: 'P_pub' or 'drop'. Defaults to 'P_pub'.
+    """
+    for dataset in film_sets(cfg['train_dataloader']):
+        dataset['label_fraction'] = dict(fraction=fraction, seed=seed, rest=rest)
+
+
+def film_sets(node: Any) -> list[dict]:
+    """Configs of the data sets below a dataloader that read an annotation file.
+
+    Args:
+        node (Any): Dataloader, or any dict or list in it.
+
+    Returns:
+        list[dict]: Those with ``ann_file``, also inside ``ConcatDataset`` and the like.
+    """
+    if isinstance(node, dict) and 'ann_file' in node:
+        return [node]
+    return [found for child in _children(node) for found in film_sets(child)]
+
+
 def _children(node: Any) -> list:
     if isinstance(node, dict):
         return list(node.values())

@@ -12,7 +12,9 @@ from mmdet.registry import DATASETS
 from .annotation_checks import check_annotations, film_name, find_missing
 from .annotation_error import MissingFilmError, raise_problems
 from .annotation_io import check_folders, read_annotations
-from .subsets import check_subsets, select_films
+from .instances import lesion_instance
+from .label_fraction import LabelFraction
+from .subsets import names_of, select_films, subsets_of
 
 
 @DATASETS.register_module()
@@ -38,6 +40,8 @@ class CXRDataset(CocoDataset):
         subset (str or Sequence[str], optional): Keep only these of 'P_hos' (label 1, regions), 'N'
             (label 0), 'P_pub' (label 1, no regions), 'U' (label -1). Default: None, all.
         sources (str or Sequence[str], optional): Keep films of these sources only. Default: all.
+        label_fraction (float or dict, optional): Share of the boxes to train with, see
+            ``LabelFraction``; of the whole file, before ``subset`` and ``sources``. Default: all.
         check_files (bool): Look for every film's file at load; local folders only. Default: True.
         data_prefix (dict): Default: ``dict(img='')``.
         **kwargs: Arguments of ``CocoDataset``.
@@ -59,17 +63,20 @@ class CXRDataset(CocoDataset):
         *args: Any,
         subset: str | Sequence[str] | None = None,
         sources: str | Sequence[str] | None = None,
+        label_fraction: float | dict | None = None,
         check_files: bool = True,
         data_prefix: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        self.subset = _names(subset)
-        self.sources = _names(sources)
+        self.subset = subsets_of(subset)
+        self.sources = names_of(sources)
+        self.label_fraction = LabelFraction.of(label_fraction)
         self.check_files = check_files
-        check_subsets(self.subset)
         prefix = dict(img='') if data_prefix is None else data_prefix
         super().__init__(*args, data_prefix=prefix, **kwargs)
         if self.test_mode:
+            if self.label_fraction is not None:
+                raise ValueError('CXRDataset: label_fraction in a test would hide lesions from it')
             skipping = [t for t in self.pipeline.transforms if getattr(t, 'on_error', '') == 'skip']
             if skipping:
                 raise ValueError(
@@ -118,9 +125,13 @@ class CXRDataset(CocoDataset):
             )
             for image in data['images']
         ]
+        places = list(range(len(infos)))
+        if self.label_fraction is not None:
+            infos, places = self.label_fraction.apply(infos, self.ann_file)
         kept = select_films(infos, self.subset, self.sources, self.ann_file)
         if self.check_files and self.backend_args is None:
-            films = ((film_name(i, data['images'][i]), data['images'][i]) for i in kept)
+            records = ((places[i], data['images'][places[i]]) for i in kept)
+            films = ((film_name(place, image), image) for place, image in records)
             missing = find_missing(films, self.data_prefix['img'])
             raise_problems(self.ann_file, missing, MissingFilmError)
         return [infos[i] for i in kept]
@@ -136,7 +147,10 @@ class CXRDataset(CocoDataset):
             dict: See the class.
         """
         image = raw_data_info['raw_img_info']
-        instances = [self._instance(a) for a in raw_data_info['raw_ann_info']]
+        instances = [
+            lesion_instance(annotation, self.cat2label[annotation['category_id']])
+            for annotation in raw_data_info['raw_ann_info']
+        ]
         label = image.get('label', int(bool(instances)))
         info = dict(
             img_path=os.path.join(self.data_prefix['img'], image['file_name']),
@@ -221,27 +235,6 @@ class CXRDataset(CocoDataset):
         self._labels = _column_of(self.data_list, 'label')
         self._films = _column_of(self.data_list, 'file_name')
         return super()._serialize_data()
-
-    def _instance(self, annotation: dict) -> dict:
-        x, y, w, h = annotation['bbox']
-        instance = dict(
-            bbox=[x, y, x + w, y + h],
-            bbox_label=self.cat2label[annotation['category_id']],
-            ignore_flag=int(bool(annotation.get('iscrowd') or annotation.get('ignore'))),
-            site=annotation.get('site'),
-        )
-        segmentation = annotation.get('segmentation')
-        if segmentation:
-            instance['mask'] = segmentation
-            if isinstance(segmentation, list):
-                instance['polygon'] = segmentation
-        return instance
-
-
-def _names(names: str | Sequence[str] | None) -> list[str] | None:
-    if names is None:
-        return None
-    return [names] if isinstance(names, str) else list(names)
 
 
 def _column_of(infos: list[dict], key: str) -> np.ndarray:

@@ -23,11 +23,20 @@ def subset_of(label: int, regions: bool) -> str:
     return 'N' if label == 0 else 'U'
 
 
-def check_subsets(subset: Sequence[str] | None) -> None:
-    """Raise a ValueError for a name that is no subset."""
-    unknown = sorted(set(subset or ()) - set(SUBSETS))
+def names_of(names: str | Sequence[str] | None) -> list[str] | None:
+    """One name or several as a list; None stays None."""
+    if names is None:
+        return None
+    return [names] if isinstance(names, str) else list(names)
+
+
+def subsets_of(subset: str | Sequence[str] | None) -> list[str] | None:
+    """As ``names_of``; a ValueError for a name that is no subset."""
+    wanted = names_of(subset)
+    unknown = sorted(set(wanted or ()) - set(SUBSETS))
     if unknown:
         raise ValueError(f'unknown subset {unknown}, valid are {list(SUBSETS)}')
+    return wanted
 
 
 def select_films(

@@ -29,6 +29,7 @@ def tiny_config(name: str, data_root: Path, work_dir: Path) -> Config:
     detector.backbone.init_cfg = None
     if 'semi_train_cfg' in cfg.model:
         cfg.model.semi_train_cfg.burn_in_epochs = 1
+    if 'batch_sampler' in cfg.train_dataloader:
         cfg.train_dataloader.batch_sampler.epoch_length = 1
     else:
         cfg.train_dataloader.num_batch_per_epoch = 1
