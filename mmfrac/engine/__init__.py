@@ -8,6 +8,7 @@ from .dynamic_sharpening_hook import DynamicSharpeningHook
 from .epoch_seed_hook import EpochSeedHook, seed_worker
 from .launch import prepare_launch
 from .plain_checkpoint_hook import PlainCheckpointHook
+from .pseudo_truth_hook import PseudoTruthHook
 from .semi_epoch_hook import SemiEpochHook
 from .teacher_hook import TeacherHook
 
@@ -19,6 +20,7 @@ __all__ = [
     'DynamicSharpeningHook',
     'EpochSeedHook',
     'PlainCheckpointHook',
+    'PseudoTruthHook',
     'SemiEpochHook',
     'TeacherHook',
     'load_checkpoint_file',

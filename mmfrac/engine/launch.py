@@ -1,7 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import atexit
 import datetime
 import os
 import subprocess
+import sys
 
 import torch
 from mmengine.config import Config
@@ -55,8 +57,16 @@ def finish_launch() -> None:
     """End a distributed run that went well; nothing without a launcher.
 
     The ranks leave together: one whose connections are closed while it still does its own clearing up is
-    aborted by gloo, and the whole job fails after its work is done.
+    aborted by gloo, and the whole job fails after its work is done. Then the process ends at once, with
+    exit code 0: threads of gloo outlive the process group as long as a wrapped model refers to it, and
+    one that asks for Python's lock while the interpreter is being torn down aborts the process. What is
+    registered with ``atexit`` runs before, and the output streams are flushed.
     """
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.barrier()
-        distributed.destroy_process_group()
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    distributed.barrier()
+    distributed.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from . import froc
 from .metrics_file import write_metrics
+from .records_file import FilmResult, write_records
 
 _SOURCES = ('auto', 'prob_map', 'boxes')
 
@@ -35,6 +36,9 @@ class FracMetric(BaseMetric):
         targets (Sequence[float]): FPPI values of the FROC score. Defaults to (.1, .2, .3, .4, .5).
         recall_fppi (Sequence[float]): FPPI values of 'Recall@...'. Defaults to (.1,).
         out_file (str, optional): JSON file for the metrics, the options and the curve. Defaults to None.
+        records_file (str, optional): JSON file for the records of the films, see
+            :func:`mmfrac.evaluation.records_file.write_records`. Defaults to None.
+        records_max_fppi (float): FPPI up to which these are exact. Defaults to 2.
         collect_device (str): 'cpu' or 'gpu'. Defaults to 'cpu'.
         prefix (str, optional): Prefix of the names in the log. Defaults to None, 'frac'.
         collect_dir (str, optional): Shared folder for collecting on the CPU. Defaults to None.
@@ -58,6 +62,8 @@ class FracMetric(BaseMetric):
         targets: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5),
         recall_fppi: Sequence[float] = (0.1,),
         out_file: str | None = None,
+        records_file: str | None = None,
+        records_max_fppi: float = 2.0,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
@@ -78,6 +84,8 @@ class FracMetric(BaseMetric):
         self.targets = tuple(froc.check_fppi(targets, many=True).tolist())
         self.recall_fppi = tuple(froc.check_fppi(recall_fppi, many=True).tolist())
         self.out_file = out_file
+        self.records_file = records_file
+        self.records_max_fppi = records_max_fppi
         self.curve: froc.FrocCurve | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -111,6 +119,8 @@ class FracMetric(BaseMetric):
             self.results.append(
                 dict(
                     film=film,
+                    film_id=str(sample.get('img_id', film)),
+                    patient=str(sample.get('patient_id', film)),
                     label=label,
                     regions=regions,
                     score=score,
@@ -138,6 +148,9 @@ class FracMetric(BaseMetric):
         if self.out_file:
             options['connectivity'] = self.connectivity
             write_metrics(self.out_file, metrics, self.curve, options)
+        if self.records_file:
+            films = [_film_result(result) for result in _distinct(results)]
+            write_records(self.records_file, films, self.records_max_fppi)
         return metrics
 
     @staticmethod
@@ -164,7 +177,7 @@ class FracMetric(BaseMetric):
         Returns:
             tuple[dict[str, float], FrocCurve]: Metrics by name, and the FROC curve.
         """
-        films = list({result['film']: result for result in reversed(results)}.values())
+        films = _distinct(results)
         curve = froc.froc_curve([f['record'] for f in films if f['regions']], denominator)
         recalls = froc.recall_at(curve, recall_fppi, crossing, interpolation)
         metrics = {
@@ -198,6 +211,19 @@ def _read(sample: dict, key: str, film: str) -> Any:
         else "add it to meta_keys of the packing transform (or to the model's own predictions)"
     )
     raise ValueError(f'data sample of film {film} has no {key!r}: {mend}')
+
+
+def _distinct(results: Sequence[dict]) -> list[dict]:
+    """Results with one a film, the first of each, in their order."""
+    films: dict[str, dict] = {}
+    for result in results:
+        films.setdefault(result['film'], result)
+    return list(films.values())
+
+
+def _film_result(result: dict) -> FilmResult:
+    names = ('film_id', 'patient', 'label', 'score', 'record')
+    return FilmResult(*(result[name] for name in names))
 
 
 def _lesion_boxes(instances: Sequence[dict]) -> list:

@@ -104,6 +104,26 @@ def read_scalars(
     return found
 
 
+def logged_keys(work_dir: Path, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the logged values that begin with one of the prefixes, sorted.
+
+    Args:
+        work_dir (Path): As of ``read_scalars``.
+        prefixes (tuple[str, ...]): Beginnings of names.
+
+    Returns:
+        tuple[str, ...]: Names.
+    """
+    found: set[str] = set()
+    for path in work_dir.glob('*/vis_data/scalars.json'):
+        for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
+            try:
+                found.update(key for key in json.loads(line) if key.startswith(prefixes))
+            except (TypeError, ValueError):
+                continue
+    return tuple(sorted(found))
+
+
 def read_froc_curves(
     work_dir: Path, report: Callable[[str], Any] = print
 ) -> dict[str, dict[str, Any]]:

@@ -162,7 +162,7 @@ def test_a_film_counts_once_and_gives_one_result(films):
     assert metric.curve.num_images == 4
     metric.process(None, [film.to_dict() for film in films])
     assert [set(result) for result in metric.results] == 4 * [
-        {'film', 'label', 'regions', 'score', 'record'}
+        {'film', 'film_id', 'patient', 'label', 'regions', 'score', 'record'}
     ]
     assert not any(
         isinstance(value, torch.Tensor) for result in metric.results for value in result.values()

@@ -1,0 +1,23 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Methods x seeds on one data set: trained, tested, and set side by side."""
+
+from .benchmark import Benchmark, Method, load_benchmark
+from .figures import plot_comparison
+from .run_file import RunResult, read_runs
+from .runs import run_benchmark
+from .tables import compare, comparison_table, write_report
+from .training import Place
+
+__all__ = [
+    'Benchmark',
+    'Method',
+    'Place',
+    'RunResult',
+    'compare',
+    'comparison_table',
+    'load_benchmark',
+    'plot_comparison',
+    'read_runs',
+    'run_benchmark',
+    'write_report',
+]

@@ -1,0 +1,152 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""What a benchmark consists of: its films, its methods, the search that each method gets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmfrac.config import merge_config_file
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of a benchmark.
+
+    Attributes:
+        name (str): Key in the benchmark file; names its runs.
+        config (str): Training config, from the repository root.
+        changes (str | None): File of changes over it, see ``mmfrac.config.merge_config_file``.
+        label (str): Row of the table. Defaults to the name.
+        pretrained (bool): Whether it goes on from the seed's supervised model. Defaults to True.
+        options (dict): Settings over the config, as of ``--cfg-options``. Defaults to none.
+        search (bool): Whether the benchmark's search is made for it. Defaults to True.
+    """
+
+    name: str
+    config: str
+    label: str
+    changes: str | None = None
+    pretrained: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+    search: bool = True
+
+    def build_config(self, repository: Path, options: Mapping[str, Any]) -> Config:
+        """Config with changes, the method's options and further ones.
+
+        Args:
+            repository (Path): Holds ``configs/``.
+            options (Mapping): Settings as of ``--cfg-options``; they win.
+
+        Returns:
+            Config: Ready to be written.
+        """
+        cfg = Config.fromfile(repository / self.config)
+        if self.changes:
+            merge_config_file(cfg._cfg_dict, repository / self.changes)
+        cfg.merge_from_dict({**self.options, **options})
+        return cfg
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A fixed comparison of methods.
+
+    Attributes:
+        name (str): E.g. 'phantom-v1'.
+        data_root (str): Folder of the films unless another is given.
+        phantom (dict | None): Arguments of ``write_phantom`` where the films are made, not given.
+        pretraining (Method | None): Supervised training that the pretrained methods go on from.
+        methods (dict[str, Method]): In the order of the table.
+        reference (str): Method that the others are compared with.
+        search_setting (str | None): Setting that is searched.
+        search_values (tuple): Values that every method tries.
+        search_seed (int): Seed of the search.
+        select (str): Validation metric that chooses epoch and value.
+    """
+
+    name: str
+    data_root: str
+    phantom: dict[str, Any] | None
+    pretraining: Method | None
+    methods: dict[str, Method]
+    reference: str
+    search_setting: str | None
+    search_values: tuple
+    search_seed: int
+    select: str
+
+    def chosen(self, names: Sequence[str] | None) -> list[Method]:
+        """Methods by name, all without one.
+
+        Raises:
+            ValueError: If the benchmark has no such method.
+        """
+        unknown = sorted(set(names or ()) - set(self.methods))
+        if unknown:
+            raise ValueError(f'{self.name} has no method {unknown}; it has {list(self.methods)}')
+        return [method for name, method in self.methods.items() if not names or name in names]
+
+    def values(self, method: Method) -> tuple:
+        """Values that are searched for a method; (None,) where nothing is."""
+        return self.search_values if self.search_setting and method.search else (None,)
+
+
+def load_benchmark(path: str | Path) -> Benchmark:
+    """Read a benchmark file.
+
+    Args:
+        path (str | Path): Python config with ``name``, ``data_root``, ``methods``, ``reference`` and
+            optionally ``phantom``, ``pretraining``, ``search`` (``setting``, ``values``, ``seed``) and
+            ``select``.
+
+    Returns:
+        Benchmark: The benchmark.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it lacks something.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f'no benchmark file {path}; those of mmfrac are configs/benchmarks/'
+        )
+    content = Config.fromfile(path).to_dict()
+    missing = [key for key in ('name', 'data_root', 'methods', 'reference') if key not in content]
+    if missing:
+        raise ValueError(f'{path} is no benchmark file: it lacks {missing}')
+    methods = {name: _method(name, entry, path) for name, entry in content['methods'].items()}
+    if content['reference'] not in methods:
+        raise ValueError(
+            f'{path}: reference {content["reference"]!r} is none of its methods {list(methods)}'
+        )
+    pretraining = content.get('pretraining')
+    if pretraining is None and any(method.pretrained for method in methods.values()):
+        raise ValueError(
+            f'{path}: methods go on from a supervised model, but there is no pretraining'
+        )
+    search = content.get('search') or {}
+    return Benchmark(
+        name=content['name'],
+        data_root=content['data_root'],
+        phantom=content.get('phantom'),
+        pretraining=pretraining and _method('pretraining', pretraining, path),
+        methods=methods,
+        reference=content['reference'],
+        search_setting=search.get('setting'),
+        search_values=tuple(search.get('values', ())),
+        search_seed=search.get('seed', 0),
+        select=content.get('select', 'frac/AUROC'),
+    )
+
+
+def _method(name: str, entry: dict[str, Any], path: str | Path) -> Method:
+    allowed = set(Method.__dataclass_fields__) - {'name'}
+    if 'config' not in entry or set(entry) - allowed:
+        raise ValueError(
+            f'{path}: method {name} has the keys {sorted(entry)}; needed is config, allowed '
+            f'{sorted(allowed)}'
+        )
+    return Method(name=name, **{'label': name, **entry})

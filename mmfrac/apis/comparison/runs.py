@@ -1,0 +1,128 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Trains and tests the runs of a benchmark; what is done stays done."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from mmfrac.apis.comparison.benchmark import Benchmark, Method
+from mmfrac.apis.comparison.evaluation import evaluate_run
+from mmfrac.apis.comparison.run_file import RunResult, read_run, run_name, write_run
+from mmfrac.apis.comparison.selection import chosen_value
+from mmfrac.apis.comparison.training import METRICS, Place, Trained, fingerprint_of, train
+
+
+def run_benchmark(
+    benchmark: Benchmark,
+    place: Place,
+    methods: Sequence[Method],
+    seeds: Sequence[int],
+    jobs: int = 1,
+    report: Callable[[str], Any] = print,
+) -> list[RunResult]:
+    """Train and test methods x seeds, each with the value that its search chose.
+
+    A run whose JSON is there, made from the same config and films, is not made again; one that was
+    interrupted is resumed.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        place (Place): Where it is run.
+        methods (Sequence[Method]): Those to run.
+        seeds (Sequence[int]): Seeds to run.
+        jobs (int): Runs at a time. Defaults to 1.
+        report (Callable): Is given a line for each event. Defaults to ``print``.
+
+    Returns:
+        list[RunResult]: The runs of the chosen values, method by method.
+    """
+    with ThreadPoolExecutor(max(jobs, 1)) as pool:
+        if benchmark.pretraining and any(method.pretrained for method in methods):
+            wanted = {*seeds, *([benchmark.search_seed] if benchmark.search_setting else [])}
+            list(pool.map(lambda seed: _pretrain(benchmark, place, seed, report), sorted(wanted)))
+
+        def run(task: tuple[Method, int, Any]) -> RunResult:
+            return _run(benchmark, place, *task, report)
+
+        searches = [
+            (method, benchmark.search_seed, value)
+            for method in methods
+            for value in benchmark.values(method)
+            if len(benchmark.values(method)) > 1
+        ]
+        searched = list(pool.map(run, searches))
+        tasks = [
+            (method, seed, chosen_value(benchmark, method, searched))
+            for seed in seeds
+            for method in methods
+        ]
+        results = list(pool.map(run, tasks))
+    order = {method.name: index for index, method in enumerate(methods)}
+    return sorted(results, key=lambda result: (order[result.method], result.seed))
+
+
+def _pretrain(
+    benchmark: Benchmark, place: Place, seed: int, report: Callable[[str], Any]
+) -> Trained:
+    method = benchmark.pretraining
+    assert method is not None
+    cfg = method.build_config(place.repository, {'randomness.seed': seed})
+    return train(place, run_name('pretraining', seed, None), cfg, report)
+
+
+def _run(
+    benchmark: Benchmark,
+    place: Place,
+    method: Method,
+    seed: int,
+    value: float | None,
+    report: Callable[[str], Any],
+) -> RunResult:
+    name = run_name(method.name, seed, value)
+    options: dict[str, Any] = {'randomness.seed': seed}
+    if value is not None:
+        assert benchmark.search_setting is not None
+        options[benchmark.search_setting] = value
+    cfg = method.build_config(place.repository, options)
+    made_from = [cfg]
+    if method.pretrained and benchmark.pretraining is not None:
+        made_from.append(benchmark.pretraining.build_config(place.repository, {}))
+    fingerprint = fingerprint_of(place, made_from)
+    path = place.results / f'{name}.json'
+    if path.is_file():
+        known = read_run(path)
+        if known.fingerprint == fingerprint:
+            return known
+        report(f'{name}: {path} was made from another config or other films: run again')
+        shutil.rmtree(place.work_dir / name, ignore_errors=True)
+    steps = 0
+    if method.pretrained:
+        pretrained = _pretrain(benchmark, place, seed, report)
+        steps = pretrained.steps
+        cfg.load_from = pretrained.checkpoint
+    trained = train(place, name, cfg, report)
+    by_epoch = trained.epochs[benchmark.select]
+    epoch = max(by_epoch, key=lambda e: (by_epoch[e], e))
+    tested = evaluate_run(place, name, cfg, epoch, report)
+    result = RunResult(
+        benchmark=benchmark.name,
+        method=method.name,
+        seed=seed,
+        value=value,
+        fingerprint=fingerprint,
+        epoch=epoch,
+        steps=steps + trained.steps,
+        seconds=round(trained.seconds, 1),
+        validation={key: trained.epochs[key][epoch] for key in METRICS},
+        test=tested.metrics,
+        epochs=trained.epochs,
+        records=tested.records,
+        versions=tested.versions,
+    )
+    write_run(place.results, result)
+    report(
+        f'{name}: test AUROC {result.test["frac/AUROC"]:.3f}, FROC {result.test["frac/FROC"]:.3f} '
+        f'(epoch {epoch}, {result.seconds:.0f} s)'
+    )
+    return result

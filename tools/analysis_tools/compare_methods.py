@@ -1,0 +1,72 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Train and test the methods of a benchmark with several seeds, and make its table and figures."""
+
+import argparse
+from pathlib import Path
+
+from mmfrac.apis.comparison import (
+    Place,
+    compare,
+    comparison_table,
+    load_benchmark,
+    plot_comparison,
+    read_runs,
+    run_benchmark,
+    write_report,
+)
+from mmfrac.datasets.phantom import write_phantom
+from mmfrac.engine.plain_errors import plain_errors
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLE = """example:
+  python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v1.py --seeds 0 1 2
+  python tools/analysis_tools/compare_methods.py configs/benchmarks/semi_real_v1.py --data-root FOLDER
+  python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v1.py --tables-only
+
+Every run is written to --results as soon as it is done. A run that is there is not made again, and one
+that was interrupted is resumed, so the same command goes on where it stopped."""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('benchmark', help='benchmark file, see configs/benchmarks/')
+    parser.add_argument('--methods', nargs='+', help='names in the benchmark file, default: all')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='default: 0')
+    parser.add_argument('--data-root', help="folder of the films, default: the benchmark's")
+    parser.add_argument('--work-dir', help='default: work_dirs/<name of the benchmark file>')
+    parser.add_argument(
+        '--results', help='folder of the JSON files, default: <benchmark file>/ without .py'
+    )
+    parser.add_argument('--jobs', type=int, default=1, help='runs at a time, default 1')
+    parser.add_argument('--tables-only', action='store_true', help='from the JSON files, no run')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    benchmark = load_benchmark(args.benchmark)
+    path = Path(args.benchmark)
+    results = Path(args.results) if args.results else path.with_suffix('')
+    if not args.tables_only:
+        place = Place(
+            repository=REPOSITORY,
+            data_root=Path(args.data_root or benchmark.data_root).resolve(),
+            work_dir=Path(args.work_dir or f'work_dirs/{path.stem}').resolve(),
+            results=results.resolve(),
+        )
+        if benchmark.phantom is not None:
+            write_phantom(place.data_root, **benchmark.phantom)
+        run_benchmark(benchmark, place, benchmark.chosen(args.methods), args.seeds, args.jobs)
+    runs = read_runs(results)
+    table = comparison_table(compare(benchmark, runs), benchmark.reference)
+    written = [write_report(benchmark, table, results), *plot_comparison(benchmark, runs, results)]
+    print(table)
+    for file in written:
+        print(file)
+
+
+if __name__ == '__main__':
+    with plain_errors():
+        main()
