@@ -4,6 +4,7 @@
 import argparse
 
 from mmfrac.datasets.converters import convert_chestx_det
+from mmfrac.datasets.converters.cli import converter_parser, options_of
 from mmfrac.engine.plain_errors import plain_errors
 
 EXAMPLE = """example:
@@ -13,24 +14,27 @@ EXAMPLE = """example:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = converter_parser(
+        __doc__,
+        EXAMPLE,
+        'annotations',
+        'ChestX-Det JSON (file_name, syms, boxes, polygons)',
+        'folder with the films, under ChestX-Det or NIH names',
     )
-    parser.add_argument('annotations', help='ChestX-Det JSON (file_name, syms, boxes, polygons)')
-    parser.add_argument('images', help='folder with the films, under ChestX-Det or NIH names')
-    parser.add_argument('out', help='COCO JSON to write')
     parser.add_argument(
         '--names',
         metavar='CSV',
         help='file-name map with columns nih_name and det_name; gives the patients, too',
     )
-    parser.add_argument('--source', default='chestx_det', help='source of the films (%(default)s)')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    print(convert_chestx_det(args.annotations, args.images, args.out, args.names, args.source))
+    summary = convert_chestx_det(
+        args.annotations, args.images, args.out, args.names, options=options_of(args)
+    )
+    print(summary)
 
 
 if __name__ == '__main__':

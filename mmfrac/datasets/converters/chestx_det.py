@@ -4,14 +4,16 @@
 import csv
 import os
 import re
-from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from ..annotation_error import AnnotationError, raise_problems
 from ..annotation_io import read_annotations
-from ..transforms.radiograph_io import film_size
-from .box_checks import box_fault, clip_points, flat_polygon, polygon_fault
-from .coco_writer import ConversionSummary, FilmRecord, Lesion, write_films
+from .box_checks import flat_polygon
+from .conversion import Conversion
+from .film_record import ConversionSummary
+from .film_row import FilmRow, RawBox
+from .options import ConvertOptions
 
 FINDING = 'fracture'
 _NIH_NAME = re.compile(r'(\d{8})_\d{3}')
@@ -23,7 +25,8 @@ def convert_chestx_det(
     image_dir: str | os.PathLike,
     out_file: str | os.PathLike,
     manifest: str | os.PathLike | None = None,
-    source: str = 'chestx_det',
+    source: str | None = None,
+    options: ConvertOptions | None = None,
 ) -> ConversionSummary:
     """Convert a ChestX-Det annotation file.
 
@@ -40,7 +43,9 @@ def convert_chestx_det(
         out_file (str or os.PathLike): COCO JSON to write.
         manifest (str or os.PathLike, optional): CSV with columns ``nih_name`` and ``det_name``.
             Default: None.
-        source (str): ``source`` of the films. Default: 'chestx_det'.
+        source (str, optional): ``source`` of the films. Default: None, that of ``options``, else
+            'chestx_det'.
+        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
 
     Returns:
         ConversionSummary: Counts of what was written, left out and clipped.
@@ -49,35 +54,14 @@ def convert_chestx_det(
         FileNotFoundError: If an input is missing.
         AnnotationError: With all problems of the input; nothing is written then.
     """
-    annotation_file, image_dir = os.fspath(annotation_file), os.fspath(image_dir)
-    if not os.path.isdir(image_dir):
-        raise FileNotFoundError(f"no image folder '{image_dir}'")
+    annotation_file = os.fspath(annotation_file)
+    conversion = Conversion(image_dir, out_file, options, 'chestx_det')
+    conversion.source = source or conversion.source
+    conversion.reads(annotation_file)
     records = _read_records(annotation_file)
     aliases = read_names(manifest) if manifest is not None else {}
-    present = {entry.name for entry in os.scandir(image_dir)}
-    films: list[FilmRecord] = []
-    problems: list[str] = []
-    others: Counter[str] = Counter()
-    changed: Counter[str] = Counter()
-    places: dict[str, int] = {}
-    for index, record in enumerate(records):
-        faults = _record_faults(record)
-        name = record.get('file_name') if isinstance(record, dict) else None
-        if not faults:
-            assert isinstance(name, str)
-            file_name = _find_film(name, aliases, present)
-            if file_name is None:
-                faults = [_missing(name, image_dir, aliases)]
-            elif file_name in places:
-                faults = [f'the same film as records[{places[file_name]}]']
-            else:
-                places[file_name] = index
-                faults = _convert(record, file_name, image_dir, aliases, source, films, changed)
-                others.update(s for s in record['syms'] if s.lower() != FINDING)
-        problems += [f'records[{index}] ({name}): {fault}' for fault in faults]
-    raise_problems(annotation_file, problems)
-    left_out = {f'{name} boxes, another finding': n for name, n in sorted(others.items())}
-    return write_films(films, out_file, left_out, dict(changed))
+    films = _films(os.path.basename(annotation_file), records, aliases, conversion)
+    return conversion.write(films, len(records))
 
 
 def read_names(manifest: str | os.PathLike) -> dict[str, str]:
@@ -151,17 +135,6 @@ def _record_faults(record: Any) -> list[str]:
     return faults
 
 
-def _find_film(name: str, aliases: dict[str, str], present: set[str]) -> str | None:
-    return next((n for n in (name, aliases.get(name)) if n in present), None)
-
-
-def _missing(name: str, image_dir: str, aliases: dict[str, str]) -> str:
-    other = aliases.get(name)
-    if other:
-        return f'neither {name} nor {other} is in {image_dir}'
-    return f'missing file {os.path.join(image_dir, name)} (NIH names need the file-name map)'
-
-
 def _patient(name: str, aliases: dict[str, str]) -> str:
     for known in (name, aliases.get(name, '')):
         match = _NIH_NAME.match(known)
@@ -170,37 +143,34 @@ def _patient(name: str, aliases: dict[str, str]) -> str:
     return os.path.splitext(name)[0]
 
 
-def _convert(
-    record: dict,
-    file_name: str,
-    image_dir: str,
-    aliases: dict[str, str],
-    source: str,
-    films: list[FilmRecord],
-    changed: Counter[str],
-) -> list[str]:
-    """Append the record's film to ``films``; returns what is wrong with it."""
-    try:
-        width, height = film_size(os.path.join(image_dir, file_name))
-    except ValueError as error:
-        return [str(error)]
-    lesions, faults = [], []
+def _films(
+    file: str, records: list, aliases: dict[str, str], conversion: Conversion
+) -> Iterator[FilmRow]:
+    for index, record in enumerate(records):
+        name = record.get('file_name') if isinstance(record, dict) else None
+        place = f'records[{index}] ({name})'
+        faults = _record_faults(record)
+        for fault in faults:
+            conversion.problems.add(file, place, fault)
+        if faults:
+            continue
+        assert isinstance(name, str)
+        boxes = _boxes(record)
+        label = int(any(box.is_fracture for box in boxes))
+        for finding in record['syms']:
+            if finding.lower() != FINDING:
+                conversion.leave_out(f'{finding} boxes, another finding')
+        names = tuple(one for one in (name, aliases.get(name)) if one)
+        yield FilmRow(file, place, names, label, _patient(name, aliases), True, boxes)
+
+
+def _boxes(record: dict) -> list[RawBox]:
+    boxes = []
     polygons = record.get('polygons') or [None] * len(record['boxes'])
-    for place, (finding, box, polygon) in enumerate(zip(record['syms'], record['boxes'], polygons)):
-        points = flat_polygon(polygon) if polygon is not None else None
-        limits = (width, height)
-        fault = box_fault(box, limits) or (
-            None if polygon is None else polygon_fault(points, limits)
-        )
-        if fault:
-            faults.append(f'boxes[{place}] ({finding}): {fault}')
-        elif finding.lower() == FINDING:
-            clipped = clip_points(box, limits)
-            changed.update({'boxes clipped to their film': 1} if clipped != box else {})
-            x1, y1, x2, y2 = clipped
-            outline = None if points is None else clip_points(points, limits)
-            lesions.append(Lesion((x1, y1, x2, y2), outline))
-    label = int(bool(lesions))
-    patient = _patient(record['file_name'], aliases)
-    films.append(FilmRecord(file_name, width, height, label, True, source, patient, lesions))
-    return faults
+    for index, (finding, box, polygon) in enumerate(zip(record['syms'], record['boxes'], polygons)):
+        # what is no polygon is passed on as an empty one, for the checks to find
+        points = None if polygon is None else flat_polygon(polygon) or []
+        is_fracture = finding.lower() == FINDING
+        place = f'boxes[{index}] ({finding})'
+        boxes.append(RawBox(box, place, polygon=points, is_fracture=is_fracture))
+    return boxes

@@ -51,6 +51,9 @@ def film_size(path: str | os.PathLike) -> tuple[int, int]:
         RadiographError: If the header cannot be read.
     """
     path = os.fspath(path)
+    size = _size_at_first_sight(path)
+    if size is not None:
+        return size
     if _is_dicom(path):
         return dicom_size(path)
     try:
@@ -58,6 +61,22 @@ def film_size(path: str | os.PathLike) -> tuple[int, int]:
             return image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RadiographError(f"cannot read film '{path}': damaged header ({error})") from error
+
+
+def _size_at_first_sight(path: str) -> tuple[int, int] | None:
+    """Size of a sound PNG, TIFF or JPEG, opened once; None for anything else.
+
+    Converters read hundreds of thousands of headers, and opening is most of the time.
+    """
+    try:
+        with open(path, 'rb') as file:
+            if file.read(_DICOM_PREAMBLE + len(_DICOM_MAGIC))[_DICOM_PREAMBLE:] == _DICOM_MAGIC:
+                return None
+            file.seek(0)
+            with Image.open(file) as image:
+                return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def _is_dicom(path: str) -> bool:

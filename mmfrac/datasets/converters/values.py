@@ -1,0 +1,83 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Values of label tables: labels, numbers, patients, views."""
+
+import math
+import re
+
+# What tables write where they say nothing.
+BLANKS = frozenset({'', 'nan', 'none', 'null', 'na', 'n/a'})
+
+_WORDS = {
+    1: ('yes', 'y', 'true', 'positive', 'present', 'fracture'),
+    0: ('no', 'n', 'false', 'negative', 'absent', 'normal', 'no fracture'),
+    -1: ('unknown', 'uncertain', 'hedge'),
+}
+_LABELS = {word: label for label, words in _WORDS.items() for word in words}
+_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
+_ROUNDED_ID = re.compile(r'\d([.,]\d+)?[eE]\+\d+')
+
+
+def read_label(text: str) -> int | None:
+    """A label as tables write it.
+
+    Args:
+        text (str): 1, 0, -1 (also 1.0), yes, no, positive, negative, uncertain, ...; or blank.
+
+    Returns:
+        int or None: 1, 0, -1 for uncertain; None for blank.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    key = text.lower()
+    if key in BLANKS:
+        return None
+    if key in _LABELS:
+        return _LABELS[key]
+    if _NUMBER.fullmatch(text) and float(text) in (-1, 0, 1):
+        return int(float(text))
+    raise ValueError(f'label {text!r} is none of 1, 0, -1 (uncertain), yes, no, or blank')
+
+
+def read_number(text: str, decimal_comma: bool = False) -> float:
+    """A finite number; whole ones come out as int.
+
+    Args:
+        text (str): Digits with a decimal point.
+        decimal_comma (bool): Take a decimal comma, too. Default: False.
+
+    Raises:
+        ValueError: If it is no finite number.
+    """
+    plain = text.replace(',', '.') if decimal_comma else text
+    if not _NUMBER.fullmatch(plain) or not math.isfinite(float(plain)):
+        raise ValueError(f'{text!r} is not a number')
+    value = float(plain)
+    return int(value) if value.is_integer() else value
+
+
+def read_length(text: str) -> int:
+    """A width or height in px, as 2048 or 2048.0.
+
+    Raises:
+        ValueError: If it is no positive whole number.
+    """
+    value = read_number(text)
+    if not isinstance(value, int) or value <= 0:
+        raise ValueError(f'{text!r} is not a width or height (px)')
+    return value
+
+
+def read_patient(text: str) -> str:
+    """A patient id.
+
+    Raises:
+        ValueError: If it is blank, or was rounded by a spreadsheet, which makes one patient of many.
+    """
+    if text.lower() in BLANKS:
+        raise ValueError('no patient id; films of one patient could come into two splits')
+    if _ROUNDED_ID.fullmatch(text):
+        raise ValueError(
+            f'patient id {text!r} was rounded by a spreadsheet, use the table as it was published'
+        )
+    return text

@@ -1,0 +1,49 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Convert a CSV (path, label, patient_id, x1, y1, x2, y2) to mmfrac's COCO JSON."""
+
+import argparse
+
+from mmfrac.datasets.converters import convert_csv
+from mmfrac.datasets.converters.cli import add_views, converter_parser, options_of
+from mmfrac.engine.plain_errors import plain_errors
+
+EXAMPLE = """example:
+  python tools/dataset_converters/plain_csv.py data/films.csv data/images \\
+      data/annotations/train.json --column label=fracture --column patient_id=pid
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = converter_parser(
+        __doc__,
+        EXAMPLE,
+        'table',
+        'CSV with path and label; also read: patient_id, x1, y1, x2, y2, site, view, source, '
+        'width, height',
+        'folder that paths are relative to',
+    )
+    parser.add_argument(
+        '--column',
+        action='append',
+        default=[],
+        metavar='NAME=OTHER',
+        help='the column NAME is called OTHER here; may be given several times',
+    )
+    add_views(parser, 'PA, AP, frontal; where there is a column view')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    columns = {}
+    for pair in args.column:
+        name, equals, other = pair.partition('=')
+        if not equals or not other:
+            raise ValueError(f'--column {pair!r} is not NAME=OTHER, as label=fracture')
+        columns[name.strip()] = other.strip()
+    print(convert_csv(args.table, args.images, args.out, options_of(args), columns))
+
+
+if __name__ == '__main__':
+    with plain_errors():
+        main()
