@@ -2,8 +2,11 @@
 """Whether the libraries that mmfrac stands on are there, in versions that work together."""
 
 import importlib
+import platform
 from importlib import metadata
 from pathlib import Path
+
+from .version import __version__
 
 # import name -> (lowest version that works, first that does not), as in requirements/
 BOUNDS = {
@@ -88,6 +91,18 @@ def unmet_requirements(path: str | Path) -> list[str]:
         elif not any(one.specifier.contains(version, prereleases=True) for version in versions):
             problems.append(f'{one.name} {versions[0]} is out of range ({one.specifier})')
     return problems
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of mmfrac, Python and the libraries that figures depend on."""
+    wanted: dict[str, tuple[str, ...]]
+    wanted = {name: (name, ALTERNATIVES.get(name, name)) for name in BOUNDS}
+    wanted |= {name: (name,) for name in ('numpy', 'scipy', 'numba')}
+    found = {'mmfrac': __version__, 'python': platform.python_version()}
+    for name, distributions in wanted.items():
+        versions = (_installed(distribution) for distribution in distributions)
+        found[name] = next((version for version in versions if version), 'not installed')
+    return found
 
 
 def _installed(distribution: str) -> str | None:

@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from .froc import FilmRecord, check_fppi, check_option, count_changes
+from .auroc import weighted_areas
+from .froc import FilmRecord, check_fppi, check_option, count_changes, counting_films
 
 
 def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 0) -> np.ndarray:
@@ -23,7 +24,7 @@ def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 
         seed (int): The same seed gives the same draws. Defaults to 0.
 
     Returns:
-        np.ndarray: (num_replicates, n) int64.
+        np.ndarray: (num_replicates, n) int32.
 
     Raises:
         ValueError: If there is no film or no replicate.
@@ -35,7 +36,7 @@ def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 
     names, patient_of_film = np.unique(np.asarray(patients), return_inverse=True)
     draws = np.random.default_rng(seed).integers(len(names), size=(num_replicates, len(names)))
     draws += np.arange(num_replicates)[:, None] * len(names)
-    counts = np.bincount(draws.ravel(), minlength=draws.size)
+    counts = np.bincount(draws.ravel(), minlength=draws.size).astype(np.int32)
     return counts.reshape(draws.shape)[:, patient_of_film.ravel()]
 
 
@@ -46,6 +47,7 @@ def bootstrap_recalls(
     denominator: str = 'all',
     crossing: str = 'first',
     interpolation: str = 'linear',
+    counting: ArrayLike | None = None,
 ) -> np.ndarray:
     """``recall_at`` of every replicate; the options are those of :func:`froc.recall_at`.
 
@@ -56,6 +58,7 @@ def bootstrap_recalls(
         denominator (str): See :func:`froc.froc_curve`. Defaults to 'all'.
         crossing (str): Defaults to 'first'.
         interpolation (str): Defaults to 'linear'.
+        counting (ArrayLike, optional): See :func:`froc.froc_curve`. Defaults to None.
 
     Returns:
         np.ndarray: (r, k) float64; NaN where a replicate has no lesion, or no film to count false
@@ -64,14 +67,14 @@ def bootstrap_recalls(
     Raises:
         ValueError: If an option is unknown or the shapes differ.
     """
-    for name, value in zip(
-        ('denominator', 'crossing', 'interpolation'), (denominator, crossing, interpolation)
-    ):
-        check_option(name, value)
+    check_option('crossing', crossing)
+    check_option('interpolation', interpolation)
     targets = check_fppi(fppi, many=True)
     takes = _check_weights(weights, len(records))
     num_lesions = np.array([record.lesion_scores.size for record in records])
-    counts = np.ones(len(records), np.bool_) if denominator == 'all' else num_lesions == 0
+    counts = counting_films(records, denominator, counting)
+    if not len(records):
+        return np.full((len(takes), targets.size), np.nan)
 
     parts: list[list[np.ndarray]] = [[], [], [], []]
     thresholds, films, changes, hits = parts
@@ -86,18 +89,21 @@ def bootstrap_recalls(
     order = np.argsort(-values, kind='stable')
     values = values[order]
     ends_group = np.append(values[:-1] != values[1:], True)[: values.size]
-    return _recalls(
+    kernel = _first_recalls if crossing == 'first' else _best_recalls
+    ascending = np.argsort(targets)
+    recalls = np.empty((len(takes), targets.size))
+    recalls[:, ascending] = kernel(
         np.concatenate(films)[order],
         np.concatenate(changes)[order],
         np.concatenate(hits)[order],
         ends_group,
         takes,
-        takes @ counts,
-        takes @ num_lesions,
-        targets,
-        crossing == 'first',
+        counts,
+        num_lesions,
+        targets[ascending],
         interpolation == 'linear',
     )
+    return recalls
 
 
 def bootstrap_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np.ndarray:
@@ -119,10 +125,7 @@ def bootstrap_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -
     if truth.shape != values.shape:
         raise ValueError(f'labels and scores differ: {truth.shape} and {values.shape}')
     known = np.flatnonzero(truth != -1)
-    order = known[np.argsort(values[known], kind='stable')]
-    values = values[order]
-    ends_group = np.append(values[:-1] != values[1:], True)[: values.size]
-    return _aurocs(order, truth[order] == 1, ends_group, takes)
+    return weighted_areas(known, truth[known] == 1, np.ones(known.size), values[known], takes)
 
 
 def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
@@ -144,19 +147,56 @@ def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
 
 
 def _check_weights(weights: np.ndarray, num_films: int) -> np.ndarray:
-    takes = np.asarray(weights, np.int64)
+    takes = np.asarray(weights)
     if takes.ndim != 2 or takes.shape[1] != num_films:
         raise ValueError(f'weights must be (replicates, {num_films}), got shape {takes.shape}')
     return takes
 
 
 @njit(cache=True)
-def _recalls(
-    films, changes, hits, ends_group, weights, num_images, num_lesions, targets, first, linear
-):
+def _totals(weights, counts, lesions):
+    num_images = num_lesions = 0
+    for film in range(len(weights)):
+        num_images += weights[film] * counts[film]
+        num_lesions += weights[film] * lesions[film]
+    return num_images, num_lesions
+
+
+@njit(cache=True)
+def _first_recalls(films, changes, hits, ends_group, weights, counts, lesions, targets, is_linear):
+    """FPPI as its running maximum: the ascending targets are passed one after the other."""
     recalls = np.full((len(weights), len(targets)), np.nan)
     for r in range(len(weights)):
-        if not num_images[r] or not num_lesions[r]:
+        num_images, num_lesions = _totals(weights[r], counts, lesions)
+        if not num_images or not num_lesions:
+            continue
+        false_positives = num_hits = passed = 0
+        last_x = last_y = 0.0
+        for event in range(len(films)):
+            weight = weights[r, films[event]]
+            false_positives += weight * changes[event]
+            num_hits += weight * hits[event]
+            if not ends_group[event]:
+                continue
+            x, y = max(last_x, false_positives / num_images), num_hits / num_lesions
+            while passed < len(targets) and x > targets[passed]:
+                share = (targets[passed] - last_x) / (x - last_x) if is_linear else 0.0
+                recalls[r, passed] = last_y + share * (y - last_y)
+                passed += 1
+            if passed == len(targets):
+                break
+            last_x, last_y = x, y
+        recalls[r, passed:] = last_y
+    return recalls
+
+
+@njit(cache=True)
+def _best_recalls(films, changes, hits, ends_group, weights, counts, lesions, targets, is_linear):
+    """Of all places where FPPI is at most the target the best recall."""
+    recalls = np.full((len(weights), len(targets)), np.nan)
+    for r in range(len(weights)):
+        num_images, num_lesions = _totals(weights[r], counts, lesions)
+        if not num_images or not num_lesions:
             continue
         recalls[r] = 0
         false_positives = num_hits = 0
@@ -167,42 +207,12 @@ def _recalls(
             num_hits += weight * hits[event]
             if not ends_group[event]:
                 continue
-            x, y = false_positives / num_images[r], num_hits / num_lesions[r]
-            if first:
-                x = max(x, last_x)
-            is_past = True
+            x, y = false_positives / num_images, num_hits / num_lesions
             for k in range(len(targets)):
                 if x <= targets[k]:
                     recalls[r, k] = y
-                    is_past = False
-                elif last_x <= targets[k] and linear:
+                elif last_x <= targets[k] and is_linear:
                     share = (targets[k] - last_x) / (x - last_x)
                     recalls[r, k] = max(recalls[r, k], last_y + share * (y - last_y))
             last_x, last_y = x, y
-            if first and is_past:
-                break
     return recalls
-
-
-@njit(cache=True)
-def _aurocs(films, is_positive, ends_group, weights):
-    aurocs = np.full(len(weights), np.nan)
-    for r in range(len(weights)):
-        num_positive = num_negative = below = 0
-        positives = negatives = 0  # of the group of equal scores
-        pairs = 0.0
-        for k in range(len(films)):
-            weight = weights[r, films[k]]
-            if is_positive[k]:
-                positives += weight
-            else:
-                negatives += weight
-            if ends_group[k]:
-                pairs += positives * (below + negatives / 2)
-                below += negatives
-                num_positive += positives
-                num_negative += negatives
-                positives = negatives = 0
-        if num_positive and num_negative:
-            aurocs[r] = pairs / num_positive / num_negative
-    return aurocs

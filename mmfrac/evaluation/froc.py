@@ -20,6 +20,8 @@ __all__ = [
     'box_record',
     'check_fppi',
     'check_option',
+    'count_changes',
+    'counting_films',
     'froc_curve',
     'froc_score',
     'image_record',
@@ -64,28 +66,34 @@ class FrocCurve:
     num_lesions: int
 
 
-def froc_curve(records: Sequence[FilmRecord], denominator: str = 'all') -> FrocCurve:
+def froc_curve(
+    records: Sequence[FilmRecord],
+    denominator: str = 'all',
+    counting: ArrayLike | None = None,
+) -> FrocCurve:
     """Pool the records of all films into one FROC curve.
 
     Args:
         records (Sequence[FilmRecord]): One record a film.
         denominator (str): 'all': false positives of all films per film; 'negatives': of the films
             without lesions per film without lesions. Defaults to 'all'.
+        counting (ArrayLike, optional): (n,) bool, films on which false positives are counted and by
+            which they are divided, in place of ``denominator``. Defaults to None.
 
     Returns:
         FrocCurve: Every threshold at which a false positive or a hit comes or goes.
 
     Raises:
-        ValueError: If ``denominator`` is not one of these.
+        ValueError: If ``denominator`` is not one of these or ``counting`` has another shape.
     """
-    check_option('denominator', denominator)
-    counting = [r for r in records if denominator == 'all' or not r.lesion_scores.size]
+    is_counting = counting_films(records, denominator, counting)
+    counted = [record for record, counts in zip(records, is_counting) if counts]
     lesion_scores = _join([r.lesion_scores for r in records])
     hit_scores = lesion_scores[lesion_scores > 0]
-    changes = _join([count_changes(r) for r in counting])
+    changes = _join([count_changes(r) for r in counted])
 
     # One row (change of false positives, change of hits) for each threshold of each film.
-    thresholds = _join([*(r.thresholds for r in counting), hit_scores])
+    thresholds = _join([*(r.thresholds for r in counted), hit_scores])
     steps = np.zeros((thresholds.size, 2), np.int64)
     steps[: changes.size, 0] = changes
     steps[changes.size :, 1] = 1
@@ -97,9 +105,9 @@ def froc_curve(records: Sequence[FilmRecord], denominator: str = 'all') -> FrocC
     points = np.concatenate([[[0, 0]], points[ends_group]])
     moves = np.append(True, (points[1:] != points[:-1]).any(axis=1))
     with np.errstate(invalid='ignore'):
-        fppi = points[moves, 0] / np.float64(len(counting))
+        fppi = points[moves, 0] / np.float64(len(counted))
         recall = points[moves, 1] / np.float64(lesion_scores.size)
-    return FrocCurve(thresholds[moves], fppi, recall, len(counting), lesion_scores.size)
+    return FrocCurve(thresholds[moves], fppi, recall, len(counted), lesion_scores.size)
 
 
 @overload
@@ -210,6 +218,21 @@ def _recall_at(curve: FrocCurve, wanted: float, crossing: str, interpolation: st
         rise = curve.recall[leaves + 1] - curve.recall[leaves]
         recall = max(recall, (curve.recall[leaves] + share * rise).max())
     return Recall(recall, held=bool(wanted > fppi.max()))
+
+
+def counting_films(
+    records: Sequence[FilmRecord], denominator: str, counting: ArrayLike | None = None
+) -> np.ndarray:
+    """On which films false positives are counted, (n,) bool; see :func:`froc_curve`."""
+    check_option('denominator', denominator)
+    if counting is None:
+        return np.array([denominator == 'all' or not r.lesion_scores.size for r in records], bool)
+    chosen = np.asarray(counting)
+    if chosen.shape != (len(records),) or chosen.dtype != np.bool_:
+        raise ValueError(
+            f'counting must be ({len(records)},) bool, got {chosen.dtype}{chosen.shape}'
+        )
+    return chosen
 
 
 def count_changes(record: FilmRecord) -> np.ndarray:

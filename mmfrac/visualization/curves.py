@@ -1,8 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """The paper's Fig. 3 (a), 3 (b) and 4, and the validation metrics of a run, as files."""
 
-import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,30 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.evaluation import froc
 from mmfrac.models.pseudo_labels.sharpening import dynamic_sharpen
 
-# Okabe and Ito: told apart by colour-blind readers; the line styles do it in grey
-_COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
-_STYLES = ('-', '--', '-.', (0, (5, 1, 1, 1, 1, 1)), ':')
-_RC: Any = {
-    'font.size': 11,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.grid': True,
-    'grid.alpha': 0.3,
-    'legend.frameon': False,
-    'svg.hashsalt': 'mmfrac',
-}
-FROC_TARGETS = (0.1, 0.2, 0.3, 0.4, 0.5)
+from .figures import RC, PathLike, line_styles, new_figure, save_figure
 
-PathLike = str | os.PathLike
+FROC_TARGETS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 def plot_sharpening(out: PathLike, t: float = 0.4, a: float | Sequence[float] = (1, 4, 6)) -> Path:
@@ -49,9 +32,9 @@ def plot_sharpening(out: PathLike, t: float = 0.4, a: float | Sequence[float] = 
     """
     # dense next to t, where the slope is infinite from the right
     y = np.unique(np.concatenate([np.linspace(0, 1, 501), [t], t + np.geomspace(1e-9, 1 - t, 200)]))
-    with rc_context(_RC):
-        figure, axes = _figure((5, 4.4))
-        for strength, style in zip(np.atleast_1d(a).tolist(), _line_styles()):
+    with rc_context(RC):
+        figure, axes = new_figure((5, 4.4))
+        for strength, style in zip(np.atleast_1d(a).tolist(), line_styles()):
             values = dynamic_sharpen(torch.from_numpy(y), t, strength).numpy()
             axes.plot(y, values, label=f'$a = {strength:g}$', **style)
         axes.plot(t, t, 'o', color='black', markersize=5)
@@ -59,7 +42,7 @@ def plot_sharpening(out: PathLike, t: float = 0.4, a: float | Sequence[float] = 
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel='teacher probability $y$', ylabel='$DS(y)$')
         axes.set_aspect('equal')
         axes.legend(loc='upper left')
-        return _save(figure, out)
+        return save_figure(figure, out)
 
 
 def plot_sharpening_epochs(
@@ -81,9 +64,9 @@ def plot_sharpening_epochs(
     Returns:
         Path: Where it was written.
     """
-    with rc_context(_RC):
-        figure, axes = _figure((6, 4.4), rows=(1,) if a is None else (4, 1))
-        styles = _line_styles()
+    with rc_context(RC):
+        figure, axes = new_figure((6, 4.4), rows=(1,) if a is None else (4, 1))
+        styles = line_styles()
         for values, label in ((m, '$m$, median score'), (t, '$t$, sharpening centre')):
             axes.plot(epochs, values, marker='o', markersize=4, label=label, **next(styles))
         axes.set(ylim=(0, 1), ylabel='probability')
@@ -116,9 +99,9 @@ def plot_froc(out: PathLike, curves: Mapping[str, Any], max_fppi: float = 1.0) -
     """
     if not curves:
         raise ValueError('plot_froc needs one curve at least')
-    with rc_context(_RC):
-        figure, axes = _figure((6, 4.6))
-        for (name, values), style in zip(curves.items(), _line_styles()):
+    with rc_context(RC):
+        figure, axes = new_figure((6, 4.6))
+        for (name, values), style in zip(curves.items(), line_styles()):
             curve = _as_curve(name, values)
             score = froc.froc_score(curve, FROC_TARGETS)
             fppi = np.maximum.accumulate(curve.fppi)
@@ -136,7 +119,7 @@ def plot_froc(out: PathLike, curves: Mapping[str, Any], max_fppi: float = 1.0) -
             ylabel='recall',
         )
         axes.legend(loc='best', title='FROC score')
-        return _save(figure, out)
+        return save_figure(figure, out)
 
 
 def plot_val_metrics(out: PathLike, metrics: Mapping[str, Mapping[int, float]]) -> Path:
@@ -149,9 +132,9 @@ def plot_val_metrics(out: PathLike, metrics: Mapping[str, Mapping[int, float]]) 
     Returns:
         Path: Where it was written.
     """
-    with rc_context(_RC):
-        figure, axes = _figure((6, 4.2))
-        for (name, values), style in zip(metrics.items(), _line_styles()):
+    with rc_context(RC):
+        figure, axes = new_figure((6, 4.2))
+        for (name, values), style in zip(metrics.items(), line_styles()):
             epochs = sorted(values)
             axes.plot(
                 epochs,
@@ -164,25 +147,6 @@ def plot_val_metrics(out: PathLike, metrics: Mapping[str, Mapping[int, float]]) 
         axes.set(ylim=(0, 1.01), ylabel='validation metric')
         axes.legend(loc='best')
         return _save_epochs(figure, out)
-
-
-def _figure(size: tuple[float, float], rows: Sequence[int] = (1,)) -> tuple[Figure, Axes]:
-    # a figure of its own: pyplot would keep it, and choose a back end that may want a display
-    figure = Figure(figsize=size, dpi=150, layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False, height_ratios=rows)
-    return figure, axes[0, 0]
-
-
-def _line_styles():
-    index = 0
-    while True:
-        yield dict(
-            color=_COLOURS[index % len(_COLOURS)],
-            linestyle=_STYLES[index % len(_STYLES)],
-            linewidth=2,
-        )
-        index += 1
 
 
 def _as_curve(name: str, curve: Any) -> froc.FrocCurve:
@@ -201,16 +165,4 @@ def _save_epochs(figure: Figure, out: PathLike) -> Path:
     lowest = figure.axes[-1]
     lowest.set_xlabel('epoch')
     lowest.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return _save(figure, out)
-
-
-def _save(figure: Figure, out: PathLike) -> Path:
-    path = Path(out)
-    suffix = path.suffix.lower().lstrip('.')
-    if suffix not in ('png', 'svg'):
-        raise ValueError(f'a plot is written as .png or .svg, got {path}')
-    content = io.BytesIO()
-    metadata = {'Date': None} if suffix == 'svg' else None
-    figure.savefig(content, format=suffix, metadata=metadata)
-    AtomicLocalBackend().put(content.getvalue(), path)
-    return path
+    return save_figure(figure, out)

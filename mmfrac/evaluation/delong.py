@@ -1,0 +1,169 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Variance of AUROC and paired comparison of models without resampling.
+
+DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837, with the mid-ranks of Sun and Xu, IEEE
+Signal Processing Letters 21 (2014) 1389; several films of a patient as in Obuchowski, Biometrics 53
+(1997) 567, which equals DeLong where every patient has one film.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import norm, rankdata
+
+
+class AurocCovariance(NamedTuple):
+    """AUROC of several models on the same films.
+
+    Attributes:
+        aurocs (np.ndarray): (k,) areas, ties one half.
+        covariance (np.ndarray): (k, k) their covariance.
+    """
+
+    aurocs: np.ndarray
+    covariance: np.ndarray
+
+
+class PairedTest(NamedTuple):
+    """Difference of two models on the same films.
+
+    Attributes:
+        difference (float): First minus second.
+        low (float): Lower end of its interval.
+        high (float): Upper end.
+        p_value (float): Two-sided.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def delong(
+    labels: ArrayLike, scores: ArrayLike, patients: Sequence | None = None
+) -> AurocCovariance:
+    """AUROCs of models on the same films, and their covariance.
+
+    Args:
+        labels (ArrayLike): (n,) 1, 0, or -1 for films to leave out.
+        scores (ArrayLike): (k, n) image scores of each model, or (n,) of one.
+        patients (Sequence, optional): (n,) patient of each film. Defaults to None, each film its own.
+
+    Returns:
+        AurocCovariance: NaN where a class is missing; the covariance also where a class comes from one
+        patient only.
+
+    Raises:
+        ValueError: If the shapes differ, a label is unknown or a score is NaN.
+    """
+    truth, values = np.asarray(labels), np.atleast_2d(np.asarray(scores, np.float64))
+    if truth.ndim != 1 or values.ndim != 2 or values.shape[1] != truth.size:
+        raise ValueError(f'labels {truth.shape} and scores {values.shape} must be (n,) and (k, n)')
+    if not np.isin(truth, (-1, 0, 1)).all():
+        raise ValueError(f'labels must be 1, 0 or -1, got {np.unique(truth).tolist()}')
+    if np.isnan(values).any():
+        raise ValueError('a score is NaN')
+    if patients is not None and len(patients) != truth.size:
+        raise ValueError(f'{len(patients)} patients for {truth.size} films')
+    names = np.arange(truth.size) if patients is None else np.asarray(patients)
+    known = truth != -1
+    values, is_positive = values[:, known], truth[known] == 1
+    clusters = np.unique(names[known], return_inverse=True)[1].ravel()
+    num_positive, num_negative = int(is_positive.sum()), int((~is_positive).sum())
+    num_models = len(values)
+    if not num_positive or not num_negative:
+        return AurocCovariance(np.full(num_models, np.nan), np.full((num_models,) * 2, np.nan))
+
+    # Share of the other class that each film is ranked rightly against.
+    ranks = rankdata(values, axis=1)
+    of_positives = ranks[:, is_positive] - rankdata(values[:, is_positive], axis=1)
+    of_negatives = ranks[:, ~is_positive] - rankdata(values[:, ~is_positive], axis=1)
+    of_positives, of_negatives = of_positives / num_negative, 1 - of_negatives / num_positive
+    aurocs = of_positives.mean(axis=1)
+
+    first, num_first = _by_patient(of_positives - aurocs[:, None], clusters[is_positive], clusters)
+    second, num_second = _by_patient(
+        of_negatives - aurocs[:, None], clusters[~is_positive], clusters
+    )
+    num_patients = first.shape[1]
+    with np.errstate(divide='ignore', invalid='ignore'):
+        covariance = (
+            _scaled(first @ first.T, num_first) / num_positive**2
+            + _scaled(second @ second.T, num_second) / num_negative**2
+            + _scaled(first @ second.T + second @ first.T, num_patients)
+            / (num_positive * num_negative)
+        )
+    return AurocCovariance(aurocs, covariance)
+
+
+def delong_interval(
+    labels: ArrayLike, scores: ArrayLike, level: float = 0.95, patients: Sequence | None = None
+) -> tuple[float, float]:
+    """Interval of one AUROC, on the logit scale, so that it stays within (0, 1).
+
+    Args:
+        labels (ArrayLike): (n,) 1, 0 or -1.
+        scores (ArrayLike): (n,) image scores.
+        level (float): Nominal coverage. Defaults to 0.95.
+        patients (Sequence, optional): (n,) patients. Defaults to None.
+
+    Returns:
+        tuple[float, float]: Lower and upper end; both the area itself where it is 0 or 1.
+    """
+    aurocs, covariance = delong(labels, scores, patients)
+    auroc, deviation = float(aurocs[0]), math.sqrt(covariance[0, 0])
+    if not 0 < auroc < 1:
+        return auroc, auroc
+    centre, half = math.log(auroc / (1 - auroc)), deviation / (auroc * (1 - auroc))
+    half *= float(norm.ppf((1 + level) / 2))
+    return 1 / (1 + math.exp(half - centre)), 1 / (1 + math.exp(-half - centre))
+
+
+def delong_test(
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    level: float = 0.95,
+    patients: Sequence | None = None,
+) -> PairedTest:
+    """Whether two models differ in AUROC on the same films.
+
+    Args:
+        labels (ArrayLike): (n,) 1, 0 or -1.
+        first (ArrayLike): (n,) image scores of one model.
+        second (ArrayLike): (n,) image scores of the other.
+        level (float): Nominal coverage of the interval. Defaults to 0.95.
+        patients (Sequence, optional): (n,) patients. Defaults to None.
+
+    Returns:
+        PairedTest: p is 1 for models that rank all pairs alike.
+    """
+    aurocs, covariance = delong(labels, np.stack([np.asarray(first), np.asarray(second)]), patients)
+    contrast = np.array([1.0, -1.0])
+    difference = float(contrast @ aurocs)
+    variance = float(contrast @ covariance @ contrast)
+    # of models that rank alike rounding leaves a variance of either sign
+    deviation = math.sqrt(max(variance, 0.0)) if variance == variance else float('nan')
+    if difference == 0 and deviation < 1e-9:
+        return PairedTest(0.0, 0.0, 0.0, 1.0)
+    half = float(norm.ppf((1 + level) / 2)) * deviation
+    with np.errstate(divide='ignore'):
+        p_value = float(2 * norm.sf(abs(np.float64(difference) / deviation)))
+    return PairedTest(difference, difference - half, difference + half, p_value)
+
+
+def _by_patient(
+    values: np.ndarray, of_films: np.ndarray, clusters: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Sums (k, patients) of (k, films), and the number of patients that have such a film."""
+    size = int(clusters.max()) + 1
+    sums = np.stack([np.bincount(of_films, row, minlength=size) for row in values])
+    return sums, int(np.unique(of_films).size)
+
+
+def _scaled(products: np.ndarray, num_patients: int) -> np.ndarray:
+    return products * (np.float64(num_patients) / (num_patients - 1))

@@ -1,0 +1,142 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""FROC, AUROC and their intervals from saved predictions of one or several models on the same films.
+
+Predictions are a folder of prob maps or boxes (tools/test.py --out FOLDER), COCO results of any detector
+(.json) or a table (.csv: film,x1,y1,x2,y2,score). Writes tables, curves and an HTML report.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.environment import installed_versions
+from mmfrac.evaluation import afroc, calibration
+from mmfrac.evaluation.definitions import CLUSTERS, SOURCES, Definitions
+from mmfrac.evaluation.ground_truth import read_ground_truth
+from mmfrac.evaluation.offline import FilmResults, evaluate_predictions
+from mmfrac.evaluation.operating_point import Target
+from mmfrac.evaluation.predictions import SavedPredictions, open_predictions
+from mmfrac.evaluation.summarising import FILM_FIELDS, summarise
+from mmfrac.visualization.froc_report import ReportInputs, write_report
+from mmfrac.visualization.froc_report.tables import as_text
+
+EXAMPLE = """example:
+  python tools/test.py configs/phantom/frac_ssl_phantom.py CHECKPOINT --out predictions/ours
+  python tools/analysis_tools/froc.py data/phantom/annotations/test.json ours=predictions/ours \\
+      retinanet=results.bbox.json --data-root data/phantom --out report
+  python tools/analysis_tools/froc.py TEST.json ours=predictions/test --val VAL.json \\
+      ours=predictions/val --target fppi=0.1 sensitivity=0.9 --out report"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('annotations', help='COCO JSON of the films')
+    parser.add_argument('predictions', nargs='+', metavar='NAME=PATH', help='of each model')
+    parser.add_argument('--out', type=Path, default=Path('froc_report'), help='default froc_report')
+    parser.add_argument(
+        '--val',
+        nargs='+',
+        metavar=('VAL.json', 'NAME=PATH'),
+        help='annotations and predictions of validation films, to choose thresholds and temperature on',
+    )
+    parser.add_argument(
+        '--target',
+        nargs='+',
+        default=['fppi=0.1', 'fppi=0.5'],
+        help='operating points, fppi=NUMBER or sensitivity=NUMBER, default: fppi=0.1 fppi=0.5',
+    )
+    parser.add_argument('--data-root', type=Path, help='folder of images/, for overlays of films')
+    parser.add_argument('--category', default='fracture', help='lesions, default fracture')
+    parser.add_argument(
+        '--groups', nargs='*', default=list(FILM_FIELDS), help='fields of the films to part by'
+    )
+    parser.add_argument('--overlays', type=int, default=6, help='films of each kind, default 6')
+    parser.add_argument('--max-fppi', type=float, default=1.0, help='end of the axis, default 1')
+    parser.add_argument('--no-html', action='store_true', help='write no report.html')
+    add_definitions(parser.add_argument_group('definitions, named in every output'))
+    return parser.parse_args()
+
+
+def add_definitions(group) -> None:
+    usual = Definitions()
+    choices = dict(
+        source=SOURCES,
+        connectivity=(8, 4),
+        denominator=('all', 'negatives'),
+        crossing=('first', 'best'),
+        interpolation=('linear', 'step'),
+        afroc_films=afroc.FILMS,
+        calibration_kind=calibration.BINS,
+        cluster=CLUSTERS,
+    )
+    for name, value in usual.as_dict().items():
+        flag = '--' + name.replace('_', '-')
+        if name in choices:
+            group.add_argument(flag, type=type(value), choices=choices[name], default=value)
+        elif isinstance(value, tuple):
+            group.add_argument(flag, type=float, nargs='+', default=list(value), metavar='FPPI')
+        else:
+            group.add_argument(flag, type=type(value), default=value, help=f'default {value}')
+
+
+def main() -> None:
+    args = parse_args()
+    definitions = Definitions(**{name: getattr(args, name) for name in Definitions().as_dict()})
+    targets = [Target.parse(text) for text in args.target]
+    saved, results = evaluate(args.annotations, args.predictions, args.category, definitions)
+    validation = None
+    if args.val:
+        _, validation = evaluate(args.val[0], args.val[1:], args.category, definitions)
+    summary = summarise(
+        results, definitions, targets, validation, args.groups, max(8.0, args.max_fppi)
+    )
+    print(as_text(summary))
+    inputs = ReportInputs(
+        args.annotations,
+        saved,
+        args.data_root / 'images' if args.data_root else None,
+        shlex.join(['python', *sys.argv]),
+        installed_versions(),
+    )
+    written = write_report(
+        args.out, summary, inputs, args.max_fppi, args.overlays, not args.no_html
+    )
+    for path in written:
+        print(f'written: {path}')
+
+
+def evaluate(
+    annotations: str, named: list[str], category: str, definitions: Definitions
+) -> tuple[dict[str, SavedPredictions], dict[str, FilmResults]]:
+    truth = read_ground_truth(annotations, category)
+    paths = {}
+    for text in named:
+        name, separator, path = text.partition('=')
+        if not separator or not name or name in paths:
+            raise ValueError(f'predictions are given as NAME=PATH, each name once, got {text!r}')
+        paths[name] = path
+    saved = {name: open_predictions(path, truth) for name, path in paths.items()}
+    for name, predictions in saved.items():
+        if predictions.num_silent:
+            print(f'{name}: no box on {predictions.num_silent} of {len(truth.films)} films')
+    results = {
+        name: evaluate_predictions(
+            truth,
+            predictions,
+            definitions,
+            lambda films, name=name: tqdm(films, desc=name, unit='film'),
+        )
+        for name, predictions in saved.items()
+    }
+    return saved, results
+
+
+if __name__ == '__main__':
+    with plain_errors():
+        main()
