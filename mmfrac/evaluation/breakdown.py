@@ -93,7 +93,8 @@ def lesion_groups(
     options = dict(crossing=definitions.crossing, interpolation=definitions.interpolation)
     fppi = list(definitions.recall_fppi)
     groups = []
-    for name in sorted({name for names in kept for name in names}):
+    names = {name for names in kept for name in names}
+    for name in sorted(names, key=_place):
         chosen = [np.array([other == name for other in names], bool) for names in kept]
         records = [_with_lesions(r, mask) for r, mask in zip(results.measured, chosen)]
         curve = froc.froc_curve(records, definitions.denominator, counting)
@@ -163,6 +164,10 @@ def _with_lesions(record: FilmRecord, mask: np.ndarray) -> FilmRecord:
     return FilmRecord(
         record.thresholds, record.false_positives, record.lesion_scores[mask], record.image_score
     )
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (SIZE_NAMES.index(name) if name in SIZE_NAMES else 0), name
 
 
 def _first_recall(definitions: Definitions) -> str:

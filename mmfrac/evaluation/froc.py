@@ -22,6 +22,7 @@ __all__ = [
     'check_option',
     'count_changes',
     'counting_films',
+    'curve_until',
     'froc_curve',
     'froc_score',
     'image_record',
@@ -108,6 +109,29 @@ def froc_curve(
         fppi = points[moves, 0] / np.float64(len(counted))
         recall = points[moves, 1] / np.float64(lesion_scores.size)
     return FrocCurve(thresholds[moves], fppi, recall, len(counted), lesion_scores.size)
+
+
+def curve_until(curve: FrocCurve, fppi: float) -> FrocCurve:
+    """The part of a curve on which the running maximum of FPPI is at most ``fppi``, and the next point.
+
+    ``recall_at`` with ``crossing='first'`` reads the same from it up to ``fppi``.
+
+    Args:
+        curve (FrocCurve): Curve of all films.
+        fppi (float): False positives per image.
+
+    Returns:
+        FrocCurve: Views of the same arrays.
+    """
+    past = np.flatnonzero(curve.fppi > fppi)
+    end = past[0] + 1 if past.size else curve.fppi.size
+    return FrocCurve(
+        curve.thresholds[:end],
+        curve.fppi[:end],
+        curve.recall[:end],
+        curve.num_images,
+        curve.num_lesions,
+    )
 
 
 @overload

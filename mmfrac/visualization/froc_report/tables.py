@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmfrac.evaluation.estimates import Estimate
+from mmfrac.evaluation.froc import curve_until
 from mmfrac.evaluation.summary import ModelSummary, OperatingPoint, Summary
 
 Row = dict[str, Any]
+CURVE_END = 8.0
+"""FPPI up to which curves are written; of noise a curve has a point for nearly every map cell."""
 COLUMNS = (
     'model',
     'part',
@@ -133,7 +136,7 @@ def _figures(summary: Summary, model: ModelSummary) -> Iterator[tuple]:
 
 
 def _model(model: ModelSummary) -> dict[str, Any]:
-    results, curve = model.results, model.curve
+    results, curve = model.results, curve_until(model.curve, CURVE_END)
     return dict(
         num_films=len(results.films),
         num_films_with_regions=int(results.with_regions.sum()),
@@ -141,6 +144,7 @@ def _model(model: ModelSummary) -> dict[str, Any]:
         evaluated=list(results.kinds),
         metrics={name: _estimate(estimate) for name, estimate in model.metrics.items()},
         auroc_interval_delong=[finite(end) for end in model.delong],
+        curve_until_fppi=CURVE_END,
         curve={
             name: [finite(value) for value in getattr(curve, name).tolist()]
             for name in ('thresholds', 'fppi', 'recall')

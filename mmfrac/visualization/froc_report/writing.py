@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.evaluation.froc import curve_until
 from mmfrac.evaluation.predictions import SavedPredictions
 from mmfrac.evaluation.summary import ModelSummary, Summary
 
 from ..froc_plots import plot_froc_bands, plot_reliability
 from .findings import Finding, draw_findings, worst_false_positives, worst_misses
 from .page import render_page
-from .tables import COLUMNS, as_plain, as_rows
+from .tables import COLUMNS, CURVE_END, as_plain, as_rows
 
 _OVERLAY_THRESHOLD = 0.2
 
@@ -138,7 +139,7 @@ def _findings(
 
 def _points(summary: Summary):
     for name, model in summary.models.items():
-        curve = model.curve
+        curve = curve_until(model.curve, CURVE_END)
         for threshold, fppi, recall in zip(curve.thresholds, curve.fppi, curve.recall):
             yield dict(model=name, threshold=threshold, fppi=fppi, recall=recall)
 
