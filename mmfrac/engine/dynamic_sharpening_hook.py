@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 from mmfrac.engine.unwrap import unwrapped_model
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
 from mmfrac.models.semi_prob_map_detector import SemiProbMapDetector
+from mmfrac.models.teachers.eval_mode import eval_mode
 
 
 @HOOKS.register_module()
@@ -85,7 +86,9 @@ class DynamicSharpeningHook(Hook):
         for data in films:
             batch = model.data_preprocessor(data, training=True)
             inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
-            step.note_scores(model.teacher(model.student, inputs, samples), samples)
+            # in eval mode: a teacher that remembers films learns nothing from this pass
+            with eval_mode(model.teacher):
+                step.note_scores(model.teacher(model.student, inputs, samples), samples)
 
     def _unsup_films(self, dataset: Any) -> Any:
         if isinstance(dataset, ConcatDataset):

@@ -1,20 +1,32 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from .losses import KLDLoss, WeightedBCELoss
+from .losses import KLDLoss, MapMSELoss, WeightedBCELoss
 from .prob_map_detector import ProbMapDetector
 from .prob_map_head import ProbMapHead
-from .pseudo_labels import DynamicSharpening, WarpToStudent
+from .pseudo_labels import (
+    AdaptiveAsymmetricSharpening,
+    ConstantSharpening,
+    DynamicSharpening,
+    TemperatureSharpening,
+    WarpToStudent,
+)
 from .semi_data_preprocessor import SemiDataPreprocessor
 from .semi_prob_map_detector import SemiProbMapDetector
-from .teachers import PiTeacher
+from .teachers import MeanTeacher, PiTeacher, TemporalEnsembleTeacher
 
 __all__ = [
+    'AdaptiveAsymmetricSharpening',
+    'ConstantSharpening',
     'DynamicSharpening',
     'KLDLoss',
+    'MapMSELoss',
+    'MeanTeacher',
     'PiTeacher',
     'ProbMapDetector',
     'ProbMapHead',
     'SemiDataPreprocessor',
     'SemiProbMapDetector',
+    'TemperatureSharpening',
+    'TemporalEnsembleTeacher',
     'WarpToStudent',
     'WeightedBCELoss',
 ]

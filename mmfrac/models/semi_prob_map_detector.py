@@ -12,6 +12,7 @@ from torch import Tensor
 from mmfrac.models.image_scores import image_scores
 from mmfrac.models.losses.reduction import reduce_cells
 from mmfrac.models.ramp_up import consistency_weight
+from mmfrac.models.teachers.base import call_event
 
 MultiBranchInputs = dict[str, Tensor]
 MultiBranchSamples = dict[str, SampleList]
@@ -65,8 +66,7 @@ class SemiProbMapDetector(BaseDetector):
         self.teacher = MODELS.build(teacher)
         self.pseudo_pipeline = MMModuleList([MODELS.build(step) for step in pseudo_pipeline])
         self.semi_loss = MODELS.build(semi_loss)
-        if hasattr(self.teacher, 'attach'):
-            self.teacher.attach(self.student)
+        call_event(self.teacher, 'attach', self.student)
         defaults = {
             'burn_in_epochs': 0,
             'sup_weight': 1.0,
@@ -145,9 +145,10 @@ class SemiProbMapDetector(BaseDetector):
             losses['loss_sup'] = self.semi_train_cfg['sup_weight'] * sup['loss_sup']
         if with_semi:
             valid = torch.stack([sample.gt_prob_map.valid for sample in student_samples])
-            semi = self.semi_loss(logits['unsup_student'], pseudo_map, valid)
+            known = self._known(teacher_samples, valid)
+            semi = self.semi_loss(logits['unsup_student'], pseudo_map, valid & known)
             losses['loss_semi'] = self.semi_weight * semi
-            losses['semi_weight'] = semi.new_tensor(self.semi_weight)
+            losses['semi_weight'] = self.semi_weight * known.any().to(semi)
             losses['teacher_score'] = image_scores(teacher_map, teacher_samples).mean()
             losses['pseudo_positive'] = ((pseudo_map > 0.5) & valid).sum() / valid.sum()
             student_map = logits['unsup_student'].detach().float().sigmoid()
@@ -175,6 +176,13 @@ class SemiProbMapDetector(BaseDetector):
         for step in self.pseudo_pipeline:
             pseudo_map = step(pseudo_map, teacher_samples, student_samples)
         return teacher_map, pseudo_map
+
+    def _known(self, samples: SampleList, valid: Tensor) -> Tensor:
+        """Films ``(N, 1, 1, 1)`` for which the teacher has a target."""
+        known = call_event(self.teacher, 'known', samples)
+        if known is None:
+            known = valid.new_ones(len(samples))
+        return known.view(-1, 1, 1, 1)
 
     def _branch_logits(self, inputs: list[Tensor]) -> Sequence[Tensor]:
         if len({batch.shape[1:] for batch in inputs}) == 1:

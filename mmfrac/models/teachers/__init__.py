@@ -2,5 +2,6 @@
 from .base import BaseTeacher
 from .mean_teacher import MeanTeacher
 from .pi import PiTeacher
+from .temporal_ensemble import TemporalEnsembleTeacher
 
-__all__ = ['BaseTeacher', 'MeanTeacher', 'PiTeacher']
+__all__ = ['BaseTeacher', 'MeanTeacher', 'PiTeacher', 'TemporalEnsembleTeacher']
