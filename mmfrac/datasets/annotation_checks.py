@@ -1,14 +1,17 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """What is wrong with an annotation file: pure functions on the parsed JSON."""
 
-import math
 import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from .annotation_problem import Problem
+
 LABELS = (-1, 0, 1)
 # Boxes may leave their film by this much (px): the rounding of the tools that drew them.
 BOX_TOLERANCE = 1.0
+# px; JSON integers have no limit, floats do.
+_LARGEST = 2**53
 
 
 def check_annotations(data: Any, classes: Collection[str] | None = None) -> list[str]:
@@ -21,22 +24,37 @@ def check_annotations(data: Any, classes: Collection[str] | None = None) -> list
     Returns:
         list[str]: One line for each problem, with the record's place, id and file name.
     """
+    return [str(problem) for problem in find_problems(data, classes)]
+
+
+def find_problems(data: Any, classes: Collection[str] | None = None) -> list[Problem]:
+    """The same, by kind and film.
+
+    Args:
+        data (Any): The parsed JSON.
+        classes (Collection[str], optional): Categories whose boxes count; None: all.
+
+    Returns:
+        list[Problem]: In the order of the file's parts: categories, films, boxes, labels.
+    """
     if not isinstance(data, dict):
-        return [f'the file must hold a JSON object, it holds a {type(data).__name__}']
+        fault = f'the file must hold a JSON object, it holds a {type(data).__name__}'
+        return [Problem('field', '', fault)]
     problems = []
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(data.get(key), list):
             found = type(data[key]).__name__ if key in data else 'nothing'
-            problems.append(f"'{key}' must be a list, there is {found}")
+            problems.append(Problem('field', '', f"'{key}' must be a list, there is {found}"))
     if problems:
         return problems
     names, lines = _check_categories(data['categories'])
     problems += lines
     if classes is not None and not set(classes) & set(names.values()):
-        problems.append(
+        fault = (
             f'none of the classes {list(classes)} is among the categories {list(names.values())}; '
             'set metainfo=dict(classes=(...)) to those wanted'
         )
+        problems.append(Problem('field', '', fault))
     images, lines = _check_images(data['images'])
     problems += lines
     counted = {key for key, name in names.items() if classes is None or name in classes}
@@ -70,43 +88,47 @@ def find_missing(images: Iterable[tuple[str, Mapping]], folder: str) -> list[str
             try:
                 with os.scandir(parent or '.') as entries:
                     listed[parent] = {entry.name for entry in entries}
-            except OSError:
+            except (OSError, ValueError):  # ValueError: a name that no file can have
                 listed[parent] = set()
         if base not in listed[parent]:
             problems.append(f'{name}: missing file {path}')
     return problems
 
 
-def _check_categories(categories: list) -> tuple[dict, list[str]]:
+def _check_categories(categories: list) -> tuple[dict, list[Problem]]:
     names: dict = {}
     problems = []
     for index, category in enumerate(categories):
+        kind, fault = 'field', None
         if not isinstance(category, dict) or not {'id', 'name'} <= category.keys():
-            problems.append(f"categories[{index}]: must be an object with 'id' and 'name'")
+            fault = "must be an object with 'id' and 'name'"
         elif not _is_id(category['id']) or not isinstance(category['name'], str):
-            problems.append(f'categories[{index}]: id must be an integer, name a string')
+            fault = 'id must be an integer, name a string'
         elif category['id'] in names:
-            problems.append(f'categories[{index}]: duplicate id {category["id"]}')
+            kind, fault = 'duplicate_id', f'duplicate id {category["id"]}'
         else:
             names[category['id']] = category['name']
+        if fault:
+            problems.append(Problem(kind, f'categories[{index}]', fault))
     return names, problems
 
 
-def _check_images(images: list) -> tuple[dict, list[str]]:
+def _check_images(images: list) -> tuple[dict, list[Problem]]:
     """Returns id -> (index, image) of the films that can be used further, and problems."""
     good: dict = {}
     files: dict[str, int] = {}
     problems = []
     for index, image in enumerate(images):
-        faults = image_faults(image)
+        kind, faults = 'field', image_faults(image)
         if not faults:
+            kind = 'duplicate_id'
             if image['id'] in good:
                 faults.append(f'duplicate id, also images[{good[image["id"]][0]}]')
             if image['file_name'] in files:
                 faults.append(f'duplicate file_name, also images[{files[image["file_name"]]}]')
             good.setdefault(image['id'], (index, image))
             files.setdefault(image['file_name'], index)
-        problems += [f'{film_name(index, image)}: {fault}' for fault in faults]
+        problems += [Problem(kind, film_name(index, image), fault, index) for fault in faults]
     return good, problems
 
 
@@ -124,7 +146,7 @@ def image_faults(image: Any) -> list[str]:
     if not isinstance(name, str) or not name:
         faults.append(f'file_name must be a non-empty string, got {name!r}')
     for key in ('width', 'height'):
-        if not _is_id(image.get(key, 1)) or image.get(key, 1) <= 0:
+        if not _is_id(image.get(key, 1)) or not 0 < image.get(key, 1) < _LARGEST:
             faults.append(f'{key} must be a positive integer (px), got {image[key]!r}')
     label = image.get('label', 0)
     if not _is_id(label) or label not in LABELS:
@@ -141,37 +163,44 @@ def image_faults(image: Any) -> list[str]:
 
 def _check_boxes(
     annotations: list, images: dict, names: dict, counted: set
-) -> tuple[dict[int, int], list[str]]:
+) -> tuple[dict[int, int], list[Problem]]:
     """Returns the number of counted boxes of each image id, and problems."""
     boxes: dict[int, int] = {}
     ids: dict[int, int] = {}
     problems = []
+
+    def report(kind: str, where: str, fault: str, film: int | None = None) -> None:
+        problems.append(Problem(kind, where, fault, film))
+
     for index, annotation in enumerate(annotations):
         where = f'annotations[{index}]'
         if not isinstance(annotation, dict):
-            problems.append(f'{where}: must be an object, it is a {type(annotation).__name__}')
+            report('field', where, f'must be an object, it is a {type(annotation).__name__}')
             continue
-        where += f' (id {annotation.get("id")}'
+        name = f'{where} (id {annotation.get("id")}'
+        where = f'{name})'
         absent = [k for k in ('id', 'image_id', 'category_id', 'bbox') if k not in annotation]
         if absent:
-            problems.append(f'{where}): missing field ' + ', '.join(map(repr, absent)))
+            report('field', where, 'missing field ' + ', '.join(map(repr, absent)))
             continue
         key, image_id, category = (annotation[k] for k in ('id', 'image_id', 'category_id'))
         if not (_is_id(key) and _is_id(image_id) and _is_id(category)):
-            problems.append(f'{where}): id, image_id and category_id must be integers')
+            report('field', where, 'id, image_id and category_id must be integers')
             continue
+        place, image = images.get(image_id, (None, {}))
         if key in ids:
-            problems.append(f'{where}): duplicate id, also annotations[{ids[key]}]')
+            report('duplicate_id', where, f'duplicate id, also annotations[{ids[key]}]', place)
         ids.setdefault(key, index)
         if category not in names:
-            problems.append(f'{where}): unknown category_id {category}, valid are {list(names)}')
-        if image_id not in images:
-            problems.append(f'{where}): image_id {image_id} is no (sound) film of the file')
+            report(
+                'field', where, f'unknown category_id {category}, valid are {list(names)}', place
+            )
+        if place is None:
+            report('field', where, f'image_id {image_id} is no (sound) film of the file')
             continue
-        image = images[image_id][1]
-        fault = bbox_fault(annotation['bbox'], image['width'], image['height'])
-        if fault:
-            problems.append(f'{where}, film {image["file_name"]}): {fault}')
+        wrong = bbox_fault(annotation['bbox'], image['width'], image['height'])
+        if wrong:
+            report('box', f'{name}, film {image["file_name"]})', wrong, place)
         if category in counted:
             boxes[image_id] = boxes.get(image_id, 0) + 1
     return boxes, problems
@@ -190,14 +219,14 @@ def bbox_fault(bbox: Any, width: int, height: int) -> str | None:
     return None
 
 
-def _check_labels(images: list, boxes: dict[int, int]) -> list[str]:
+def _check_labels(images: list, boxes: dict[int, int]) -> list[Problem]:
     problems = []
     for index, image in enumerate(images):
         if not isinstance(image, dict) or not _is_id(image.get('id')):
             continue
         fault = label_fault(image.get('label'), image.get('regions'), boxes.get(image['id'], 0))
         if fault:
-            problems.append(f'{film_name(index, image)}: {fault}')
+            problems.append(Problem('label', film_name(index, image), fault, index))
     return problems
 
 
@@ -217,4 +246,4 @@ def _is_id(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= _LARGEST

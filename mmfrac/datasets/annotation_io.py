@@ -49,5 +49,5 @@ def read_annotations(ann_file: str, backend_args: dict | None = None) -> Any:
         try:
             with open(path, encoding='utf-8') as file:
                 return json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AnnotationError(f'{ann_file} is not JSON: {error}') from error

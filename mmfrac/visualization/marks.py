@@ -61,6 +61,17 @@ class Canvas:
         if text:
             self._place(x1, y1, y2, text, colour, below)
 
+    def polygon(self, points: np.ndarray, colour: Colour, width: int) -> None:
+        """Draw a closed outline.
+
+        Args:
+            points (np.ndarray): ``(n, 2)`` xy film px.
+            colour (tuple): RGB.
+            width (int): Of the line, in units that grow with the picture.
+        """
+        corners = [(x * self._zoom, y * self._zoom) for x, y in np.asarray(points).tolist()]
+        self._draw.line([*corners, *corners[:2]], colour, width * self._unit, joint='curve')
+
     def picture(self) -> np.ndarray:
         """The picture with its boxes and, above them all, their texts; ``(H, W, 3)`` uint8 RGB."""
         for x, y, text, colour in self._texts:

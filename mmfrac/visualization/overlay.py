@@ -62,7 +62,7 @@ def draw_overlay(
     cells = None if prob_map is None else _cells(prob_map)
     scale = np.ones(2) if map_scale is None else np.asarray(map_scale, np.float64)
     zoom = 1.0 if size is None else size / max(plane.shape)
-    grey = _resized(plane, zoom)
+    grey = grey_picture(plane, zoom)
     picture = np.repeat(grey[..., None], 3, axis=2)
     if cells is not None:
         picture = _heated(picture, cells, scale * zoom)
@@ -123,6 +123,24 @@ def contact_sheet(
     return np.asarray(sheet).copy()
 
 
+def grey_picture(plane: np.ndarray, zoom: float) -> np.ndarray:
+    """A film at another size.
+
+    Args:
+        plane (np.ndarray): Film ``(h, w)``, float in [0, 1].
+        zoom (float): Picture px per film px.
+
+    Returns:
+        np.ndarray: ``(H, W)`` uint8.
+    """
+    grey = (plane.clip(0, 1) * 255).round().astype(np.uint8)
+    if zoom == 1:
+        return grey
+    height, width = (max(1, round(side * zoom)) for side in plane.shape)
+    interpolation = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+    return cv2.resize(grey, (width, height), interpolation=interpolation)
+
+
 def _array(values: Any) -> np.ndarray:
     return np.asarray(values.detach().cpu() if hasattr(values, 'detach') else values, np.float64)
 
@@ -134,15 +152,6 @@ def _cells(prob_map: Any) -> np.ndarray:
     if cells.ndim != 2:
         raise ValueError(f'a prob map is (h, w) or (1, h, w), got shape {cells.shape}')
     return cells.astype(np.float32)
-
-
-def _resized(plane: np.ndarray, zoom: float) -> np.ndarray:
-    grey = (plane.clip(0, 1) * 255).round().astype(np.uint8)
-    if zoom == 1:
-        return grey
-    height, width = (max(1, round(side * zoom)) for side in plane.shape)
-    interpolation = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
-    return cv2.resize(grey, (width, height), interpolation=interpolation)
 
 
 def _heated(picture: np.ndarray, cells: np.ndarray, scale: np.ndarray) -> np.ndarray:

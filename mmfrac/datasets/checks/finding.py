@@ -1,0 +1,122 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""What can be wrong with a data set, and how much each of it matters."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+SEVERITIES = ('error', 'warning', 'off')
+
+
+class Check(NamedTuple):
+    """One thing that is looked for.
+
+    Attributes:
+        severity (str): By default; 'error' or 'warning'.
+        title (str): What it is.
+        advice (str): How to mend it.
+    """
+
+    severity: str
+    title: str
+    advice: str
+
+
+CHECKS = {
+    'root': Check('error', 'data set not found', 'name the folder of images/ and annotations/'),
+    'file': Check('error', 'annotation file cannot be read', 'write it anew with its converter'),
+    'field': Check(
+        'error', 'missing or wrong fields', 'the README lists the fields of a film and of a box'
+    ),
+    'duplicate_id': Check('error', 'ids or files twice', 'every id and file occurs once a split'),
+    'box': Check('error', 'boxes outside their film or without size', 'boxes are [x, y, w, h], px'),
+    'label': Check(
+        'error',
+        'labels that contradict boxes',
+        'set label and regions to what is known of the film',
+    ),
+    'missing_film': Check('error', 'missing films', 'copy them, or take them out of the split'),
+    'unreadable_film': Check('error', 'unreadable films', 'copy them anew from their source'),
+    'wrong_size': Check(
+        'error',
+        'films of another size than in the annotation file',
+        'boxes would lie elsewhere: convert the data set anew',
+    ),
+    'shared_patient': Check(
+        'error', 'patients in two splits', 'keep all films of a patient in one split'
+    ),
+    'shared_film': Check('error', 'films in two splits', 'keep a film in one split'),
+    'shared_pixels': Check(
+        'error', 'same pixels in two splits', 'keep all copies of a film in one split'
+    ),
+    'same_pixels': Check(
+        'error', 'same pixels under two names', 'keep one of the copies, it counts twice'
+    ),
+    'label_conflict': Check(
+        'error', 'same pixels with different labels', 'find out which label is right'
+    ),
+    'blank_film': Check('error', 'blank films', 'take them out: they show nothing'),
+    'inverted': Check(
+        'warning',
+        'films that look inverted',
+        'bone must be bright: mend PhotometricInterpretation, or invert the image',
+    ),
+    'odd_box': Check(
+        'warning', 'boxes of an odd size, or twice', 'look at them; a fracture is larger than 2 px'
+    ),
+    'one_class': Check('warning', 'splits with one class only', 'AUROC needs both'),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found.
+
+    Attributes:
+        check (str): Key of ``CHECKS``.
+        message (str): What, where.
+        split (str): Name of the split; '' if it concerns none.
+        film (str): Its file name in the annotation file; '' if it concerns none.
+        weight (float): Worse findings of a check have more. Default: 0.
+    """
+
+    check: str
+    message: str
+    split: str = ''
+    film: str = ''
+    weight: float = 0.0
+
+
+def severities(
+    errors: Collection[str] = (),
+    warnings: Collection[str] = (),
+    off: Collection[str] = (),
+    strict: bool = False,
+) -> dict[str, str]:
+    """Severity of each check.
+
+    Args:
+        errors (Collection[str]): Checks that count as errors.
+        warnings (Collection[str]): Checks that count as warnings.
+        off (Collection[str]): Checks that are left out.
+        strict (bool): Whether warnings count as errors. Default: False.
+
+    Returns:
+        dict[str, str]: 'error', 'warning' or 'off', in the order of ``CHECKS``.
+
+    Raises:
+        ValueError: If a check is unknown or named twice.
+    """
+    named = [*errors, *warnings, *off]
+    unknown = sorted(set(named) - set(CHECKS))
+    if unknown:
+        raise ValueError(f'unknown check {unknown}, valid are {list(CHECKS)}')
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise ValueError(f'check {twice} is given two severities')
+    chosen = {name: check.severity for name, check in CHECKS.items()}
+    for names, severity in ((errors, 'error'), (warnings, 'warning'), (off, 'off')):
+        chosen.update(dict.fromkeys(names, severity))
+    if strict:
+        chosen = {n: 'error' if s == 'warning' else s for n, s in chosen.items()}
+    return chosen
