@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from .ensemble_detector import EnsembleDetector
 from .losses import KLDLoss, MapMSELoss, WeightedBCELoss
 from .prob_map_detector import ProbMapDetector
 from .prob_map_head import ProbMapHead
@@ -17,6 +18,7 @@ __all__ = [
     'AdaptiveAsymmetricSharpening',
     'ConstantSharpening',
     'DynamicSharpening',
+    'EnsembleDetector',
     'KLDLoss',
     'MapMSELoss',
     'MeanTeacher',
