@@ -38,8 +38,10 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmfrac', 'mmfrac.*']),
-    package_data={'mmfrac.visualization.froc_report': ['*.j2']},
-    package_data={'mmfrac.datasets.checks': ['*.jinja']},
+    package_data={
+        'mmfrac.datasets.checks': ['*.jinja'],
+        'mmfrac.visualization.froc_report': ['*.j2'],
+    },
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require=EXTRAS | {'all': [wanted for extra in EXTRAS.values() for wanted in extra]},
