@@ -2,16 +2,21 @@
 """Evaluate a checkpoint on the test films of its config."""
 
 import argparse
+from pathlib import Path
 
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmfrac.engine.cli import add_common_arguments, config_from_arguments
 from mmfrac.engine.launch import finish_launch, prepare_launch
 from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.environment import installed_versions
+from mmfrac.evaluation import SavePredictions
 
 EXAMPLE = """example:
   python tools/test.py configs/phantom/frac_ssl_phantom.py work_dirs/frac_ssl_phantom/epoch_14.pth
@@ -24,7 +29,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='test config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', help='pickle file for the predictions')
+    parser.add_argument(
+        '--out',
+        help='predictions: a folder (prob map, score and boxes of each film as .npz, for '
+        'analysis_tools/froc.py) or a pickle file (.pkl, .pickle, as in mmdet)',
+    )
     parser.add_argument('--out-json', help='JSON file for the metrics and the FROC curve')
     parser.add_argument('--show', action='store_true', help='show the overlays in a window')
     parser.add_argument('--show-dir', help='folder below work_dir/timestamp for the overlays')
@@ -38,8 +47,8 @@ def main() -> None:
     setup_cache_size_limit_of_dynamo()
     cfg = config_from_arguments(args)
     cfg.load_from = args.checkpoint
-    if args.out and not args.out.endswith(('.pkl', '.pickle')):
-        raise ValueError(f'--out is a pickle file (.pkl, .pickle), got {args.out}')
+    if args.out and Path(args.out).suffix not in ('', '.pkl', '.pickle'):
+        raise ValueError(f'--out is a folder or a pickle file (.pkl, .pickle), got {args.out}')
     if args.show or args.show_dir:
         cfg = trigger_visualization_hook(cfg, args)
     if args.out_json:
@@ -47,9 +56,22 @@ def main() -> None:
     prepare_launch(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if args.out:
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+        runner.test_evaluator.metrics.append(saving_metric(args, cfg))
     runner.test()
     finish_launch()
+
+
+def saving_metric(args: argparse.Namespace, cfg: Config) -> BaseMetric:
+    if Path(args.out).suffix:
+        return DumpDetResults(out_file_path=args.out)
+    run = dict(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        seed=cfg.get('randomness', {}).get('seed'),
+        versions=installed_versions(),
+        config_text=cfg.pretty_text,
+    )
+    return SavePredictions(args.out, run)
 
 
 def set_out_file(cfg, out_file: str) -> None:

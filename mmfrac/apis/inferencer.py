@@ -1,5 +1,4 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,9 @@ from torch import nn
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.checkpoint_file import load_checkpoint_file
 from mmfrac.engine.checkpoint_guard_hook import check_state_dict
+from mmfrac.evaluation.predictions import FilmPrediction, PredictionError
+from mmfrac.evaluation.predictions.map_folder import write_film
+from mmfrac.evaluation.save_predictions import prediction_of_sample
 from mmfrac.visualization.film_names import FilmNames
 from mmfrac.visualization.prob_map_visualization_hook import overlay_of_sample, write_png
 
@@ -94,8 +96,8 @@ class FracInferencer:
                 ``maps/<film>.npz``. Defaults to '': nothing is written.
             no_save_vis (bool): Whether overlays are left out. Defaults to False.
             no_save_pred (bool): Whether ``predictions.json`` is left out. Defaults to False.
-            save_maps (bool): Whether prob maps are written (``prob_map`` ``(h, w)`` float32,
-                ``map_scale``). Defaults to False.
+            save_maps (bool): Whether prob maps are written, in the form that
+                ``tools/analysis_tools/froc.py`` reads. Defaults to False.
             pred_score_thr (float): Threshold at which overlays show components. Defaults to 0.2.
             on_error (str): What an unreadable film does: 'report' lists it under ``errors`` and goes on,
                 'raise' raises. Defaults to 'report'.
@@ -130,7 +132,7 @@ class FracInferencer:
                     write_png(path, overlay_of_sample(film.plane, sample, pred_score_thr))
                     results['visualization'].append(str(path))
                 if save_maps and 'pred_prob_map' in sample:
-                    _write_map(folder / 'maps' / f'{name}.npz', sample)
+                    write_film(folder / 'maps' / f'{name}.npz', _saved(film.name, sample))
         if folder is not None and not no_save_pred:
             content = dict(checkpoint=self.weights, **results)
             AtomicLocalBackend().put_text(
@@ -210,8 +212,9 @@ def _prediction(name: str, sample: DetDataSample) -> dict[str, Any]:
     )
 
 
-def _write_map(path: Path, sample: DetDataSample) -> None:
-    content = io.BytesIO()
-    prob_map = sample.pred_prob_map.data[0].numpy().astype(np.float32)
-    np.savez_compressed(content, prob_map=prob_map, map_scale=np.asarray(sample.map_scale))
-    AtomicLocalBackend().put(content.getvalue(), path)
+def _saved(name: str, sample: DetDataSample) -> FilmPrediction:
+    prediction = prediction_of_sample(sample.to_dict() | dict(img_path=name))
+    faults = prediction.faults()
+    if faults:
+        raise PredictionError(f'of film {name}', faults)
+    return prediction

@@ -3,5 +3,6 @@
 
 from .frac_metric import FracMetric
 from .froc import FilmRecord, FrocCurve, Recall
+from .save_predictions import SavePredictions
 
-__all__ = ['FilmRecord', 'FracMetric', 'FrocCurve', 'Recall']
+__all__ = ['FilmRecord', 'FracMetric', 'FrocCurve', 'Recall', 'SavePredictions']

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from numpy.typing import ArrayLike
 
 from . import froc
+from .arrays import as_numpy
 from .metrics_file import write_metrics
 from .records_file import FilmResult, write_records
 
@@ -189,7 +189,7 @@ class FracMetric(BaseMetric):
         return metrics, curve
 
     def _map_record(self, sample: dict, film: str, lesions: ArrayLike) -> froc.FilmRecord:
-        prob_map = _to_numpy(_read(sample, 'pred_prob_map', film)['data'])
+        prob_map = as_numpy(_read(sample, 'pred_prob_map', film)['data'])
         if prob_map.ndim != 3 or len(prob_map) != 1:
             raise ValueError(f'prob map of film {film} must be (1, h, w), got {prob_map.shape}')
         scale = _read(sample, 'map_scale', film)
@@ -198,7 +198,7 @@ class FracMetric(BaseMetric):
     def _box_record(self, sample: dict, film: str, lesions: ArrayLike) -> froc.FilmRecord:
         boxes = _read(sample, 'pred_instances', film)
         return froc.box_record(
-            _to_numpy(boxes['bboxes']), _to_numpy(boxes['scores']), lesions, name=film
+            as_numpy(boxes['bboxes']), as_numpy(boxes['scores']), lesions, name=film
         )
 
 
@@ -228,10 +228,3 @@ def _film_result(result: dict) -> FilmResult:
 
 def _lesion_boxes(instances: Sequence[dict]) -> list:
     return [box['bbox'] for box in instances if not box.get('ignore_flag')]
-
-
-def _to_numpy(data: Any) -> np.ndarray:
-    if not isinstance(data, torch.Tensor):
-        return np.asarray(data)
-    data = data.detach().cpu()
-    return (data.float() if data.dtype == torch.bfloat16 else data).numpy()

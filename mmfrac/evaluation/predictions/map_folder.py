@@ -41,16 +41,15 @@ class MapFolderWriter:
         folder (str or PathLike): Folder to write.
 
     Raises:
-        FileExistsError: If it exists and holds anything but earlier predictions, which are replaced.
+        ValueError: If it exists and holds anything but earlier predictions, which are replaced.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
-        self.folder = Path(folder)
-        # abspath: of '.' or 'a/..' too the name is known
-        self.folder = Path(os.path.abspath(self.folder))
+        # of '.' or 'a/..' too the name has to be known
+        self.folder = Path(os.path.abspath(folder))
         self._partial = self.folder.with_name(f'.{self.folder.name}.partial')
         if self.folder.exists() and not _may_be_replaced(self.folder):
-            raise FileExistsError(
+            raise ValueError(
                 f'{self.folder} exists and is no folder of predictions: name another one'
             )
 
