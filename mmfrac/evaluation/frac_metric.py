@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 
 from . import froc
 from .arrays import as_numpy
+from .film_samples import distinct, lesion_boxes, read_field
 from .metrics_file import write_metrics
 from .records_file import FilmResult, write_records
+from .trimming import check_max_fppi, trim_records
 
 _SOURCES = ('auto', 'prob_map', 'boxes')
 
@@ -39,6 +41,8 @@ class FracMetric(BaseMetric):
         records_file (str, optional): JSON file for the records of the films, see
             :func:`mmfrac.evaluation.records_file.write_records`. Defaults to None.
         records_max_fppi (float): FPPI up to which these are exact. Defaults to 2.
+        max_fppi (float, optional): FPPI up to which the curve is kept, and so gathered between ranks;
+            what is reported does not change. Only with ``crossing='first'``. Defaults to None, all of it.
         collect_device (str): 'cpu' or 'gpu'. Defaults to 'cpu'.
         prefix (str, optional): Prefix of the names in the log. Defaults to None, 'frac'.
         collect_dir (str, optional): Shared folder for collecting on the CPU. Defaults to None.
@@ -64,6 +68,7 @@ class FracMetric(BaseMetric):
         out_file: str | None = None,
         records_file: str | None = None,
         records_max_fppi: float = 2.0,
+        max_fppi: float | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
@@ -86,6 +91,8 @@ class FracMetric(BaseMetric):
         self.out_file = out_file
         self.records_file = records_file
         self.records_max_fppi = records_max_fppi
+        needed = [*self.targets, *self.recall_fppi, *([records_max_fppi] if records_file else [])]
+        self.max_fppi = check_max_fppi(max_fppi, needed, crossing)
         self.curve: froc.FrocCurve | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -99,12 +106,12 @@ class FracMetric(BaseMetric):
             ValueError: If a key is missing, or a prediction or box of a film is malformed.
         """
         for sample in data_samples:
-            film = str(sample.get('img_path') or _read(sample, 'img_id', '?'))
-            label = int(_read(sample, 'label', film))
+            film = str(sample.get('img_path') or read_field(sample, 'img_id', '?'))
+            label = int(read_field(sample, 'label', film))
             if label not in (-1, 0, 1):
                 raise ValueError(f'label of film {film} must be 1, 0 or -1, got {label}')
-            regions = bool(_read(sample, 'regions', film))
-            lesions = _lesion_boxes(_read(sample, 'instances', film)) if regions else []
+            regions = bool(read_field(sample, 'regions', film))
+            lesions = lesion_boxes(read_field(sample, 'instances', film)) if regions else []
             uses_map = self.source == 'prob_map' or (
                 self.source == 'auto' and 'pred_prob_map' in sample
             )
@@ -128,6 +135,24 @@ class FracMetric(BaseMetric):
                 )
             )
 
+    def evaluate(self, size: int) -> dict:
+        """Gather the records of all ranks, trimmed to ``max_fppi``, and compute the metrics.
+
+        Args:
+            size (int): Films of the data set.
+
+        Returns:
+            dict: Metrics by name with prefix.
+        """
+        if self.max_fppi is not None:
+            films = [result for result in distinct(self.results) if result['regions']]
+            trimmed = trim_records(
+                [film['record'] for film in films], size, self.max_fppi, self.denominator
+            )
+            for film, record in zip(films, trimmed):
+                film['record'] = record
+        return super().evaluate(size)
+
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Metrics of all films; keeps the curve in ``self.curve``.
 
@@ -145,11 +170,14 @@ class FracMetric(BaseMetric):
             recall_fppi=self.recall_fppi,
         )
         metrics, self.curve = self.calculate(results, **options)
+        if self.max_fppi is not None:
+            self.curve = froc.curve_until(self.curve, self.max_fppi)
         if self.out_file:
             options['connectivity'] = self.connectivity
             write_metrics(self.out_file, metrics, self.curve, options)
         if self.records_file:
-            films = [_film_result(result) for result in _distinct(results)]
+            names = ('film_id', 'patient', 'label', 'score', 'record')
+            films = [FilmResult(*(film[name] for name in names)) for film in distinct(results)]
             write_records(self.records_file, films, self.records_max_fppi)
         return metrics
 
@@ -177,7 +205,7 @@ class FracMetric(BaseMetric):
         Returns:
             tuple[dict[str, float], FrocCurve]: Metrics by name, and the FROC curve.
         """
-        films = _distinct(results)
+        films = distinct(results)
         curve = froc.froc_curve([f['record'] for f in films if f['regions']], denominator)
         recalls = froc.recall_at(curve, recall_fppi, crossing, interpolation)
         metrics = {
@@ -189,42 +217,14 @@ class FracMetric(BaseMetric):
         return metrics, curve
 
     def _map_record(self, sample: dict, film: str, lesions: ArrayLike) -> froc.FilmRecord:
-        prob_map = as_numpy(_read(sample, 'pred_prob_map', film)['data'])
+        prob_map = as_numpy(read_field(sample, 'pred_prob_map', film)['data'])
         if prob_map.ndim != 3 or len(prob_map) != 1:
             raise ValueError(f'prob map of film {film} must be (1, h, w), got {prob_map.shape}')
-        scale = _read(sample, 'map_scale', film)
+        scale = read_field(sample, 'map_scale', film)
         return froc.image_record(prob_map[0], lesions, scale, self.connectivity, name=film)
 
     def _box_record(self, sample: dict, film: str, lesions: ArrayLike) -> froc.FilmRecord:
-        boxes = _read(sample, 'pred_instances', film)
+        boxes = read_field(sample, 'pred_instances', film)
         return froc.box_record(
             as_numpy(boxes['bboxes']), as_numpy(boxes['scores']), lesions, name=film
         )
-
-
-def _read(sample: dict, key: str, film: str) -> Any:
-    if key in sample:
-        return sample[key]
-    mend = (
-        'the model has to predict it'
-        if key.startswith('pred_')
-        else "add it to meta_keys of the packing transform (or to the model's own predictions)"
-    )
-    raise ValueError(f'data sample of film {film} has no {key!r}: {mend}')
-
-
-def _distinct(results: Sequence[dict]) -> list[dict]:
-    """Results with one a film, the first of each, in their order."""
-    films: dict[str, dict] = {}
-    for result in results:
-        films.setdefault(result['film'], result)
-    return list(films.values())
-
-
-def _film_result(result: dict) -> FilmResult:
-    names = ('film_id', 'patient', 'label', 'score', 'record')
-    return FilmResult(*(result[name] for name in names))
-
-
-def _lesion_boxes(instances: Sequence[dict]) -> list:
-    return [box['bbox'] for box in instances if not box.get('ignore_flag')]
