@@ -28,7 +28,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope='session')
 def tiny_data(tmp_path_factory) -> Path:
-    """A data root with 64 x 48 films: 4 P_hos, 6 N, 5 P_pub to train, 5 to validate and to test."""
+    """A data root with 64 x 48 films: 4 P_hos, 6 N, 5 P_pub to train, 5 to validate and to test.
+
+    ``train_truth.json`` has the boxes of the P_pub films too.
+    """
     root = tmp_path_factory.mktemp('tiny')
     (root / 'images').mkdir()
     (root / 'annotations').mkdir()
@@ -39,25 +42,24 @@ def tiny_data(tmp_path_factory) -> Path:
         test=[(1, True)] * 2 + [(0, True)] * 3,
     )
     for split, films in kinds.items():
-        images, annotations = [], []
+        images, annotations, hidden = [], [], []
         for index, (label, regions) in enumerate(films):
             name = f'{split}_{index}.png'
             film = rng.integers(60, 120, (64, 48)).astype(np.uint16) * 200
             if label:
                 x, y = int(rng.integers(4, 30)), int(rng.integers(4, 44))
                 film[y : y + 12, x : x + 12] += 30000
-                if regions:
-                    annotations.append(
-                        dict(
-                            id=len(annotations) + 1,
-                            image_id=index + 1,
-                            category_id=1,
-                            bbox=[x, y, 12, 12],
-                            area=144,
-                            iscrowd=0,
-                            site='rib',
-                        )
+                (annotations if regions else hidden).append(
+                    dict(
+                        id=index + 1,
+                        image_id=index + 1,
+                        category_id=1,
+                        bbox=[x, y, 12, 12],
+                        area=144,
+                        iscrowd=0,
+                        site='rib',
                     )
+                )
             cv2.imwrite(str(root / 'images' / name), film)
             images.append(
                 dict(
@@ -75,4 +77,7 @@ def tiny_data(tmp_path_factory) -> Path:
             images=images, annotations=annotations, categories=[dict(id=1, name='fracture')]
         )
         (root / 'annotations' / f'{split}.json').write_text(json.dumps(content))
+        if hidden:
+            content['annotations'] = [*annotations, *hidden]
+            (root / 'annotations' / f'{split}_truth.json').write_text(json.dumps(content))
     return root

@@ -12,7 +12,9 @@ from mmfrac.config import set_data_root, set_img_scale
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAMES = sorted(
-    str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts
+    str(path.relative_to(CONFIGS))
+    for path in CONFIGS.rglob('*.py')
+    if not {'_base_', 'benchmarks'} & set(path.parts)
 )
 
 

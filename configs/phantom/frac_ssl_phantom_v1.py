@@ -1,0 +1,34 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+# python tools/train.py configs/phantom/frac_ssl_phantom_v1.py
+# Semi-supervised stage of the benchmark phantom-v1, 160 x 160; configs/benchmarks/phantom_v1.py says
+# which supervised model it goes on from.
+_base_ = [
+    '../_base_/models/semi_prob_map_r18_small.py',
+    '../_base_/datasets/small_semi.py',
+    '../_base_/schedules/adam_30e.py',
+    '../_base_/default_runtime.py',
+]
+from mmfrac.config import set_data_root, set_img_scale
+
+set_data_root(_base_, 'data/phantom_v1/')
+set_img_scale(_base_, (160, 160))
+model = dict(
+    detector=dict(prob_map_head=dict(loss=dict(alpha_r=2.0))), semi_train_cfg=dict(burn_in_epochs=0)
+)
+train_cfg = dict(max_epochs=8)
+train_dataloader = dict(batch_size=8, batch_sampler=dict(source_ratio=[1, 3, 4], epoch_length=60))
+val_dataloader = dict(batch_size=8)
+test_dataloader = dict(batch_size=8)
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+truth_pipeline = [
+    *_base_.load,
+    dict(
+        type='MultiBranch',
+        branch_field=_base_.branch_field,
+        unsup_teacher=[_base_.pad, *_base_.pack],
+    ),
+]
+truth_dataset = dict(
+    _base_.unsup_dataset, ann_file='annotations/train_truth.json', pipeline=truth_pipeline
+)
+custom_hooks = [*_base_.custom_hooks, dict(type='PseudoTruthHook', dataset=truth_dataset)]

@@ -1,0 +1,93 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import subprocess
+
+import pytest
+
+from mmfrac.apis.comparison import Place, compare, load_benchmark, read_runs, run_benchmark
+from mmfrac.apis.comparison.training import fingerprint_of
+from tests.tools.tiny_run import ROOT, write_config
+
+# kills the first semi-supervised training in its second epoch, and never again
+KILL_ONCE = """
+import os
+import pathlib
+import signal
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+
+
+@HOOKS.register_module()
+class KillOnceHook(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        flag = pathlib.Path(__file__).with_name('killed')
+        if runner.model.is_semi_supervised and runner.iter == 3 and not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+CHANGES = """
+model['semi_train_cfg']['burn_in_epochs'] = 0
+custom_imports = dict(imports=['mmfrac', 'kill_once'])
+custom_hooks = [*_base_.custom_hooks, dict(type='KillOnceHook')]
+"""
+BENCHMARK = """
+name = 'toy'
+data_root = 'unused'
+pretraining = dict(config={config!r}, options={{'model.semi_train_cfg.burn_in_epochs': 2}})
+methods = dict(ours=dict(config={config!r}, label='Ours'))
+reference = 'ours'
+"""
+
+
+@pytest.fixture
+def toy(tiny_data, tmp_path, monkeypatch):
+    config = write_config(tmp_path, tiny_data, CHANGES, 'train_cfg["val_interval"] = 1')
+    (tmp_path / 'kill_once.py').write_text(KILL_ONCE)
+    (tmp_path / 'toy.py').write_text(BENCHMARK.format(config=str(config)))
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    place = Place(ROOT, tiny_data, tmp_path / 'work', tmp_path / 'results')
+    return load_benchmark(tmp_path / 'toy.py'), place
+
+
+def test_a_killed_benchmark_goes_on_where_it_stopped(toy, monkeypatch):
+    benchmark, place = toy
+    lines = []
+    arguments = (benchmark, place, benchmark.chosen(None), [5], 1, lines.append)
+    with pytest.raises(RuntimeError, match=r'train\.py .* failed \(-9\)'):
+        run_benchmark(*arguments)
+    assert not place.results.exists()
+    assert lines == ['pretraining-seed5: training', 'ours-seed5: training']
+
+    (result,) = run_benchmark(*arguments)
+    assert lines[2:4] == ['ours-seed5: resumed', f'ours-seed5: testing epoch {result.epoch}']
+    assert result.steps == 8 and set(result.epochs['sharpening/m']) == {1, 2}
+    assert set(result.test) == {'frac/AUROC', 'frac/FROC', 'frac/Recall@0.1'}
+    (row,) = compare(benchmark, read_runs(place.results))
+    assert row.mean['FROC'] == pytest.approx(result.test['frac/FROC'])
+    films = result.films
+    assert len(films) == 5 and films[0].record.lesion_scores.size == 1
+
+    monkeypatch.setattr(subprocess, 'run', None)  # nothing is run again
+    assert run_benchmark(*arguments) == [result]
+
+
+def test_the_fingerprint_follows_config_and_films(toy, tiny_data, tmp_path):
+    benchmark, place = toy
+    method = benchmark.methods['ours']
+    one, same, other = (
+        fingerprint_of(place, [method.build_config(ROOT, {'randomness.seed': seed})])
+        for seed in (0, 0, 1)
+    )
+    assert one == same != other
+    (tmp_path / 'films/annotations').mkdir(parents=True)
+    for name in ('train', 'val', 'test'):
+        text = (tiny_data / f'annotations/{name}.json').read_text()
+        (tmp_path / f'films/annotations/{name}.json').write_text(text.replace('rib', 'clavicle'))
+    elsewhere = Place(ROOT, tmp_path / 'films', place.work_dir, place.results)
+    config = method.build_config(ROOT, {'randomness.seed': 0})
+    assert fingerprint_of(elsewhere, [config]) != one
+    missing = Place(ROOT, tmp_path / 'nothing', place.work_dir, place.results)
+    with pytest.raises(FileNotFoundError, match=r'no annotation file .*train\.json'):
+        fingerprint_of(missing, [config])
