@@ -1,0 +1,243 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Pictures of a data set as a config's pipeline makes it, for a person to look at."""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmfrac.datasets.subsets import subset_of
+from mmfrac.datasets.transforms.radiograph_io import read_radiograph
+
+from .film_names import FilmNames
+from .overlay import contact_sheet
+from .pipeline_steps import pipeline_steps
+from .prob_map_visualization_hook import write_png
+from .step_picture import draw_state, film_state
+
+MODES = ('pipeline', 'transformed', 'original', 'concat')
+PHASES = ('train', 'val', 'test')
+CELLS_A_SHEET = 24
+COLUMNS = 6
+
+
+@dataclass
+class Browsed:
+    """What was looked at.
+
+    Attributes:
+        films (list[Path]): A picture each.
+        sheets (list[Path]): Contact sheets.
+        unreadable (list[str]): A line for each film that could not be read.
+    """
+
+    films: list[Path] = field(default_factory=list)
+    sheets: list[Path] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass
+class BrowsedFilm:
+    """Pictures of one film.
+
+    Attributes:
+        title (str): Its name and what is known of it.
+        rows (list[list[tuple[str, np.ndarray]]]): Titles and pictures (H, W, 3) uint8 RGB; what comes
+            before the branches, then a row for each branch.
+        original (np.ndarray): The film as it lies in its file.
+    """
+
+    title: str
+    original: np.ndarray
+    rows: list[list[tuple[str, np.ndarray]]] = field(default_factory=list)
+
+    @property
+    def last(self) -> list[tuple[str, np.ndarray]]:
+        """The last picture of each branch, or of the pipeline where it has none."""
+        ends = [row[-1] for row in self.rows if row]
+        return ends[1:] if len(ends) > 1 else ends
+
+    def cells(self, mode: str) -> list[tuple[str, np.ndarray]]:
+        """Titles and pictures of a mode; in a contact sheet 'pipeline' is the same as 'transformed'."""
+        cells = [(self.title, self.original)] if mode in ('original', 'concat') else []
+        if mode != 'original':
+            cells += [(f'{self.title}  {title.partition(":")[0]}', p) for title, p in self.last]
+        return cells
+
+    def picture(self, mode: str) -> np.ndarray:
+        """One picture (H, W, 3), uint8 RGB."""
+        if mode != 'pipeline':
+            return _sheet(self.cells(mode))
+        columns = min(COLUMNS, max(map(len, self.rows)))
+        blank = ('', np.zeros((1, 1, 3), np.uint8))
+        cells = [cell for row in self.rows for cell in [*row, *[blank] * (-len(row) % columns)]]
+        return _sheet([(f'{self.title}  {cells[0][0]}', cells[0][1]), *cells[1:]], columns)
+
+
+def browse_dataset(
+    cfg: Config,
+    out_dir: str | Path,
+    phase: str = 'train',
+    mode: str = 'pipeline',
+    number: int = 20,
+    size: int = 384,
+    seed: int = 0,
+    show: Callable[[np.ndarray, str], Any] | None = None,
+) -> Browsed:
+    """Write a picture of each film chosen, and contact sheets of them all.
+
+    Films are chosen evenly over the data sets of a ``ConcatDataset`` and, in each of them, over
+    P_hos, N, P_pub and U.
+
+    Args:
+        cfg (Config): With ``<phase>_dataloader.dataset``.
+        out_dir (str or Path): Folder of the pictures; it is made.
+        phase (str): 'train', 'val' or 'test'. Default: 'train'.
+        mode (str): 'pipeline': a film after every step, a row for each branch. 'transformed': as the
+            network gets it. 'original': as it lies in its file. 'concat': the last two side by side.
+            Default: 'pipeline'.
+        number (int): Films. Default: 20.
+        size (int): Longest side of a film in the pictures, px. Default: 384.
+        seed (int): Of what the pipeline draws at random; a film's does not depend on the others.
+            Default: 0.
+        show (Callable, optional): Is given each picture and its name. Default: none.
+
+    Returns:
+        Browsed: What was written, and which films could not be read.
+
+    Raises:
+        ValueError: If an option has none of its values, or the config has no such data set.
+    """
+    for value, valid, name in ((mode, MODES, 'mode'), (phase, PHASES, 'phase')):
+        if value not in valid:
+            raise ValueError(f'{name} must be one of {valid}, got {value!r}')
+    if number < 1 or size < 16:
+        raise ValueError(f'number={number}, size={size}: needed are at least 1 film and 16 px')
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    loader = cfg.get(f'{phase}_dataloader')
+    if not loader:
+        raise ValueError(f'the config has no {phase}_dataloader')
+    datasets = single_datasets(DATASETS.build(loader.dataset))
+    folder, names = Path(out_dir), FilmNames()
+    browsed = Browsed()
+    cells: list[tuple[str, np.ndarray]] = []
+    for dataset, index in spread_films(datasets, number):
+        _seed(seed + index)
+        info = dataset.get_data_info(index)
+        try:
+            film = _browse_film(dataset, info, size)
+        except (OSError, ValueError) as error:
+            browsed.unreadable.append(f'{info["img_path"]}: {error}')
+            continue
+        name = names.name(info['img_path'])
+        picture = film.picture(mode)
+        browsed.films.append(folder / f'{name}.png')
+        write_png(browsed.films[-1], picture)
+        if show is not None:
+            show(picture, name)
+        cells += film.cells(mode)
+        if len(cells) >= CELLS_A_SHEET:
+            _write_sheet(browsed, folder, names, cells)
+            cells = []
+    if cells:
+        _write_sheet(browsed, folder, names, cells)
+    return browsed
+
+
+def single_datasets(dataset: Any) -> list[Any]:
+    """Data sets with a pipeline that a data set is made of: wrappers are opened.
+
+    Args:
+        dataset (Any): Of MMDetection, MMEngine or mmfrac.
+
+    Returns:
+        list: Each once.
+    """
+    found: list[Any] = []
+    for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
+        if inner is not None:
+            found += [one for one in single_datasets(inner) if all(one is not f for f in found)]
+    return found or [dataset]
+
+
+def spread_films(datasets: Sequence[Any], number: int) -> Iterator[tuple[Any, int]]:
+    """Films spread over data sets and subsets: from each in turn, evenly spaced.
+
+    Args:
+        datasets (Sequence): With ``get_data_info``.
+        number (int): Films wanted; fewer where there are fewer.
+
+    Yields:
+        tuple: Data set and index.
+    """
+    groups: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for place, dataset in enumerate(datasets):
+        for index in range(len(dataset)):
+            groups[place, _subset(dataset.get_data_info(index))].append(index)
+    shares = dict.fromkeys(groups, 0)
+    room = min(number, sum(map(len, groups.values())))
+    while sum(shares.values()) < room:
+        for key, members in groups.items():
+            if shares[key] < len(members) and sum(shares.values()) < room:
+                shares[key] += 1
+    for key, members in groups.items():
+        if shares[key]:
+            places = np.linspace(0, len(members) - 1, shares[key]).round().astype(int)
+            for where in places.tolist():
+                yield datasets[key[0]], members[where]
+
+
+def _subset(info: dict) -> str:
+    label = info.get('label', int(bool(info.get('instances'))))
+    return subset_of(label, info.get('regions', True))
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _browse_film(dataset: Any, info: dict, size: int) -> BrowsedFilm:
+    subset = _subset(info)
+    title = f'{Path(info["img_path"]).name}  {subset}'
+    lying = dict(img=read_radiograph(info['img_path']), instances=info.get('instances', ()))
+    state = film_state(lying)
+    assert state is not None
+    film = BrowsedFilm(title, draw_state(state, size))
+    wide, high = state.plane.shape[1], state.plane.shape[0]
+    film.rows.append([(f'{wide} x {high}', film.original)])
+    branch = ''
+    for step in pipeline_steps(dataset.pipeline.transforms, info):
+        if step.branch != branch:
+            branch = step.branch
+            film.rows.append([])
+        name = f'{branch}: {step.name}' if branch else step.name
+        if step.results is None:
+            film.rows[-1].append((f'{name}  left out', np.zeros((size, size, 3), np.uint8)))
+            continue
+        state = film_state(step.results)
+        if state is not None:
+            wide, high = state.plane.shape[1], state.plane.shape[0]
+            film.rows[-1].append((f'{name}  {wide} x {high}', draw_state(state, size)))
+    return film
+
+
+def _sheet(cells: Sequence[tuple[str, np.ndarray]], columns: int = COLUMNS) -> np.ndarray:
+    return contact_sheet([picture for _, picture in cells], columns, [title for title, _ in cells])
+
+
+def _write_sheet(
+    browsed: Browsed, folder: Path, names: FilmNames, cells: Sequence[tuple[str, np.ndarray]]
+) -> None:
+    path = folder / f'{names.name(f"sheet_{len(browsed.sheets)}")}.png'
+    write_png(path, _sheet(cells))
+    browsed.sheets.append(path)
