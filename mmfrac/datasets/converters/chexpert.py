@@ -48,6 +48,7 @@ def convert_chexpert(
         dict(path=('Path',), label=('Fracture',)),
         dict(view=('Frontal/Lateral',), healthy=('No Finding',)),
     )
+    conversion.check_headers()
     return conversion.write(_films(rows, conversion))
 
 

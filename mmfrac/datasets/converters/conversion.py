@@ -9,11 +9,11 @@ from itertools import islice
 from tqdm import tqdm
 
 from ..annotation_error import AnnotationError
-from .box_checks import box_fault, clip_points, polygon_fault
 from .coco_writer import FilmWriter
 from .film_files import FilmFiles, FoundFilm
 from .film_record import ConversionSummary, FilmRecord, Lesion
-from .film_row import FilmRow, RawBox
+from .film_row import FilmRow
+from .lesions import check_boxes
 from .options import ConvertOptions, Size
 from .problems import Problems, place_name
 from .table import Columns, Table
@@ -158,7 +158,6 @@ class Conversion:
             FileNotFoundError: If films are to be looked at and there is no image folder.
             AnnotationError: With all problems of all tables; nothing is written then.
         """
-        self.check_headers()
         hidden = total is None or not self.options.progress
         files = FilmFiles(self.image_dir, self.options, unique_names)
         # the processes of `files` before the bar, which starts a thread
@@ -213,44 +212,19 @@ class Conversion:
         )
 
     def _lesions(self, row: FilmRow, size: Size) -> list[Lesion] | None:
-        """Checked boxes of a film of ``size``; None if one of them has a fault."""
+        """Lesions of a film of ``size``; None if one of its boxes has a fault."""
         drawn_on = row.size or size
-        lesions, faults = [], 0
-        for raw in row.boxes:
-            fault = _fault_of(raw, drawn_on)
-            if fault:
-                faults += 1
-                if isinstance(raw.place, int):
-                    self.problems.add(row.table, raw.place, fault)
-                else:
-                    self.problems.add(row.table, row.place, f'{raw.place}: {fault}')
-            elif raw.is_fracture:
-                lesions.append(self._lesion(raw, drawn_on, size))
-        if lesions and drawn_on != size:
+        checked = check_boxes(row.boxes, drawn_on, size)
+        for place, fault in checked.faults:
+            if isinstance(place, int):
+                self.problems.add(row.table, place, fault)
+            else:
+                self.problems.add(row.table, row.place, f'{place}: {fault}')
+        if checked.clipped:
+            self.changed[CLIPPED] += checked.clipped
+        if checked.lesions and drawn_on != size:
             self.changed[SCALED] += 1
-        return None if faults else lesions
-
-    def _lesion(self, raw: RawBox, drawn_on: Size, size: Size) -> Lesion:
-        box = clip_points(raw.box, drawn_on)
-        if box != list(raw.box):
-            self.changed[CLIPPED] += 1
-        polygon = None if raw.polygon is None else clip_points(raw.polygon, drawn_on)
-        if drawn_on != size:
-            box = _scaled(box, drawn_on, size)
-            polygon = polygon and _scaled(polygon, drawn_on, size)
-        x1, y1, x2, y2 = box
-        return Lesion((x1, y1, x2, y2), polygon, raw.site)
-
-
-def _fault_of(raw: RawBox, size: Size) -> str | None:
-    fault = box_fault(raw.box, size)
-    if fault or raw.polygon is None:
-        return fault
-    return polygon_fault(raw.polygon, size)
-
-
-def _scaled(points: list[float], old: Size, new: Size) -> list[float]:
-    return [value * new[i % 2] / old[i % 2] for i, value in enumerate(points)]
+        return None if checked.faults else checked.lesions
 
 
 def _batches(rows: Iterable[FilmRow]) -> Iterator[list[FilmRow]]:

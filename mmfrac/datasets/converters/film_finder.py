@@ -88,7 +88,7 @@ def relative(path: str, image_dir: str) -> str:
 
 def plain_name(name: str) -> str:
     """A name as it is written when no file is looked at: with slashes."""
-    return _forms(name)[-1] if '\\' in name and '/' not in name else name
+    return name.replace('\\', '/') if '/' not in name else name
 
 
 def with_suffixes(stem: str, release: str, suffix: str | None) -> tuple[str, ...]:
@@ -110,8 +110,7 @@ def _forms(name: str) -> list[str]:
         forms.append(name.replace('\\', '/'))
     if not name.isascii():
         forms += [unicodedata.normalize(form, one) for form in ('NFC', 'NFD') for one in forms]
-    stem, suffix = os.path.splitext(forms[-1])
-    if suffix:
+    for stem, suffix in map(os.path.splitext, forms.copy()):
         forms += [stem + suffix.lower(), stem + suffix.upper()]
     return list(dict.fromkeys(forms))
 

@@ -83,7 +83,7 @@ def nih_patient(text: str) -> str:
         ValueError: If it is no number.
     """
     number = read_patient(text)
-    if not number.isdecimal():
+    if not (number.isascii() and number.isdecimal()):
         raise ValueError(f'patient id {text!r} is no number')
     return f'{int(number):08d}'
 

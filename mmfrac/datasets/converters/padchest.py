@@ -74,6 +74,7 @@ def convert_padchest(
     if physician_only:
         wanted['method'] = optional.pop('method')
     rows = conversion.table(table, wanted, optional)
+    conversion.check_headers()
     counted = FRACTURES | {OTHER_FRACTURES[name] for name in also}
     films = _films(rows, conversion, counted, physician_only)
     return conversion.write(films, unique_names=True)

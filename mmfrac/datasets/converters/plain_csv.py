@@ -78,10 +78,10 @@ def convert_csv(
     frontal = ('pa', 'ap', 'frontal')
     conversion = Conversion(image_dir, out_file, options, 'csv', frontal)
     rows = conversion.table(table, wanted, optional)
-    conversion.check_headers()
     corners = [name for name in BOX if rows.has(name)]
     if corners and len(corners) < len(BOX):
         conversion.problems.add(rows.name, 'header', f'of {BOX} there is only {tuple(corners)}')
+    conversion.check_headers()
     if not corners:
         return conversion.write(_single_films(rows, conversion))
     films = _read(rows, conversion)

@@ -13,7 +13,7 @@ _WORDS = {
     -1: ('unknown', 'uncertain', 'hedge'),
 }
 _LABELS = {word: label for label, words in _WORDS.items() for word in words}
-_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
+_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
 _ROUNDED_ID = re.compile(r'\d([.,]\d+)?[eE]\+\d+')
 
 
