@@ -42,7 +42,7 @@ class FracMetric(BaseMetric):
             :func:`mmfrac.evaluation.records_file.write_records`. Defaults to None.
         records_max_fppi (float): FPPI up to which these are exact. Defaults to 2.
         max_fppi (float, optional): FPPI up to which the curve is kept, and so gathered between ranks;
-            what is reported does not change. Only with ``crossing='first'``. Defaults to None, all of it.
+            what is reported does not change. Only with ``crossing='first'``. Defaults to None, all.
         collect_device (str): 'cpu' or 'gpu'. Defaults to 'cpu'.
         prefix (str, optional): Prefix of the names in the log. Defaults to None, 'frac'.
         collect_dir (str, optional): Shared folder for collecting on the CPU. Defaults to None.
