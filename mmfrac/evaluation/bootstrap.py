@@ -12,7 +12,11 @@ from numba import njit
 from numpy.typing import ArrayLike
 
 from .auroc import weighted_areas
-from .froc import FilmRecord, check_fppi, check_option, count_changes, counting_films
+from .froc import FilmRecord, check_fppi, check_option, counting_films
+from .pooled_events import pooled_events
+
+# Thresholds of a film that are looked at first: the usual FPPI is passed within them.
+_FIRST_DEPTH = 64
 
 
 def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 0) -> np.ndarray:
@@ -76,34 +80,26 @@ def bootstrap_recalls(
     if not len(records):
         return np.full((len(takes), targets.size), np.nan)
 
-    parts: list[list[np.ndarray]] = [[], [], [], []]
-    thresholds, films, changes, hits = parts
-    for film, record in enumerate(records):
-        scores = record.lesion_scores[record.lesion_scores > 0]
-        steps = count_changes(record) if counts[film] else np.zeros(0, np.int64)
-        thresholds += [record.thresholds[: steps.size], scores]
-        films.append(np.full(steps.size + scores.size, film))
-        changes += [steps, np.zeros(scores.size, np.int64)]
-        hits += [np.zeros(steps.size, np.int64), np.ones(scores.size, np.int64)]
-    values = np.concatenate([part.astype(np.float64) for part in thresholds])
-    order = np.argsort(-values, kind='stable')
-    values = values[order]
-    ends_group = np.append(values[:-1] != values[1:], True)[: values.size]
-    kernel = _first_recalls if crossing == 'first' else _best_recalls
     ascending = np.argsort(targets)
+    kernel = _first_recalls if crossing == 'first' else _best_recalls
+    depth = _FIRST_DEPTH if crossing == 'first' else None
     recalls = np.empty((len(takes), targets.size))
-    recalls[:, ascending] = kernel(
-        np.concatenate(films)[order],
-        np.concatenate(changes)[order],
-        np.concatenate(hits)[order],
-        ends_group,
-        takes,
-        counts,
-        num_lesions,
-        targets[ascending],
-        interpolation == 'linear',
-    )
-    return recalls
+    while True:
+        events = pooled_events(records, counts, depth)
+        recalls[:, ascending], is_past = kernel(
+            events.films,
+            events.changes,
+            events.hits,
+            events.ends_group,
+            takes,
+            counts,
+            num_lesions,
+            targets[ascending],
+            interpolation == 'linear',
+        )
+        if is_past or events.is_whole or depth is None:
+            return recalls
+        depth *= 4
 
 
 def bootstrap_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np.ndarray:
@@ -166,6 +162,7 @@ def _totals(weights, counts, lesions):
 def _first_recalls(films, changes, hits, ends_group, weights, counts, lesions, targets, is_linear):
     """FPPI as its running maximum: the ascending targets are passed one after the other."""
     recalls = np.full((len(weights), len(targets)), np.nan)
+    is_past = True  # whether all replicates passed the last target
     for r in range(len(weights)):
         num_images, num_lesions = _totals(weights[r], counts, lesions)
         if not num_images or not num_lesions:
@@ -187,7 +184,8 @@ def _first_recalls(films, changes, hits, ends_group, weights, counts, lesions, t
                 break
             last_x, last_y = x, y
         recalls[r, passed:] = last_y
-    return recalls
+        is_past &= passed == len(targets)
+    return recalls, is_past
 
 
 @njit(cache=True)
@@ -215,4 +213,4 @@ def _best_recalls(films, changes, hits, ends_group, weights, counts, lesions, ta
                     share = (targets[k] - last_x) / (x - last_x)
                     recalls[r, k] = max(recalls[r, k], last_y + share * (y - last_y))
             last_x, last_y = x, y
-    return recalls
+    return recalls, True

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 
-from mmfrac.evaluation import froc
+from mmfrac.evaluation import bootstrap, froc
 from mmfrac.evaluation.bootstrap import (
     bootstrap_auroc,
     bootstrap_recalls,
@@ -43,6 +43,19 @@ def test_a_replicate_is_the_metric_of_the_repeated_films(
         curve = froc.froc_curve(repeated, denominator)
         expected = froc.recall_at(curve, FPPI, crossing, interpolation)
         np.testing.assert_allclose(row, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize('denominator', ['all', 'negatives'])
+@pytest.mark.parametrize('fppi', [(0.1,), FPPI, (1000.0, 0.5)])
+def test_what_is_looked_at_first_does_not_matter(films, denominator, fppi, monkeypatch):
+    records, _, _, patients = films
+    weights = patient_weights(patients, 30, seed=4)
+    expected = bootstrap_recalls(records, weights, fppi, denominator)
+    assert max(record.thresholds.size for record in records) > 16
+    for depth in (1, 2, 16):
+        monkeypatch.setattr(bootstrap, '_FIRST_DEPTH', depth)
+        found = bootstrap_recalls(records, weights, fppi, denominator)
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_auroc_of_a_replicate(films):

@@ -20,6 +20,11 @@ TINY = {
     'step': dict(repeats=1, size=64, films=2),
     'loader': dict(repeats=2, sizes=(64,), img_scales=(32,), films=2),
 }
+TINY_FIGURES = {
+    'bootstrap': dict(repeats=1, films=8, replicates=20, size=32),
+    'coverage': dict(repeats=2, num_patients=40, replicates=30, truth_patients=200),
+    'streaming': dict(films=8, size=32, noise_films=8),
+}
 
 
 @pytest.fixture
@@ -44,6 +49,26 @@ def test_section_gives_ratios(module, section):
         for figure in (row.ratio, row.ours_ms, row.bare_ms):
             assert math.isfinite(figure) and figure > 0
     assert cv2.getNumThreads() == threads
+
+
+@pytest.mark.parametrize('section', TINY_FIGURES)
+def test_section_gives_figures(module, section):
+    rows = list(module(section).measure(**TINY_FIGURES[section]))
+    assert rows and len({row.case for row in rows}) == len(rows)
+    for row in rows:
+        assert row.section == section and math.isfinite(row.value) and row.value >= 0
+
+
+@pytest.mark.parametrize('ends, share', [((-1.0, 2.0), 1), ((2.0, 3.0), 0)])
+def test_coverage_counts_intervals_that_hold_the_truth(module, monkeypatch, ends, share):
+    coverage = module('coverage')
+    monkeypatch.setattr(coverage, 'interval', lambda values, level: ends)
+    assert {row.value for row in coverage.measure(**TINY_FIGURES['coverage'])} == {share}
+
+
+@pytest.mark.parametrize('value, is_met', [(0.9, False), (0.93, True), (0.97, True), (0.98, False)])
+def test_figure_has_to_lie_within(module, value, is_met):
+    assert module('figure').Figure('s', 'c', value, 'share', 0.93, 0.97).is_met == is_met
 
 
 def test_loader_reads_the_films_of_a_folder(module, tmp_path):

@@ -1,0 +1,112 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Memory of an evaluation of the paper's size, and what ranks have to exchange."""
+
+import pickle
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from mmfrac.evaluation import FracMetric
+
+from .figure import Figure
+
+GOAL_BYTES = 20_000
+_WARM_UP = 200
+
+
+def measure(
+    repeats: int = 1, films: int = 32_184, size: int = 256, noise_films: int = 2_000
+) -> Iterator[Figure]:
+    """Stream films through ``FracMetric(max_fppi=8)``, as in the configs; each map is made and dropped.
+
+    Args:
+        repeats (int): Runs over all films. Defaults to 1.
+        films (int): Films of maps like a network's; the paper's public films. Defaults to 32,184.
+        size (int): Edge of the maps in cells. Defaults to 256.
+        noise_films (int): Films of uniform noise, the worst that can be. Defaults to 2,000.
+
+    Yields:
+        Figure: For each kind growth of the peak memory from the first 200 films to the last, bytes a
+        film in memory, bytes a film that a rank of four pickles for the others, and milliseconds a film.
+    """
+    makers: Sequence[tuple[str, int, Callable]] = (
+        ("like a network's", films, network_map),
+        ('uniform noise', noise_films, lambda rng, size: rng.random((size, size), np.float32)),
+    )
+    for kind, count, make in makers:
+        for _ in range(repeats):
+            yield from _stream(f'{count} maps {size} x {size} {kind}', count, size, make)
+
+
+def _stream(case: str, count: int, size: int, make: Callable) -> Iterator[Figure]:
+    rng = np.random.default_rng(0)
+    metric = FracMetric(max_fppi=8.0)
+    start, before, seconds = time.perf_counter(), 0, 0.0
+    for film in range(count):
+        sample = _sample(make(rng, size), film, rng)
+        began = time.perf_counter()
+        metric.process(None, [sample])
+        seconds += time.perf_counter() - began
+        if film == min(_WARM_UP, count - 1):
+            before = _peak_bytes()
+        if film % 2000 == 0 and film:
+            print(f'  {film} films, {time.perf_counter() - start:.0f} s', file=sys.stderr)
+    growth = _peak_bytes() - before
+    results = metric.results
+    kept = sum(len(pickle.dumps(result)) for result in results)
+    # one rank of four trims with what it has seen itself, and the number of all films
+    metric.results = results[::4]
+    sent: list[int] = []
+    metric.compute_metrics = lambda gathered: sent.append(len(pickle.dumps(gathered))) or {}
+    metric.evaluate(count)
+    gathered = sent[0] / len(results[::4])
+    yield Figure('streaming', f'{case}: growth of peak memory', growth / 2**20, 'MiB', 0, np.inf)
+    yield Figure('streaming', f'{case}: record in memory', kept / count, 'bytes', 0, np.inf)
+    yield Figure('streaming', f'{case}: gathered from a rank', gathered, 'bytes', 0, GOAL_BYTES)
+    yield Figure('streaming', f'{case}: time', seconds / count * 1e3, 'ms', 0, np.inf)
+
+
+def network_map(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A map with as many extremes as a trained network's: smooth fields, fine texture, hot spots.
+
+    Args:
+        rng (np.random.Generator): Source of the numbers.
+        size (int): Edge in cells.
+
+    Returns:
+        np.ndarray: (size, size) float32 in (0, 1).
+    """
+    logits = np.full((size, size), -5, np.float32)
+    for cells, amplitude in ((size // 16, 1.0), (size // 4, 0.3), (size // 2, 0.05)):
+        field = rng.standard_normal((cells, cells), dtype=np.float32)
+        logits += amplitude * cv2.resize(field, (size, size), interpolation=cv2.INTER_CUBIC)
+    spots = np.zeros((size, size), np.float32)
+    for _ in range(rng.poisson(2)):
+        spots[tuple(rng.integers(0, size, 2))] = rng.uniform(50, 400)
+    logits += cv2.GaussianBlur(spots, (0, 0), size / 100)
+    return 1 / (1 + np.exp(-logits))
+
+
+def _sample(prob_map: np.ndarray, film: int, rng: np.random.Generator) -> dict:
+    has_lesion = film % 3 == 0
+    x, y = rng.uniform(0.1, 0.8, 2) * prob_map.shape[0] * 4
+    boxes = [dict(bbox=[x, y, x + 60, y + 60])] if has_lesion else []
+    return dict(
+        img_path=f'images/{film:06d}.png',
+        img_id=film,
+        patient_id=f'p{film // 2}',
+        label=int(has_lesion),
+        regions=True,
+        instances=boxes,
+        map_scale=(4.0, 4.0),
+        pred_prob_map=dict(data=prob_map[None]),
+    )
+
+
+def _peak_bytes() -> int:
+    # in kilobytes on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
