@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Changes that run through a whole config."""
 
+import os
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -89,11 +90,44 @@ def set_label_fraction(cfg: dict, fraction: float, seed: int = 0, rest: str = 'P
         dataset['label_fraction'] = dict(fraction=fraction, seed=seed, rest=rest)
 
 
-def film_sets(node: Any) -> list[dict]:
-    """Configs of the data sets below a dataloader that read an annotation file.
+def set_fold(cfg: dict, folder: str | os.PathLike, fold: int) -> None:
+    """Train, validate and test on the files of a fold, in place.
 
     Args:
-        node (Any): Dataloader, or any dict or list in it.
+        cfg (dict): Config with ``train_dataloader``, ``val_dataloader``, ``test_dataloader``.
+        folder (str or PathLike): Folds of ``tools/split_folds.py``. Where it has no ``test.json`` the
+            test films are left as they are.
+        fold (int): Number of the fold.
+
+    Raises:
+        FileNotFoundError: If there is no such fold.
+        ValueError: If training reads several annotation files, or one of several data roots.
+    """
+    sources = {
+        (one.get('data_root'), one['ann_file']) for one in film_sets(cfg['train_dataloader'])
+    }
+    if len(sources) > 1:
+        raise ValueError(
+            f'training reads {sorted(map(str, sources))}, and a fold has one train.json: split all '
+            'films of one data root together'
+        )
+    for part in ('train', 'val', 'test'):
+        name = 'test.json' if part == 'test' else f'fold{fold}/{part}.json'
+        path = os.path.abspath(os.path.join(folder, name))
+        if not os.path.isfile(path):
+            if part == 'test':
+                continue
+            raise FileNotFoundError(f'no fold {fold} in {folder}: {path} is missing')
+        for key in (f'{part}_dataloader', f'{part}_evaluator'):
+            for one in film_sets(cfg.get(key)):
+                one['ann_file'] = path
+
+
+def film_sets(node: Any) -> list[dict]:
+    """Configs of what reads an annotation file below a dataloader or an evaluator.
+
+    Args:
+        node (Any): Dataloader, evaluator, or any dict or list in it.
 
     Returns:
         list[dict]: Those with ``ann_file``, also inside ``ConcatDataset`` and the like.

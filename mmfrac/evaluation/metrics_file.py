@@ -24,16 +24,28 @@ def write_metrics(
         num_images=int(curve.num_images),
         num_lesions=int(curve.num_lesions),
         options=options,
-        curve={
-            name: [_finite(value) for value in getattr(curve, name).tolist()]
-            for name in ('thresholds', 'fppi', 'recall')
-        },
+        curve=curve_content(curve),
     )
     path = Path(out_file)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     temporary.write_text(json.dumps(content))
     os.replace(temporary, path)
+
+
+def curve_content(curve: FrocCurve) -> dict[str, list[float | None]]:
+    """A curve for JSON: ``thresholds``, ``fppi``, ``recall``; what is not finite is None.
+
+    Args:
+        curve (FrocCurve): The curve.
+
+    Returns:
+        dict[str, list]: By name.
+    """
+    return {
+        name: [_finite(value) for value in getattr(curve, name).tolist()]
+        for name in ('thresholds', 'fppi', 'recall')
+    }
 
 
 def _finite(value: float) -> float | None:
