@@ -85,6 +85,20 @@ def test_kld_is_finite_at_the_ends_and_zero_for_equal_maps():
     assert KLDLoss()(logits, logits.sigmoid(), valid).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_alpha_r_weighs_the_cells_of_the_pseudo_map():
+    logits = torch.tensor([[[[0.3, -0.7, 1.2]]]])
+    pseudo_map = torch.tensor([[[[0.0, 0.5, 1.0]]]])
+    valid = torch.ones_like(logits, dtype=torch.bool)
+    cells = [
+        KLDLoss(reduction='sum')(logits[..., i : i + 1], pseudo_map[..., i : i + 1], valid[..., :1])
+        for i in range(3)
+    ]
+    found = KLDLoss(reduction='sum', alpha_r=10.0)(logits, pseudo_map, valid)
+    assert found.item() == pytest.approx((cells[0] + 5.5 * cells[1] + 10 * cells[2]).item())
+    with pytest.raises(ValueError, match='alpha_r must be positive'):
+        KLDLoss(alpha_r=0)
+
+
 def test_losses_stay_in_fp32_under_amp():
     logits = torch.tensor([[[[9.0, -12.0]]]], dtype=torch.bfloat16)
     target = torch.tensor([[[[0.0, 1.0]]]])

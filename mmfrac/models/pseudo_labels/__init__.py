@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from .asymmetric_sharpening import AdaptiveAsymmetricSharpening, asymmetric_sharpen
 from .constant_sharpening import ConstantSharpening
+from .known_positive import KnownPositive, lift_maximum
 from .sharpening import DynamicSharpening, dynamic_sharpen, sharpening_parameters
 from .temperature_sharpening import TemperatureSharpening, temperature_sharpen
 from .warp import WarpToStudent, warp_map
@@ -9,10 +10,12 @@ __all__ = [
     'AdaptiveAsymmetricSharpening',
     'ConstantSharpening',
     'DynamicSharpening',
+    'KnownPositive',
     'TemperatureSharpening',
     'WarpToStudent',
     'asymmetric_sharpen',
     'dynamic_sharpen',
+    'lift_maximum',
     'sharpening_parameters',
     'temperature_sharpen',
     'warp_map',
