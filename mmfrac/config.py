@@ -50,13 +50,14 @@ def set_img_scale(node: Any, img_scale: tuple[int, int]) -> None:
     """Set the input size of every pipeline in a config, in place.
 
     Args:
-        node (Any): Config, or any dict or list in it: each ``Resize`` and ``Pad`` below it is changed.
+        node (Any): Config, or any dict or list in it: each ``Resize``, ``Pad`` and
+            ``PadRadiograph`` below it is changed.
         img_scale (tuple): ``(width, height)`` px of the square network input.
     """
     if isinstance(node, dict):
         if node.get('type') == 'Resize':
             node['scale'] = img_scale
-        elif node.get('type') == 'Pad':
+        elif node.get('type') in ('Pad', 'PadRadiograph'):
             node['size'] = img_scale
         if 'img_scale' in node:
             node['img_scale'] = img_scale

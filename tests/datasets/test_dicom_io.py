@@ -16,6 +16,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from mmfrac.datasets.transforms import dicom_grey_scale
 from mmfrac.datasets.transforms.radiograph_io import RadiographError, film_size, read_radiograph
 
 CR = '1.2.840.10008.5.1.4.1.1.1'
@@ -316,3 +317,62 @@ def test_real_films(shared_data):
     # MONOCHROME1, spine against the lower left lung: bone and mediastinum are bright.
     h, w = lossy.shape
     assert lossy[h // 3 : h // 2, w // 2 - 60 : w // 2].mean() > 0.8
+
+
+def test_films_of_one_header_are_shown_each_by_its_own_values(tmp_path):
+    window = dict(WindowCenter=2048, WindowWidth=4096)
+    ramps = make_dicom(tmp_path / 'a', ramp(), **window)
+    plain = read_radiograph(ramps)
+    plain[:] = -1  # what is kept of a header is no reader's own
+    for _ in range(3):
+        np.testing.assert_allclose(read_radiograph(ramps), ramp() / 4095, atol=1e-6)
+    # the window shows this one as one flat tone: it is stretched, whatever came before
+    dark = ramp(low=0, high=200)
+    narrow = dict(WindowCenter=3000, WindowWidth=100)
+    bright = ramp(low=2950, high=3050)
+    shown = read_radiograph(make_dicom(tmp_path / 'b', bright, **narrow))
+    assert np.ptp(shown) == 1
+    stretched = read_radiograph(make_dicom(tmp_path / 'c', dark, **narrow))
+    np.testing.assert_array_equal(stretched, read_radiograph(make_dicom(tmp_path / 'd', dark)))
+    np.testing.assert_array_equal(read_radiograph(tmp_path / 'b'), shown)
+
+
+def test_one_line_of_a_film_may_be_flat(tmp_path):
+    # only the first row differs: the middle one, which is looked at first, does not show it
+    stored = np.full((24, 32), 100, np.uint16)
+    stored[0] = np.linspace(0, 4095, 32)
+    plane = read_radiograph(make_dicom(tmp_path / 'a', stored, WindowCenter=2048, WindowWidth=4096))
+    np.testing.assert_allclose(plane, stored / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    'field, value',
+    list(
+        dict(
+            WindowCenter=1000,
+            WindowWidth=500,
+            RescaleSlope=2,
+            RescaleIntercept=9,
+            VOILUTFunction='SIGMOID',
+            PhotometricInterpretation='MONOCHROME1',
+            PixelPaddingValue=int(ramp(high=60000).flat[30]),
+            BitsStored=16,
+            PixelRepresentation=1,
+        ).items()
+    ),
+)
+def test_every_field_of_the_header_counts(tmp_path, field, value):
+    header = dict(WindowCenter=2000, WindowWidth=3000, RescaleSlope=1, RescaleIntercept=0)
+    first = read_radiograph(make_dicom(tmp_path / 'a', ramp(high=60000), 15, **header))
+    other = make_dicom(tmp_path / 'b', ramp(high=60000), 15, **header | {field: value})
+    found = read_radiograph(other)
+    dicom_grey_scale._KEPT.clear()
+    np.testing.assert_array_equal(read_radiograph(other), found)
+    assert not np.array_equal(found, first)
+
+
+def test_few_headers_are_kept(tmp_path):
+    dicom_grey_scale._KEPT.clear()
+    for index in range(40):
+        read_radiograph(make_dicom(tmp_path / 'a', ramp(), WindowCenter=index, WindowWidth=4000))
+        assert 0 < len(dicom_grey_scale._KEPT) <= 8

@@ -7,7 +7,7 @@ img_scale = (1024, 1024)
 map_stride = 4
 
 resize = dict(type='Resize', scale=img_scale, keep_ratio=True)
-pad = dict(type='Pad', size=img_scale)
+pad = dict(type='PadRadiograph', size=img_scale)
 load = [dict(type='LoadRadiograph'), dict(type='LoadAnnotations', with_bbox=True), resize]
 augment = [
     dict(type='IntensityJitter', brightness=0.1, contrast=0.2),

@@ -2,6 +2,13 @@
 from .formatting import PackProbMapInputs
 from .intensity import IntensityJitter
 from .load_radiograph import LoadRadiograph
+from .pad_radiograph import PadRadiograph
 from .prob_map_target import ProbMapTarget
 
-__all__ = ['IntensityJitter', 'LoadRadiograph', 'PackProbMapInputs', 'ProbMapTarget']
+__all__ = [
+    'IntensityJitter',
+    'LoadRadiograph',
+    'PackProbMapInputs',
+    'PadRadiograph',
+    'ProbMapTarget',
+]

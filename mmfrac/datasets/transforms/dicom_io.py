@@ -1,11 +1,14 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """DICOM films as one plane: decoding, errors, and the way through the look-up table."""
 
+from typing import BinaryIO
+
 import cv2
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset
 from pydicom.pixels import get_decoder
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -15,14 +18,18 @@ from pydicom.uid import (
 )
 
 from .dicom_display import display_plane, display_table
+from .dicom_header import BITS_ALLOCATED, COLUMNS, ROWS, SAMPLES_PER_PIXEL, short
+from .look_up import look_up
 from .radiograph_error import RadiographError
 
 _PIXEL_KEYWORDS = ('PixelData', 'FloatPixelData', 'DoubleFloatPixelData')
+_PIXEL_DATA = BaseTag(0x7FE00010)
+_STORED: dict[int, np.dtype] = {8: np.dtype('<u1'), 16: np.dtype('<u2')}
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _CODECS = 'pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg python-gdcm'
 
 
-def read_dicom(path: str) -> np.ndarray:
+def read_dicom(path: str, file: BinaryIO | None = None) -> np.ndarray:
     """Read a DICOM film.
 
     Stored values pass the modality LUT or rescale, then the first VOI LUT or else the first window,
@@ -33,6 +40,7 @@ def read_dicom(path: str) -> np.ndarray:
 
     Args:
         path (str): DICOM file, with or without preamble.
+        file (BinaryIO, optional): The same, open at its start. Defaults to None.
 
     Returns:
         np.ndarray: Plane (h, w), float32 in [0, 1].
@@ -40,7 +48,7 @@ def read_dicom(path: str) -> np.ndarray:
     Raises:
         RadiographError: If there are no pixels, several frames, too few bytes or no codec.
     """
-    ds = _open(path)
+    ds = _open(path, file)
     try:
         pixels = _decode(ds)
         if pixels.ndim == 3 or ds.get('PhotometricInterpretation') == 'PALETTE COLOR':
@@ -73,9 +81,9 @@ def looks_like_dicom(path: str) -> bool:
         return False
 
 
-def _open(path: str) -> FileDataset:
+def _open(path: str, file: BinaryIO | None) -> FileDataset:
     try:
-        ds = pydicom.dcmread(path, force=True)
+        ds = pydicom.dcmread(path if file is None else file, force=True)
     except Exception as error:
         raise RadiographError(
             f"cannot read film '{path}': truncated or damaged DICOM file ({error}); copy it anew "
@@ -90,34 +98,35 @@ def _open(path: str) -> FileDataset:
         ds.file_meta.TransferSyntaxUID = (
             little_syntax if little else pydicom.uid.ExplicitVRBigEndian
         )
-    name = _syntax_name(ds)
     if not any(keyword in ds for keyword in _PIXEL_KEYWORDS):
         if 'SOPClassUID' in ds:
             why = f'it holds no pixel data (it is a {UID(ds.SOPClassUID).name})'
         else:
             why = 'truncated before or in its pixels'
         raise RadiographError(
-            f"cannot read film '{path}' ({name}): {why}; take it out of the list or copy it anew"
+            f"cannot read film '{path}' ({_syntax_name(ds)}): {why}; take it out of the list or copy "
+            'it anew'
         )
     frames = int(ds.get('NumberOfFrames') or 1)
     if frames > 1:
         raise RadiographError(
-            f"cannot read film '{path}' ({name}): it has {frames} frames, a film has one; write "
-            'the frame wanted to a file of its own'
+            f"cannot read film '{path}' ({_syntax_name(ds)}): it has {frames} frames, a film has one; "
+            'write the frame wanted to a file of its own'
         )
     return ds
 
 
 def _decode(ds: FileDataset) -> np.ndarray:
     """Stored values, (h, w) or (h, w, 3)."""
-    grey = ds.get('SamplesPerPixel', 1) == 1
+    grey = short(ds, SAMPLES_PER_PIXEL, 1) == 1
     syntax = ds.file_meta.TransferSyntaxUID
-    if grey and syntax in _NATIVE and 'PixelData' in ds and ds.BitsAllocated in (8, 16):
+    stored = _STORED.get(short(ds, BITS_ALLOCATED) or 0)
+    if grey and syntax in _NATIVE and stored is not None and _PIXEL_DATA in ds:
         # The table masks unused bits and reads signs: the bytes are used as they lie in the file.
-        raw = np.dtype('<u1' if ds.BitsAllocated == 8 else '<u2')
-        count = ds.Rows * ds.Columns
-        if len(ds.PixelData) >= count * raw.itemsize:
-            return np.frombuffer(ds.PixelData, raw, count).reshape(ds.Rows, ds.Columns)
+        rows, columns = short(ds, ROWS), short(ds, COLUMNS)
+        content = ds.get_item(_PIXEL_DATA).value
+        if rows and columns and len(content or b'') >= rows * columns * stored.itemsize:
+            return np.frombuffer(content, stored, rows * columns).reshape(rows, columns)
     if grey and syntax == JPEGBaseline8Bit and 'pillow' in get_decoder(syntax).available_plugins:
         # libjpeg-turbo: several times faster than the other plugins
         ds.pixel_array_options(decoding_plugin='pillow')
@@ -127,16 +136,10 @@ def _decode(ds: FileDataset) -> np.ndarray:
 def _grey_plane(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind == 'f' or pixels.dtype.itemsize > 2:
         return display_plane(ds, pixels)
-    pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder('='))
+    if not (pixels.dtype.isnative and pixels.flags.c_contiguous):
+        pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder('='))
     patterns = pixels.view(np.uint8 if pixels.dtype.itemsize == 1 else np.uint16)
-    return _look_up(display_table(ds, patterns), patterns)
-
-
-def _look_up(table: np.ndarray, patterns: np.ndarray) -> np.ndarray:
-    try:
-        return cv2.LUT(patterns, table)
-    except cv2.error:  # 16-bit tables came with OpenCV 4.12
-        return np.take(table, patterns, mode='clip')
+    return look_up(display_table(ds, patterns), patterns)
 
 
 def _colour_plane(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:

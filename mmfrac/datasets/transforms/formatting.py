@@ -38,14 +38,23 @@ class PackProbMapInputs(PackDetInputs):
     """
 
     def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:
-        super().__init__(meta_keys=tuple(meta_keys))
+        # The parent deep-copies the meta information: of a film in no time, but for each film.
+        super().__init__(meta_keys=())
+        self.packed_keys = tuple(meta_keys)
 
     def transform(self, results: dict) -> dict:
         """Pack one film."""
         packed = super().transform(results)
+        sample = packed['data_samples']
+        for key in self.packed_keys:
+            if key in results:
+                sample.set_field(results[key], key, field_type='metainfo')
         if 'gt_prob_map' in results:
-            packed['data_samples'].gt_prob_map = PixelData(
+            sample.gt_prob_map = PixelData(
                 prob_map=torch.from_numpy(results['gt_prob_map'])[None],
                 valid=torch.from_numpy(results['valid_map'])[None],
             )
         return packed
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(meta_keys={self.packed_keys})'

@@ -2,6 +2,7 @@
 """Any radiograph file as one float32 plane in [0, 1]."""
 
 import os
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -34,7 +35,11 @@ def read_radiograph(path: str | os.PathLike) -> np.ndarray:
         RadiographError: If the file cannot be read as one film.
     """
     path = os.fspath(path)
-    return read_dicom(path) if _is_dicom(path) else read_raster(path)
+    with _opened(path) as file:
+        if _is_dicom(path, file):
+            file.seek(0)
+            return read_dicom(path, file)
+    return read_raster(path)
 
 
 def film_size(path: str | os.PathLike) -> tuple[int, int]:
@@ -54,8 +59,9 @@ def film_size(path: str | os.PathLike) -> tuple[int, int]:
     size = _size_at_first_sight(path)
     if size is not None:
         return size
-    if _is_dicom(path):
-        return dicom_size(path)
+    with _opened(path) as file:
+        if _is_dicom(path, file):
+            return dicom_size(path)
     try:
         with Image.open(path) as image:
             return image.size
@@ -79,14 +85,20 @@ def _size_at_first_sight(path: str) -> tuple[int, int] | None:
         return None
 
 
-def _is_dicom(path: str) -> bool:
+def _opened(path: str) -> BinaryIO:
     try:
-        with open(path, 'rb') as file:
-            head = file.read(_DICOM_PREAMBLE + len(_DICOM_MAGIC))
+        return open(path, 'rb')
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"no film '{path}': check data_root and data_prefix of the dataset"
         ) from error
+    except OSError as error:
+        raise RadiographError(f"cannot read film '{path}': {error}") from error
+
+
+def _is_dicom(path: str, file: BinaryIO) -> bool:
+    try:
+        head = file.read(_DICOM_PREAMBLE + len(_DICOM_MAGIC))
     except OSError as error:
         raise RadiographError(f"cannot read film '{path}': {error}") from error
     if not head:

@@ -1,0 +1,68 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Numbers of a DICOM header, at little cost.
+
+pydicom's own way to a value takes as long as several rows of the film do; for a film of 1024 x 1024 px
+the elements below would make up a sixth of the time to read it.
+"""
+
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
+
+SAMPLES_PER_PIXEL = BaseTag(0x00280002)
+ROWS = BaseTag(0x00280010)
+COLUMNS = BaseTag(0x00280011)
+BITS_ALLOCATED = BaseTag(0x00280100)
+BITS_STORED = BaseTag(0x00280101)
+PIXEL_REPRESENTATION = BaseTag(0x00280103)
+WINDOW_CENTER = BaseTag(0x00281050)
+WINDOW_WIDTH = BaseTag(0x00281051)
+RESCALE_INTERCEPT = BaseTag(0x00281052)
+RESCALE_SLOPE = BaseTag(0x00281053)
+
+
+def short(ds: Dataset, tag: BaseTag, default: int | None = None) -> int | None:
+    """Value of an unsigned 16-bit element (VR US).
+
+    Args:
+        ds (Dataset): Header.
+        tag (BaseTag): One of the elements above.
+        default (int, optional): Where there is none. Defaults to None.
+
+    Returns:
+        int or None: The value.
+    """
+    element = ds.get_item(tag)
+    if element is None:
+        return default
+    if isinstance(element, RawDataElement) and element.VR in ('US', None):
+        raw = element.value
+        if raw is not None and len(raw) == 2:
+            return int.from_bytes(raw, 'little' if element.is_little_endian else 'big')
+    return ds[tag].value
+
+
+def first_decimal(ds: Dataset, tag: BaseTag) -> float | None:
+    """First value of a decimal string (VR DS).
+
+    Args:
+        ds (Dataset): Header.
+        tag (BaseTag): One of the elements above.
+
+    Returns:
+        float or None: None if there is no value.
+    """
+    element = ds.get_item(tag)
+    if element is None:
+        return None
+    if isinstance(element, RawDataElement) and element.VR in ('DS', None) and element.value:
+        try:
+            return float(element.value.split(b'\\')[0])
+        except ValueError:
+            pass  # pydicom says what is wrong with it
+    value = ds[tag].value
+    if value is None or value == '':
+        return None
+    if not isinstance(value, (int, float, str)):
+        value = next(iter(value), None)
+    return None if value is None else float(value)
