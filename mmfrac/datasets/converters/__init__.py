@@ -2,6 +2,8 @@
 from .chestx_det import convert_chestx_det
 from .chexpert import convert_chexpert
 from .coco_writer import ConversionSummary, FilmRecord, FilmWriter, Lesion, write_films
+from .dicom_folder import convert_dicom_folder
+from .folder_options import FolderOptions
 from .mimic_cxr import convert_mimic_cxr
 from .nih_cxr14 import convert_nih_cxr14
 from .options import ConvertOptions
@@ -16,11 +18,13 @@ __all__ = [
     'ConvertOptions',
     'FilmRecord',
     'FilmWriter',
+    'FolderOptions',
     'Lesion',
     'convert_chestx_det',
     'convert_chexpert',
     'convert_coco',
     'convert_csv',
+    'convert_dicom_folder',
     'convert_mimic_cxr',
     'convert_nih_cxr14',
     'convert_padchest',

@@ -111,13 +111,17 @@ class FilmWriter:
         return []
 
     def finish(
-        self, left_out: dict[str, int] | None = None, changed: dict[str, int] | None = None
+        self,
+        left_out: dict[str, int] | None = None,
+        changed: dict[str, int] | None = None,
+        noted: dict[str, int] | None = None,
     ) -> ConversionSummary:
         """Give the file its name.
 
         Args:
             left_out (dict[str, int], optional): For the summary.
             changed (dict[str, int], optional): For the summary.
+            noted (dict[str, int], optional): For the summary.
 
         Returns:
             ConversionSummary: The counts.
@@ -143,6 +147,7 @@ class FilmWriter:
             subsets={name: self._groups[name] for name in SUBSETS},
             left_out=dict(left_out or {}),
             changed=dict(changed or {}),
+            noted=dict(noted or {}),
         )
 
 

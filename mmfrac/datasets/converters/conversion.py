@@ -60,6 +60,7 @@ class Conversion:
         self.problems = Problems()
         self.left_out: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
+        self.noted: Counter[str] = Counter()
         self._files: list[str] = []
         views = self.options.views
         self._views = {name.lower() for name in (frontal if isinstance(views, str) else views)}
@@ -129,13 +130,17 @@ class Conversion:
             return None
         return dict(unknown=-1, negative=0, positive=1)[policy]
 
+    def wants_view(self, view: str) -> bool:
+        """Whether films of a view are wanted; see :meth:`keeps_view`."""
+        return self.options.views == 'all' or view.lower() in self._views
+
     def keeps_view(self, view: str) -> bool:
         """Whether films of a view are wanted; one that is not is counted.
 
         Args:
             view (str): In the words of the set.
         """
-        if self.options.views == 'all' or view.lower() in self._views:
+        if self.wants_view(view):
             return True
         self.leave_out('view not given' if view.lower() in BLANKS else f'view {view[:20]}')
         return False
@@ -176,7 +181,7 @@ class Conversion:
                 raise AnnotationError(
                     f'no film is left of {", ".join(self._files)}; left out: {reasons or "none"}'
                 )
-            return writer.finish(self.left_out, self.changed)
+            return writer.finish(self.left_out, self.changed, self.noted)
 
     def _film(
         self, row: FilmRow, found: FoundFilm, seen: dict[str, tuple[Place, int]]
@@ -208,7 +213,7 @@ class Conversion:
             return None
         source = self.source if row.source is None else row.source
         return FilmRecord(
-            found.name, *found.size, row.label, regions, source, row.patient_id, lesions
+            found.name, *found.size, row.label, regions, source, row.patient_id, lesions, row.extra
         )
 
     def _lesions(self, row: FilmRow, size: Size) -> list[Lesion] | None:

@@ -33,6 +33,7 @@ class FilmRecord:
         source (str): Data set or hospital.
         patient_id (str): Splits keep a patient's films together.
         lesions (list[Lesion]): Default: none.
+        extra (dict[str, str]): More fields of its image, e.g. ``view``. Default: none.
     """
 
     file_name: str
@@ -43,6 +44,7 @@ class FilmRecord:
     source: str
     patient_id: str
     lesions: list[Lesion] = field(default_factory=list)
+    extra: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -55,6 +57,7 @@ class ConversionSummary:
         subsets (dict[str, int]): Films in each of 'P_hos', 'N', 'P_pub', 'U'.
         left_out (dict[str, int]): What of the input is not in the output, and why.
         changed (dict[str, int]): What was altered on the way, e.g. boxes clipped.
+        noted (dict[str, int]): What else there is to know, e.g. films of an unknown view.
     """
 
     out_file: str
@@ -65,6 +68,7 @@ class ConversionSummary:
     subsets: dict[str, int]
     left_out: dict[str, int] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
+    noted: dict[str, int] = field(default_factory=dict)
 
     @property
     def positives(self) -> int:
@@ -84,6 +88,7 @@ class ConversionSummary:
             ('  of them with polygon', self.polygons),
             *((f'left out: {reason}', count) for reason, count in self.left_out.items()),
             *((f'changed: {reason}', count) for reason, count in self.changed.items()),
+            *((f'noted: {reason}', count) for reason, count in self.noted.items()),
         ]
         wide = max(len(name) for name, _ in rows)
         table = [f'{name:<{wide}} {count:>8}' for name, count in rows]
@@ -110,6 +115,7 @@ def coco_film(film: FilmRecord, image_id: int, first_id: int) -> tuple[dict, lis
         regions=film.regions,
         source=film.source,
         patient_id=film.patient_id,
+        **film.extra,
     )
     annotations = []
     for annotation_id, lesion in enumerate(film.lesions, first_id):

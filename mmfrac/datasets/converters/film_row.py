@@ -2,7 +2,7 @@
 """A film as a label table gives it, before its file has been looked at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .options import Size
@@ -42,6 +42,7 @@ class FilmRow:
         size (tuple[int, int], optional): Width and height (px) that the table gives, in which the
             boxes are drawn. Default: None, that of the file.
         source (str, optional): Default: None, that of the conversion.
+        extra (dict[str, str]): More fields of its image. Default: none.
     """
 
     table: str
@@ -53,3 +54,4 @@ class FilmRow:
     boxes: Sequence[RawBox] = ()
     size: Size | None = None
     source: str | None = None
+    extra: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,142 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Convert a folder of DICOM files, with or without a table of labels, to mmfrac's COCO JSON."""
+
+import argparse
+
+from mmfrac.datasets.converters import ConvertOptions, FolderOptions, convert_dicom_folder
+from mmfrac.datasets.converters.cli import add_views
+from mmfrac.datasets.converters.folder_options import MODALITIES, PATIENT_IDS, UNKNOWN_VIEWS
+from mmfrac.datasets.converters.options import BLANK, UNCERTAIN, parse_views
+from mmfrac.engine.plain_errors import plain_errors
+
+EXAMPLE = """example:
+  python tools/dataset_converters/dicom_folder.py data/hospital/images \\
+      data/hospital/annotations/train.json --table labels.csv --verify
+
+No name, date or description of a header is copied. Patient and study ids are keyed hashes; the key is
+made at the first use in ~/.config/mmfrac/patient.key and is to be kept secret. The same key gives the
+same ids, so that train and test sets converted one after the other can be compared."""
+LISTED = 20
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('folder', help='searched with the folders below it')
+    parser.add_argument('out', help='COCO JSON to write')
+    parser.add_argument(
+        '--table',
+        metavar='CSV',
+        help='label and one of path, SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID, '
+        'AccessionNumber; optional: x1, y1, x2, y2 (px), site. Without: label -1',
+    )
+    parser.add_argument(
+        '--column',
+        action='append',
+        default=[],
+        metavar='NAME=OTHER',
+        help='the column NAME is called OTHER here; may be given several times',
+    )
+    parser.add_argument('--encoding', default='utf-8', help='encoding of the table (%(default)s)')
+    films = parser.add_argument_group('films')
+    add_views(parser, 'PA, AP')
+    films.add_argument(
+        '--unknown-views',
+        choices=UNKNOWN_VIEWS,
+        default='keep',
+        help='films whose header does not tell the view (%(default)s)',
+    )
+    films.add_argument(
+        '--modalities',
+        nargs='+',
+        default=list(MODALITIES),
+        metavar='CODE',
+        help=f'to keep, besides films without one ({" ".join(MODALITIES)})',
+    )
+    films.add_argument(
+        '--body-parts', nargs='+', metavar='CODE', help='to keep, e.g. CHEST RIBS (all)'
+    )
+    films.add_argument('--verify', action='store_true', help='decode every film')
+    films.add_argument(
+        '--workers',
+        type=int,
+        default=ConvertOptions.workers,
+        help='processes that read (%(default)s)',
+    )
+    films.add_argument(
+        '--left-out', metavar='CSV', help='list every file that is left out, with the reason'
+    )
+    labels = parser.add_argument_group('labels')
+    for name, choices, what in (
+        ('uncertain', UNCERTAIN, 'uncertain labels (-1)'),
+        ('blank', BLANK, 'films whose label is blank'),
+    ):
+        labels.add_argument(
+            f'--{name}',
+            choices=choices,
+            default='unknown',
+            help=f'what becomes of {what} (%(default)s)',
+        )
+    labels.add_argument('--source', help='source of the films (hospital)')
+    patients = parser.add_argument_group('patients')
+    patients.add_argument(
+        '--patient-ids',
+        choices=PATIENT_IDS,
+        default='pseudonym',
+        help='keyed hash, or PatientID itself for films that were de-identified (%(default)s)',
+    )
+    patients.add_argument('--key-file', metavar='FILE', help='key of the hash')
+    patients.add_argument(
+        '--links',
+        metavar='FOLDER',
+        help='link to the films here, under names that tell nothing, and write those; for paths that '
+        'hold names of patients, which are left out otherwise',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    columns = {}
+    for pair in args.column:
+        name, equals, other = pair.partition('=')
+        if not equals or not other:
+            raise ValueError(f'--column {pair!r} is not NAME=OTHER, as label=fracture')
+        columns[name.strip()] = other.strip()
+    options = ConvertOptions(
+        uncertain=args.uncertain,
+        blank=args.blank,
+        views=parse_views(args.views),
+        verify=args.verify,
+        workers=args.workers,
+        source=args.source,
+        encoding=args.encoding,
+        progress=True,
+    )
+    folder_options = FolderOptions(
+        patient_ids=args.patient_ids,
+        key_file=args.key_file,
+        unknown_views=args.unknown_views,
+        modalities=args.modalities,
+        body_parts=args.body_parts,
+        links=args.links,
+        columns=columns,
+        left_out_file=args.left_out,
+    )
+    summary, left_out = convert_dicom_folder(
+        args.folder, args.out, args.table, options, folder_options
+    )
+    print(summary)
+    for file, reason, detail in left_out[:LISTED]:
+        text = f'left out: {file}: {reason}' + (f' ({detail})' if detail else '')
+        print(text.encode('utf-8', 'backslashreplace').decode())
+    if len(left_out) > LISTED:
+        print(f'... and {len(left_out) - LISTED} more DICOM files; --left-out CSV lists them all')
+    if args.left_out:
+        print(f'wrote {args.left_out}')
+
+
+if __name__ == '__main__':
+    with plain_errors():
+        main()
