@@ -49,20 +49,30 @@ def merge_config_file(base: ConfigDict, path: str | Path) -> None:
 def set_img_scale(node: Any, img_scale: tuple[int, int]) -> None:
     """Set the input size of every pipeline in a config, in place.
 
+    The scales of test-time augmentation keep their ratio to the input size.
+
     Args:
         node (Any): Config, or any dict or list in it: each ``Resize``, ``Pad`` and
             ``PadRadiograph`` below it is changed.
         img_scale (tuple): ``(width, height)`` px of the square network input.
     """
+    _set_img_scale(node, img_scale, None)
+
+
+def _set_img_scale(
+    node: Any, img_scale: tuple[int, int], old_scale: tuple[int, int] | None
+) -> None:
     if isinstance(node, dict):
-        if node.get('type') == 'Resize':
-            node['scale'] = img_scale
-        elif node.get('type') in ('Pad', 'PadRadiograph'):
+        old_scale = node.get('img_scale') or old_scale
+        if node.get('type') == 'Resize' and node.get('scale') is not None:
+            ratios = [s / old for s, old in zip(node['scale'], old_scale or node['scale'])]
+            node['scale'] = tuple(round(r * new) for r, new in zip(ratios, img_scale))
+        elif node.get('type') in ('Pad', 'PadRadiograph') and node.get('size') is not None:
             node['size'] = img_scale
         if 'img_scale' in node:
             node['img_scale'] = img_scale
     for child in _children(node):
-        set_img_scale(child, img_scale)
+        _set_img_scale(child, img_scale, old_scale)
 
 
 def set_data_root(node: Any, data_root: str) -> None:
@@ -136,6 +146,26 @@ def film_sets(node: Any) -> list[dict]:
     if isinstance(node, dict) and 'ann_file' in node:
         return [node]
     return [found for child in _children(node) for found in film_sets(child)]
+
+
+def keep_only(node: dict, *names: str) -> None:
+    """Drop all other settings of a config, in place.
+
+    A config of mmdet brings data, schedule and hooks besides the model; a config that inherits the model
+    alone calls this with its ``_base_``.
+
+    Args:
+        node (dict): Config.
+        *names (str): Settings that stay.
+
+    Raises:
+        ValueError: When one of them is not there.
+    """
+    missing = [name for name in names if name not in node]
+    if missing:
+        raise ValueError(f'the config has no {missing}; it has {sorted(node)}')
+    for name in set(node) - set(names):
+        del node[name]
 
 
 def _children(node: Any) -> list:

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmfrac.engine.cli import add_common_arguments, config_from_arguments
 from mmfrac.engine.launch import finish_launch, prepare_launch
 from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.engine.tta import use_tta
 from mmfrac.environment import installed_versions
 from mmfrac.evaluation import SavePredictions
 
@@ -35,6 +36,9 @@ def parse_args() -> argparse.Namespace:
         'analysis_tools/froc.py) or a pickle file (.pkl, .pickle, as in mmdet)',
     )
     parser.add_argument('--out-json', help='JSON file for the metrics and the FROC curve')
+    parser.add_argument(
+        '--tta', action='store_true', help='average over flips and scales (tta_model, tta_pipeline)'
+    )
     parser.add_argument('--show', action='store_true', help='show the overlays in a window')
     parser.add_argument('--show-dir', help='folder below work_dir/timestamp for the overlays')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays open')
@@ -51,6 +55,8 @@ def main() -> None:
         raise ValueError(f'--out is a folder or a pickle file (.pkl, .pickle), got {args.out}')
     if args.show or args.show_dir:
         cfg = trigger_visualization_hook(cfg, args)
+    if args.tta:
+        use_tta(cfg)
     if args.out_json:
         set_out_file(cfg, args.out_json)
     prepare_launch(cfg)

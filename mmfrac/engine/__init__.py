@@ -10,6 +10,7 @@ from .launch import prepare_launch
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .pseudo_truth_hook import PseudoTruthHook
 from .semi_epoch_hook import SemiEpochHook
+from .teacher_eval_hook import TeacherEvalHook
 from .teacher_hook import TeacherHook
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     'PlainCheckpointHook',
     'PseudoTruthHook',
     'SemiEpochHook',
+    'TeacherEvalHook',
     'TeacherHook',
     'load_checkpoint_file',
     'prepare_launch',

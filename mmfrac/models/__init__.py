@@ -3,6 +3,7 @@ from .ensemble_detector import EnsembleDetector
 from .losses import KLDLoss, MapMSELoss, WeightedBCELoss
 from .prob_map_detector import ProbMapDetector
 from .prob_map_head import ProbMapHead
+from .prob_map_tta import ProbMapTTAModel
 from .pseudo_labels import (
     AdaptiveAsymmetricSharpening,
     ConstantSharpening,
@@ -25,6 +26,7 @@ __all__ = [
     'PiTeacher',
     'ProbMapDetector',
     'ProbMapHead',
+    'ProbMapTTAModel',
     'SemiDataPreprocessor',
     'SemiProbMapDetector',
     'TemperatureSharpening',

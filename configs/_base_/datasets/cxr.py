@@ -35,6 +35,15 @@ unsup_pipeline = [
 ]
 # the metric and mmdet's own read the boxes from the film's info
 test_pipeline = [dict(type='LoadRadiograph'), resize, pad, dict(type='PackProbMapInputs')]
+# tools/test.py --tta
+views = [
+    [dict(type='Resize', scale=scale, keep_ratio=True) for scale in (img_scale, (1280, 1280))],
+    [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
+    [dict(type='Pad', pad_to_square=True)],
+    [dict(type='PackProbMapInputs')],
+]
+tta_pipeline = [dict(type='LoadRadiograph'), dict(type='TestTimeAug', transforms=views)]
+tta_model = dict(type='ProbMapTTAModel')
 
 train_dataset = dict(
     type=dataset_type,

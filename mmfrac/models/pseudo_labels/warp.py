@@ -7,24 +7,36 @@ from mmdet.structures import SampleList
 from torch import Tensor, nn
 
 
-def warp_map(prob_map: Tensor, homographies: np.ndarray) -> Tensor:
+def warp_map(
+    prob_map: Tensor,
+    homographies: np.ndarray,
+    shape: tuple[int, int] | None = None,
+    padding_mode: str = 'zeros',
+) -> Tensor:
     """Resample maps into another view (``f^Affi``; paper, section 2.2).
 
     Args:
         prob_map (Tensor): ``(N, 1, h, w)``.
         homographies (np.ndarray): ``(N, 3, 3)`` from source cells to destination cells, in
             continuous coordinates (cell ``i`` covers ``[i, i + 1]``).
+        shape (tuple, optional): ``(h, w)`` of the destination. Defaults to that of the source.
+        padding_mode (str): Value where the source has no cell, 'zeros' or 'border' (the nearest
+            one's). Defaults to 'zeros'.
 
     Returns:
-        Tensor: ``(N, 1, h, w)``; bilinear, zero where the source has no cell.
+        Tensor: ``(N, 1, *shape)``; bilinear.
     """
-    h, w = prob_map.shape[-2:]
-    # affine_grid speaks of coordinates in [-1, 1]
-    to_cells = np.array([[w / 2, 0, w / 2], [0, h / 2, h / 2], [0, 0, 1]])
-    theta = np.linalg.inv(to_cells) @ np.linalg.inv(homographies) @ to_cells
+    size = list(prob_map.shape[:2]) + list(shape or prob_map.shape[-2:])
+    source, destination = _to_cells(*prob_map.shape[-2:]), _to_cells(*size[2:])
+    theta = np.linalg.inv(source) @ np.linalg.inv(homographies) @ destination
     theta = torch.from_numpy(theta / theta[:, 2:, 2:]).to(prob_map)
-    grid = F.affine_grid(theta[:, :2], list(prob_map.shape), align_corners=False)
-    return F.grid_sample(prob_map, grid, align_corners=False)
+    grid = F.affine_grid(theta[:, :2], size, align_corners=False)
+    return F.grid_sample(prob_map, grid, padding_mode=padding_mode, align_corners=False)
+
+
+def _to_cells(h: int, w: int) -> np.ndarray:
+    """From the coordinates in [-1, 1] of ``affine_grid`` to cells."""
+    return np.array([[w / 2, 0, w / 2], [0, h / 2, h / 2], [0, 0, 1]])
 
 
 @MODELS.register_module()

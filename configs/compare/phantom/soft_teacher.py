@@ -1,0 +1,34 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+# python tools/train.py configs/compare/phantom/soft_teacher.py
+# SoftTeacher, small ResNet-18 from scratch: films, batches and steps of frac_ssl_phantom.py, P_pub
+# without its labels.
+_base_ = [
+    '../../_base_/models/boxes/soft_teacher.py',
+    '../../_base_/models/boxes/small_r18.py',
+    '../../_base_/datasets/small_boxes_semi.py',
+    '../../_base_/schedules/small_14e.py',
+    '../../_base_/default_runtime.py',
+]
+from mmfrac.config import set_data_root
+
+set_data_root(_base_, 'data/phantom/')
+model = dict(
+    detector=dict(
+        backbone=_base_.small_backbone,
+        neck=_base_.small_neck,
+        rpn_head=dict(in_channels=32, feat_channels=32, anchor_generator=dict(scales=[4])),
+        roi_head=dict(
+            bbox_roi_extractor=dict(out_channels=32),
+            bbox_head=dict(in_channels=32, fc_out_channels=128),
+        ),
+        train_cfg=dict(rpn_proposal=_base_.small_proposals, rcnn=dict(sampler=dict(num=64))),
+        test_cfg=dict(rpn=_base_.small_proposals),
+    ),
+    # a net this small is seldom as sure as mmdet's thresholds of 0.9 ask for
+    semi_train_cfg=dict(unsup_weight=1.0, rpn_pseudo_thr=0.5, cls_pseudo_thr=0.5),
+)
+# 0.001 would leave half of the teacher's first weights after all 700 steps
+custom_hooks = [
+    dict(type='MeanTeacherHook', momentum=0.01, skip_buffer=False),
+    dict(type='TeacherEvalHook'),
+]

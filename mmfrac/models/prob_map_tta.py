@@ -1,0 +1,109 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample, SampleList
+from mmengine.model import BaseTTAModel
+from mmengine.structures import PixelData
+from torch import Tensor
+
+from mmfrac.models.components import components
+from mmfrac.models.pseudo_labels.warp import warp_map
+
+
+@MODELS.register_module()
+class ProbMapTTAModel(BaseTTAModel):
+    """Test-time augmentation of a prob map detector: the mean map of flipped and resized views.
+
+    The grid of the first view, its flip undone, is the common frame. Every view is sampled at the
+    centres of its cells (bilinear), where these px of the film lie in that view: a film whose width is
+    no whole number of cells is mirrored about its own middle, not about that of its map.
+
+    Args:
+        module (dict or nn.Module): The detector, any that predicts ``pred_prob_map``.
+        data_preprocessor (dict, optional): In place of the detector's own.
+    """
+
+    def merge_preds(self, data_samples_list: Sequence[Sequence[DetDataSample]]) -> SampleList:
+        """Merge the views of each film.
+
+        Args:
+            data_samples_list (Sequence[Sequence[DetDataSample]]): Films, each a sequence of its views
+                with ``pred_prob_map`` (the film's own area) and ``pred_score``.
+
+        Returns:
+            list[DetDataSample]: A film each, as ``ProbMapDetector.predict`` gives it: the mean map,
+            ``pred_instances`` cut from it and ``pred_score``, its maximum; of a detector whose score is
+            not the maximum of its map, the mean of the views' scores.
+
+        Raises:
+            ValueError: When a view has no map, or was moved by more than ``Resize`` and ``RandomFlip``
+                before ``Pad``.
+        """
+        detector: Any = getattr(self.module, 'student', self.module)
+        return [merge_views(views, detector.test_cfg) for views in data_samples_list]
+
+
+def merge_views(views: Sequence[DetDataSample], test_cfg: dict) -> DetDataSample:
+    """Merge the views of one film, see ``ProbMapTTAModel``.
+
+    Args:
+        views (Sequence[DetDataSample]): Predictions with ``map_scale`` in film px.
+        test_cfg (dict): Options of ``components``.
+
+    Returns:
+        DetDataSample: The first view with map, score and boxes of all.
+    """
+    for view in views:
+        if 'pred_prob_map' not in view:
+            raise ValueError(
+                f'ProbMapTTAModel merges prob maps, the model predicts none of {view.img_path}; '
+                "for boxes use tta_model = dict(type='DetTTAModel', ...) of mmdet"
+            )
+    merged = views[0]
+    scale = merged.map_scale
+    maps = [view.pred_prob_map.data for view in views]
+    scores = torch.stack([torch.as_tensor(view.pred_score) for view in views])
+    is_maximum = all(score == prob_map.amax() for score, prob_map in zip(scores, maps))
+    shape = tuple(maps[0].shape[-2:])
+    prob_map = torch.stack([_in_frame(view, scale, shape) for view in views]).mean(dim=0)
+    merged.pred_prob_map = PixelData(data=prob_map)
+    merged.pred_score = prob_map.amax() if is_maximum else scores.mean()
+    merged.pred_instances = components(prob_map[0], scale, merged.ori_shape, **test_cfg)
+    fx, fy = merged.scale_factor
+    merged.set_metainfo(
+        dict(flip=False, flip_direction=None, homography_matrix=np.diag([fx, fy, 1.0]))
+    )
+    return merged
+
+
+def _in_frame(view: DetDataSample, scale: tuple[float, float], shape: tuple[int, int]) -> Tensor:
+    """Map ``(1, h, w)`` of a view on cells of ``scale`` film px."""
+    to_cells = np.diag([1 / view.map_scale[0], 1 / view.map_scale[1], 1]) @ _mirror(view)
+    from_frame = to_cells @ np.diag([scale[0], scale[1], 1])
+    prob_map = view.pred_prob_map.data[None]
+    homography = np.linalg.inv(from_frame)[None]
+    return warp_map(prob_map, homography, shape, padding_mode='border')[0]
+
+
+def _mirror(view: DetDataSample) -> np.ndarray:
+    """Flip of a view as a matrix ``(3, 3)`` on film px."""
+    height, width = view.ori_shape[:2]
+    mirror = np.eye(3)
+    direction = (view.metainfo.get('flip_direction') or '') if view.metainfo.get('flip') else ''
+    if direction in ('horizontal', 'diagonal'):
+        mirror[0] = [-1, 0, width]
+    if direction in ('vertical', 'diagonal'):
+        mirror[1] = [0, -1, height]
+    recorded = view.metainfo.get('homography_matrix')
+    expected = np.diag([*view.scale_factor, 1]) @ mirror
+    # half a px: the film's own size in the input is rounded
+    if recorded is not None and not np.allclose(recorded, expected, rtol=0, atol=0.5):
+        raise ValueError(
+            f'a view of {view.img_path} was moved by {np.asarray(recorded).tolist()}: views of '
+            'ProbMapTTAModel may be resized and then flipped, before Pad'
+        )
+    return mirror
