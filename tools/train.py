@@ -7,6 +7,7 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmfrac.engine.amp import use_amp
 from mmfrac.engine.cli import add_common_arguments, config_from_arguments, resume_training
 from mmfrac.engine.launch import finish_launch, prepare_launch
 from mmfrac.engine.plain_errors import plain_errors
@@ -43,8 +44,7 @@ def main() -> None:
     setup_cache_size_limit_of_dynamo()
     cfg = config_from_arguments(args)
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.loss_scale = 'dynamic'
+        use_amp(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError(f'{args.config} has no auto_scale_lr.base_batch_size to scale from')

@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from .amp import CPUAmpOptimWrapper
 from .atomic_backend import AtomicLocalBackend
 from .checkpoint_file import load_checkpoint_file
 from .checkpoint_guard_hook import CheckpointGuardHook
@@ -15,6 +16,7 @@ from .teacher_hook import TeacherHook
 
 __all__ = [
     'AtomicLocalBackend',
+    'CPUAmpOptimWrapper',
     'CheckpointGuardHook',
     'ClassWeightHook',
     'CollapseMonitorHook',
