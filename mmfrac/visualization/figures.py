@@ -29,12 +29,15 @@ RC: Any = {
 PathLike = str | os.PathLike
 
 
-def new_figure(size: tuple[float, float], rows: Sequence[int] = (1,)) -> tuple[Figure, Axes]:
-    """A figure of panels above each other with one x axis, and its first panel.
+def new_figure(
+    size: tuple[float, float], rows: Sequence[int] = (1,), sharex: bool = True
+) -> tuple[Figure, Axes]:
+    """A figure of panels above each other, and its first panel.
 
     Args:
         size (tuple[float, float]): Width and height in inches.
         rows (Sequence[int]): Relative heights of the panels. Defaults to one panel.
+        sharex (bool): Whether the panels have one x axis. Defaults to True.
 
     Returns:
         tuple[Figure, Axes]: Figure, and axes of the highest panel.
@@ -42,7 +45,7 @@ def new_figure(size: tuple[float, float], rows: Sequence[int] = (1,)) -> tuple[F
     # a figure of its own: pyplot would keep it, and choose a back end that may want a display
     figure = Figure(figsize=size, dpi=150, layout='constrained')
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False, height_ratios=rows)
+    axes = figure.subplots(len(rows), 1, sharex=sharex, squeeze=False, height_ratios=rows)
     return figure, axes[0, 0]
 
 

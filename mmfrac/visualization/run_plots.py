@@ -3,7 +3,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,7 @@ def read_scalars(
     """Logged values of a work dir by key and epoch.
 
     Args:
-        work_dir (Path): Holds ``<timestamp>/vis_data/scalars.json``, one JSON object a line, in which
-            ``step`` is the epoch.
+        work_dir (Path): See ``read_records``; ``step`` is the epoch.
         keys (tuple[str, ...]): Names of the values.
         report (Callable): Is given one line for each damaged file. Defaults to ``print``.
 
@@ -83,6 +82,23 @@ def read_scalars(
         dict[str, dict[int, float]]: Every key, with the values of the latest file in each epoch.
     """
     found: dict[str, EpochValues] = {key: {} for key in keys}
+    for record in read_records(work_dir, report):
+        for key in keys:
+            if isinstance(record.get(key), (int, float)):
+                found[key][int(record.get('step', 0))] = float(record[key])
+    return found
+
+
+def read_records(work_dir: Path, report: Callable[[str], Any] = print) -> Iterator[dict[str, Any]]:
+    """What a work dir has logged, in the order of time.
+
+    Args:
+        work_dir (Path): Holds ``<timestamp>/vis_data/scalars.json``, one JSON object a line.
+        report (Callable): Is given one line for each damaged file. Defaults to ``print``.
+
+    Yields:
+        dict: One line each, with a number or nothing as ``step``.
+    """
     # the folders are named by the time at which the run started
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         damaged = 0
@@ -91,17 +107,14 @@ def read_scalars(
                 continue
             try:
                 record = json.loads(line)
-                step = int(record.get('step', 0))
+                int(record.get('step', 0))
             except (AttributeError, TypeError, ValueError):
                 # a run that was killed may leave half a line
                 damaged += 1
                 continue
-            for key in keys:
-                if isinstance(record.get(key), (int, float)):
-                    found[key][step] = float(record[key])
+            yield record
         if damaged:
             report(f'{path}: {damaged} damaged lines left out')
-    return found
 
 
 def logged_keys(work_dir: Path, prefixes: tuple[str, ...]) -> tuple[str, ...]:

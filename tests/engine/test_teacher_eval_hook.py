@@ -15,12 +15,13 @@ class BufferRecorder(Hook):
     priority = 'LOWEST'
 
     def __init__(self):
-        self.students, self.teachers = [], []
+        self.students, self.teachers, self.training = [], [], []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         for name in ('student', 'teacher'):
             network = getattr(runner.model, name)
             getattr(self, f'{name}s').append(network.state_dict()[BUFFER].clone())
+            self.training.append(network.training)
 
 
 def test_teacher_of_soft_teacher_has_the_averaged_statistics(tiny_data, tmp_path):
@@ -39,4 +40,4 @@ def test_teacher_of_soft_teacher_has_the_averaged_statistics(tiny_data, tmp_path
         assert student.abs().max() > 0.01
         # in training mode the teacher's own batches would have moved it
         assert torch.allclose(teacher, expected, atol=1e-6)
-    assert not runner.model.teacher.training and runner.model.student.training
+    assert recorder.training == [True, False] * 2

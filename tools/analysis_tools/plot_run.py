@@ -1,28 +1,47 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Plot a run: dynamic sharpening (Fig. 3), FROC curves (Fig. 4), validation metrics."""
+"""Plot a run: dynamic sharpening (Fig. 3), FROC curves (Fig. 4), validation metrics.
+
+With --keys: any logged values, of one run or of several in the same picture.
+"""
 
 import argparse
+from pathlib import Path
 
 from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.visualization.log_plots import plot_keys
 from mmfrac.visualization.run_plots import plot_run
 
 EXAMPLE = """example:
-  python tools/analysis_tools/plot_run.py work_dirs/frac_ssl_phantom --out plots"""
+  python tools/analysis_tools/plot_run.py work_dirs/frac_ssl_phantom --out plots
+  python tools/analysis_tools/plot_run.py work_dirs/frac_ssl_phantom work_dirs/retinanet \\
+      --keys loss frac/FROC --out plots"""
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('work_dir', help='work dir of tools/train.py')
-    parser.add_argument('--out', help='folder of the plots, default: the work dir')
+    parser.add_argument('work_dirs', nargs='+', help='work dirs of tools/train.py')
+    parser.add_argument(
+        '--keys', nargs='+', help='names in vis_data/scalars.json to draw instead, as keys.png'
+    )
+    parser.add_argument('--out', help='folder of the plots, default: the (first) work dir')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    for path in plot_run(args.work_dir, args.out):
-        print(path)
+    if args.keys:
+        print(
+            plot_keys(args.work_dirs, args.keys, Path(args.out or args.work_dirs[0]) / 'keys.png')
+        )
+        return
+    for work_dir in args.work_dirs:
+        out = args.out
+        if out and len(args.work_dirs) > 1:
+            out = Path(out) / Path(work_dir).name
+        for path in plot_run(work_dir, out):
+            print(path)
 
 
 if __name__ == '__main__':

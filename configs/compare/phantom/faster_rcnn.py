@@ -14,7 +14,7 @@ set_data_root(_base_, 'data/phantom/')
 model = dict(
     backbone=_base_.small_backbone,
     neck=_base_.small_neck,
-    rpn_head=dict(in_channels=32, feat_channels=32, anchor_generator=dict(scales=[4])),
+    rpn_head=dict(in_channels=32, feat_channels=32, anchor_generator=dict(scales=[4.5])),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=32),
         bbox_head=dict(in_channels=32, fc_out_channels=128),
