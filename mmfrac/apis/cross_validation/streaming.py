@@ -61,7 +61,9 @@ def evaluate_detectors(
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     ensemble = build_ensemble(cfg, checkpoints, get_device())
-    options = frac_options(cfg[f'{part}_evaluator']) | dict(records_max_fppi=max_fppi)
+    # one process: nothing is gathered, so nothing but the files has to be trimmed
+    files_end = dict(records_max_fppi=max_fppi, max_fppi=None)
+    options = frac_options(cfg[f'{part}_evaluator']) | files_end
     metrics: list[FracMetric] = [
         METRICS.build(dict(options, type='FracMetric', records_file=str(file)))
         for file in records_files
