@@ -103,6 +103,7 @@ def test_folder_of_dicom_png_and_broken_films(inferencer, films, tmp_path):
         saved = np.load(out / 'maps' / f'{name}.npz')
         assert saved['prob_map'].shape == (24, 32) and saved['map_scale'].tolist() == [8, 8]
         assert saved['prob_map'].max() == pytest.approx(prediction['score'])
+        assert str(saved['film']) == prediction['film']
         found = components(torch.from_numpy(saved['prob_map']), (8.0, 8.0), (192, 256))
         assert len(prediction['boxes']) == len(prediction['scores']) == len(found) > 0
         np.testing.assert_allclose(prediction['boxes'], found.bboxes.numpy())

@@ -104,5 +104,5 @@ def _overlay(
 
 def _jpeg(picture: np.ndarray) -> bytes:
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, format='JPEG', quality=88)
+    Image.fromarray(picture).save(content, format='JPEG', quality=90, subsampling=0)
     return content.getvalue()

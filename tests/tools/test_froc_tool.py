@@ -1,0 +1,88 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""From tools/test.py --out, on two ranks, to tools/analysis_tools/froc.py."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmfrac.evaluation.predictions import MapFolder
+from mmfrac.evaluation.predictions.map_folder import read_film
+
+from .tiny_run import DIST_TEST, ROOT, TEST, start, succeed, write_config
+
+FROC = ROOT / 'tools/analysis_tools/froc.py'
+
+
+@pytest.fixture(scope='module')
+def tested(tiny_data, tmp_path_factory):
+    """Folder with an untrained model's metrics and predictions; five films do not divide by two."""
+    folder = tmp_path_factory.mktemp('tested')
+    config = write_config(folder, tiny_data)
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(config).model)
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict()), folder / 'model.pth')
+    arguments = [config, folder / 'model.pth']
+    saved = ['--out', folder / 'ours', '--out-json', folder / 'metrics.json']
+    succeed(DIST_TEST, *arguments, 2, '--work-dir', folder / 'run', *saved, cwd=folder)
+    return folder
+
+
+def froc(tiny_data, folder, *arguments, **options):
+    annotations = tiny_data / 'annotations/test.json'
+    command = [annotations, *arguments, '--out', folder / 'report', '--replicates', 50]
+    return start(FROC, *command, cwd=folder, **options)
+
+
+def test_every_rank_writes_its_films(tested):
+    films = dict(MapFolder(tested / 'ours').films())
+    assert len(films) == 5
+    run = json.loads((tested / 'ours/run.json').read_text())
+    assert run['num_films'] == 5 and run['checkpoint'].endswith('model.pth')
+    assert 'ProbMapDetector' in run['config_text'] and run['versions']['torch']
+    for path, film in films.items():
+        prediction = read_film(path, film)
+        assert prediction.prob_map.dtype == np.float32
+        assert prediction.prob_map.shape == (16, 12) and prediction.map_scale == (4, 4)
+        assert prediction.score == prediction.prob_map.max()
+    assert not list(tested.glob('.*partial*'))
+
+
+def test_offline_equals_the_evaluation(tested, tiny_data):
+    done = froc(tiny_data, tested, f'ours={tested / "ours"}', '--data-root', tiny_data)
+    assert done.returncode == 0, done.stderr[-3000:]
+    online = json.loads((tested / 'metrics.json').read_text())
+    offline = json.loads((tested / 'report/froc.json').read_text())
+    metrics = {name: e['value'] for name, e in offline['models']['ours']['metrics'].items()}
+    for name, value in online['metrics'].items():
+        assert metrics[name] == pytest.approx(value, abs=1e-12), name
+    assert offline['models']['ours']['num_films'] == 5
+    assert '5/5' in done.stderr  # progress
+    assert 'definitions: source auto' in done.stdout
+    page = (tested / 'report/report.html').read_text()
+    assert page.count('data:image/jpeg') == 7  # five films with false positives, two with lesions
+    assert f'written: {tested / "report/report.html"}' in done.stdout
+
+
+def test_what_is_wrong_is_said_at_once(tested, tiny_data, tmp_path):
+    (tmp_path / 'r.json').write_text('[{"image_id": 77, "category_id": 1}]')
+    done = froc(tiny_data, tmp_path, f'boxes={tmp_path / "r.json"}')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert "r.json[0]: no 'bbox'" in done.stderr
+    assert not (tmp_path / 'report').exists()
+
+
+def test_pickle_as_in_mmdet(tested, tmp_path):
+    config, checkpoint = tested / 'tiny.py', tested / 'model.pth'
+    succeed(TEST, config, checkpoint, '--out', tmp_path / 'found.pkl', cwd=tmp_path)
+    with (tmp_path / 'found.pkl').open('rb') as file:
+        assert len(pickle.load(file)) == 5
+    done = start(TEST, config, checkpoint, '--out', 'found.txt', cwd=tmp_path)
+    assert done.returncode == 1 and 'a folder or a pickle file' in done.stderr
