@@ -22,6 +22,10 @@ class FilmFinder:
     Args:
         image_dir (str): Folder with the films.
         unique_names (bool): Whether no two films of the set have the same file name.
+
+    Attributes:
+        is_settled (bool): Whether a film has been found: from then on the order in which films are asked
+            for does not matter.
     """
 
     def __init__(self, image_dir: str, unique_names: bool) -> None:
@@ -30,11 +34,7 @@ class FilmFinder:
         self._depth: int | None = None
         self._index: dict[str, list[str]] | None = None
         self._lock = Lock()
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether a film has been found, and with it the root of the table's names."""
-        return self._depth is not None
+        self.is_settled = False
 
     def find(self, names: Sequence[str]) -> str | None:
         """Path of a film.
@@ -49,15 +49,38 @@ class FilmFinder:
         Raises:
             ValueError: If a file of that name is in several folders.
         """
+        path = self._as_named(names) or self._indexed(names) or self._nearly_as_named(names)
+        if path is None and self._unique:
+            path = self._search(names)
+        self.is_settled = self.is_settled or path is not None
+        return path
+
+    def _exists(self, path: str) -> bool:
+        return os.path.isfile(os.path.join(self.image_dir, path))
+
+    def _as_named(self, names: Sequence[str]) -> str | None:
+        found = next((name for name in names if self._exists(name)), None)
+        if found is None:
+            return None
+        # a set whose names are found whole has its root here
+        self._depth = self._depth or 0
+        return relative(found, self.image_dir)
+
+    def _indexed(self, names: Sequence[str]) -> str | None:
+        """A quick answer, once the folder has been searched."""
+        found = self._index.get(_stem(names[0]), []) if self._index is not None else []
+        return found[0] if len(found) == 1 else None
+
+    def _nearly_as_named(self, names: Sequence[str]) -> str | None:
         for name in names:
             for form in _forms(name):
                 for depth, path in enumerate(_endings(form)):
                     if depth and self._depth not in (None, depth):
                         continue
-                    if os.path.isfile(os.path.join(self.image_dir, path)):
+                    if self._exists(path):
                         self._depth = self._depth or depth
                         return relative(path, self.image_dir)
-        return self._search(names) if self._unique else None
+        return None
 
     def _search(self, names: Sequence[str]) -> str | None:
         with self._lock:

@@ -161,6 +161,16 @@ def test_mimic(table, films, tmp_path, suffix):
     assert '21800506' not in out.read_text()
 
 
+def test_mimic_in_a_folder_beside_other_sets(table, films, tmp_path):
+    """One image folder for several sets: the names are looked for in all of it."""
+    labels, metadata = table('l.csv', *MIMIC_LABELS), table('m.csv', *MIMIC_FILMS)
+    folder = films(*(f'mimic/{path}' for path in mimic_paths()), 'other/02aa.jpg')
+    convert_mimic_cxr(labels, metadata, folder, tmp_path / 'a.json')
+    assert [film[0] for film in films_of(tmp_path / 'a.json')] == [
+        f'mimic/{path}' for path in mimic_paths()
+    ]
+
+
 def test_mimic_split_and_sizes_of_the_table(table, tmp_path):
     labels, metadata = table('l.csv', *MIMIC_LABELS), table('m.csv', *MIMIC_FILMS)
     split = table('mimic-cxr-2.0.0-split.csv.gz', *MIMIC_SPLIT)
