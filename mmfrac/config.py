@@ -168,6 +168,20 @@ def keep_only(node: dict, *names: str) -> None:
         del node[name]
 
 
+def change_transform(node: Any, name: str, **changes: Any) -> None:
+    """Change a transform in every pipeline of a config, in place.
+
+    Args:
+        node (Any): Config, or any dict or list in it.
+        name (str): ``type`` of the transform.
+        **changes (Any): Options to set; ``type`` puts another transform in its place.
+    """
+    if isinstance(node, dict) and node.get('type') == name:
+        node.update(changes)
+    for child in _children(node):
+        change_transform(child, name, **changes)
+
+
 def _children(node: Any) -> list:
     if isinstance(node, dict):
         return list(node.values())

@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,16 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def repository() -> Path:
     """Root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(scope='session', autouse=True)
+def quick_config_text() -> Iterator[None]:
+    """Leave the text of configs as it is: mmengine has yapf format it at every start and checkpoint,
+    which takes longer than the training of these tests.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **options: (text, True))
+        yield
 
 
 @pytest.fixture(scope='session')

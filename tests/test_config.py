@@ -2,7 +2,7 @@
 import pytest
 from mmengine.config import Config
 
-from mmfrac.config import merge_config_file, set_data_root, set_img_scale
+from mmfrac.config import change_transform, merge_config_file, set_data_root, set_img_scale
 
 
 def test_a_file_of_changes_is_merged_and_reads_the_base(tmp_path):
@@ -55,3 +55,13 @@ def test_every_pipeline_and_data_root_is_changed():
     assert first['pipeline'][0]['scale'] == (4, 4) and cfg['img_scale'] == (4, 4)
     assert second['pipeline'][0]['sup'][0]['size'] == (4, 4)
     assert cfg['data_root'] == first['data_root'] == second['data_root'] == 'new/'
+
+
+def test_a_transform_is_changed_wherever_it_is():
+    step = dict(type='Target', stride=4)
+    cfg = dict(pipeline=[dict(step)], branches=dict(sup=(dict(step), dict(type='Other', stride=4))))
+    change_transform(cfg, 'Target', type='Window', inner=0.5)
+    changed = dict(type='Window', stride=4, inner=0.5)
+    assert cfg == dict(
+        pipeline=[changed], branches=dict(sup=(changed, dict(type='Other', stride=4)))
+    )

@@ -1,7 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """A plain detector out of a teacher-student checkpoint."""
 
-_PREFIXES = {'student': 'student.', 'teacher': 'teacher.ema.module.'}
+import re
+
+# the average may be inside of another teacher
+_PREFIXES = {'student': r'student\.', 'teacher': r'teacher\.(?:teacher\.)*ema\.module\.'}
 
 
 def detector_checkpoint(checkpoint: dict, source: str = 'student') -> dict:
@@ -19,16 +22,13 @@ def detector_checkpoint(checkpoint: dict, source: str = 'student') -> dict:
     """
     if source not in _PREFIXES:
         raise ValueError(f'source must be one of {tuple(_PREFIXES)}, got {source!r}')
-    prefix = _PREFIXES[source]
-    state_dict = {
-        key.removeprefix('module.').removeprefix(prefix): value
-        for key, value in checkpoint.get('state_dict', {}).items()
-        if key.removeprefix('module.').startswith(prefix)
-    }
+    name = re.compile(rf'(?:module\.)?{_PREFIXES[source]}(.+)')
+    named = {name.fullmatch(key): value for key, value in checkpoint.get('state_dict', {}).items()}
+    state_dict = {match[1]: value for match, value in named.items() if match}
     if not state_dict:
         raise ValueError(
-            f'the checkpoint holds no {source}: it has no {prefix}* tensors; a teacher with weights of '
-            'its own is MeanTeacher'
+            f'the checkpoint holds no {source}: no tensor is named {_PREFIXES[source]}*; a teacher with '
+            'weights of its own is MeanTeacher'
         )
     wanted = ('epoch', 'iter', 'dataset_meta', 'mmengine_version')
     meta = checkpoint.get('meta', {})

@@ -3,10 +3,9 @@ from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
-from mmengine.structures import PixelData
 from torch import Tensor
 
-from mmfrac.models.components import components
+from mmfrac.models.predictions import add_prediction
 
 
 @MODELS.register_module()
@@ -87,13 +86,7 @@ class ProbMapDetector(BaseDetector):
         prob_maps = self.prob_map_head.predict(feats, batch_data_samples)
         stride = self.prob_map_head.stride
         for sample, prob_map in zip(batch_data_samples, prob_maps):
-            factor = sample.scale_factor if rescale else (1, 1)
-            scale = (stride / factor[0], stride / factor[1])
-            sample.set_metainfo(dict(map_scale=scale))
-            sample.pred_prob_map = PixelData(data=prob_map)
-            sample.pred_score = prob_map.amax()
-            size = sample.ori_shape if rescale else sample.img_shape
-            sample.pred_instances = components(prob_map[0], scale, size, **self.test_cfg)
+            add_prediction(sample, prob_map, prob_map.amax(), stride, self.test_cfg, rescale)
         return batch_data_samples
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None) -> Tensor:

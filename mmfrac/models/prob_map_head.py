@@ -95,9 +95,25 @@ class ProbMapHead(BaseModule):
         return self.loss_by_logits(self(feats), samples)
 
     def loss_by_logits(self, logits: Tensor, samples: SampleList) -> dict[str, Tensor]:
-        """L_sup from the logits ``(N, 1, h, w)`` of a batch.
+        """L_sup from the logits ``(N, 1, h, w)`` of a batch."""
+        return self.loss_by_targets(logits, self.targets(samples))
 
-        Films whose mask is not known (label 1 without regions, label -1) count in no term.
+    def loss_by_targets(self, logits: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """L_sup from the logits ``(N, 1, h, w)`` and what ``targets`` gave."""
+        return dict(loss_sup=self.loss_sup(logits, **targets))
+
+    def targets(self, samples: SampleList) -> dict[str, Tensor]:
+        """What the loss compares the logits with.
+
+        Films whose mask is not known (label 1 without regions, label -1) count in no cell, unless the
+        loss has ``needs_mask = False``: then it is told of which films the mask is known.
+
+        Args:
+            samples (list[DetDataSample]): With ``gt_prob_map`` and ``label``.
+
+        Returns:
+            dict[str, Tensor]: ``target``, ``valid``, ``labels`` and perhaps ``mask_known``: arguments of
+            the loss.
         """
         target = torch.stack([sample.gt_prob_map.prob_map for sample in samples])
         valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
@@ -106,10 +122,13 @@ class ProbMapHead(BaseModule):
             label == 0 or (label == 1 and sample.metainfo.get('regions', True))
             for label, sample in zip(labels, samples)
         ]
+        known = torch.tensor(mask_known, device=valid.device)
+        films = torch.tensor(labels, device=valid.device)
+        if not getattr(self.loss_sup, 'needs_mask', True):
+            return dict(target=target, valid=valid, labels=films, mask_known=known)
         if not all(mask_known):
-            valid = valid & torch.tensor(mask_known, device=valid.device).view(-1, 1, 1, 1)
-        weights_of = torch.tensor([max(label, 0) for label in labels], device=logits.device)
-        return dict(loss_sup=self.loss_sup(logits, target, valid, weights_of))
+            valid = valid & known.view(-1, 1, 1, 1)
+        return dict(target=target, valid=valid, labels=films.clamp(min=0))
 
     def predict(self, feats: Sequence[Tensor], samples: SampleList) -> list[Tensor]:
         """Prob maps of the films' own area.

@@ -36,6 +36,8 @@ class SemiProbMapDetector(BaseDetector):
             ``(pseudo_map, teacher_samples, student_samples)``. Defaults to ``DynamicSharpening``, then
             ``WarpToStudent``.
         semi_loss (dict): L_semi. Defaults to ``dict(type='KLDLoss')``.
+        mix_up (dict, optional): Mixes the films of a semi-supervised step and their targets, e.g.
+            ``dict(type='MixUp')``. Defaults to None.
         semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0),
             ``sup_weight`` and ``unsup_weight`` (default 1), ``ramp_up_epochs`` (semi-supervised epochs
             in which ``unsup_weight`` grows, see ``consistency_weight``; default 0, none).
@@ -57,6 +59,7 @@ class SemiProbMapDetector(BaseDetector):
             dict(type='WarpToStudent'),
         ),
         semi_loss: ConfigType = dict(type='KLDLoss'),
+        mix_up: OptConfigType = None,
         semi_train_cfg: OptConfigType = None,
         data_preprocessor: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
@@ -66,6 +69,7 @@ class SemiProbMapDetector(BaseDetector):
         self.teacher = MODELS.build(teacher)
         self.pseudo_pipeline = MMModuleList([MODELS.build(step) for step in pseudo_pipeline])
         self.semi_loss = MODELS.build(semi_loss)
+        self.mix_up = None if mix_up is None else MODELS.build(mix_up)
         call_event(self.teacher, 'attach', self.student)
         defaults = {
             'burn_in_epochs': 0,
@@ -133,26 +137,34 @@ class SemiProbMapDetector(BaseDetector):
                 'train on; MultiSourceBatchSampler with SemiEpochHook leaves the unsupervised '
                 'source out of burn-in batches'
             )
+        views = {name: inputs[name] for name in branches}
+        targets: dict[str, dict[str, Tensor]] = {}
+        if with_sup:
+            targets['sup'] = self.student.prob_map_head.targets(samples['sup'])
         if with_semi:
             teacher_samples, student_samples = samples['unsup_teacher'], samples['unsup_student']
             teacher_map, pseudo_map = self.pseudo_maps(
                 inputs['unsup_teacher'], teacher_samples, student_samples
             )
-        logits = dict(zip(branches, self._branch_logits([inputs[name] for name in branches])))
-        losses: dict[str, Tensor] = {}
-        if with_sup:
-            sup = self.student.prob_map_head.loss_by_logits(logits['sup'], samples['sup'])
-            losses['loss_sup'] = self.semi_train_cfg['sup_weight'] * sup['loss_sup']
-        if with_semi:
             valid = torch.stack([sample.gt_prob_map.valid for sample in student_samples])
             known = self._known(teacher_samples, valid)
-            semi = self.semi_loss(logits['unsup_student'], pseudo_map, valid & known)
+            targets['unsup_student'] = dict(target=pseudo_map, valid=valid & known)
+            if self.mix_up is not None:
+                views, targets = self.mix_up(views, targets)
+        logits = dict(zip(branches, self._branch_logits([views[name] for name in branches])))
+        losses: dict[str, Tensor] = {}
+        if with_sup:
+            sup = self.student.prob_map_head.loss_by_targets(logits['sup'], targets['sup'])
+            losses['loss_sup'] = self.semi_train_cfg['sup_weight'] * sup['loss_sup']
+        if with_semi:
+            target, counted = (targets['unsup_student'][name] for name in ('target', 'valid'))
+            semi = self.semi_loss(logits['unsup_student'], target, counted)
             losses['loss_semi'] = self.semi_weight * semi
             losses['semi_weight'] = self.semi_weight * known.any().to(semi)
             losses['teacher_score'] = image_scores(teacher_map, teacher_samples).mean()
             losses['pseudo_positive'] = ((pseudo_map > 0.5) & valid).sum() / valid.sum()
             student_map = logits['unsup_student'].detach().float().sigmoid()
-            gap = (student_map - pseudo_map).abs()
+            gap = (student_map - target).abs()
             losses['teacher_student_gap'] = reduce_cells(gap, valid, 'mean')
         return losses
 

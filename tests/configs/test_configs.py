@@ -40,6 +40,8 @@ def tiny_config(name: str, data_root: Path, work_dir: Path) -> Config:
 
 
 def wanted_losses(model: dict) -> list[str]:
+    if model.type == 'CAMClassifier':
+        return ['loss_image']
     if model.type == 'SoftTeacher':
         return ['loss', 'sup_loss_cls', 'unsup_loss_cls']
     if model.type.endswith('ProbMapDetector'):

@@ -10,6 +10,7 @@ from mmfrac.config import merge_config_file
 from tests.configs.test_configs import CONFIGS, NAMES
 
 METHODS = sorted(path.stem for path in (CONFIGS / '_base_/methods').glob('*.py'))
+FOLDERS = ('baselines', 'ablations')
 BASES = ('phantom/frac_ssl_phantom.py', 'semi_real/frac_ssl_semi_real.py', 'frac_ssl.py')
 
 
@@ -26,9 +27,7 @@ def test_builds_over_the_base(base):
 
 @pytest.mark.parametrize('method', [name for name in METHODS if name != 'supervised'])
 def test_has_a_config_at_full_size(method):
-    folder = 'ablations' if method.startswith('constant') else 'baselines'
-    name = f'{folder}/{method}.py'
-    assert name in NAMES
+    (name,) = (f'{folder}/{method}.py' for folder in FOLDERS if f'{folder}/{method}.py' in NAMES)
     cfg = Config.fromfile(CONFIGS / BASES[-1])
     merge_config_file(cfg._cfg_dict, CONFIGS / f'_base_/methods/{method}.py')
     assert Config.fromfile(CONFIGS / name).to_dict() == cfg.to_dict()

@@ -32,6 +32,14 @@ def test_loads_into_a_plain_detector_and_predicts_the_same(source):
     assert torch.equal(detector.logits(inputs), own.logits(inputs))
 
 
+@pytest.mark.parametrize('wrapper', ['AugmentedTeacher', 'TemporalEnsembleTeacher'])
+def test_an_average_inside_of_another_teacher(wrapper):
+    model = build(semi_cfg(teacher=dict(type=wrapper, teacher=dict(type='MeanTeacher'))))
+    saved = dict(state_dict={f'module.{k}': v for k, v in model.state_dict().items()})
+    for source in ('student', 'teacher'):
+        build(detector_cfg()).load_state_dict(detector_checkpoint(saved, source)['state_dict'])
+
+
 def test_what_is_not_there_is_said():
     saved = dict(state_dict=build(semi_cfg()).state_dict())
     with pytest.raises(ValueError, match='holds no teacher'):

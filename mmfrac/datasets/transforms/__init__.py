@@ -4,6 +4,7 @@ from .intensity import IntensityJitter
 from .load_radiograph import LoadRadiograph
 from .pad_radiograph import PadRadiograph
 from .prob_map_target import ProbMapTarget
+from .window_target import WindowTarget
 
 __all__ = [
     'IntensityJitter',
@@ -11,4 +12,5 @@ __all__ = [
     'PackProbMapInputs',
     'PadRadiograph',
     'ProbMapTarget',
+    'WindowTarget',
 ]

@@ -28,7 +28,7 @@ class PackProbMapInputs(PackDetInputs):
     """``PackDetInputs`` plus the prob map target and what the metric needs.
 
     ``gt_prob_map`` and ``valid_map`` of ``ProbMapTarget`` become the ``PixelData``
-    ``data_sample.gt_prob_map`` with fields ``prob_map`` ``(1, h, w)`` uint8 and ``valid``
+    ``data_sample.gt_prob_map`` with fields ``prob_map`` ``(c, h, w)`` uint8 (c = 1) and ``valid``
     ``(1, h, w)`` bool; ``label``, ``regions``, ``instances`` (boxes in film px) and the geometry go
     into the meta information, so any mmdet detector packed with this transform can be evaluated by
     ``FracMetric``.
@@ -50,8 +50,9 @@ class PackProbMapInputs(PackDetInputs):
             if key in results:
                 sample.set_field(results[key], key, field_type='metainfo')
         if 'gt_prob_map' in results:
+            target = torch.from_numpy(results['gt_prob_map'])
             sample.gt_prob_map = PixelData(
-                prob_map=torch.from_numpy(results['gt_prob_map'])[None],
+                prob_map=target if target.ndim == 3 else target[None],
                 valid=torch.from_numpy(results['valid_map'])[None],
             )
         return packed

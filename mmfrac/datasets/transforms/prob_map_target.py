@@ -6,6 +6,29 @@ from mmdet.registry import TRANSFORMS
 from mmfrac.geometry import box_corners, film_mask, project, rasterise_convex
 
 
+def map_grid(results: dict, stride: int) -> tuple[tuple[int, int], np.ndarray]:
+    """Size of a film's map, and how the film got into the network input.
+
+    Args:
+        results (dict): With ``img_shape`` and perhaps ``homography_matrix``.
+        stride (int): Input px per map cell.
+
+    Returns:
+        tuple: ``(h, w)`` cells, and ``(3, 3)`` from film px to input px.
+
+    Raises:
+        ValueError: When the input is not a whole number of cells.
+    """
+    height, width = results['img_shape'][:2]
+    if height % stride or width % stride:
+        raise ValueError(
+            f'{results.get("img_path", "film")}: input of {height} x {width} px is no multiple '
+            f'of stride {stride}; pad to a multiple before the target is made'
+        )
+    homography = results.get('homography_matrix')
+    return (height // stride, width // stride), np.eye(3) if homography is None else homography
+
+
 @TRANSFORMS.register_module()
 class ProbMapTarget(BaseTransform):
     """Ground-truth mask of a film on the map grid (paper, section 2.1).
@@ -34,16 +57,7 @@ class ProbMapTarget(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the target and the valid cells to ``results``."""
-        height, width = results['img_shape'][:2]
-        if height % self.stride or width % self.stride:
-            raise ValueError(
-                f'{results.get("img_path", "film")}: input of {height} x {width} px is no multiple '
-                f'of stride {self.stride}; pad to a multiple before ProbMapTarget'
-            )
-        shape = (height // self.stride, width // self.stride)
-        homography = results.get('homography_matrix')
-        if homography is None:
-            homography = np.eye(3)
+        shape, homography = map_grid(results, self.stride)
         target = np.zeros(shape, dtype=np.uint8)
         for instance in results.get('instances', ()):
             if instance.get('ignore_flag'):

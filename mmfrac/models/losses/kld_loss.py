@@ -7,6 +7,15 @@ from torch import Tensor, nn
 from mmfrac.models.losses.reduction import check_reduction, reduce_cells
 
 
+def kld_cells(logits: Tensor, target: Tensor) -> Tensor:
+    """Divergence of each cell's ``sigmoid(logits)`` from its ``target`` in [0, 1], of any shape.
+
+    It is the cross-entropy minus the entropy of the target: finite for targets 0 and 1 and any logit.
+    """
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction='none')
+    return cross_entropy - torch.special.entr(target) - torch.special.entr(1 - target)
+
+
 @MODELS.register_module()
 class KLDLoss(nn.Module):
     r"""Kullback-Leibler divergence of the student from the pseudo map (paper, section 2.2).
@@ -14,8 +23,7 @@ class KLDLoss(nn.Module):
     .. math:: L_{semi} = \sum_i p'_i \log \frac{p'_i}{p_{s,i}}
                        + (1 - p'_i) \log \frac{1 - p'_i}{1 - p_{s,i}}
 
-    It equals the binary cross-entropy minus the entropy of ``p'``, which is how it is computed: from
-    logits in fp32, so that it is finite for ``p'`` in {0, 1} and for any logit.
+    Computed from logits in fp32, also under AMP: see ``kld_cells``.
 
     Args:
         reduction (str): ``'mean'`` over the valid cells of the batch, or ``'sum'`` as the paper
@@ -51,7 +59,5 @@ class KLDLoss(nn.Module):
         """
         with torch.autocast(logits.device.type, enabled=False):
             logits, pseudo_map = logits.float(), pseudo_map.float()
-            cross_entropy = F.binary_cross_entropy_with_logits(logits, pseudo_map, reduction='none')
-            entropy = torch.special.entr(pseudo_map) + torch.special.entr(1 - pseudo_map)
-            cells = (cross_entropy - entropy) * (1 + (self.alpha_r - 1) * pseudo_map)
+            cells = kld_cells(logits, pseudo_map) * (1 + (self.alpha_r - 1) * pseudo_map)
             return self.loss_weight * reduce_cells(cells, valid, self.reduction)

@@ -1,0 +1,65 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from mmfrac.models.losses.reduction import check_reduction, reduce_cells
+
+
+@MODELS.register_module()
+class SoftFocalLoss(nn.Module):
+    r"""Focal loss for soft targets (FocalMix [8]).
+
+    .. math:: SFL(p, y) = [a_0 + y (a_1 - a_0)]\; |y - p|^b\; CE(y, p)
+
+    Computed from logits in fp32, also under AMP.
+
+    Args:
+        a0 (float): Weight of cells with ``y = 0``. Defaults to 0.05.
+        a1 (float): Weight of cells with ``y = 1``. Defaults to 0.95.
+        b (float): Exponent of the focus, >= 0. Defaults to 2.
+        reduction (str): ``'mean'`` over the valid cells of the batch, or ``'sum'``. Defaults to
+            ``'mean'``.
+        loss_weight (float): Defaults to 1.
+
+    Raises:
+        ValueError: When an option is out of range.
+    """
+
+    def __init__(
+        self,
+        a0: float = 0.05,
+        a1: float = 0.95,
+        b: float = 2.0,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not (a0 >= 0 and a1 >= 0):
+            raise ValueError(f'a0 and a1 must be >= 0, got {a0} and {a1}')
+        if not b >= 0:
+            raise ValueError(f'b must be >= 0, got {b}')
+        self.a0 = a0
+        self.a1 = a1
+        self.b = b
+        self.reduction = check_reduction(reduction)
+        self.loss_weight = loss_weight
+
+    def forward(self, logits: Tensor, pseudo_map: Tensor, valid: Tensor) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            logits (Tensor): ``(N, 1, h, w)`` of the student.
+            pseudo_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
+            valid (Tensor): ``(N, 1, h, w)`` bool; cells that count.
+
+        Returns:
+            Tensor: Scalar, fp32.
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            x, y = logits.float(), pseudo_map.float()
+            cross_entropy = F.binary_cross_entropy_with_logits(x, y, reduction='none')
+            focus = (y - x.sigmoid()).abs() ** self.b
+            cells = (self.a0 + y * (self.a1 - self.a0)) * focus * cross_entropy
+            return self.loss_weight * reduce_cells(cells, valid, self.reduction)
