@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 from tqdm import tqdm
+
+from mmfrac.ordered_map import ordered_map
 
 from .dicom import write_dicom
 from .plan import SPLITS, FilmPlan, check_counts, plan_films
@@ -76,8 +76,11 @@ def write_phantom(
     plans = plan_films(parameters['counts'], parameters['seed'], (int(low), int(high)))
     tasks = [film for split in SPLITS for film in plans[split]]
     make = partial(_make_film, root / 'images', int(size), float(difficulty))
+    if workers > 1:
+        # Compiles and caches the kernels once, before the processes part.
+        render_film(0, 0, size=32)
     results = tqdm(
-        _ordered(make, tasks, workers),
+        ordered_map(make, tasks, workers),
         total=len(tasks),
         desc=f'phantom {root.name}',
         unit='film',
@@ -154,21 +157,6 @@ def _make_film(folder: Path, size: int, difficulty: float, film: FilmPlan) -> li
         {'box': [round(float(v), 2) for v in box], 'site': site, 'kind': kind}
         for box, site, kind in zip(boxes, sites, kinds)
     ]
-
-
-def _ordered(make: Any, tasks: list[FilmPlan], workers: int) -> Iterator[list[dict[str, Any]]]:
-    """Results in the order of the tasks."""
-    if workers <= 1 or len(tasks) < 2:
-        yield from map(make, tasks)
-        return
-    # Compiles and caches the kernels once, before the processes part.
-    render_film(0, 0, size=32)
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context('fork' if 'fork' in methods else 'spawn')
-    with context.Pool(
-        min(workers, len(tasks)), initializer=cv2.setNumThreads, initargs=(0,)
-    ) as pool:
-        yield from pool.imap(make, tasks, chunksize=4)
 
 
 def _coco(
