@@ -20,13 +20,12 @@ from torch import nn
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.checkpoint_file import load_checkpoint_file
 from mmfrac.engine.checkpoint_guard_hook import check_state_dict
-from mmfrac.evaluation.predictions import FilmPrediction, PredictionError
 from mmfrac.evaluation.predictions.map_folder import write_film
-from mmfrac.evaluation.save_predictions import prediction_of_sample
 from mmfrac.visualization.film_names import FilmNames
 from mmfrac.visualization.prob_map_visualization_hook import overlay_of_sample, write_png
 
 from .films import Film, Films, checked_plane, list_films
+from .inference_results import prediction_of_film, saved_prediction, show_overlay
 
 _ON_ERROR = ('report', 'raise')
 # steps of a test pipeline that need annotations
@@ -40,7 +39,7 @@ class _Loaded(NamedTuple):
 
 
 class FracInferencer:
-    """Finds fractures on films, shaped like mmdet's ``DetInferencer``.
+    """Finds fractures on films, called like mmdet's ``DetInferencer``.
 
     >>> inferencer = FracInferencer('configs/frac_ssl.py', 'best.pth')
     >>> result = inferencer('films/', out_dir='found')
@@ -79,11 +78,16 @@ class FracInferencer:
         self,
         inputs: Films,
         batch_size: int = 1,
-        out_dir: str | os.PathLike = '',
+        return_vis: bool = False,
+        show: bool = False,
+        wait_time: float = 0,
         no_save_vis: bool = False,
-        no_save_pred: bool = False,
-        save_maps: bool = False,
         pred_score_thr: float = 0.2,
+        return_datasamples: bool = False,
+        print_result: bool = False,
+        no_save_pred: bool = False,
+        out_dir: str | os.PathLike = '',
+        save_maps: bool = False,
         on_error: str = 'report',
     ) -> dict[str, list]:
         """Find fractures.
@@ -92,13 +96,19 @@ class FracInferencer:
             inputs (str, PathLike, np.ndarray, or Sequence of these): Files, folders (searched with those
                 below them), planes ``(h, w)`` float in [0, 1] or uint8.
             batch_size (int): Films a forward pass. Defaults to 1.
+            return_vis (bool): Whether overlays are returned. Defaults to False.
+            show (bool): Whether overlays are shown in a window. Defaults to False.
+            wait_time (float): Seconds a window stays open; 0: until a key is pressed. Defaults to 0.
+            no_save_vis (bool): Whether no overlays are written. Defaults to False.
+            pred_score_thr (float): Threshold at which overlays show components. Defaults to 0.2.
+            return_datasamples (bool): Whether ``predictions`` are ``DetDataSample``. Defaults to False.
+            print_result (bool): Whether predictions are printed. Defaults to False.
+            no_save_pred (bool): Whether ``predictions.json`` is left out. Defaults to False, unlike
+                mmdet's.
             out_dir (str or PathLike): Folder for ``predictions.json``, ``vis/<film>.png`` and
                 ``maps/<film>.npz``. Defaults to '': nothing is written.
-            no_save_vis (bool): Whether overlays are left out. Defaults to False.
-            no_save_pred (bool): Whether ``predictions.json`` is left out. Defaults to False.
             save_maps (bool): Whether prob maps are written, in the form that
                 ``tools/analysis_tools/froc.py`` reads. Defaults to False.
-            pred_score_thr (float): Threshold at which overlays show components. Defaults to 0.2.
             on_error (str): What an unreadable film does: 'report' lists it under ``errors`` and goes on,
                 'raise' raises. Defaults to 'report'.
 
@@ -106,7 +116,8 @@ class FracInferencer:
             dict: ``predictions``, one dict a readable film in the order of ``inputs``: ``film``,
             ``score`` (image score), ``boxes`` ``[[x1, y1, x2, y2], ...]`` in film px, ``scores``,
             ``map_scale`` (film px per cell in x and y; None for a box detector); ``visualization``,
-            paths of overlays; ``errors``, dicts of ``film`` and ``error``.
+            overlays ``(H, W, 3)`` uint8 RGB with ``return_vis``, else paths of those that were written;
+            ``errors``, dicts of ``film`` and ``error``.
 
         Raises:
             ValueError: When an option has none of its values; an unreadable film with 'raise'.
@@ -119,25 +130,41 @@ class FracInferencer:
         films = list_films(inputs)
         folder = Path(out_dir) if out_dir else None
         results: dict[str, list] = dict(predictions=[], visualization=[], errors=[])
+        samples: list[DetDataSample] = []
+        overlays: list[np.ndarray] = []
+        save_vis = folder is not None and not no_save_vis
         names = FilmNames()
         loaded = self._load_all(films, results['errors'], on_error == 'raise')
         while batch := list(islice(loaded, batch_size)):
             for film, sample in zip(batch, self._forward([film.packed for film in batch])):
-                results['predictions'].append(_prediction(film.name, sample))
-                if folder is None:
-                    continue
+                results['predictions'].append(prediction_of_film(film.name, sample))
+                if print_result:
+                    print(results['predictions'][-1])
+                if return_datasamples:
+                    samples.append(sample)
                 name = names.name(film.name)
-                if not no_save_vis:
+                if save_vis or return_vis or show:
+                    overlay = overlay_of_sample(film.plane, sample, pred_score_thr)
+                    if return_vis:
+                        overlays.append(overlay)
+                    if show:
+                        show_overlay(overlay, name, wait_time)
+                if folder is not None and save_vis:
                     path = folder / 'vis' / f'{name}.png'
-                    write_png(path, overlay_of_sample(film.plane, sample, pred_score_thr))
+                    write_png(path, overlay)
                     results['visualization'].append(str(path))
-                if save_maps and 'pred_prob_map' in sample:
-                    write_film(folder / 'maps' / f'{name}.npz', _saved(film.name, sample))
+                if folder is not None and save_maps and 'pred_prob_map' in sample:
+                    saved = saved_prediction(film.name, sample)
+                    write_film(folder / 'maps' / f'{name}.npz', saved)
         if folder is not None and not no_save_pred:
             content = dict(checkpoint=self.weights, **results)
             AtomicLocalBackend().put_text(
                 json.dumps(content, indent=1), folder / 'predictions.json'
             )
+        if return_vis:
+            results['visualization'] = overlays
+        if return_datasamples:
+            results['predictions'] = samples
         return results
 
     def _load_all(
@@ -196,25 +223,3 @@ def _load_model(cfg: Config, weights: str) -> nn.Module:
         {key.removeprefix('module.'): value for key, value in state_dict.items()}, strict=False
     )
     return revert_sync_batchnorm(model).eval()
-
-
-def _prediction(name: str, sample: DetDataSample) -> dict[str, Any]:
-    found = sample.pred_instances
-    scores = [float(score) for score in found.scores]
-    score = float(sample.pred_score) if 'pred_score' in sample else max(scores, default=0.0)
-    scale = sample.metainfo.get('map_scale')
-    return dict(
-        film=name,
-        score=score,
-        boxes=found.bboxes.tolist(),
-        scores=scores,
-        map_scale=None if scale is None else [float(side) for side in scale],
-    )
-
-
-def _saved(name: str, sample: DetDataSample) -> FilmPrediction:
-    prediction = prediction_of_sample(sample.to_dict() | dict(img_path=name))
-    faults = prediction.faults()
-    if faults:
-        raise PredictionError(f'of film {name}', faults)
-    return prediction

@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import inspect
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from mmdet.apis import DetInferencer
 from mmengine.config import Config
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -128,6 +130,37 @@ def test_nothing_is_written_without_out_dir_or_when_switched_off(inferencer, fil
     assert not out.exists()
     inferencer(film, out_dir=out, no_save_vis=True)
     assert [path.name for path in out.rglob('*')] == ['predictions.json']
+
+
+def test_is_called_like_mmdets_inferencer():
+    ours = list(inspect.signature(FracInferencer.__call__).parameters)
+    other_tasks = ('texts', 'stuff_texts', 'custom_entities', 'tokens_positive', 'kwargs')
+    theirs = [
+        name
+        for name in inspect.signature(DetInferencer.__call__).parameters
+        if name not in (*other_tasks, 'draw_pred')
+    ]
+    assert ours[: len(theirs)] == theirs
+
+
+def test_overlays_and_data_samples_are_returned_and_shown(
+    inferencer, films, tmp_path, monkeypatch, capsys
+):
+    film = str(films / 'a.png')
+    shown = []
+    monkeypatch.setattr('mmfrac.apis.inferencer.show_overlay', lambda *args: shown.append(args))
+    result = inferencer(film, return_vis=True, show=True, wait_time=3, print_result=True)
+    assert str(result['predictions'][0]) in capsys.readouterr().out
+    (overlay,) = result['visualization']
+    assert overlay.shape == (768, 1024, 3) and overlay.dtype == np.uint8
+    assert shown[0][0] is overlay and shown[0][1:] == ('a', 3)
+    both = inferencer(film, return_vis=True, return_datasamples=True, out_dir=tmp_path)
+    (sample,) = both['predictions']
+    assert sample.pred_score == pytest.approx(result['predictions'][0]['score'])
+    written = cv2.imread(str(tmp_path / 'vis' / 'a.png'))[..., ::-1]
+    np.testing.assert_array_equal(both['visualization'][0], written)
+    content = json.loads((tmp_path / 'predictions.json').read_text())
+    assert content['predictions'] == result['predictions']
 
 
 def test_errors_raise_when_asked_to(inferencer, films, tmp_path):
