@@ -13,8 +13,9 @@ from . import froc
 from .arrays import as_numpy
 from .film_samples import distinct, lesion_boxes, read_field
 from .metrics_file import write_metrics
+from .record_tails import RecordTails, trim_cut_records
 from .records_file import FilmResult, write_records
-from .trimming import check_max_fppi, trim_records
+from .trimming import check_max_fppi
 
 _SOURCES = ('auto', 'prob_map', 'boxes')
 
@@ -94,6 +95,7 @@ class FracMetric(BaseMetric):
         needed = [*self.targets, *self.recall_fppi, *([records_max_fppi] if records_file else [])]
         self.max_fppi = check_max_fppi(max_fppi, needed, crossing)
         self.curve: froc.FrocCurve | None = None
+        self._tails = RecordTails()
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Append one result a film: its label, image score and record; never its map.
@@ -123,17 +125,18 @@ class FracMetric(BaseMetric):
                 score = record.image_score
             if not np.isfinite(score):
                 raise ValueError(f'image score of film {film} must be finite, got {score}')
-            self.results.append(
-                dict(
-                    film=film,
-                    film_id=str(sample.get('img_id', film)),
-                    patient=str(sample.get('patient_id', film)),
-                    label=label,
-                    regions=regions,
-                    score=score,
-                    record=record if regions else None,
-                )
+            result: dict[str, Any] = dict(
+                film=film,
+                film_id=str(sample.get('img_id', film)),
+                patient=str(sample.get('patient_id', film)),
+                label=label,
+                regions=regions,
+                score=score,
+                record=record if regions else None,
             )
+            if regions and self.max_fppi is not None:
+                result['record'], result['tail'] = self._tails.cut(record)
+            self.results.append(result)
 
     def evaluate(self, size: int) -> dict:
         """Gather the records of all ranks, trimmed to ``max_fppi``, and compute the metrics.
@@ -146,11 +149,19 @@ class FracMetric(BaseMetric):
         """
         if self.max_fppi is not None:
             films = [result for result in distinct(self.results) if result['regions']]
-            trimmed = trim_records(
-                [film['record'] for film in films], size, self.max_fppi, self.denominator
+            trimmed = trim_cut_records(
+                [film['record'] for film in films],
+                [film['tail'] for film in films],
+                self._tails,
+                size,
+                self.max_fppi,
+                self.denominator,
             )
             for film, record in zip(films, trimmed):
                 film['record'] = record
+            for result in self.results:
+                result.pop('tail', None)
+            self._tails.clear()
         return super().evaluate(size)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -169,6 +180,10 @@ class FracMetric(BaseMetric):
             targets=self.targets,
             recall_fppi=self.recall_fppi,
         )
+        for result in results:
+            # where the results have not come through ``evaluate``
+            if (tail := result.pop('tail', None)) is not None:
+                result['record'] = self._tails.join(result['record'], tail)
         metrics, self.curve = self.calculate(results, **options)
         if self.max_fppi is not None:
             self.curve = froc.curve_until(self.curve, self.max_fppi)

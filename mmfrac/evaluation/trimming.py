@@ -51,6 +51,24 @@ def trim_records(
         list[FilmRecord]: In the same order; the arrays are copies, so that the memory of the rest is
         given back.
     """
+    lowest = lowest_needed(records, num_films, max_fppi, denominator)
+    return [trim_to(record, lowest) for record in records]
+
+
+def lowest_needed(
+    records: Sequence[FilmRecord], num_films: int, max_fppi: float, denominator: str = 'all'
+) -> float:
+    """Highest threshold at which films alone pass ``max_fppi``; 0 if they never do.
+
+    Args:
+        records (Sequence[FilmRecord]): See :func:`trim_records`.
+        num_films (int): See there.
+        max_fppi (float): See there.
+        denominator (str): See there. Defaults to 'all'.
+
+    Returns:
+        float: What lies below it does not matter.
+    """
     counting = counting_films(records, denominator)
     counted = [record for record, counts in zip(records, counting) if counts]
     thresholds = np.concatenate([np.zeros(0), *(record.thresholds for record in counted)])
@@ -60,11 +78,11 @@ def trim_records(
     totals = np.cumsum(changes[order])
     ends_group = np.append(descending[:-1] != descending[1:], True)[: descending.size]
     past = np.flatnonzero(ends_group & (totals > max_fppi * num_films))
-    lowest = descending[past[0]] if past.size else 0.0
-    return [_down_to(record, lowest) for record in records]
+    return float(descending[past[0]]) if past.size else 0.0
 
 
-def _down_to(record: FilmRecord, lowest: float) -> FilmRecord:
+def trim_to(record: FilmRecord, lowest: float) -> FilmRecord:
+    """A record without its thresholds below ``lowest``, as a copy where there are any."""
     kept = np.count_nonzero(record.thresholds >= lowest)
     if kept == record.thresholds.size:
         return record
