@@ -182,6 +182,28 @@ def change_transform(node: Any, name: str, **changes: Any) -> None:
         change_transform(child, name, **changes)
 
 
+def set_film_cache(node: Any, folder: str | os.PathLike) -> None:
+    """Let every ``CXRDataset`` in a config read its films from a film cache, in place.
+
+    Args:
+        node (Any): Config, or any dict or list in it.
+        folder (str or PathLike): Folder that ``tools/cache_films.py`` wrote.
+
+    Raises:
+        ValueError: If there is no ``CXRDataset``.
+    """
+    datasets = [one for one in film_sets(node) if is_cxr_dataset(one)]
+    if not datasets:
+        raise ValueError('film_cache: the config has no CXRDataset that could read from it')
+    for dataset in datasets:
+        dataset['film_cache'] = os.fspath(folder)
+
+
+def is_cxr_dataset(node: dict) -> bool:
+    """Whether a dict is the config of a ``CXRDataset``."""
+    return str(node.get('type')).removeprefix('mmdet.') == 'CXRDataset'
+
+
 def _children(node: Any) -> list:
     if isinstance(node, dict):
         return list(node.values())

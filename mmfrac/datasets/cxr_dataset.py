@@ -15,6 +15,7 @@ from .annotation_io import check_folders, read_annotations
 from .instances import lesion_instance
 from .label_fraction import LabelFraction
 from .subsets import names_of, select_films, subsets_of
+from .transforms.cached_radiograph import cached_pipeline
 
 
 @DATASETS.register_module()
@@ -44,6 +45,8 @@ class CXRDataset(CocoDataset):
             ``LabelFraction``; of the whole file, before ``subset`` and ``sources``. Default: all.
         check_files (bool): Look for every film's file at load; local folders only. Default: True.
         data_prefix (dict): Default: ``dict(img='')``.
+        film_cache (str, optional): Folder that ``tools/cache_films.py`` wrote; the pipeline reads its
+            films from there, with the same results, see ``CachedRadiograph``. Default: None.
         **kwargs: Arguments of ``CocoDataset``.
 
     Raises:
@@ -66,6 +69,7 @@ class CXRDataset(CocoDataset):
         label_fraction: float | dict | None = None,
         check_files: bool = True,
         data_prefix: dict | None = None,
+        film_cache: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.subset = subsets_of(subset)
@@ -73,6 +77,8 @@ class CXRDataset(CocoDataset):
         self.label_fraction = LabelFraction.of(label_fraction)
         self.check_files = check_files
         prefix = dict(img='') if data_prefix is None else data_prefix
+        if film_cache is not None:
+            kwargs['pipeline'] = cached_pipeline(kwargs.get('pipeline', ()), film_cache)
         super().__init__(*args, data_prefix=prefix, **kwargs)
         if self.test_mode:
             if self.label_fraction is not None:

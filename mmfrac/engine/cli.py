@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
-from mmfrac.config import set_data_root
+from mmfrac.config import set_data_root, set_film_cache
 
 CFG_OPTIONS_HELP = (
     'settings of the config to override, as key=value pairs; nested keys with dots, lists as '
@@ -55,6 +55,8 @@ def config_from_arguments(args: argparse.Namespace) -> Config:
     data_root = args.data_root or options.get('data_root')
     if data_root:
         set_data_root(cfg._cfg_dict, data_root)
+    if cfg.get('film_cache'):
+        set_film_cache(cfg._cfg_dict, cfg.film_cache)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

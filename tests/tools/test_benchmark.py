@@ -19,6 +19,7 @@ TINY = {
     'froc': dict(repeats=1, sizes=(32,)),
     'step': dict(repeats=1, size=64, films=2),
     'loader': dict(repeats=2, sizes=(64,), img_scales=(32,), films=2),
+    'cache': dict(repeats=1, sizes=(64, 90), img_scale=64, films=2),
 }
 TINY_FIGURES = {
     'bootstrap': dict(repeats=1, films=8, replicates=20, size=32),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import bootstrap, coverage, froc, loader, step, streaming
+from benchmarks import bootstrap, cache, coverage, froc, loader, step, streaming
 from benchmarks.figure import Figure
 from benchmarks.pairing import Comparison
 
@@ -18,6 +18,7 @@ EXAMPLE = """sections:
   froc    exact FROC record of a prob map, against 100 thresholds with OpenCV (speed)
   step    supervised and semi-supervised train_step, against a bare PyTorch loop (cost)
   loader  DICOM films through the test pipeline, against pydicom and cv2.resize (speed)
+  cache   films of the film cache through the test pipeline, against decoding JPEG 2000 (speed)
   bootstrap  intervals of 2,000 replicates of 400 films (seconds)
   coverage   how often intervals of simulated films cover the truth (share)
   streaming  evaluation of 32,184 films of 256 x 256 cells (memory, bytes gathered)
@@ -30,6 +31,7 @@ SECTIONS = {
     'froc': froc,
     'step': step,
     'loader': loader,
+    'cache': cache,
     'bootstrap': bootstrap,
     'coverage': coverage,
     'streaming': streaming,
@@ -46,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--repeats',
         type=int,
-        help='pairs a case, default: froc 5, step 15, loader 36; runs, default: bootstrap 5, '
+        help='pairs a case, default: froc 5, step 15, loader 36, cache 12; runs, default: bootstrap 5, '
         'streaming 1; data sets, default: coverage 1000',
     )
     parser.add_argument(
@@ -83,7 +85,7 @@ def main() -> None:
     options = {} if args.repeats is None else {'repeats': args.repeats}
     rows: list[Comparison | Figure] = []
     for name in SECTIONS if args.section == 'all' else [args.section]:
-        if name in ('froc', 'step', 'loader'):
+        if name in ('froc', 'step', 'loader', 'cache'):
             print(f'{"section":8}{"case":50}{"ours ms":>10}{"bare ms":>10}{"ratio":>8}{"goal":>10}')
         films = {'folder': args.films} if name == 'loader' and args.films else {}
         for row in SECTIONS[name].measure(**options, **films):

@@ -11,7 +11,11 @@ from .dicom_io import dicom_size, looks_like_dicom, read_dicom
 from .radiograph_error import RadiographError
 from .raster_io import is_raster, read_raster
 
-__all__ = ['RadiographError', 'film_size', 'read_radiograph']
+__all__ = ['VALUES_VERSION', 'RadiographError', 'film_size', 'read_radiograph']
+
+# Of the values that read_radiograph gives: raise it with any change of them, or film caches written
+# before go on being used.
+VALUES_VERSION = 1
 
 _DICOM_MAGIC = b'DICM'
 _DICOM_PREAMBLE = 128

@@ -1,0 +1,179 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""One film of the cache as a file that is mapped, not read.
+
+64 bytes of header, then the levels, then the pixels row by row. Every plane is kept bit for bit. A
+film that was not resampled has few distinct values: its pixels are codes of 8 or 16 bits and the
+levels are their float32 values, in ascending order of their bits. A resampled film has almost as many
+values as pixels: its pixels are float32 and there are no levels.
+"""
+
+import mmap
+import os
+import struct
+import uuid
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from ..transforms.look_up import look_up
+
+SUFFIX = '.film'
+LEFTOVER = '.tmp'
+_MAGIC = b'MMFRACF1'
+# magic, bytes a pixel, levels, plane (h, w), film (h, w), size and mtime_ns of the source, checksum
+_HEADER = struct.Struct('<8s6IQqI12x')
+_CODES: dict[int, np.dtype] = {1: np.dtype('<u1'), 2: np.dtype('<u2')}
+_RAW: np.dtype = np.dtype('<f4')
+# Pixels in which more than 65536 values show that a plane is a resampled one.
+_SAMPLE = 2**17
+
+
+class FilmFileError(ValueError):
+    """A file of the cache that is cut short, altered or none of ours."""
+
+
+class SourceState(NamedTuple):
+    """What tells that a source film has not changed.
+
+    Attributes:
+        size (int): Bytes.
+        mtime_ns (int): Time of its last change.
+    """
+
+    size: int
+    mtime_ns: int
+
+
+class CachedFilm(NamedTuple):
+    """A film as it is in the cache.
+
+    Attributes:
+        plane (np.ndarray): (h, w) float32, resized, writeable; where it is not made of codes its
+            memory is the file itself, copied page by page where it is written to.
+        ori_shape (tuple): (h, w) of the film, px.
+        source (SourceState): Of the source when it was decoded.
+    """
+
+    plane: np.ndarray
+    ori_shape: tuple[int, int]
+    source: SourceState
+
+
+def source_state(path: str) -> SourceState:
+    """State of a source film.
+
+    Raises:
+        OSError: If it cannot be looked at.
+    """
+    found = os.stat(path)
+    return SourceState(found.st_size, found.st_mtime_ns)
+
+
+def write_film(path: str, film: CachedFilm) -> int:
+    """Write one film under a temporary name and rename it; any number of writers may do so.
+
+    Args:
+        path (str): File to write; its folder is made.
+        film (CachedFilm): The film.
+
+    Returns:
+        int: Bytes written.
+    """
+    levels, pixels = _encoded(np.ascontiguousarray(film.plane, dtype=_RAW))
+    checksum = zlib.crc32(pixels.data, zlib.crc32(levels.data))
+    header = _HEADER.pack(
+        _MAGIC,
+        pixels.dtype.itemsize,
+        len(levels),
+        *film.plane.shape,
+        *film.ori_shape,
+        *film.source,
+        checksum,
+    )
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    # unique also among the machines that share a file system
+    partial = f'{path}.{uuid.uuid4().hex}{LEFTOVER}'
+    try:
+        with open(partial, 'wb') as file:
+            file.write(header)
+            file.write(levels.data)
+            file.write(pixels.data)
+        os.replace(partial, path)
+    finally:
+        if os.path.exists(partial):
+            os.remove(partial)
+    return _HEADER.size + levels.nbytes + pixels.nbytes
+
+
+class FilmFile:
+    """An open file of ``write_film``; nothing of its pixels is read before they are touched.
+
+    Args:
+        path (str): The file.
+
+    Attributes:
+        source (SourceState): Of the source when it was decoded.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        FilmFileError: If the file is cut short or none of ours.
+    """
+
+    def __init__(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            if os.fstat(descriptor).st_size < _HEADER.size:
+                raise FilmFileError('it is cut short')
+            # A private mapping: all processes share a page until one of them writes to its own.
+            self._content = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+        finally:
+            os.close(descriptor)
+        magic, item, levels, h, w, ori_h, ori_w, size, mtime_ns, checksum = _HEADER.unpack_from(
+            self._content
+        )
+        if magic != _MAGIC or item not in (*_CODES, _RAW.itemsize):
+            raise FilmFileError('it is no film of this cache')
+        self.source = SourceState(size, mtime_ns)
+        self._item, self._levels, self._checksum = item, levels, checksum
+        self._shape, self._ori_shape = (h, w), (ori_h, ori_w)
+        self._pixels_at = _HEADER.size + levels * _RAW.itemsize
+        if len(self._content) != self._pixels_at + h * w * item:
+            raise FilmFileError('it is cut short')
+
+    def film(self) -> CachedFilm:
+        """The film."""
+        count = self._shape[0] * self._shape[1]
+        if self._item == _RAW.itemsize:
+            pixels = np.frombuffer(self._content, _RAW, count, self._pixels_at)
+            return CachedFilm(pixels.reshape(self._shape), self._ori_shape, self.source)
+        levels = np.frombuffer(self._content, _RAW, self._levels, _HEADER.size)
+        codes = np.frombuffer(self._content, _CODES[self._item], count, self._pixels_at)
+        plane = _decoded(levels, codes.reshape(self._shape))
+        return CachedFilm(plane, self._ori_shape, self.source)
+
+    def is_sound(self) -> bool:
+        """Whether the whole file is as it was written."""
+        return zlib.crc32(memoryview(self._content)[_HEADER.size :]) == self._checksum
+
+
+def _encoded(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Levels (n,) float32 and pixels (h, w), whichever form is the smallest."""
+    none = np.empty(0, _RAW)
+    bits = plane.view('<u4')
+    most = np.iinfo(_CODES[2]).max + 1
+    if np.unique(bits.ravel()[:_SAMPLE]).size > most:
+        return none, plane
+    levels, codes = np.unique(bits, return_inverse=True)
+    if levels.size > most:
+        return none, plane
+    codes = codes.reshape(plane.shape).astype(_CODES[1 if levels.size <= 256 else 2])
+    if codes.nbytes + levels.nbytes >= plane.nbytes:
+        return none, plane
+    return levels.view(_RAW), codes
+
+
+def _decoded(levels: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    table = np.zeros(np.iinfo(codes.dtype).max + 1, np.float32)
+    table[: levels.size] = levels
+    return look_up(table, codes)

@@ -1,0 +1,132 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Where the film cache keeps what."""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmfrac.engine.atomic_backend import AtomicLocalBackend
+
+from .film_file import SUFFIX, CachedFilm, FilmFile, FilmFileError, source_state
+from .settings import difference, settings_name
+
+_SETTINGS = 'settings.json'
+
+
+class FilmCacheError(ValueError):
+    """The cache cannot be written."""
+
+
+class NotCachedError(LookupError):
+    """A film that has to be decoded: not in the cache, changed since, or damaged there."""
+
+
+class FilmCache:
+    """Folder of decoded and resized films, one sub-folder for each kind of settings.
+
+    A film is found by its path relative to the folder, so data and cache can be moved together. No
+    index is needed: a file is there or not, and is complete when it is there.
+
+    Args:
+        folder (str or os.PathLike): The folder.
+        settings (dict): Of ``settings_of``.
+    """
+
+    def __init__(self, folder: str | os.PathLike, settings: dict[str, Any]) -> None:
+        self.folder = os.path.realpath(folder)
+        self.settings = settings
+        self.films = os.path.join(self.folder, settings_name(settings))
+
+    def path_of(self, film: str) -> str:
+        """File of a film, whether it is there or not.
+
+        Args:
+            film (str): Path of the source film.
+        """
+        parent, name = os.path.split(os.path.abspath(film))
+        place = f'{_place(parent, self.folder)}/{name}'
+        key = hashlib.blake2b(os.fsencode(place), digest_size=16).hexdigest()
+        return f'{self.films}/{key[:2]}/{key[2:]}{SUFFIX}'
+
+    def open(self, film: str) -> FilmFile:
+        """File of a film of which the source has not changed.
+
+        Args:
+            film (str): Path of the source film.
+
+        Returns:
+            FilmFile: Its pixels are not read yet.
+
+        Raises:
+            NotCachedError: If it is not there, or its source has another size or time of change.
+        """
+        try:
+            file = FilmFile(self.path_of(film))
+        except FileNotFoundError as error:
+            raise NotCachedError('it is not in the cache') from error
+        except (FilmFileError, OSError) as error:
+            raise NotCachedError(f'its file in the cache is damaged ({error})') from error
+        try:
+            state = source_state(film)
+        except OSError as error:
+            raise NotCachedError(f'the source cannot be looked at ({error})') from error
+        if state != file.source:
+            raise NotCachedError('the source has changed since it was cached')
+        return file
+
+    def read(self, film: str) -> CachedFilm:
+        """A film of which the source has not changed.
+
+        Args:
+            film (str): Path of the source film.
+
+        Returns:
+            CachedFilm: The film.
+
+        Raises:
+            NotCachedError: See ``open``.
+        """
+        return self.open(film).film()
+
+    def is_made(self) -> bool:
+        """Whether there is a cache of these settings."""
+        return os.path.isfile(os.path.join(self.films, _SETTINGS))
+
+    def make(self) -> None:
+        """Make the folder, with ``settings.json``; nothing if it is there."""
+        if not self.is_made():
+            text = json.dumps(self.settings, indent=1) + '\n'
+            AtomicLocalBackend().put_text(text, os.path.join(self.films, _SETTINGS))
+
+    def require(self) -> None:
+        """Do nothing if there is a cache of these settings.
+
+        Raises:
+            FileNotFoundError: If there is none; says what there is, and how it differs.
+        """
+        if self.is_made():
+            return
+        others = [f'  {name}: {"; ".join(lines)}' for name, lines in self._others()]
+        found = '; there are\n' + '\n'.join(others) if others else ''
+        raise FileNotFoundError(
+            f'no films {settings_name(self.settings)} in the film cache {self.folder}{found}\n'
+            'write them with tools/cache_films.py and the config that reads them, or leave out '
+            'film_cache'
+        )
+
+    def _others(self) -> Iterator[tuple[str, list[str]]]:
+        for path in sorted(Path(self.folder).glob(f'*/{_SETTINGS}')):
+            try:
+                yield path.parent.name, difference(json.loads(path.read_text()), self.settings)
+            except ValueError:
+                yield path.parent.name, [f'{_SETTINGS} is damaged']
+
+
+@functools.lru_cache(maxsize=2**16)
+def _place(parent: str, folder: str) -> str:
+    # The film itself may be a link (git-annex): its name counts, not that of what it points to.
+    return os.path.relpath(os.path.realpath(parent), folder)

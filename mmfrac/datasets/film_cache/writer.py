@@ -1,0 +1,219 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Filling and checking the film cache, in several processes."""
+
+import contextlib
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from ..transforms.radiograph_error import RadiographError
+from .film_file import LEFTOVER, CachedFilm, source_state, write_film
+from .film_set import FilmSet
+from .store import FilmCacheError, NotCachedError
+
+# A temporary file this old (s) belongs to no living writer.
+_ABANDONED = 24 * 3600
+_CHUNK = 4
+# name of the outcome, bytes written, problem
+_Outcome = tuple[str, int, str]
+_Work = Callable[[str], _Outcome]
+# of a worker process
+_work: _Work | None = None
+
+
+@dataclass
+class CacheReport:
+    """What became of the films.
+
+    Attributes:
+        counts (Counter): Films by outcome: 'written', 'kept' of ``fill_cache``; 'sound',
+            'identical' of ``check_cache``; 'failed' of both.
+        bytes_written (int): By ``fill_cache``.
+        problems (list[str]): One line for each film that failed.
+    """
+
+    counts: Counter = field(default_factory=Counter)
+    bytes_written: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def fill_cache(films: FilmSet, workers: int = 0, progress: bool = True) -> CacheReport:
+    """Write every film that is not in the cache or has changed since.
+
+    May be stopped and started again at any point, and run several times at once: a film is there
+    whole or not at all. A film that cannot be read is reported, and the others are written.
+
+    Args:
+        films (FilmSet): The films.
+        workers (int): Processes; 0: this one. Defaults to 0.
+        progress (bool): Show a bar. Defaults to True.
+
+    Returns:
+        CacheReport: The outcome.
+
+    Raises:
+        FilmCacheError: If the cache cannot be written to, e.g. if the disk is full, or a process was
+            killed.
+    """
+    films.cache.make()
+    remove_leftovers(films.cache.films)
+    return _for_each(partial(_fill, films), list(films.films), workers, progress, 'cache')
+
+
+def check_cache(
+    films: FilmSet, decode: int = 16, workers: int = 0, progress: bool = True
+) -> CacheReport:
+    """Read every file of the cache, and decode some films anew to compare them bit for bit.
+
+    Args:
+        films (FilmSet): The films.
+        decode (int): How many films are decoded, spread evenly. Defaults to 16.
+        workers (int): Processes; 0: this one. Defaults to 0.
+        progress (bool): Show a bar. Defaults to True.
+
+    Returns:
+        CacheReport: The outcome.
+
+    Raises:
+        FileNotFoundError: If there is no cache of these films.
+    """
+    films.cache.require()
+    paths = list(films.films)
+    places = np.linspace(0, len(paths) - 1, min(max(decode, 0), len(paths))).astype(int)
+    decoded = {paths[place] for place in places}
+    return _for_each(partial(_check, films, decoded), paths, workers, progress, 'check')
+
+
+def resized_film(films: FilmSet, path: str) -> CachedFilm:
+    """Decode and resize a film with the steps of its pipeline.
+
+    Args:
+        films (FilmSet): Whose steps.
+        path (str): Source film.
+
+    Returns:
+        CachedFilm: Plane (h, w) float32.
+
+    Raises:
+        FileNotFoundError, RadiographError: As LoadRadiograph raises them.
+    """
+    # before it is read: a film that changes meanwhile is noticed later
+    state = source_state(path)
+    load, resize = films.steps
+    results = load(dict(img_path=path))
+    ori_shape = results['ori_shape']
+    plane = resize(results)['img']
+    return CachedFilm(plane if plane.ndim == 2 else plane[..., 0], ori_shape, state)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove the temporary files of writers that were killed a day ago or earlier.
+
+    Args:
+        folder (str): Of the films.
+    """
+    for path in Path(folder).glob(f'??/*{LEFTOVER}'):
+        # another writer may be doing the same
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
+
+
+def _fill(films: FilmSet, path: str) -> _Outcome:
+    try:
+        films.cache.open(path)
+        return 'kept', 0, ''
+    except NotCachedError:
+        pass
+    try:
+        film = resized_film(films, path)
+    except (FileNotFoundError, RadiographError) as error:
+        return 'failed', 0, str(error)
+    try:
+        return 'written', write_film(films.cache.path_of(path), film), ''
+    except OSError as error:
+        raise FilmCacheError(
+            f'cannot write to the film cache {films.cache.folder}: {error}; what was written stays, '
+            'run the command again to go on'
+        ) from error
+
+
+def _check(films: FilmSet, decoded: set[str], path: str) -> _Outcome:
+    start = f"film '{path}': "
+    try:
+        file = films.cache.open(path)
+        if not file.is_sound():
+            return (
+                'failed',
+                0,
+                start + 'its file in the cache is damaged (the checksum does not fit)',
+            )
+        if path not in decoded:
+            return 'sound', 0, ''
+        plane = resized_film(films, path).plane
+    except (NotCachedError, FileNotFoundError, RadiographError) as error:
+        return 'failed', 0, start + str(error)
+    cached = file.film().plane
+    if plane.shape == cached.shape and plane.tobytes() == cached.tobytes():
+        return 'identical', 0, ''
+    return 'failed', 0, start + 'decoded anew it is another plane than in the cache'
+
+
+def _for_each(
+    work: _Work, paths: Sequence[str], workers: int, progress: bool, title: str
+) -> CacheReport:
+    report = CacheReport()
+    outcomes = tqdm(
+        _outcomes(work, paths, workers),
+        total=len(paths),
+        desc=title,
+        unit='film',
+        disable=not progress,
+        mininterval=0.2 if sys.stderr.isatty() else 15.0,
+    )
+    for name, size, problem in outcomes:
+        report.counts[name] += 1
+        report.bytes_written += size
+        if problem:
+            report.problems.append(problem)
+    return report
+
+
+def _outcomes(work: _Work, paths: Sequence[str], workers: int) -> Iterator[_Outcome]:
+    if workers <= 0:
+        yield from map(work, paths)
+        return
+    # Forked processes have the work, with all its films, without it being sent to them.
+    context = get_context('fork')
+    with ProcessPoolExecutor(workers, context, _begin, (work,)) as pool:
+        try:
+            yield from pool.map(_run, paths, chunksize=_CHUNK)
+        except BrokenProcessPool as error:
+            raise FilmCacheError(
+                'a process was killed, perhaps for want of memory: take fewer workers; what was '
+                'written stays, run the command again to go on'
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin(work: _Work) -> None:
+    global _work
+    _work = work
+    cv2.setNumThreads(0)
+
+
+def _run(path: str) -> _Outcome:
+    assert _work is not None
+    return _work(path)
