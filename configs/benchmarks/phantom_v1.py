@@ -14,14 +14,34 @@ phantom = dict(
     seed=1,
     difficulty=0.05,
 )
-semi, changes = 'configs/phantom/frac_ssl_phantom_v1.py', 'configs/_base_/methods/'
 pretraining = dict(config='configs/phantom/frac_sup_phantom_v1.py')
+semi = dict(config='configs/phantom/frac_ssl_phantom_v1.py')
+delta = 'configs/_base_/methods/{}.py'.format
 methods = dict(
-    supervised=dict(
-        config=semi, changes=changes + 'supervised.py', label='Supervised', search=False
+    supervised=dict(semi, changes=delta('supervised'), label='Supervised', search=False),
+    pi_model=dict(semi, changes=delta('pi_model'), label='Pi-model'),
+    temporal_ensembling=dict(
+        semi, changes=delta('temporal_ensembling'), label='Temporal Ensembling'
     ),
-    pi_model=dict(config=semi, changes=changes + 'pi_model.py', label='Pi-model'),
-    mean_teacher=dict(config=semi, changes=changes + 'mean_teacher.py', label='Mean Teacher'),
-    ours=dict(config=semi, label='Dynamic sharpening'),
+    mean_teacher=dict(semi, changes=delta('mean_teacher'), label='Mean Teacher'),
+    transformation_consistent=dict(
+        semi, changes=delta('transformation_consistent'), label='Transformation-consistent MT'
+    ),
+    mixmatch_sharpening=dict(
+        semi, changes=delta('mixmatch_sharpening'), label='Sharpening of MixMatch'
+    ),
+    aals=dict(semi, changes=delta('aals'), label='AALS'),
+    constant_a4_t02=dict(semi, changes=delta('constant_a4_t02'), label='Constant a 4, t 0.2'),
+    constant_a4_t03=dict(semi, changes=delta('constant_a4_t03'), label='Constant a 4, t 0.3'),
+    constant_a4_t04=dict(semi, changes=delta('constant_a4_t04'), label='Constant a 4, t 0.4'),
+    constant_a6_t02=dict(semi, changes=delta('constant_a6_t02'), label='Constant a 6, t 0.2'),
+    constant_a6_t03=dict(semi, changes=delta('constant_a6_t03'), label='Constant a 6, t 0.3'),
+    constant_a6_t04=dict(semi, changes=delta('constant_a6_t04'), label='Constant a 6, t 0.4'),
+    ours=dict(semi, label='Dynamic sharpening'),
+    known_positive=dict(
+        semi, changes=delta('known_positive'), label='Ours + peak in each positive'
+    ),
+    weighted_kld=dict(semi, changes=delta('weighted_kld'), label='Ours + weighted KLD'),
 )
 reference = 'ours'
+search = dict(setting='model.semi_train_cfg.unsup_weight', values=[1.0, 10.0], seed=0)
