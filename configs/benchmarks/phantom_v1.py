@@ -37,6 +37,9 @@ methods = dict(
     constant_a6_t02=dict(semi, changes=delta('constant_a6_t02'), label='Constant a 6, t 0.2'),
     constant_a6_t03=dict(semi, changes=delta('constant_a6_t03'), label='Constant a 6, t 0.3'),
     constant_a6_t04=dict(semi, changes=delta('constant_a6_t04'), label='Constant a 6, t 0.4'),
+    upper_bound=dict(
+        semi, changes=delta('upper_bound'), label='Supervised, boxes of P_pub too', search=False
+    ),
     ours=dict(semi, label='Dynamic sharpening'),
     known_positive=dict(
         semi, changes=delta('known_positive'), label='Ours + peak in each positive'

@@ -43,6 +43,8 @@ class CXRDataset(CocoDataset):
         sources (str or Sequence[str], optional): Keep films of these sources only. Default: all.
         label_fraction (float or dict, optional): Share of the boxes to train with, see
             ``LabelFraction``; of the whole file, before ``subset`` and ``sources``. Default: all.
+        complete_boxes (bool): Count the boxes of every film that has some as complete, whatever its
+            ``regions``: for files with the hidden truth. Default: False.
         check_files (bool): Look for every film's file at load; local folders only. Default: True.
         data_prefix (dict): Default: ``dict(img='')``.
         film_cache (str, optional): Folder that ``tools/cache_films.py`` wrote; the pipeline reads its
@@ -67,6 +69,7 @@ class CXRDataset(CocoDataset):
         subset: str | Sequence[str] | None = None,
         sources: str | Sequence[str] | None = None,
         label_fraction: float | dict | None = None,
+        complete_boxes: bool = False,
         check_files: bool = True,
         data_prefix: dict | None = None,
         film_cache: str | None = None,
@@ -75,6 +78,7 @@ class CXRDataset(CocoDataset):
         self.subset = subsets_of(subset)
         self.sources = names_of(sources)
         self.label_fraction = LabelFraction.of(label_fraction)
+        self.complete_boxes = complete_boxes
         self.check_files = check_files
         prefix = dict(img='') if data_prefix is None else data_prefix
         if film_cache is not None:
@@ -158,6 +162,7 @@ class CXRDataset(CocoDataset):
             for annotation in raw_data_info['raw_ann_info']
         ]
         label = image.get('label', int(bool(instances)))
+        regions = image.get('regions', label == 0 or bool(instances))
         info = dict(
             img_path=os.path.join(self.data_prefix['img'], image['file_name']),
             img_id=image['img_id'],
@@ -166,7 +171,7 @@ class CXRDataset(CocoDataset):
             width=image['width'],
             file_name=image['file_name'],
             label=label,
-            regions=image.get('regions', label == 0 or bool(instances)),
+            regions=regions or (self.complete_boxes and bool(instances)),
             source=image.get('source', 'unknown'),
             patient_id=str(image.get('patient_id', image['file_name'])),
             instances=instances,

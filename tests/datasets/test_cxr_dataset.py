@@ -114,6 +114,18 @@ def test_subsets_keep_their_labels(root, serialize_data, indices, films):
         assert part.films() == [info['file_name'] for info in infos]
 
 
+def test_hidden_boxes_can_be_trusted(root):
+    data = content()
+    data['annotations'].append(dict(id=9, image_id=13, category_id=1, bbox=[3, 3, 4, 4]))
+    assert build(root, data, subset='P_hos').films() == ['0.png', '1.png']
+    assert build(root, data, subset='P_pub').films() == ['3.png']
+    trusting = build(root, data, subset='P_hos', complete_boxes=True)
+    assert trusting.films() == ['0.png', '1.png', '3.png']
+    assert trusting.get_data_info(2)['instances'][0]['bbox'] == [3, 3, 7, 7]
+    # a label-only film without a box stays one
+    assert build(root, content(), subset='P_pub', complete_boxes=True).films() == ['3.png']
+
+
 def test_filter_empty_gt_keeps_what_has_a_label(root):
     dataset = build(root, filter_cfg=dict(filter_empty_gt=True, min_size=30))
     assert dataset.labels().tolist() == [1, 1, 0, 1, 0]
