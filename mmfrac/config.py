@@ -56,12 +56,16 @@ def set_img_scale(node: Any, img_scale: tuple[int, int]) -> None:
             ``PadRadiograph`` below it is changed.
         img_scale (tuple): ``(width, height)`` px of the square network input.
     """
-    _set_img_scale(node, img_scale, None)
+    _set_img_scale(node, img_scale, None, set())
 
 
 def _set_img_scale(
-    node: Any, img_scale: tuple[int, int], old_scale: tuple[int, int] | None
+    node: Any, img_scale: tuple[int, int], old_scale: tuple[int, int] | None, done: set[int]
 ) -> None:
+    # pipelines share their steps: a step that is scaled twice would be scaled too much
+    if id(node) in done:
+        return
+    done.add(id(node))
     if isinstance(node, dict):
         old_scale = node.get('img_scale') or old_scale
         if node.get('type') == 'Resize' and node.get('scale') is not None:
@@ -72,7 +76,7 @@ def _set_img_scale(
         if 'img_scale' in node:
             node['img_scale'] = img_scale
     for child in _children(node):
-        _set_img_scale(child, img_scale, old_scale)
+        _set_img_scale(child, img_scale, old_scale, done)
 
 
 def set_data_root(node: Any, data_root: str) -> None:

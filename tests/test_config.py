@@ -65,3 +65,12 @@ def test_a_transform_is_changed_wherever_it_is():
     assert cfg == dict(
         pipeline=[changed], branches=dict(sup=(changed, dict(type='Other', stride=4)))
     )
+
+
+def test_a_shared_step_is_scaled_once_and_other_scales_keep_their_ratio():
+    shared, larger = dict(type='Resize', scale=(100, 100)), dict(type='Resize', scale=(150, 150))
+    cfg = dict(img_scale=(100, 100), train=[shared], val=[shared, dict(again=shared)], tta=[larger])
+    set_img_scale(cfg, (64, 64))
+    assert shared['scale'] == (64, 64) and larger['scale'] == (96, 96)
+    set_img_scale(cfg, (32, 32))
+    assert shared['scale'] == (32, 32) and larger['scale'] == (48, 48)
