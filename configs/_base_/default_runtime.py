@@ -21,6 +21,7 @@ default_hooks = dict(
     epoch_seed=dict(type='EpochSeedHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     checkpoint_guard=dict(type='CheckpointGuardHook'),
+    validate_resumed=dict(type='ValidateResumedHook'),
 )
 
 env_cfg = dict(

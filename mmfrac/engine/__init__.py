@@ -13,6 +13,7 @@ from .pseudo_truth_hook import PseudoTruthHook
 from .semi_epoch_hook import SemiEpochHook
 from .teacher_eval_hook import TeacherEvalHook
 from .teacher_hook import TeacherHook
+from .validate_resumed_hook import ValidateResumedHook
 
 __all__ = [
     'AtomicLocalBackend',
@@ -27,6 +28,7 @@ __all__ = [
     'SemiEpochHook',
     'TeacherEvalHook',
     'TeacherHook',
+    'ValidateResumedHook',
     'load_checkpoint_file',
     'prepare_launch',
     'seed_worker',
