@@ -22,7 +22,7 @@ LEAST_ON_WALK = 0.3
 REACH = 20.0
 MARGIN = 34
 MOST_BEND = 1 / 35
-HALF_WIDTHS = (2.6, 8.0)
+HALF_WIDTHS = (3.2, 8.0)
 ACROSS = np.arange(-17, 17.25, 0.25)
 ALONG = np.arange(-15, 15.1, 1.5)
 # Shares of a lung's height and width in which no site is sought: clavicle, diaphragm, hilum.
