@@ -16,6 +16,17 @@ phantom = dict(
 )
 pretraining = dict(config='configs/phantom/frac_sup_phantom_v1.py')
 semi = dict(config='configs/phantom/frac_ssl_phantom_v1.py')
+# as many steps in one stage, for what is no change of the semi-supervised model
+scratch = dict(
+    config='configs/phantom/frac_sup_phantom_v1.py',
+    options={
+        'train_cfg.max_epochs': 14,
+        'param_scheduler.1.end': 14,
+        'train_dataloader.batch_sampler.epoch_length': 99,
+    },
+    pretrained=False,
+    search=False,
+)
 delta = 'configs/_base_/methods/{}.py'.format
 methods = dict(
     supervised=dict(semi, changes=delta('supervised'), label='Supervised', search=False),
@@ -37,6 +48,15 @@ methods = dict(
     constant_a6_t02=dict(semi, changes=delta('constant_a6_t02'), label='Constant a 6, t 0.2'),
     constant_a6_t03=dict(semi, changes=delta('constant_a6_t03'), label='Constant a 6, t 0.3'),
     constant_a6_t04=dict(semi, changes=delta('constant_a6_t04'), label='Constant a 6, t 0.4'),
+    focal_mix=dict(semi, changes=delta('focal_mix'), label='FocalMix'),
+    noisy_or=dict(scratch, changes=delta('noisy_or'), label='Noisy-OR'),
+    window_loss=dict(
+        scratch,
+        changes=delta('window_loss'),
+        options={**scratch['options'], 'model.semi_train_cfg.burn_in_epochs': 14},
+        label='Window loss, points',
+    ),
+    chexnet_cam=dict(scratch, changes=delta('chexnet_cam'), label='CheXNet with CAM'),
     upper_bound=dict(
         semi, changes=delta('upper_bound'), label='Supervised, boxes of P_pub too', search=False
     ),
@@ -47,4 +67,4 @@ methods = dict(
     weighted_kld=dict(semi, changes=delta('weighted_kld'), label='Ours + weighted KLD'),
 )
 reference = 'ours'
-search = dict(setting='model.semi_train_cfg.unsup_weight', values=[1.0, 10.0], seed=0)
+search = dict(setting='model.semi_train_cfg.unsup_weight', values=[1.0], seed=0)
