@@ -1,8 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-# python tools/analysis_tools/compare_methods.py configs/benchmarks/detectors_phantom.py --seeds 0 1 2
-# Box detectors of mmdet beside ours on the phantom films of tools/quickstart.sh: 700 steps of 16 films
-# each, from scratch, no search.
-name = 'detectors-phantom'
+# python tools/analysis_tools/compare_methods.py configs/benchmarks/detectors_phantom.py
+# Box detectors of MMDetection beside prob maps on the films of tools/quickstart.sh: as many steps, the
+# same batches, from scratch.
+name = 'phantom, box detectors'
 data_root = 'data/phantom/'
 phantom = dict(
     counts=dict(
@@ -14,16 +14,19 @@ phantom = dict(
     seed=0,
     difficulty=0.05,
 )
-scratch = dict(pretrained=False, search=False)
-ours, boxes = 'configs/phantom/', 'configs/compare/phantom/'
+boxes = 'configs/compare/phantom/{}.py'.format
 methods = dict(
-    ours=dict(scratch, config=ours + 'frac_ssl_phantom.py', label='Dynamic sharpening'),
-    supervised=dict(scratch, config=ours + 'frac_sup_phantom.py', label='Supervised prob map'),
-    retinanet=dict(scratch, config=boxes + 'retinanet.py', label='RetinaNet'),
-    faster_rcnn=dict(scratch, config=boxes + 'faster_rcnn.py', label='Faster R-CNN'),
-    fcos=dict(scratch, config=boxes + 'fcos.py', label='FCOS'),
-    atss=dict(scratch, config=boxes + 'atss.py', label='ATSS'),
-    rtmdet=dict(scratch, config=boxes + 'rtmdet.py', label='RTMDet'),
-    soft_teacher=dict(scratch, config=boxes + 'soft_teacher.py', label='SoftTeacher'),
+    retinanet=dict(config=boxes('retinanet'), label='RetinaNet', pretrained=False),
+    faster_rcnn=dict(config=boxes('faster_rcnn'), label='Faster R-CNN', pretrained=False),
+    fcos=dict(config=boxes('fcos'), label='FCOS', pretrained=False),
+    atss=dict(config=boxes('atss'), label='ATSS', pretrained=False),
+    rtmdet=dict(config=boxes('rtmdet'), label='RTMDet', pretrained=False),
+    soft_teacher=dict(config=boxes('soft_teacher'), label='SoftTeacher', pretrained=False),
+    supervised=dict(
+        config='configs/phantom/frac_sup_phantom.py', label='Prob map, supervised', pretrained=False
+    ),
+    ours=dict(
+        config='configs/phantom/frac_ssl_phantom.py', label='Dynamic sharpening', pretrained=False
+    ),
 )
 reference = 'ours'
