@@ -237,6 +237,19 @@ def test_resumes_and_refuses_other_parameters(tmp_path):
     assert len(list((tmp_path / 'images').iterdir())) == 1
 
 
+def test_a_complete_set_is_left_alone(tmp_path, monkeypatch):
+    counts = {'train': {'P_hos': 1, 'P_pub': 2, 'N_pub': 1}, 'test': {'P_hos': 1}}
+    first = write(tmp_path, counts=counts)
+    assert first['train']['positives'] == 3 and first['train']['boxes'] >= 3
+    monkeypatch.setattr('mmfrac.datasets.phantom.writer.film_truth', None)
+    assert write(tmp_path, counts=counts) == first
+    next((tmp_path / 'images').iterdir()).unlink()
+    with pytest.raises(
+        TypeError
+    ):  # a film is missing: its truth and that of the others is asked for
+        write(tmp_path, counts=counts)
+
+
 def test_refuses_a_folder_with_other_data(tmp_path):
     (tmp_path / 'images').mkdir()
     (tmp_path / 'images' / 'film.png').write_bytes(b'')

@@ -75,6 +75,8 @@ def write_phantom(
     _claim(root, parameters, overwrite)
     plans = plan_films(parameters['counts'], parameters['seed'], (int(low), int(high)))
     tasks = [film for split in SPLITS for film in plans[split]]
+    if _is_complete(root, tasks):
+        return _summary_of(root)
     make = partial(_make_film, root / 'images', int(size), float(difficulty))
     if workers > 1:
         # Compiles and caches the kernels once, before the processes part.
@@ -89,19 +91,35 @@ def write_phantom(
     )
     truths = {film.file_name: truth for film, truth in zip(tasks, results)}
 
-    summary = {}
     for split in SPLITS:
         content = _coco(plans[split], truths, int(size), hide_public=False)
+        if split == 'train':
+            _write_json(root / 'annotations' / 'train_truth.json', content)
+            content = _coco(plans[split], truths, int(size), hide_public=True)
+        _write_json(root / 'annotations' / f'{split}.json', content)
+    return _summary_of(root)
+
+
+def _is_complete(root: Path, tasks: list[FilmPlan]) -> bool:
+    """Whether nothing is left to do; the annotation files are written last, with these parameters."""
+    annotations = [root / 'annotations' / name for name in ANNOTATION_NAMES]
+    if not all(path.is_file() for path in annotations):
+        return False
+    there = {entry.name for entry in os.scandir(root / 'images')}
+    return all(film.file_name in there for film in tasks)
+
+
+def _summary_of(root: Path) -> dict[str, dict[str, int]]:
+    summary = {}
+    for split in SPLITS:
+        name = 'train_truth.json' if split == 'train' else f'{split}.json'
+        content = json.loads((root / 'annotations' / name).read_text(encoding='utf-8'))
         summary[split] = {
             'films': len(content['images']),
             'positives': sum(image['label'] for image in content['images']),
             'boxes': len(content['annotations']),
             'patients': len({image['patient_id'] for image in content['images']}),
         }
-        if split == 'train':
-            _write_json(root / 'annotations' / 'train_truth.json', content)
-            content = _coco(plans[split], truths, int(size), hide_public=True)
-        _write_json(root / 'annotations' / f'{split}.json', content)
     return summary
 
 
