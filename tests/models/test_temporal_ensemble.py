@@ -106,16 +106,18 @@ def test_an_evaluation_leaves_no_trace(tmp_path):
     assert not one.ensemble.count.any() and not stored_epochs(one.ensemble.folder)
 
 
-def test_a_checkpoint_finds_its_memory_after_the_run_went_on_and_was_killed(tmp_path):
-    def train(one, first, last):
-        states, targets = {}, {}
-        for number in range(first, last):
-            values = {name: (number * 7 + ord(name)) % 10 / 10 for name in 'abcd'[number % 2 :]}
-            targets[number] = epoch(one, number, values)
-            one.note_checkpoint()
-            states[number] = {key: value.clone() for key, value in one.state_dict().items()}
-        return states, targets
+def train(one, first, last):
+    """State and targets of epochs with other films and maps each."""
+    states, targets = {}, {}
+    for number in range(first, last):
+        values = {name: (number * 7 + ord(name)) % 10 / 10 for name in 'abcd'[number % 2 :]}
+        targets[number] = epoch(one, number, values)
+        one.note_checkpoint()
+        states[number] = {key: value.clone() for key, value in one.state_dict().items()}
+    return states, targets
 
+
+def test_a_checkpoint_finds_its_memory_after_the_run_went_on_and_was_killed(tmp_path):
     states, targets = train(teacher(tmp_path), 0, 6)
     killed = teacher(tmp_path, resume=True, state=states[5])
     killed.start_epoch(6)
@@ -128,6 +130,27 @@ def test_a_checkpoint_finds_its_memory_after_the_run_went_on_and_was_killed(tmp_
         assert resumed[number] == targets[number]
         for name, value in states[number].items():
             assert torch.equal(value, resumed_states[number][name]), name
+
+
+def test_a_run_resumed_from_an_older_checkpoint_replaces_what_came_later(tmp_path):
+    states, _ = train(teacher(tmp_path), 0, 6)
+    teacher(tmp_path, resume=True, state=states[4])
+    with pytest.raises(FileNotFoundError, match=r'epoch_6\.f16'):
+        teacher(tmp_path, resume=True, state=states[5])
+    # the checkpoints before it stay until new ones take their places
+    train(teacher(tmp_path, resume=True, state=states[4]), 5, 6)
+    teacher(tmp_path, resume=True, state=states[3])
+
+
+def test_a_film_twice_in_one_step_counts_once(tmp_path):
+    one = teacher(tmp_path)
+    one.start_epoch(0)
+    maps = torch.tensor([0.5, 0.9]).view(2, 1, 1, 1).expand(-1, 1, 2, 3)
+    one(None, maps, [sample('a'), sample('a')])
+    one.after_step(None)
+    one.end_epoch()
+    assert epoch(one, 1, dict(a=0.0))[0]['a'][0] == pytest.approx(0.5, abs=1e-3)
+    assert one.ensemble.count[0] == 2
 
 
 def test_files_that_no_checkpoint_needs_are_deleted(tmp_path):
