@@ -14,7 +14,7 @@ CLUSTERS = ('patient', 'film')
 
 @dataclass(frozen=True)
 class Definitions:
-    """What the paper leaves open; the defaults are those of ``FracMetric``.
+    """What the paper leaves open; the defaults are those of ``FracMetric``, with recall at all targets.
 
     Args:
         source (str): 'prob_map', 'boxes', or 'auto': the map where there is one. Defaults to 'auto'.

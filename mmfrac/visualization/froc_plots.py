@@ -53,7 +53,9 @@ def plot_froc_bands(
             ylabel='recall',
         )
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc='best', title='FROC score')
+            targets = ', '.join(f'{target:g}' for target in definitions.targets)
+            title = f'FROC score: mean recall at FPPI {targets}'
+            axes.legend(loc='best', title=title, fontsize=9, title_fontsize=7.5)
         axes.set_title(caption(definitions), fontsize=7.5, color='0.35')
         return save_figure(figure, out)
 
