@@ -1,9 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-# As many steps as frac_ssl_phantom.py: Adam, warm-up, then cosine, 14 epochs.
+# Adam 2e-3, cosine, 14 epochs as frac_ssl_phantom.py, after a warm-up and with clipped gradients.
 max_epochs = 14
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=1e-3, weight_decay=1e-4),
+    optimizer=dict(type='Adam', lr=2e-3, weight_decay=1e-4),
     clip_grad=dict(max_norm=10, norm_type=2),
 )
 param_scheduler = [
