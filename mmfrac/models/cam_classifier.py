@@ -33,7 +33,12 @@ class CAMClassifier(BaseDetector):
         test_cfg (dict, optional): As of ``ProbMapDetector``.
         data_preprocessor (dict, optional): ``DetDataPreprocessor``.
         init_cfg (dict, optional): Initialisation.
+
+    Attributes:
+        image_score_is_map_maximum (bool): False: an ensemble averages the image scores.
     """
+
+    image_score_is_map_maximum = False
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 
@@ -169,3 +170,9 @@ def test_the_config_keeps_what_tests_alone(tiny_data, tmp_path):
     assert all('data_preprocessor' not in detector for detector in changed.model.detectors)
     assert changed.train_dataloader is None and changed.test_dataloader == cfg.test_dataloader
     assert cfg.model.type == 'ProbMapDetector' and cfg.train_dataloader is not None
+
+
+def test_image_scores_of_classifiers_are_averaged(repository):
+    cfg = Config.fromfile(repository / 'configs/baselines/chexnet_cam.py')
+    init_default_scope('mmdet')
+    assert ensemble_config(cfg, 2).model.image_score == 'mean'
