@@ -6,8 +6,6 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from .version import __version__
-
 # import name -> (lowest version that works, first that does not), as in requirements/
 BOUNDS = {
     'torch': ('2.1', '3'),
@@ -98,6 +96,9 @@ def installed_versions() -> dict[str, str]:
     wanted: dict[str, tuple[str, ...]]
     wanted = {name: (name, ALTERNATIVES.get(name, name)) for name in BOUNDS}
     wanted |= {name: (name,) for name in ('numpy', 'scipy', 'numba')}
+    # here: tools/setup_env.sh loads this file by its path, outside the package
+    from .version import __version__
+
     found = {'mmfrac': __version__, 'python': platform.python_version()}
     for name, distributions in wanted.items():
         versions = (_installed(distribution) for distribution in distributions)
