@@ -13,7 +13,7 @@ class CheckpointGuardHook(Hook):
 
     For resuming every parameter and statistic of the model must be in the checkpoint with its shape;
     for testing all that prediction needs. For fine-tuning (``load_from`` in training) at least
-    ``min_share`` of the parameters must be.
+    ``min_share`` of what prediction needs must be.
 
     Args:
         min_share (float): Defaults to 0.5.
@@ -28,13 +28,13 @@ class CheckpointGuardHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes before anything is loaded."""
         model = unwrapped_model(runner)
-        share_needed = 1.0
         # a run that only tests leaves the loop's config unbuilt
         is_training = isinstance(runner._train_loop, BaseLoop)
-        if is_training and not runner._resume:
-            share_needed = self.min_share
+        resumes = is_training and runner._resume
+        share_needed = self.min_share if is_training and not resumes else 1.0
         name = str(runner._load_from)
-        check_state_dict(model, checkpoint, share_needed, name, for_prediction=not is_training)
+        # a teacher's averages start from the student that is loaded
+        check_state_dict(model, checkpoint, share_needed, name, for_prediction=not resumes)
 
 
 def check_state_dict(

@@ -13,6 +13,14 @@ def test_own_and_plain_detector_checkpoints_pass():
     check_state_dict(semi, dict(state_dict=detector.state_dict()), share_needed=0.5)
 
 
+def test_a_teacher_with_weights_of_its_own_starts_from_a_supervised_model():
+    semi = build(semi_cfg(teacher=dict(type='MeanTeacher')))
+    supervised = dict(state_dict=build(detector_cfg()).state_dict())
+    check_state_dict(semi, supervised, share_needed=0.5, for_prediction=True)
+    with pytest.raises(ValueError, match='another model'):
+        check_state_dict(semi, supervised, share_needed=0.5)
+
+
 def test_prediction_needs_the_student_alone():
     semi, detector = build(semi_cfg()), build(detector_cfg())
     supervised = dict(state_dict=detector.state_dict())

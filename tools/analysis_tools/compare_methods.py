@@ -2,10 +2,12 @@
 """Train and test the methods of a benchmark with several seeds, and make its table and figures."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmfrac.apis.comparison import (
     Place,
+    RunsFailed,
     compare,
     comparison_table,
     load_benchmark,
@@ -49,6 +51,7 @@ def main() -> None:
     benchmark = load_benchmark(args.benchmark)
     path = Path(args.benchmark)
     results = Path(args.results) if args.results else path.with_suffix('')
+    failed = ''
     if not args.tables_only:
         place = Place(
             repository=REPOSITORY,
@@ -58,13 +61,18 @@ def main() -> None:
         )
         if benchmark.phantom is not None:
             write_phantom(place.data_root, **benchmark.phantom)
-        run_benchmark(benchmark, place, benchmark.chosen(args.methods), args.seeds, args.jobs)
+        try:
+            run_benchmark(benchmark, place, benchmark.chosen(args.methods), args.seeds, args.jobs)
+        except RunsFailed as error:
+            failed = str(error)
     runs = read_runs(results)
     table = comparison_table(compare(benchmark, runs), benchmark.reference)
     written = [write_report(benchmark, table, results), *plot_comparison(benchmark, runs, results)]
     print(table)
     for file in written:
         print(file)
+    if failed:
+        sys.exit(f'some runs failed; the same command tries them again:\n{failed}')
 
 
 if __name__ == '__main__':

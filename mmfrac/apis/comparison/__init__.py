@@ -4,7 +4,7 @@
 from .benchmark import Benchmark, Method, load_benchmark
 from .figures import plot_comparison
 from .run_file import RunResult, read_runs
-from .runs import run_benchmark
+from .runs import RunsFailed, run_benchmark
 from .tables import compare, comparison_table, write_report
 from .training import Place
 
@@ -13,6 +13,7 @@ __all__ = [
     'Method',
     'Place',
     'RunResult',
+    'RunsFailed',
     'compare',
     'comparison_table',
     'load_benchmark',

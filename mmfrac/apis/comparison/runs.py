@@ -13,6 +13,10 @@ from mmfrac.apis.comparison.selection import chosen_value
 from mmfrac.apis.comparison.training import METRICS, Place, Trained, fingerprint_of, train
 
 
+class RunsFailed(RuntimeError):
+    """Some runs of a benchmark failed; the others are done."""
+
+
 def run_benchmark(
     benchmark: Benchmark,
     place: Place,
@@ -36,14 +40,25 @@ def run_benchmark(
 
     Returns:
         list[RunResult]: The runs of the chosen values, method by method.
+
+    Raises:
+        RunsFailed: At the end, after all other runs, with what each failed run said.
+        RuntimeError: At once, if the supervised model of a seed could not be trained.
     """
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         if benchmark.pretraining and any(method.pretrained for method in methods):
             wanted = {*seeds, *([benchmark.search_seed] if benchmark.search_setting else [])}
             list(pool.map(lambda seed: _pretrain(benchmark, place, seed, report), sorted(wanted)))
 
-        def run(task: tuple[Method, int, Any]) -> RunResult:
-            return _run(benchmark, place, *task, report)
+        failed: dict[str, str] = {}
+
+        def run(task: tuple[Method, int, Any]) -> RunResult | None:
+            try:
+                return _run(benchmark, place, *task, report)
+            except (RuntimeError, FileNotFoundError, ValueError) as error:
+                failed[run_name(task[0].name, *task[1:])] = str(error)
+                report(f'{run_name(task[0].name, *task[1:])}: {error}')
+                return None
 
         searches = [
             (method, benchmark.search_seed, value)
@@ -51,13 +66,17 @@ def run_benchmark(
             for value in benchmark.values(method)
             if len(benchmark.values(method)) > 1
         ]
-        searched = list(pool.map(run, searches))
+        searched = [result for result in pool.map(run, searches) if result]
+        lost = {task[0].name for task in searches if run_name(task[0].name, *task[1:]) in failed}
         tasks = [
             (method, seed, chosen_value(benchmark, method, searched))
             for seed in seeds
             for method in methods
+            if method.name not in lost
         ]
-        results = list(pool.map(run, tasks))
+        results = [result for result in pool.map(run, tasks) if result]
+    if failed:
+        raise RunsFailed('\n'.join(f'{name}: {error}' for name, error in failed.items()))
     order = {method.name: index for index, method in enumerate(methods)}
     return sorted(results, key=lambda result: (order[result.method], result.seed))
 

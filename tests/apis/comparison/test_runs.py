@@ -3,7 +3,14 @@ import subprocess
 
 import pytest
 
-from mmfrac.apis.comparison import Place, compare, load_benchmark, read_runs, run_benchmark
+from mmfrac.apis.comparison import (
+    Place,
+    RunsFailed,
+    compare,
+    load_benchmark,
+    read_runs,
+    run_benchmark,
+)
 from mmfrac.apis.comparison.training import fingerprint_of
 from tests.tools.tiny_run import ROOT, write_config
 
@@ -55,13 +62,14 @@ def test_a_killed_benchmark_goes_on_where_it_stopped(toy, monkeypatch):
     benchmark, place = toy
     lines = []
     arguments = (benchmark, place, benchmark.chosen(None), [5], 1, lines.append)
-    with pytest.raises(RuntimeError, match=r'train\.py .* failed \(-9\)'):
+    with pytest.raises(RunsFailed, match=r'ours-seed5: .*train\.py .* failed \(-9\)'):
         run_benchmark(*arguments)
     assert not place.results.exists()
-    assert lines == ['pretraining-seed5: training', 'ours-seed5: training']
+    assert lines[:2] == ['pretraining-seed5: training', 'ours-seed5: training']
+    assert len(lines) == 3 and 'failed (-9)' in lines[2]
 
     (result,) = run_benchmark(*arguments)
-    assert lines[2:4] == ['ours-seed5: resumed', f'ours-seed5: testing epoch {result.epoch}']
+    assert lines[3:5] == ['ours-seed5: resumed', f'ours-seed5: testing epoch {result.epoch}']
     assert result.steps == 8 and set(result.epochs['sharpening/m']) == {1, 2}
     assert set(result.test) == {'frac/AUROC', 'frac/FROC', 'frac/Recall@0.1'}
     (row,) = compare(benchmark, read_runs(place.results))
