@@ -21,6 +21,20 @@ from mmfrac.visualization.run_plots import logged_keys, read_scalars
 
 METRICS = ('frac/AUROC', 'frac/FROC', 'frac/Recall@0.1')
 LOGGED_PREFIXES = ('frac/', 'sharpening/', 'monitor/', 'truth/')
+# what a result depends on; hooks that log, say, do not count
+DECISIVE = (
+    'model',
+    'train_dataloader',
+    'val_dataloader',
+    'val_evaluator',
+    'test_dataloader',
+    'test_evaluator',
+    'optim_wrapper',
+    'param_scheduler',
+    'train_cfg',
+    'custom_hooks',
+    'randomness',
+)
 ANNOTATIONS = ('train.json', 'val.json', 'test.json')
 
 
@@ -137,7 +151,7 @@ def run_tool(place: Place, tool: str, arguments: Sequence[str], work_dir: Path) 
 
 
 def fingerprint_of(place: Place, configs: Sequence[Config]) -> str:
-    """Short hash of configs and annotation files.
+    """Short hash of the decisive parts of configs, and of the annotation files.
 
     Args:
         place (Place): Where.
@@ -151,7 +165,8 @@ def fingerprint_of(place: Place, configs: Sequence[Config]) -> str:
     """
     digest = hashlib.sha256()
     for cfg in configs:
-        digest.update(json.dumps(cfg.to_dict(), sort_keys=True, default=str).encode())
+        content = {key: value for key, value in cfg.to_dict().items() if key in DECISIVE}
+        digest.update(json.dumps(content, sort_keys=True, default=str).encode())
     for name in ANNOTATIONS:
         path = place.data_root / 'annotations' / name
         if not path.is_file():
