@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-import cv2
+from mmfrac.forking import forking
 
 Task = TypeVar('Task')
 Result = TypeVar('Result')
@@ -32,9 +31,5 @@ def ordered_map(
     if workers <= 1 or len(tasks) < 2:
         yield from map(work, tasks)
         return
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context('fork' if 'fork' in methods else 'spawn')
-    with context.Pool(
-        min(workers, len(tasks)), initializer=cv2.setNumThreads, initargs=(0,)
-    ) as pool:
+    with forking() as context, context.Pool(min(workers, len(tasks))) as pool:
         yield from pool.imap(work, tasks, chunksize=chunk)

@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """One function over many film files in several processes, whatever the files do to their decoders."""
 
-import multiprocessing
 import os
 import warnings
 from collections import deque
@@ -9,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.context import BaseContext
 from typing import TypeVar
 
-import cv2
+from mmfrac.forking import forking
 
 Task = TypeVar('Task')
 Result = TypeVar('Result')
@@ -54,9 +54,19 @@ def map_films(
     if workers == 0:
         yield from map(function, tasks)
         return
-    source = iter(tasks)
+    with forking() as context:
+        yield from _map_in_processes(function, iter(tasks), workers, crashed, context)
+
+
+def _map_in_processes(
+    function: Callable[[Task], Result],
+    source: Iterator[Task],
+    workers: int,
+    crashed: Callable[[Task], Result],
+    context: BaseContext,
+) -> Iterator[Result]:
     under_way: deque[tuple[list[Task], Future]] = deque()
-    pool = _pool(workers)
+    pool = _pool(workers, context)
     try:
         while True:
             while len(under_way) < 3 * workers and (chunk := list(islice(source, CHUNK))):
@@ -68,8 +78,8 @@ def map_films(
                 results = future.result()
             except BrokenProcessPool:
                 pool.shutdown(cancel_futures=True)
-                results = [_alone(function, task, crashed) for task in chunk]
-                pool = _pool(workers)
+                results = [_alone(function, task, crashed, context) for task in chunk]
+                pool = _pool(workers, context)
                 under_way = deque(
                     (rest, future if _is_done(future) else _submit(pool, function, rest))
                     for rest, future in under_way
@@ -79,16 +89,8 @@ def map_films(
         pool.shutdown(cancel_futures=True)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # a forked process has torch and numba at once, a spawned one after seconds
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context('fork' if 'fork' in methods else None)
-    return ProcessPoolExecutor(workers, context, _start_process)
-
-
-def _start_process() -> None:
-    cv2.setNumThreads(1)
-    warnings.simplefilter('ignore')
+def _pool(workers: int, context: BaseContext) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, context, warnings.simplefilter, ('ignore',))
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable, chunk: list) -> Future:
@@ -104,8 +106,10 @@ def _run(function: Callable, chunk: list) -> list:
     return [function(task) for task in chunk]
 
 
-def _alone(function: Callable, task: Task, crashed: Callable[[Task], Result]) -> Result:
-    with _pool(1) as pool:
+def _alone(
+    function: Callable, task: Task, crashed: Callable[[Task], Result], context: BaseContext
+) -> Result:
+    with _pool(1, context) as pool:
         try:
             return pool.submit(function, task).result()
         except BrokenProcessPool:

@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """The files of a batch of films: found, measured and, if asked for, decoded."""
 
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -9,6 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
+
+from mmfrac.forking import forking
 
 from ..transforms.radiograph_io import film_size, read_radiograph
 from .film_finder import FilmFinder, plain_name, relative
@@ -67,8 +68,7 @@ class FilmFiles:
         self._threads: Executor = self._stack.enter_context(ThreadPoolExecutor(_THREADS))
         self._processes: Executor | None = None
         if self.options.verify and self.options.workers > 1:
-            forking = 'fork' in multiprocessing.get_all_start_methods()
-            context = multiprocessing.get_context('fork' if forking else None)
+            context = self._stack.enter_context(forking())
             self._processes = ProcessPoolExecutor(self.options.workers, mp_context=context)
             self._stack.enter_context(self._processes)
             # now, as long as there are no threads that a fork would cut off

@@ -10,12 +10,12 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
+
+from mmfrac.forking import forking
 
 from ..transforms.radiograph_error import RadiographError
 from .film_file import LEFTOVER, CachedFilm, source_state, write_film
@@ -195,8 +195,7 @@ def _outcomes(work: _Work, paths: Sequence[str], workers: int) -> Iterator[_Outc
         yield from map(work, paths)
         return
     # Forked processes have the work, with all its films, without it being sent to them.
-    context = get_context('fork')
-    with ProcessPoolExecutor(workers, context, _begin, (work,)) as pool:
+    with forking() as context, ProcessPoolExecutor(workers, context, _begin, (work,)) as pool:
         try:
             yield from pool.map(_run, paths, chunksize=_CHUNK)
         except BrokenProcessPool as error:
@@ -211,7 +210,6 @@ def _outcomes(work: _Work, paths: Sequence[str], workers: int) -> Iterator[_Outc
 def _begin(work: _Work) -> None:
     global _work
     _work = work
-    cv2.setNumThreads(0)
 
 
 def _run(path: str) -> _Outcome:
