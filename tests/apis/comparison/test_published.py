@@ -1,0 +1,46 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""The tables in the READMEs are those of the committed runs."""
+
+from pathlib import Path
+
+import pytest
+
+from mmfrac.apis.comparison import compare, comparison_table, load_benchmark, read_runs
+from mmfrac.apis.comparison.tables import METRICS
+from mmfrac.evaluation import froc
+
+CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
+BENCHMARKS = sorted(path for path in (CONFIGS / 'benchmarks').glob('*.py'))
+PUBLISHED = [path for path in BENCHMARKS if path.with_suffix('').is_dir()]
+
+
+@pytest.mark.parametrize('path', BENCHMARKS, ids=lambda path: path.stem)
+def test_every_method_has_a_config(path):
+    benchmark = load_benchmark(path)
+    methods = [*benchmark.methods.values(), *filter(None, [benchmark.pretraining])]
+    for method in methods:
+        cfg = method.build_config(CONFIGS.parent, {'randomness.seed': 0})
+        assert cfg.train_cfg.max_epochs > 0
+
+
+@pytest.mark.parametrize('path', PUBLISHED, ids=lambda path: path.stem)
+def test_published_table_is_that_of_the_runs(path):
+    benchmark, runs = load_benchmark(path), read_runs(path.with_suffix(''))
+    table = comparison_table(compare(benchmark, runs), benchmark.reference)
+    assert table in path.with_suffix('').joinpath('table.md').read_text()
+    readmes = [readme.read_text() for readme in CONFIGS.rglob('README.md')]
+    assert any(table in readme for readme in readmes)
+
+
+@pytest.mark.parametrize('path', PUBLISHED, ids=lambda path: path.stem)
+def test_records_give_the_published_metrics(path):
+    for run in read_runs(path.with_suffix('')):
+        films = run.films
+        curve = froc.froc_curve([film.record for film in films if film.record is not None])
+        found = {
+            'AUROC': froc.auroc([f.label for f in films], [f.score for f in films]),
+            'FROC': float(froc.froc_score(curve)),
+            'Recall@0.1': float(froc.recall_at(curve, 0.1)),
+        }
+        for metric in METRICS:
+            assert found[metric] == pytest.approx(run.test[f'frac/{metric}'], abs=1e-9)
