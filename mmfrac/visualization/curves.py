@@ -16,6 +16,8 @@ from mmfrac.models.pseudo_labels.sharpening import dynamic_sharpen
 
 from .figures import RC, PathLike, line_styles, new_figure, save_figure
 
+# curves whose legend fits into the axes
+MOST_INSIDE = 6
 FROC_TARGETS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
@@ -100,7 +102,9 @@ def plot_froc(out: PathLike, curves: Mapping[str, Any], max_fppi: float = 1.0) -
     if not curves:
         raise ValueError('plot_froc needs one curve at least')
     with rc_context(RC):
-        figure, axes = new_figure((6, 4.6))
+        # a long legend would hide the curves: it stands beside them
+        many = len(curves) > MOST_INSIDE
+        figure, axes = new_figure((9.5, 5.6) if many else (6, 4.6))
         for (name, values), style in zip(curves.items(), line_styles()):
             curve = _as_curve(name, values)
             score = froc.froc_score(curve, FROC_TARGETS)
@@ -118,7 +122,10 @@ def plot_froc(out: PathLike, curves: Mapping[str, Any], max_fppi: float = 1.0) -
             xlabel='false positives per image (FPPI)',
             ylabel='recall',
         )
-        axes.legend(loc='best', title='FROC score')
+        if many:
+            figure.legend(loc='outside right center', title='FROC score')
+        else:
+            axes.legend(loc='best', title='FROC score')
         return save_figure(figure, out)
 
 
