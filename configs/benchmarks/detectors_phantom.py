@@ -15,13 +15,15 @@ phantom = dict(
     difficulty=0.05,
 )
 boxes = 'configs/compare/phantom/{}.py'.format
+# of SoftTeacher alone
+pretraining = dict(config=boxes('faster_rcnn_burn_in'))
 methods = dict(
     retinanet=dict(config=boxes('retinanet'), label='RetinaNet', pretrained=False),
     faster_rcnn=dict(config=boxes('faster_rcnn'), label='Faster R-CNN', pretrained=False),
     fcos=dict(config=boxes('fcos'), label='FCOS', pretrained=False),
     atss=dict(config=boxes('atss'), label='ATSS', pretrained=False),
     rtmdet=dict(config=boxes('rtmdet'), label='RTMDet', pretrained=False),
-    soft_teacher=dict(config=boxes('soft_teacher'), label='SoftTeacher', pretrained=False),
+    soft_teacher=dict(config=boxes('soft_teacher'), label='SoftTeacher'),
     supervised=dict(
         config='configs/phantom/frac_sup_phantom.py', label='Prob map, supervised', pretrained=False
     ),

@@ -1,7 +1,18 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # python tools/analysis_tools/compare_methods.py configs/benchmarks/semi_real_v1.py --data-root FOLDER
-# Real chest films with synthetic fractures: 66 with boxes, 260 with the label alone, 353 negatives.
-_base_ = 'phantom_v1.py'
+# Real chest films with synthetic fractures: 66 with boxes, 260 with the label alone, 353 negatives. The
+# methods and their search are those of phantom-v2.
+_base_ = 'phantom_v2.py'
 name = 'semi-real-v1'
 data_root = 'data/semi_real/'
 phantom = None
+sup = 'configs/semi_real/frac_sup_semi_real_v1.py'
+ssl = 'configs/semi_real/frac_ssl_semi_real_v1.py'
+pretraining = dict(config=sup)
+methods = {
+    # those from scratch in as many steps as both stages of the others
+    name: dict(config=ssl)
+    if method.get('pretrained', True)
+    else dict(config=sup, options={'train_dataloader.batch_sampler.epoch_length': 150})
+    for name, method in _base_.methods.items()
+}

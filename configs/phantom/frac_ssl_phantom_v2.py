@@ -10,7 +10,5 @@ model = dict(detector=dict(prob_map_head=dict(loss=dict(alpha_r=2.0))))
 train_cfg = dict(max_epochs=10)
 train_dataloader = dict(batch_sampler=dict(epoch_length=60))
 param_scheduler = [
-    dict(
-        type='CosineAnnealingLR', end=10, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True
-    ),
+    dict(type='CosineAnnealingLR', end=10, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
 ]

@@ -1,9 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # python tools/train.py configs/semi_real/frac_sup_semi_real_v1.py --data-root FOLDER
 # Supervised model that the methods of the benchmark semi-real-v1 go on from.
-_base_ = '../phantom/frac_sup_phantom_v1.py'
+_base_ = '../phantom/frac_sup_phantom_v2.py'
 from mmfrac.config import set_data_root, set_img_scale
 
 set_data_root(_base_, 'data/semi_real/')
-set_img_scale(_base_, (256, 256))
-train_dataloader = dict(batch_sampler=dict(epoch_length=300))
+set_img_scale(_base_, (192, 192))
+train_dataloader = dict(batch_sampler=dict(epoch_length=200))

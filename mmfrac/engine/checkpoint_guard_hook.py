@@ -1,10 +1,13 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from mmdet.models import SemiBaseDetector
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmfrac.engine.unwrap import unwrapped_model
+
+SEMI_PARTS = ('student', 'teacher')
 
 
 @HOOKS.register_module()
@@ -62,6 +65,13 @@ def check_state_dict(
     adapt = getattr(model, 'adapt_state_dict', None)
     if adapt is not None:
         state_dict = adapt(state_dict)
+    elif isinstance(model, SemiBaseDetector) and not any(
+        part in key for part in SEMI_PARTS for key in state_dict
+    ):
+        # mmdet gives the weights of a plain detector to both
+        state_dict = {
+            f'{part}.{key}': value for part in SEMI_PARTS for key, value in state_dict.items()
+        }
     not_needed = tuple(getattr(model, 'training_only', ())) if for_prediction else ()
     wanted = {
         key: tuple(value.shape)

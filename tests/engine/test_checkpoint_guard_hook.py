@@ -1,8 +1,15 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from pathlib import Path
+
 import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
 
 from mmfrac.engine.checkpoint_guard_hook import check_state_dict
 from tests.models.small_model import build, detector_cfg, semi_cfg
+
+BOXES = Path(__file__).resolve().parents[2] / 'configs' / 'compare' / 'phantom'
 
 
 def test_own_and_plain_detector_checkpoints_pass():
@@ -48,3 +55,20 @@ def test_data_parallel_prefix_is_no_other_model():
     detector = build(detector_cfg())
     state = {f'module.{key}': value for key, value in detector.state_dict().items()}
     check_state_dict(detector, dict(state_dict=state))
+
+
+def test_soft_teacher_goes_on_from_its_detector():
+    plain, soft = (
+        MODELS.build(Config.fromfile(BOXES / f'{name}.py').model)
+        for name in ('faster_rcnn_burn_in', 'soft_teacher')
+    )
+    weights = plain.state_dict()
+    check_state_dict(soft, dict(state_dict=weights))
+    assert list(weights) == list(plain.state_dict())
+    soft.load_state_dict(dict(weights))
+    for part in (soft.student, soft.teacher):
+        for key, value in part.state_dict().items():
+            assert torch.equal(value, plain.state_dict()[key])
+    del weights['backbone.conv1.weight']
+    with pytest.raises(ValueError, match=r'missing: student\.backbone\.conv1\.weight'):
+        check_state_dict(soft, weights)

@@ -1,7 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-# python tools/train.py configs/compare/phantom/soft_teacher.py
-# SoftTeacher, small ResNet-18 from scratch: films, batches and steps of frac_ssl_phantom.py, P_pub
-# without its labels.
+# python tools/train.py configs/compare/phantom/soft_teacher.py --cfg-options load_from=CHECKPOINT
+# SoftTeacher, small ResNet-18: films and batches of frac_ssl_phantom.py, P_pub without its labels. A
+# teacher that finds nothing teaches nothing, so it goes on from faster_rcnn_burn_in.py, as many steps
+# in all.
 _base_ = [
     '../../_base_/models/boxes/soft_teacher.py',
     '../../_base_/models/boxes/small_r18.py',
@@ -12,6 +13,7 @@ _base_ = [
 from mmfrac.config import set_data_root
 
 set_data_root(_base_, 'data/phantom/')
+max_epochs = 7
 model = dict(
     detector=dict(
         backbone=_base_.small_backbone,
@@ -27,8 +29,11 @@ model = dict(
     # a net this small is seldom as sure as mmdet's thresholds of 0.9 ask for
     semi_train_cfg=dict(unsup_weight=1.0, rpn_pseudo_thr=0.5, cls_pseudo_thr=0.5),
 )
-# 0.001 would leave half of the teacher's first weights after all 700 steps
+# 0.001 would leave most of the teacher's first weights after all 350 steps
 custom_hooks = [
     dict(type='MeanTeacherHook', momentum=0.01, skip_buffer=False),
     dict(type='TeacherEvalHook'),
 ]
+train_cfg = dict(max_epochs=max_epochs)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_epochs)]
