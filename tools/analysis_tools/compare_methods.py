@@ -11,7 +11,9 @@ from mmfrac.apis.comparison import (
     compare,
     comparison_table,
     load_benchmark,
+    measure_costs,
     plot_comparison,
+    read_costs,
     read_runs,
     run_benchmark,
     write_report,
@@ -21,9 +23,10 @@ from mmfrac.engine.plain_errors import plain_errors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = """example:
-  python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v1.py --seeds 0 1 2
+  python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v2.py --seeds 0 1 2
   python tools/analysis_tools/compare_methods.py configs/benchmarks/semi_real_v1.py --data-root FOLDER
-  python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v1.py --tables-only
+  python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v2.py --tables-only
+  python tools/analysis_tools/compare_methods.py configs/benchmarks/detectors_phantom.py --costs
 
 Every run is written to --results as soon as it is done. A run that is there is not made again, and one
 that was interrupted is resumed, so the same command goes on where it stopped."""
@@ -43,6 +46,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time, default 1')
     parser.add_argument('--tables-only', action='store_true', help='from the JSON files, no run')
+    parser.add_argument(
+        '--costs',
+        action='store_true',
+        help='after the runs measure parameters, GFLOPs, times and memory; nothing else should run',
+    )
     return parser.parse_args()
 
 
@@ -65,8 +73,11 @@ def main() -> None:
             run_benchmark(benchmark, place, benchmark.chosen(args.methods), args.seeds, args.jobs)
         except RunsFailed as error:
             failed = str(error)
+        if args.costs:
+            measure_costs(place, benchmark.chosen(args.methods))
     runs = read_runs(results)
-    table = comparison_table(compare(benchmark, runs), benchmark.reference)
+    rows = compare(benchmark, runs)
+    table = comparison_table(rows, benchmark.reference, read_costs(results))
     written = [write_report(benchmark, table, results), *plot_comparison(benchmark, runs, results)]
     print(table)
     for file in written:

@@ -2,6 +2,7 @@
 """Methods x seeds on one data set: trained, tested, and set side by side."""
 
 from .benchmark import Benchmark, Method, load_benchmark
+from .costs import measure_costs, read_costs
 from .figures import plot_comparison
 from .run_file import RunResult, read_runs
 from .runs import RunsFailed, run_benchmark
@@ -17,7 +18,9 @@ __all__ = [
     'compare',
     'comparison_table',
     'load_benchmark',
+    'measure_costs',
     'plot_comparison',
+    'read_costs',
     'read_runs',
     'run_benchmark',
     'write_report',

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from mmfrac.apis.comparison.benchmark import Benchmark
+from mmfrac.apis.comparison.costs import COLUMNS, cost_cells
 from mmfrac.apis.comparison.run_file import RunResult
 from mmfrac.apis.comparison.selection import final_runs
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.engine.model_costs import ModelCosts
 from mmfrac.evaluation.bootstrap import (
     bootstrap_auroc,
     bootstrap_recalls,
@@ -114,23 +116,28 @@ def compare(
     return rows
 
 
-def comparison_table(rows: Sequence[Row], reference: str) -> str:
+def comparison_table(
+    rows: Sequence[Row], reference: str, costs: Mapping[str, ModelCosts] | None = None
+) -> str:
     """Markdown table of a comparison; differences in points, 1 point = 0.01.
 
     Args:
         rows (Sequence[Row]): Of ``compare``.
         reference (str): Name of the method that the others are compared with.
+        costs (Mapping[str, ModelCosts], optional): Costs by method, for further columns.
 
     Returns:
         str: The table, without a last line break.
     """
     label = next((row.label for row in rows if row.method == reference), reference)
     header = ['method', *METRICS, f'FROC: {label} ahead by', f'AUROC: {label} ahead by', 'seeds']
+    header += COLUMNS if costs else ()
     lines = ['| ' + ' | '.join(header) + ' |', '|---' * len(header) + '|']
     for row in rows:
         cells = [row.label, *(_mean(row, metric) for metric in METRICS)]
         cells += [_difference(row, metric) for metric in ('FROC', 'AUROC')]
-        lines.append('| ' + ' | '.join([*cells, str(len(row.seeds))]) + ' |')
+        cells += [str(len(row.seeds)), *(cost_cells(costs.get(row.method)) if costs else ())]
+        lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
 
 

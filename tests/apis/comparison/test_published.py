@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mmfrac.apis.comparison import compare, comparison_table, load_benchmark, read_runs
+from mmfrac.apis.comparison import (
+    compare,
+    comparison_table,
+    load_benchmark,
+    read_costs,
+    read_runs,
+)
 from mmfrac.apis.comparison.tables import METRICS
 from mmfrac.evaluation import froc
 
@@ -26,7 +32,8 @@ def test_every_method_has_a_config(path):
 @pytest.mark.parametrize('path', PUBLISHED, ids=lambda path: path.stem)
 def test_published_table_is_that_of_the_runs(path):
     benchmark, runs = load_benchmark(path), read_runs(path.with_suffix(''))
-    table = comparison_table(compare(benchmark, runs), benchmark.reference)
+    costs = read_costs(path.with_suffix(''))
+    table = comparison_table(compare(benchmark, runs), benchmark.reference, costs)
     assert table in path.with_suffix('').joinpath('table.md').read_text()
     readmes = [readme.read_text() for readme in CONFIGS.rglob('README.md')]
     assert any(table in readme for readme in readmes)
