@@ -12,6 +12,7 @@ from mmfrac.apis.comparison import (
     comparison_table,
     load_benchmark,
     measure_costs,
+    missing_values,
     plot_comparison,
     read_costs,
     read_runs,
@@ -80,6 +81,11 @@ def main() -> None:
     table = comparison_table(rows, benchmark.reference, read_costs(results))
     written = [write_report(benchmark, table, results), *plot_comparison(benchmark, runs, results)]
     print(table)
+    begun = {run.method for run in runs}
+    for name, method in benchmark.methods.items():
+        missing = missing_values(benchmark, method, runs)
+        if name in begun and missing:
+            print(f'{name} is left out: the runs of {missing} are missing in its search')
     for file in written:
         print(file)
     if failed:

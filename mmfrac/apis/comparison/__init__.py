@@ -6,6 +6,7 @@ from .costs import measure_costs, read_costs
 from .figures import plot_comparison
 from .run_file import RunResult, read_runs
 from .runs import RunsFailed, run_benchmark
+from .selection import missing_values
 from .tables import compare, comparison_table, write_report
 from .training import Place
 
@@ -19,6 +20,7 @@ __all__ = [
     'comparison_table',
     'load_benchmark',
     'measure_costs',
+    'missing_values',
     'plot_comparison',
     'read_costs',
     'read_runs',

@@ -24,19 +24,28 @@ def chosen_value(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]
     values = benchmark.values(method)
     if len(values) == 1:
         return values[0]
-    reached = {
-        run.value: run.validation[benchmark.select]
-        for run in runs
-        if run.method == method.name and run.seed == benchmark.search_seed
-    }
-    missing = [value for value in values if value not in reached]
+    missing = missing_values(benchmark, method, runs)
     if missing:
         raise ValueError(f'the search of {method.name} lacks the runs of {missing}')
+    reached = {
+        run.value: run.validation[benchmark.select] for run in _searched(benchmark, method, runs)
+    }
     return max(values, key=lambda value: reached[value])
 
 
+def missing_values(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]) -> list[float]:
+    """Values of a method's search that have not been run; none where nothing is searched."""
+    values = benchmark.values(method)
+    if len(values) == 1:
+        return []
+    reached = {run.value for run in _searched(benchmark, method, runs)}
+    return [value for value in values if value not in reached]
+
+
 def final_runs(benchmark: Benchmark, runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:
-    """Runs of the chosen value, by method in the benchmark's order; methods without any are left out.
+    """Runs of the chosen value, by method in the benchmark's order.
+
+    Methods without any, and those whose search is not complete, are left out.
 
     Args:
         benchmark (Benchmark): The benchmark.
@@ -48,8 +57,12 @@ def final_runs(benchmark: Benchmark, runs: Sequence[RunResult]) -> dict[str, lis
     final = {}
     for name, method in benchmark.methods.items():
         own = [run for run in runs if run.method == name]
-        if not own:
+        if not own or missing_values(benchmark, method, own):
             continue
         value = chosen_value(benchmark, method, own)
         final[name] = sorted((run for run in own if run.value == value), key=lambda run: run.seed)
     return final
+
+
+def _searched(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]) -> list[RunResult]:
+    return [run for run in runs if run.method == method.name and run.seed == benchmark.search_seed]

@@ -6,7 +6,7 @@ import pytest
 
 from mmfrac.apis.comparison import compare, comparison_table, load_benchmark, plot_comparison
 from mmfrac.apis.comparison.run_file import RunResult, read_runs, write_run
-from mmfrac.apis.comparison.selection import chosen_value, final_runs
+from mmfrac.apis.comparison.selection import chosen_value, final_runs, missing_values
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.records_file import FilmResult, write_records
 
@@ -86,6 +86,14 @@ def test_the_value_is_chosen_on_validation(benchmark, runs):
     assert [(r.seed, r.value) for r in final_runs(benchmark, runs)['ours']] == [(0, 1.0), (1, 1.0)]
     with pytest.raises(ValueError, match=r'lacks the runs of \[3.0\]'):
         chosen_value(benchmark, ours, runs[:1])
+
+
+def test_a_method_is_left_out_until_its_search_is_complete(benchmark, runs):
+    ours, other = benchmark.methods.values()
+    assert missing_values(benchmark, ours, runs) == missing_values(benchmark, other, []) == []
+    assert missing_values(benchmark, ours, [runs[0], *runs[2:]]) == [3.0]
+    (row,) = compare(benchmark, [runs[0], *runs[2:]])
+    assert row.method == 'other' and np.isnan(row.difference['FROC'])
 
 
 def test_mean_spread_and_paired_difference(benchmark, runs):
