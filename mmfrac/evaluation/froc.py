@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .auroc import auroc
+from .froc_options import check_fppi, check_option
 from .records import FilmRecord, box_record, image_record
 
 __all__ = [
@@ -28,12 +29,6 @@ __all__ = [
     'image_record',
     'recall_at',
 ]
-
-_OPTIONS = {
-    'denominator': ('all', 'negatives'),
-    'crossing': ('first', 'best'),
-    'interpolation': ('linear', 'step'),
-}
 
 
 class Recall(float):
@@ -206,29 +201,6 @@ def froc_score(
     check_fppi(targets, many=True)
     recalls = recall_at(curve, targets, crossing, interpolation)
     return Recall(float(np.mean(recalls)), any(recall.held for recall in recalls))
-
-
-def check_option(name: str, value: str) -> None:
-    """Raise ``ValueError`` unless ``value`` is a valid value of the option ``name``."""
-    if value not in _OPTIONS[name]:
-        raise ValueError(f'{name} must be one of {_OPTIONS[name]}, got {value!r}')
-
-
-def check_fppi(fppi: ArrayLike, many: bool | None = None) -> np.ndarray:
-    """FPPI values as a float64 array; ``ValueError`` if they are not numbers >= 0.
-
-    Args:
-        fppi (ArrayLike): One value or a sequence of values.
-        many (bool | None): True: must be a sequence of at least one. Defaults to None, either.
-
-    Returns:
-        np.ndarray: () or (n,).
-    """
-    values = np.asarray(fppi, np.float64)
-    wrong_shape = values.ndim > 1 or (many and not (values.ndim == 1 and values.size))
-    if wrong_shape or not (np.isfinite(values) & (values >= 0)).all():
-        raise ValueError(f'FPPI must be finite and >= 0, got {fppi!r}')
-    return values
 
 
 def _recall_at(curve: FrocCurve, wanted: float, crossing: str, interpolation: str) -> Recall:
