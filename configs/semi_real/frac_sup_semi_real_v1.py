@@ -7,3 +7,4 @@ from mmfrac.config import set_data_root, set_img_scale
 set_data_root(_base_, 'data/semi_real/')
 set_img_scale(_base_, (192, 192))
 train_dataloader = dict(batch_sampler=dict(epoch_length=200))
+model = dict(detector=dict(channels_last=True))

@@ -94,3 +94,20 @@ def test_too_few_pyramid_levels():
     detector = build(detector_cfg())
     with pytest.raises(ValueError, match='4 pyramid levels'):
         detector.prob_map_head(detector.extract_feat(torch.rand(1, 1, 64, 64))[:2])
+
+
+def test_channels_last_changes_the_memory_and_not_the_values(detector):
+    fast = build(dict(detector_cfg(), channels_last=True))
+    fast.load_state_dict(detector.state_dict())
+    films = [film('a'), film('b', boxes=[[8, 8, 24, 24]])]
+    fast.eval()
+    for level in fast.extract_feat(torch.zeros(2, 1, 64, 64)):
+        assert level.is_contiguous(memory_format=torch.channels_last)
+    for level in detector.extract_feat(torch.zeros(2, 1, 64, 64)):
+        assert level.is_contiguous()
+    torch.testing.assert_close(run(fast, films, 'tensor'), run(detector, films, 'tensor'))
+    for model in (fast, detector):
+        model.zero_grad()
+        run(model, films, 'loss')['loss_sup'].backward()
+    for (name, one), other in zip(fast.named_parameters(), detector.parameters()):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5, msg=name)
