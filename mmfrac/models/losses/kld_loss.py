@@ -2,9 +2,9 @@
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmfrac.models.losses.reduction import check_reduction, reduce_cells
+from mmfrac.models.losses.semi_loss import SemiLoss
 
 
 def kld_cells(logits: Tensor, target: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def kld_cells(logits: Tensor, target: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class KLDLoss(nn.Module):
+class KLDLoss(SemiLoss):
     r"""Kullback-Leibler divergence of the student from the pseudo map (paper, section 2.2).
 
     .. math:: L_{semi} = \sum_i p'_i \log \frac{p'_i}{p_{s,i}}
@@ -39,25 +39,11 @@ class KLDLoss(nn.Module):
     def __init__(
         self, reduction: str = 'mean', loss_weight: float = 1.0, alpha_r: float = 1.0
     ) -> None:
-        super().__init__()
+        super().__init__(reduction, loss_weight)
         if alpha_r <= 0:
             raise ValueError(f'alpha_r must be positive, got {alpha_r}')
-        self.reduction = check_reduction(reduction)
-        self.loss_weight = loss_weight
         self.alpha_r = alpha_r
 
-    def forward(self, logits: Tensor, pseudo_map: Tensor, valid: Tensor) -> Tensor:
-        """Loss of a batch.
-
-        Args:
-            logits (Tensor): ``(N, 1, h, w)`` of the student.
-            pseudo_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
-            valid (Tensor): ``(N, 1, h, w)`` bool; cells that count.
-
-        Returns:
-            Tensor: Scalar.
-        """
-        with torch.autocast(logits.device.type, enabled=False):
-            logits, pseudo_map = logits.float(), pseudo_map.float()
-            cells = kld_cells(logits, pseudo_map) * (1 + (self.alpha_r - 1) * pseudo_map)
-            return self.loss_weight * reduce_cells(cells, valid, self.reduction)
+    def cells(self, logits: Tensor, pseudo_map: Tensor) -> Tensor:
+        """Divergence of each cell, weighted by ``alpha_r``."""
+        return kld_cells(logits, pseudo_map) * (1 + (self.alpha_r - 1) * pseudo_map)

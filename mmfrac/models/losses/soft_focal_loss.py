@@ -1,14 +1,13 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmfrac.models.losses.reduction import check_reduction, reduce_cells
+from mmfrac.models.losses.semi_loss import SemiLoss
 
 
 @MODELS.register_module()
-class SoftFocalLoss(nn.Module):
+class SoftFocalLoss(SemiLoss):
     r"""Focal loss for soft targets (FocalMix [8]).
 
     .. math:: SFL(p, y) = [a_0 + y (a_1 - a_0)]\; |y - p|^b\; CE(y, p)
@@ -35,7 +34,7 @@ class SoftFocalLoss(nn.Module):
         reduction: str = 'mean',
         loss_weight: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(reduction, loss_weight)
         if not (a0 >= 0 and a1 >= 0):
             raise ValueError(f'a0 and a1 must be >= 0, got {a0} and {a1}')
         if not b >= 0:
@@ -43,23 +42,9 @@ class SoftFocalLoss(nn.Module):
         self.a0 = a0
         self.a1 = a1
         self.b = b
-        self.reduction = check_reduction(reduction)
-        self.loss_weight = loss_weight
 
-    def forward(self, logits: Tensor, pseudo_map: Tensor, valid: Tensor) -> Tensor:
-        """Loss of a batch.
-
-        Args:
-            logits (Tensor): ``(N, 1, h, w)`` of the student.
-            pseudo_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
-            valid (Tensor): ``(N, 1, h, w)`` bool; cells that count.
-
-        Returns:
-            Tensor: Scalar, fp32.
-        """
-        with torch.autocast(logits.device.type, enabled=False):
-            x, y = logits.float(), pseudo_map.float()
-            cross_entropy = F.binary_cross_entropy_with_logits(x, y, reduction='none')
-            focus = (y - x.sigmoid()).abs() ** self.b
-            cells = (self.a0 + y * (self.a1 - self.a0)) * focus * cross_entropy
-            return self.loss_weight * reduce_cells(cells, valid, self.reduction)
+    def cells(self, logits: Tensor, pseudo_map: Tensor) -> Tensor:
+        """Soft focal loss of each cell."""
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, pseudo_map, reduction='none')
+        focus = (pseudo_map - logits.sigmoid()).abs() ** self.b
+        return (self.a0 + pseudo_map * (self.a1 - self.a0)) * focus * cross_entropy
