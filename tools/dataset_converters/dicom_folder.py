@@ -3,10 +3,16 @@
 
 import argparse
 
-from mmfrac.datasets.converters import ConvertOptions, FolderOptions, convert_dicom_folder
-from mmfrac.datasets.converters.cli import add_views
+from mmfrac.datasets.converters import FolderOptions, convert_dicom_folder
+from mmfrac.datasets.converters.cli import (
+    add_columns,
+    add_decoding,
+    add_labels,
+    add_views,
+    columns_of,
+    options_of,
+)
 from mmfrac.datasets.converters.folder_options import MODALITIES, PATIENT_IDS, UNKNOWN_VIEWS
-from mmfrac.datasets.converters.options import BLANK, UNCERTAIN, parse_views
 from mmfrac.engine.plain_errors import plain_errors
 
 EXAMPLE = """example:
@@ -31,13 +37,7 @@ def parse_args() -> argparse.Namespace:
         help='label and one of path, SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID, '
         'AccessionNumber; optional: x1, y1, x2, y2 (px), site. Without: label -1',
     )
-    parser.add_argument(
-        '--column',
-        action='append',
-        default=[],
-        metavar='NAME=OTHER',
-        help='the column NAME is called OTHER here; may be given several times',
-    )
+    add_columns(parser)
     parser.add_argument('--encoding', default='utf-8', help='encoding of the table (%(default)s)')
     films = parser.add_argument_group('films')
     add_views(parser, 'PA, AP')
@@ -57,28 +57,11 @@ def parse_args() -> argparse.Namespace:
     films.add_argument(
         '--body-parts', nargs='+', metavar='CODE', help='to keep, e.g. CHEST RIBS (all)'
     )
-    films.add_argument('--verify', action='store_true', help='decode every film')
-    films.add_argument(
-        '--workers',
-        type=int,
-        default=ConvertOptions.workers,
-        help='processes that read (%(default)s)',
-    )
+    add_decoding(films)
     films.add_argument(
         '--left-out', metavar='CSV', help='list every file that is left out, with the reason'
     )
-    labels = parser.add_argument_group('labels')
-    for name, choices, what in (
-        ('uncertain', UNCERTAIN, 'uncertain labels (-1)'),
-        ('blank', BLANK, 'films whose label is blank'),
-    ):
-        labels.add_argument(
-            f'--{name}',
-            choices=choices,
-            default='unknown',
-            help=f'what becomes of {what} (%(default)s)',
-        )
-    labels.add_argument('--source', help='source of the films (hospital)')
+    add_labels(parser, 'hospital')
     patients = parser.add_argument_group('patients')
     patients.add_argument(
         '--patient-ids',
@@ -98,22 +81,6 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    columns = {}
-    for pair in args.column:
-        name, equals, other = pair.partition('=')
-        if not equals or not other:
-            raise ValueError(f'--column {pair!r} is not NAME=OTHER, as label=fracture')
-        columns[name.strip()] = other.strip()
-    options = ConvertOptions(
-        uncertain=args.uncertain,
-        blank=args.blank,
-        views=parse_views(args.views),
-        verify=args.verify,
-        workers=args.workers,
-        source=args.source,
-        encoding=args.encoding,
-        progress=True,
-    )
     folder_options = FolderOptions(
         patient_ids=args.patient_ids,
         key_file=args.key_file,
@@ -121,11 +88,11 @@ def main() -> None:
         modalities=args.modalities,
         body_parts=args.body_parts,
         links=args.links,
-        columns=columns,
+        columns=columns_of(args),
         left_out_file=args.left_out,
     )
     summary, left_out = convert_dicom_folder(
-        args.folder, args.out, args.table, options, folder_options
+        args.folder, args.out, args.table, options_of(args), folder_options
     )
     print(summary)
     for file, reason, detail in left_out[:LISTED]:

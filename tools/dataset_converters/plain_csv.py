@@ -4,7 +4,13 @@
 import argparse
 
 from mmfrac.datasets.converters import convert_csv
-from mmfrac.datasets.converters.cli import add_views, converter_parser, options_of
+from mmfrac.datasets.converters.cli import (
+    add_columns,
+    add_views,
+    columns_of,
+    converter_parser,
+    options_of,
+)
 from mmfrac.engine.plain_errors import plain_errors
 
 EXAMPLE = """example:
@@ -22,26 +28,14 @@ def parse_args() -> argparse.Namespace:
         'width, height',
         'folder that paths are relative to',
     )
-    parser.add_argument(
-        '--column',
-        action='append',
-        default=[],
-        metavar='NAME=OTHER',
-        help='the column NAME is called OTHER here; may be given several times',
-    )
+    add_columns(parser)
     add_views(parser, 'PA, AP, frontal; where there is a column view')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    columns = {}
-    for pair in args.column:
-        name, equals, other = pair.partition('=')
-        if not equals or not other:
-            raise ValueError(f'--column {pair!r} is not NAME=OTHER, as label=fracture')
-        columns[name.strip()] = other.strip()
-    print(convert_csv(args.table, args.images, args.out, options_of(args), columns))
+    print(convert_csv(args.table, args.images, args.out, options_of(args), columns_of(args)))
 
 
 if __name__ == '__main__':

@@ -40,13 +40,25 @@ def converter_parser(
         default='error',
         help='a film that is not in the folder is an error, or left out (%(default)s)',
     )
-    files.add_argument('--verify', action='store_true', help='decode every film')
-    files.add_argument(
+    add_decoding(files)
+    add_labels(parser, 'name of the set')
+    parser.add_argument('--encoding', default='utf-8', help='encoding of the tables (%(default)s)')
+    return parser
+
+
+def add_decoding(films: argparse._ArgumentGroup) -> None:
+    """Add ``--verify`` and ``--workers`` to the arguments about films."""
+    films.add_argument('--verify', action='store_true', help='decode every film')
+    films.add_argument(
         '--workers',
         type=int,
         default=ConvertOptions.workers,
-        help='processes that decode (%(default)s)',
+        help='processes that read films (%(default)s)',
     )
+
+
+def add_labels(parser: argparse.ArgumentParser, source: str) -> None:
+    """Add ``--uncertain``, ``--blank`` and ``--source``, whose default is described by ``source``."""
     labels = parser.add_argument_group('labels')
     labels.add_argument(
         '--uncertain',
@@ -60,9 +72,36 @@ def converter_parser(
         default='unknown',
         help='what becomes of films about whose fractures the set says nothing (%(default)s)',
     )
-    labels.add_argument('--source', help='source of the films (default: name of the set)')
-    parser.add_argument('--encoding', default='utf-8', help='encoding of the tables (%(default)s)')
-    return parser
+    labels.add_argument('--source', help=f'source of the films (default: {source})')
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add ``--column``, for tables whose columns have other names."""
+    parser.add_argument(
+        '--column',
+        action='append',
+        default=[],
+        metavar='NAME=OTHER',
+        help='the column NAME is called OTHER here; may be given several times',
+    )
+
+
+def columns_of(args: argparse.Namespace) -> dict[str, str]:
+    """Names of the table's columns by the names that we know them by.
+
+    Args:
+        args (argparse.Namespace): With ``--column``.
+
+    Raises:
+        ValueError: If one is not of the form NAME=OTHER.
+    """
+    columns = {}
+    for pair in args.column:
+        name, equals, other = pair.partition('=')
+        if not equals or not other:
+            raise ValueError(f'--column {pair!r} is not NAME=OTHER, as label=fracture')
+        columns[name.strip()] = other.strip()
+    return columns
 
 
 def add_views(parser: argparse.ArgumentParser, frontal: str) -> None:
@@ -86,7 +125,8 @@ def options_of(args: argparse.Namespace) -> ConvertOptions:
     """Choices of a command line.
 
     Args:
-        args (argparse.Namespace): Of a :func:`converter_parser`.
+        args (argparse.Namespace): Of a :func:`converter_parser`, or of a parser with ``add_labels``,
+            ``add_decoding`` and ``--encoding``.
 
     Raises:
         ValueError: If one does not exist.
@@ -95,8 +135,8 @@ def options_of(args: argparse.Namespace) -> ConvertOptions:
         uncertain=args.uncertain,
         blank=args.blank,
         views=parse_views(getattr(args, 'views', 'frontal')),
-        size=parse_size(args.size),
-        missing=args.missing,
+        size=parse_size(getattr(args, 'size', 'files')),
+        missing=getattr(args, 'missing', 'error'),
         verify=args.verify,
         workers=args.workers,
         suffix=getattr(args, 'suffix', None),
