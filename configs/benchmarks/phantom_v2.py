@@ -64,6 +64,7 @@ methods = dict(
     known_positive=dict(
         semi, changes=delta('known_positive'), label='Ours + peak in each positive'
     ),
+    low_quantile=dict(semi, changes=delta('low_quantile'), label='Ours, m the lowest decile'),
     weighted_kld=dict(semi, changes=delta('weighted_kld'), label='Ours + weighted KLD'),
 )
 reference = 'ours'

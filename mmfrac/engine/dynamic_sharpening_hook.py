@@ -20,10 +20,10 @@ from mmfrac.models.teachers.eval_mode import eval_mode
 class DynamicSharpeningHook(Hook):
     """Updates ``m``, ``t``, ``a`` of ``DynamicSharpening`` once an epoch (paper, section 2.3).
 
-    ``m`` is the median, over the epoch's distinct P_pub films of all ranks, of the teacher's image
-    score (the mean of a film's scores where it was seen more than once); it sets ``t`` and ``a`` of the
-    next epoch. Before the first semi-supervised epoch one pass over P_pub, shared by the ranks, gives
-    ``m``. The values in force are logged in every semi-supervised epoch. A model without a
+    ``m`` is the median (or the step's other ``quantile``), over the epoch's distinct P_pub films of all
+    ranks, of the teacher's image score (the mean of a film's scores where it was seen more than once);
+    it sets ``t`` and ``a`` of the next epoch. Before the first semi-supervised epoch one pass over
+    P_pub, shared by the ranks, gives ``m``. The values in force are logged in every semi-supervised epoch. A model without a
     ``DynamicSharpening`` step is left alone.
 
     Args:
@@ -64,7 +64,7 @@ class DynamicSharpeningHook(Hook):
             self._update(runner, step)
 
     def _update(self, runner: Runner, step: DynamicSharpening) -> None:
-        m = median_over_films(all_gather_object(step.pop_scores()))
+        m = quantile_over_films(all_gather_object(step.pop_scores()), step.quantile)
         if m is not None:
             step.set_median(m)
 
@@ -96,11 +96,14 @@ class DynamicSharpeningHook(Hook):
         return dataset
 
 
-def median_over_films(scores_of_ranks: list[dict[str, list[float]]]) -> float | None:
-    """Median image score over distinct films.
+def quantile_over_films(
+    scores_of_ranks: list[dict[str, list[float]]], quantile: float = 0.5
+) -> float | None:
+    """Quantile of the image scores of distinct films.
 
     Args:
         scores_of_ranks (list[dict]): Per rank the scores of each film it saw.
+        quantile (float): Interpolated linearly. Defaults to 0.5, the median.
 
     Returns:
         float | None: None when no film was seen.
@@ -112,7 +115,8 @@ def median_over_films(scores_of_ranks: list[dict[str, list[float]]]) -> float | 
     if not merged:
         return None
     # fsum does not depend on the order in which the ranks come
-    return float(np.median([math.fsum(values) / len(values) for values in merged.values()]))
+    scores = [math.fsum(values) / len(values) for values in merged.values()]
+    return float(np.quantile(scores, quantile))
 
 
 def _sharpening_steps(model: SemiProbMapDetector) -> list[DynamicSharpening]:

@@ -105,3 +105,9 @@ def test_parameters_are_saved_and_loaded():
     assert (other.m.item(), other.t.item(), other.a.item()) == (0.47, 0.47 - 0.1, 4)
     y = torch.rand(2, 1, 3, 3)
     torch.testing.assert_close(other.eval()(y, [], []), dynamic_sharpen(y, 0.37, 4))
+
+
+@pytest.mark.parametrize('quantile', [0, 1, -0.1])
+def test_a_quantile_out_of_range_is_refused(quantile):
+    with pytest.raises(ValueError, match='quantile must lie in'):
+        DynamicSharpening(quantile=quantile)

@@ -67,14 +67,24 @@ class DynamicSharpening(nn.Module):
     notes the teacher's image score of each film; ``DynamicSharpeningHook`` turns the scores of an
     epoch into the parameters of the next one. Until the first ``m`` is known it is NaN, and ``t``, ``a``
     are those of ``m = 0``.
+
+    Args:
+        quantile (float): Which quantile of the scores ``m`` is. The paper's is the median; with 0.1 nine
+            of ten positive films have a cell above ``m``. Defaults to 0.5.
+
+    Raises:
+        ValueError: When ``quantile`` does not lie in (0, 1).
     """
 
     m: Tensor
     t: Tensor
     a: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, quantile: float = 0.5) -> None:
         super().__init__()
+        if not 0 < quantile < 1:
+            raise ValueError(f'quantile must lie in (0, 1), got {quantile}')
+        self.quantile = quantile
         t, a = sharpening_parameters(0.0)
         # double precision: a threshold such as t = 0.35 must not move when it is saved
         for name, value in (('m', math.nan), ('t', t), ('a', a)):
