@@ -20,11 +20,11 @@ from mmfrac.models.teachers.eval_mode import eval_mode
 class DynamicSharpeningHook(Hook):
     """Updates ``m``, ``t``, ``a`` of ``DynamicSharpening`` once an epoch (paper, section 2.3).
 
-    ``m`` is the median (or the step's other ``quantile``), over the epoch's distinct P_pub films of all
-    ranks, of the teacher's image score (the mean of a film's scores where it was seen more than once);
-    it sets ``t`` and ``a`` of the next epoch. Before the first semi-supervised epoch one pass over
-    P_pub, shared by the ranks, gives ``m``. The values in force are logged in every semi-supervised epoch. A model without a
-    ``DynamicSharpening`` step is left alone.
+    ``m`` is the median (or the step's other ``quantile``), over the epoch's distinct P_pub films of
+    all ranks, of the teacher's image score (the mean of a film's scores where it was seen more than
+    once); it sets ``t`` and ``a`` of the next epoch. Before the first semi-supervised epoch one
+    pass over P_pub, shared by the ranks, gives ``m``. The values in force are logged in every semi-
+    supervised epoch. A model without a ``DynamicSharpening`` step is left alone.
 
     Args:
         unsup_source (int): Index of P_pub in the train ``ConcatDataset``. Defaults to the last.
