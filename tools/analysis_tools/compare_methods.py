@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from mmfrac.apis.comparison import (
@@ -26,7 +27,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = """example:
   python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v2.py --seeds 0 1 2
   python tools/analysis_tools/compare_methods.py configs/benchmarks/semi_real_v1.py --data-root FOLDER
-  python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v2.py --tables-only
+  python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v2.py --tables-only \\
+      --reference low_quantile
   python tools/analysis_tools/compare_methods.py configs/benchmarks/detectors_phantom.py --costs
 
 Every run is written to --results as soon as it is done. A run that is there is not made again, and one
@@ -48,6 +50,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time, default 1')
     parser.add_argument('--tables-only', action='store_true', help='from the JSON files, no run')
     parser.add_argument(
+        '--reference', help="method that the others are compared with, default: the benchmark's"
+    )
+    parser.add_argument(
         '--costs',
         action='store_true',
         help='after the runs measure parameters, GFLOPs, times and memory; nothing else should run',
@@ -58,6 +63,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     benchmark = load_benchmark(args.benchmark)
+    reference = args.reference or benchmark.reference
+    benchmark.chosen([reference])  # or an error before anything is run
     path = Path(args.benchmark)
     results = Path(args.results) if args.results else path.with_suffix('')
     failed = ''
@@ -77,9 +84,10 @@ def main() -> None:
         if args.costs:
             measure_costs(place, benchmark.chosen(args.methods))
     runs = read_runs(results)
-    rows = compare(benchmark, runs)
-    table = comparison_table(rows, benchmark.reference, read_costs(results))
-    written = [write_report(benchmark, table, results), *plot_comparison(benchmark, runs, results)]
+    rows = compare(replace(benchmark, reference=reference), runs)
+    table = comparison_table(rows, reference, read_costs(results))
+    written = [write_report(benchmark, table, results, reference)]
+    written += plot_comparison(benchmark, runs, results)
     print(table)
     begun = {run.method for run in runs}
     for name, method in benchmark.methods.items():

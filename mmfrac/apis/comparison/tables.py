@@ -141,18 +141,22 @@ def comparison_table(
     return '\n'.join(lines)
 
 
-def write_report(benchmark: Benchmark, table: str, folder: str | Path) -> Path:
-    """Write the table as ``table.md``.
+def write_report(
+    benchmark: Benchmark, table: str, folder: str | Path, reference: str | None = None
+) -> Path:
+    """Write the table as ``table.md``, or ``table_<reference>.md`` for another reference.
 
     Args:
         benchmark (Benchmark): The benchmark.
         table (str): Of ``comparison_table``.
         folder (str | Path): Where.
+        reference (str, optional): That of the table. Defaults to the benchmark's.
 
     Returns:
         Path: The file.
     """
-    path = Path(folder) / 'table.md'
+    other = reference is not None and reference != benchmark.reference
+    path = Path(folder) / (f'table_{reference}.md' if other else 'table.md')
     AtomicLocalBackend().put_text(f'{benchmark.name}, test films\n\n{table}\n', path)
     return path
 

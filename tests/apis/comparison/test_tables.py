@@ -1,10 +1,17 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mmfrac.apis.comparison import compare, comparison_table, load_benchmark, plot_comparison
+from mmfrac.apis.comparison import (
+    compare,
+    comparison_table,
+    load_benchmark,
+    plot_comparison,
+    write_report,
+)
 from mmfrac.apis.comparison.run_file import RunResult, read_runs, write_run
 from mmfrac.apis.comparison.selection import chosen_value, final_runs, missing_values
 from mmfrac.evaluation import froc
@@ -135,6 +142,17 @@ def test_table(benchmark, runs):
         100 * getattr(rows[1], p)['FROC'] for p in ('difference', 'low', 'high')
     )
     assert f'| {difference:+.2f} ({low:+.2f} to {high:+.2f}) |' in lines[3]
+
+
+def test_another_reference_has_a_table_of_its_own(benchmark, runs, tmp_path):
+    ours, other = compare(replace(benchmark, reference='other'), runs)
+    assert np.isnan(other.difference['FROC'])
+    other_way = compare(benchmark, runs)[1].difference['FROC']
+    assert ours.difference['FROC'] == pytest.approx(-other_way)
+    assert write_report(benchmark, 'x', tmp_path).name == 'table.md'
+    assert write_report(benchmark, 'y', tmp_path, 'ours').name == 'table.md'
+    path = write_report(benchmark, 'z', tmp_path, 'other')
+    assert path.name == 'table_other.md' and 'z' in path.read_text()
 
 
 def test_runs_survive_their_files(benchmark, runs, tmp_path):
