@@ -1,9 +1,15 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from types import SimpleNamespace
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmdet.structures import DetDataSample
+from torch import nn
 
-from mmfrac.engine.dynamic_sharpening_hook import quantile_over_films
+from mmfrac.engine.dynamic_sharpening_hook import DynamicSharpeningHook, quantile_over_films
+from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
 
 
 def test_median_is_over_distinct_films():
@@ -17,6 +23,17 @@ def test_other_quantiles_are_interpolated():
     ranks = [{'a': [0.1], 'b': [0.3]}, {'c': [0.5], 'd': [0.7], 'e': [0.9]}]
     assert quantile_over_films(ranks, 0.1) == pytest.approx(0.18)  # 0.4 of the way from a to b
     assert quantile_over_films(ranks, 0.75) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize('quantile, m, t', [(0.5, 0.7, 0.5), (0.1, 0.38, 0.28)])
+def test_the_quantile_of_the_step_sets_t(quantile, m, t):
+    step = DynamicSharpening(quantile=quantile)
+    samples = [DetDataSample(metainfo=dict(img_path=name)) for name in 'abc']
+    prob_maps = torch.zeros(3, 1, 2, 2)
+    prob_maps[:, 0, 1, 1] = torch.tensor([0.7, 0.9, 0.3])
+    step.note_scores(prob_maps, samples)
+    DynamicSharpeningHook().after_train_epoch(SimpleNamespace(model=nn.Sequential(step)))
+    assert step.m.item() == pytest.approx(m) and step.t.item() == pytest.approx(t)
 
 
 @given(
