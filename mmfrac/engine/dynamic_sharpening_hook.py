@@ -115,8 +115,8 @@ def quantile_over_films(
     if not merged:
         return None
     # fsum does not depend on the order in which the ranks come
-    scores = [math.fsum(values) / len(values) for values in merged.values()]
-    return float(np.quantile(scores, quantile))
+    means = [math.fsum(values) / len(values) for values in merged.values()]
+    return float(np.quantile(means, quantile))
 
 
 def _sharpening_steps(model: SemiProbMapDetector) -> list[DynamicSharpening]:
