@@ -66,7 +66,7 @@ class DynamicSharpeningHook(Hook):
     def _update(self, runner: Runner, step: DynamicSharpening) -> None:
         m = quantile_over_films(all_gather_object(step.pop_scores()), step.quantile)
         if m is not None:
-            step.set_median(m)
+            step.set_m(m)
 
     @torch.no_grad()
     def _score_all_films(

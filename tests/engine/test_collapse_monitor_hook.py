@@ -57,7 +57,7 @@ def test_saturation():
     run, hook = Run(step), CollapseMonitorHook()
     run.run_epoch(hook, pseudo_positive=[0.1])
     assert run.warnings == []  # m is not known
-    step.set_median(0.95)
+    step.set_m(0.95)
     run.run_epoch(hook, pseudo_positive=[0.1])
     assert len(run.warnings) == 1 and 'm = 0.950' in run.warnings[0]
     assert run.scalars[1][1]['monitor/m'] == 0.95

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmfrac.models.losses import KLDLoss, WeightedBCELoss
+from mmfrac.models.losses import KLDLoss, MapMSELoss, SoftFocalLoss, WeightedBCELoss
 
 ALL = torch.ones(1, 1, 1, 2, dtype=torch.bool)
 
@@ -107,3 +107,15 @@ def test_losses_stay_in_fp32_under_amp():
         bce = WeightedBCELoss()(logits, target, ALL, torch.tensor([1]))
     assert kld.dtype == bce.dtype == torch.float32
     assert kld.item() == pytest.approx((9.000123 + 12.000006) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize('kind', [KLDLoss, MapMSELoss, SoftFocalLoss])
+def test_semi_losses_of_half_precision_maps_are_computed_in_fp32(kind):
+    loss = kind()
+    torch.manual_seed(0)
+    logits, pseudo_map = torch.randn(2, 1, 4, 4).half(), torch.rand(2, 1, 4, 4).half()
+    valid = torch.ones(2, 1, 4, 4, dtype=torch.bool)
+    value = loss(logits, pseudo_map, valid)
+    assert value.dtype == torch.float32
+    expected = loss(logits.float(), pseudo_map.float(), valid)
+    torch.testing.assert_close(value, expected, rtol=1e-6, atol=0)

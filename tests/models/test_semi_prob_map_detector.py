@@ -35,7 +35,7 @@ def test_losses_of_both_branches_and_gradients_from_both():
 def test_semi_loss_is_kld_to_the_sharpened_teacher_map():
     # without BN in train mode student and teacher see the same network
     model = build(semi_cfg()).eval()
-    model.pseudo_pipeline[0].set_median(0.6)
+    model.pseudo_pipeline[0].set_m(0.6)
     found = losses(model, batch(), training=False)['loss_semi']
     data = model.data_preprocessor(batch(), training=True)
     logits = model.student.logits(data['inputs']['unsup_student'])

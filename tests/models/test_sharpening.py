@@ -70,8 +70,8 @@ def test_sharpening_parameters_of_the_paper(m, t, a):
     assert sharpening_parameters(m) == (pytest.approx(t), a)
 
 
-def test_sharpening_parameters_refuse_no_median():
-    with pytest.raises(ValueError, match='median'):
+def test_sharpening_parameters_refuse_nan():
+    with pytest.raises(ValueError, match='quantile of scores'):
         sharpening_parameters(math.nan)
 
 
@@ -99,7 +99,7 @@ def test_step_notes_scores_of_the_film_area_only_in_training():
 def test_parameters_are_saved_and_loaded():
     step = DynamicSharpening()
     assert math.isnan(step.m) and (step.t, step.a) == (0.2, 6)
-    step.set_median(0.47)
+    step.set_m(0.47)
     other = DynamicSharpening()
     other.load_state_dict(step.state_dict())
     assert (other.m.item(), other.t.item(), other.a.item()) == (0.47, 0.47 - 0.1, 4)

@@ -45,7 +45,7 @@ def sharpening_parameters(m: float) -> tuple[float, float]:
     .. math:: t = \min(0.5, \max(m - 0.1, 0.2)), \quad a = 4 \text{ if } t > 0.35 \text{ else } 6
 
     Args:
-        m (float): Median image score of the positive films, in [0, 1].
+        m (float): Median, or another quantile, of the image scores of the positive films, in [0, 1].
 
     Returns:
         tuple[float, float]: ``(t, a)``.
@@ -54,7 +54,7 @@ def sharpening_parameters(m: float) -> tuple[float, float]:
         ValueError: When ``m`` does not lie in [0, 1].
     """
     if not 0 <= m <= 1:
-        raise ValueError(f'm is a median of scores and must lie in [0, 1], got {m}')
+        raise ValueError(f'm is a quantile of scores and must lie in [0, 1], got {m}')
     t = min(0.5, max(m - 0.1, 0.2))
     return t, 4.0 if t > 0.35 else 6.0
 
@@ -123,7 +123,7 @@ class DynamicSharpening(nn.Module):
         self._scores.clear()
         return scores
 
-    def set_median(self, m: float) -> None:
+    def set_m(self, m: float) -> None:
         """Put a new ``m`` and the ``t``, ``a`` that follow from it in force."""
         t, a = sharpening_parameters(m)
         self.m.fill_(m)
