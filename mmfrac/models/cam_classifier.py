@@ -9,12 +9,13 @@ from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor, nn
 
+from mmfrac.models.adapted_weights import StudentWeights
 from mmfrac.models.predictions import add_prediction
 from mmfrac.models.prob_map_head import film_cells
 
 
 @MODELS.register_module()
-class CAMClassifier(BaseDetector):
+class CAMClassifier(StudentWeights, BaseDetector):
     r"""Image classifier whose class activation map is the prob map (CheXNet [17] with CAM [18]).
 
     .. math:: \text{map}(x, y) = \sigma(w \cdot f(x, y) + b), \qquad
@@ -24,7 +25,8 @@ class CAMClassifier(BaseDetector):
     (a linear layer after global average pooling is the average of the same layer on every cell). It
     learns from labels alone, of all films whose label is known; boxes are not used. The map is not
     upsampled: its stride is that of the last stage. ``pred_score``, which is what ``FracMetric`` takes
-    for AUROC, is the image score above, not the maximum of the map.
+    for AUROC, is the image score above, not the maximum of the map. Of a checkpoint of a
+    ``SemiProbMapDetector`` or ``ProbMapDetector`` the backbone loads.
 
     Args:
         backbone (dict): E.g. mmdet's ``ResNet``; its last output is used.

@@ -6,12 +6,15 @@ from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor
 
+from mmfrac.models.adapted_weights import StudentWeights
 from mmfrac.models.predictions import add_prediction
 
 
 @MODELS.register_module()
-class ProbMapDetector(BaseDetector):
+class ProbMapDetector(StudentWeights, BaseDetector):
     """Detector whose output is a prob map: backbone, neck, ``ProbMapHead``.
+
+    A checkpoint of teacher-student training loads as its student.
 
     Args:
         backbone (dict): E.g. mmdet's ``ResNet``.

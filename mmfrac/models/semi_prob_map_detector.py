@@ -9,6 +9,7 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.model import ModuleList as MMModuleList
 from torch import Tensor
 
+from mmfrac.models.adapted_weights import STUDENT, AdaptedWeights
 from mmfrac.models.image_scores import image_scores
 from mmfrac.models.losses.reduction import reduce_cells
 from mmfrac.models.ramp_up import consistency_weight
@@ -19,7 +20,7 @@ MultiBranchSamples = dict[str, SampleList]
 
 
 @MODELS.register_module()
-class SemiProbMapDetector(BaseDetector):
+class SemiProbMapDetector(AdaptedWeights, BaseDetector):
     """Teacher-student training of a prob map detector (paper, section 2.2 and Fig. 2).
 
     ``L = L_sup + L_semi``: L_sup on the films of branch ``sup``; L_semi between the student's map of
@@ -218,17 +219,9 @@ class SemiProbMapDetector(BaseDetector):
         Returns:
             dict: The same values under this model's names.
         """
-        if any(key.startswith('student.') for key in state_dict):
+        if any(key.startswith(STUDENT) for key in state_dict):
             return state_dict
         return {
-            key if key.startswith('data_preprocessor.') else f'student.{key}': value
+            key if key.startswith('data_preprocessor.') else f'{STUDENT}{key}': value
             for key, value in state_dict.items()
         }
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
-        if not prefix:
-            adapted = self.adapt_state_dict(state_dict)
-            if adapted is not state_dict:
-                state_dict.clear()
-                state_dict.update(adapted)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

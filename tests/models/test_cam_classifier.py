@@ -5,7 +5,7 @@ import torch
 
 from mmfrac.evaluation import FracMetric
 
-from .small_model import PREPROCESSOR, build, collate, film
+from .small_model import PREPROCESSOR, build, collate, film, semi_cfg
 
 BACKBONE = dict(type='ResNet', depth=18, base_channels=8, stem_channels=8, norm_eval=False)
 
@@ -98,3 +98,12 @@ def test_learns_a_label_from_films_without_boxes():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_backbone_of_a_supervised_model_loads():
+    semi, model = build(semi_cfg()), classifier()
+    missing, unexpected = model.load_state_dict(semi.state_dict(), strict=False)
+    assert sorted(missing) == ['cam_head.bias', 'cam_head.weight']
+    assert not any(key.startswith('backbone') for key in unexpected)
+    for one, other in zip(model.backbone.parameters(), semi.student.backbone.parameters()):
+        assert torch.equal(one, other)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models.small_model import build, collate, detector_cfg, film
+from tests.models.small_model import build, collate, detector_cfg, film, semi_cfg
 
 
 @pytest.fixture(scope='module')
@@ -111,3 +111,14 @@ def test_channels_last_changes_the_memory_and_not_the_values(detector):
         run(model, films, 'loss')['loss_sup'].backward()
     for (name, one), other in zip(fast.named_parameters(), detector.parameters()):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_the_student_of_a_teacher_student_checkpoint_loads():
+    semi, detector = build(semi_cfg(teacher=dict(type='MeanTeacher'))), build(detector_cfg())
+    with torch.no_grad():
+        for parameter in semi.student.parameters():
+            parameter.add_(1)
+    missing, _ = detector.load_state_dict(semi.state_dict(), strict=False)
+    assert not missing
+    for one, other in zip(detector.parameters(), semi.student.parameters()):
+        assert torch.equal(one, other)

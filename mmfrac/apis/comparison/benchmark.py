@@ -22,7 +22,8 @@ class Method:
         label (str): Row of the table. Defaults to the name.
         pretrained (bool): Whether it goes on from the seed's supervised model. Defaults to True.
         options (dict): Settings over the config, as of ``--cfg-options``. Defaults to none.
-        search (bool): Whether the benchmark's search is made for it. Defaults to True.
+        search (bool | dict): Whether the benchmark's search is made for it, or a search of its own in
+            the place of that one, with ``setting`` and ``values``. Defaults to True.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Method:
     changes: str | None = None
     pretrained: bool = True
     options: dict[str, Any] = field(default_factory=dict)
-    search: bool = True
+    search: bool | dict[str, Any] = True
 
     def build_config(self, repository: Path, options: Mapping[str, Any]) -> Config:
         """Config with changes, the method's options and further ones.
@@ -89,8 +90,14 @@ class Benchmark:
             raise ValueError(f'{self.name} has no method {unknown}; it has {list(self.methods)}')
         return [method for name, method in self.methods.items() if not names or name in names]
 
+    def setting(self, method: Method) -> str | None:
+        """Setting that is searched for a method."""
+        return method.search['setting'] if isinstance(method.search, dict) else self.search_setting
+
     def values(self, method: Method) -> tuple:
         """Values that are searched for a method; (None,) where nothing is."""
+        if isinstance(method.search, dict):
+            return tuple(method.search['values'])
         return self.search_values if self.search_setting and method.search else (None,)
 
 
@@ -148,5 +155,10 @@ def _method(name: str, entry: dict[str, Any], path: str | Path) -> Method:
         raise ValueError(
             f'{path}: method {name} has the keys {sorted(entry)}; needed is config, allowed '
             f'{sorted(allowed)}'
+        )
+    search = entry.get('search')
+    if isinstance(search, dict) and set(search) != {'setting', 'values'}:
+        raise ValueError(
+            f'{path}: the search of method {name} has the keys {sorted(search)}, not setting and values'
         )
     return Method(name=name, **{'label': name, **entry})

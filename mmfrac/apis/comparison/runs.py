@@ -47,7 +47,8 @@ def run_benchmark(
     """
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         if benchmark.pretraining and any(method.pretrained for method in methods):
-            wanted = {*seeds, *([benchmark.search_seed] if benchmark.search_setting else [])}
+            searched = [len(benchmark.values(method)) > 1 for method in methods]
+            wanted = {*seeds, *([benchmark.search_seed] if any(searched) else [])}
             list(pool.map(lambda seed: _pretrain(benchmark, place, seed, report), sorted(wanted)))
 
         failed: dict[str, str] = {}
@@ -101,8 +102,9 @@ def _run(
     name = run_name(method.name, seed, value)
     options: dict[str, Any] = {'randomness.seed': seed}
     if value is not None:
-        assert benchmark.search_setting is not None
-        options[benchmark.search_setting] = value
+        setting = benchmark.setting(method)
+        assert setting is not None
+        options[setting] = value
     cfg = method.build_config(place.repository, options)
     made_from = [cfg]
     if method.pretrained and benchmark.pretraining is not None:

@@ -103,6 +103,18 @@ def test_a_method_is_left_out_until_its_search_is_complete(benchmark, runs):
     assert row.method == 'other' and np.isnan(row.difference['FROC'])
 
 
+def test_a_method_may_have_a_search_of_its_own(tmp_path):
+    text = BENCHMARK.replace('search=False', "search=dict(setting='model.y', values=[2, 4, 8])")
+    (tmp_path / 'own.py').write_text(text)
+    ours, other = (own := load_benchmark(tmp_path / 'own.py')).methods.values()
+    assert (own.setting(ours), own.values(ours)) == ('model.x', (1.0, 3.0))
+    assert (own.setting(other), own.values(other)) == ('model.y', (2, 4, 8))
+    assert missing_values(own, other, [run(tmp_path, 'other', 0, 4)]) == [2, 8]
+    (tmp_path / 'own.py').write_text(text.replace('values=[2', 'value=[2'))
+    with pytest.raises(ValueError, match=r"method other has the keys \['setting', 'value'\]"):
+        load_benchmark(tmp_path / 'own.py')
+
+
 def test_mean_spread_and_paired_difference(benchmark, runs):
     ours, other = compare(benchmark, runs)
     # FROC: 0.9 and 1.0 of the lesions, the rest reached linearly towards FPPI 0.5
