@@ -16,7 +16,7 @@ phantom = dict(
 )
 pretraining = dict(config='configs/phantom/frac_sup_phantom_v2.py')
 semi = dict(config='configs/phantom/frac_ssl_phantom_v2.py')
-# as many steps and films in one stage, for what is no change of the semi-supervised model
+# as many steps and films in one stage, for what does not know the boxes that the supervised model learned
 scratch = dict(
     config='configs/phantom/frac_sup_phantom_v2.py',
     options={
@@ -25,7 +25,6 @@ scratch = dict(
         'train_dataloader.batch_size': 12,
     },
     pretrained=False,
-    search=False,
 )
 delta = 'configs/_base_/methods/{}.py'.format
 methods = dict(
@@ -49,14 +48,27 @@ methods = dict(
     constant_a6_t03=dict(semi, changes=delta('constant_a6_t03'), label='Constant a 6, t 0.3'),
     constant_a6_t04=dict(semi, changes=delta('constant_a6_t04'), label='Constant a 6, t 0.4'),
     focal_mix=dict(semi, changes=delta('focal_mix'), label='FocalMix'),
-    noisy_or=dict(scratch, changes=delta('noisy_or'), label='Noisy-OR'),
+    # weight of the boxes beside the labels, 5 in the original
+    noisy_or=dict(
+        semi,
+        changes=delta('noisy_or'),
+        label='Noisy-OR',
+        search=dict(setting='model.prob_map_head.loss.box_weight', values=[5.0, 50.0]),
+    ),
     window_loss=dict(
         scratch,
         changes=delta('window_loss'),
         options={**scratch['options'], 'model.semi_train_cfg.burn_in_epochs': 12},
         label='Window loss, points',
+        search=dict(setting='model.detector.prob_map_head.loss.alpha_r', values=[10.0, 100.0]),
     ),
-    chexnet_cam=dict(scratch, changes=delta('chexnet_cam'), label='CheXNet with CAM'),
+    # the backbone is that of the supervised model
+    chexnet_cam=dict(
+        semi,
+        changes=delta('chexnet_cam'),
+        label='CheXNet with CAM',
+        search=dict(setting='optim_wrapper.optimizer.lr', values=[5e-4, 2e-3]),
+    ),
     upper_bound=dict(
         semi, changes=delta('upper_bound'), label='Supervised, boxes of P_pub too', search=False
     ),
