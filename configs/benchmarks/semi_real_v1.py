@@ -9,11 +9,11 @@ phantom = None
 sup = 'configs/semi_real/frac_sup_semi_real_v1.py'
 ssl = 'configs/semi_real/frac_ssl_semi_real_v1.py'
 pretraining = dict(config=sup)
-# those from scratch in as many steps as both stages of the others, 2000 + 500
+# those from scratch in as many steps as both stages of the others, 2000 + 450
 scratch = {
     'train_cfg.max_epochs': 10,
     'param_scheduler.1.end': 10,
-    'train_dataloader.batch_sampler.epoch_length': 250,
+    'train_dataloader.batch_sampler.epoch_length': 245,
     'train_dataloader.batch_size': 12,
 }
 methods = {

@@ -7,12 +7,12 @@ from mmfrac.config import set_data_root, set_img_scale
 
 set_data_root(_base_, 'data/semi_real/')
 set_img_scale(_base_, (256, 256))
-max_epochs = 4
+max_epochs = 6
 model = dict(
     detector=dict(channels_last=True, prob_map_head=dict(loss=dict(alpha_r=5.0))),
 )
 train_cfg = dict(max_epochs=max_epochs)
-train_dataloader = dict(batch_sampler=dict(epoch_length=125))
+train_dataloader = dict(batch_sampler=dict(epoch_length=75))
 param_scheduler = [
     dict(
         type='CosineAnnealingLR',
