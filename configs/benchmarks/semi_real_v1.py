@@ -9,17 +9,18 @@ phantom = None
 sup = 'configs/semi_real/frac_sup_semi_real_v1.py'
 ssl = 'configs/semi_real/frac_ssl_semi_real_v1.py'
 pretraining = dict(config=sup)
-# those from scratch in as many steps as both stages of the others, 2000 + 450
+# those from scratch in as many steps as both stages of the others, 1000 of 16 films and 540 of 8
 scratch = {
-    'train_cfg.max_epochs': 10,
-    'param_scheduler.1.end': 10,
-    'train_dataloader.batch_sampler.epoch_length': 245,
-    'train_dataloader.batch_size': 12,
+    'train_cfg.max_epochs': 11,
+    'param_scheduler.1.end': 11,
+    'train_dataloader.batch_sampler.epoch_length': 140,
+    'train_dataloader.batch_size': 14,
 }
 methods = {
     name: dict(config=ssl) if method.get('pretrained', True) else dict(config=sup, options=scratch)
     for name, method in _base_.methods.items()
 }
-methods['window_loss']['options'] = {**scratch, 'model.semi_train_cfg.burn_in_epochs': 10}
+methods['window_loss']['options'] = {**scratch, 'model.semi_train_cfg.burn_in_epochs': 11}
 # a supervised model reaches a validation AUROC of 0.7 here before it finds a lesion
 select = 'frac/FROC'
+amp = True

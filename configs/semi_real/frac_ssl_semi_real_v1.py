@@ -12,7 +12,8 @@ model = dict(
     detector=dict(channels_last=True, prob_map_head=dict(loss=dict(alpha_r=5.0))),
 )
 train_cfg = dict(max_epochs=max_epochs)
-train_dataloader = dict(batch_sampler=dict(epoch_length=75))
+train_dataloader = dict(batch_sampler=dict(source_ratio=[1, 1, 2], epoch_length=90))
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(
         type='CosineAnnealingLR',

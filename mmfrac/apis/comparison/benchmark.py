@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmfrac.config import merge_config_file
+from mmfrac.engine.amp import use_amp
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Benchmark:
         search_values (tuple): Values that every method tries.
         search_seed (int): Seed of the search.
         select (str): Validation metric that chooses epoch and value.
+        amp (bool): Whether all are trained in mixed precision.
     """
 
     name: str
@@ -78,6 +80,31 @@ class Benchmark:
     search_values: tuple
     search_seed: int
     select: str
+    amp: bool = False
+
+    def build_config(
+        self, method: Method, repository: Path, seed: int | None, value: float | None = None
+    ) -> Config:
+        """Config of a run.
+
+        Args:
+            method (Method): One of the methods, or the pretraining.
+            repository (Path): Holds ``configs/``.
+            seed (int | None): Of the run; None leaves the config's.
+            value (float | None): Of the method's search. Defaults to None: the config's.
+
+        Returns:
+            Config: Ready to be written.
+        """
+        options: dict[str, Any] = {} if seed is None else {'randomness.seed': seed}
+        if value is not None:
+            setting = self.setting(method)
+            assert setting is not None
+            options[setting] = value
+        cfg = method.build_config(repository, options)
+        if self.amp:
+            use_amp(cfg)
+        return cfg
 
     def chosen(self, names: Sequence[str] | None) -> list[Method]:
         """Methods by name, all without one.
@@ -106,8 +133,8 @@ def load_benchmark(path: str | Path) -> Benchmark:
 
     Args:
         path (str | Path): Python config with ``name``, ``data_root``, ``methods``, ``reference`` and
-            optionally ``phantom``, ``pretraining``, ``search`` (``setting``, ``values``, ``seed``) and
-            ``select``.
+            optionally ``phantom``, ``pretraining``, ``search`` (``setting``, ``values``, ``seed``),
+            ``select`` and ``amp``.
 
     Returns:
         Benchmark: The benchmark.
@@ -146,6 +173,7 @@ def load_benchmark(path: str | Path) -> Benchmark:
         search_values=tuple(search.get('values', ())),
         search_seed=search.get('seed', 0),
         select=content.get('select', 'frac/AUROC'),
+        amp=content.get('amp', False),
     )
 
 

@@ -87,7 +87,7 @@ def _pretrain(
 ) -> Trained:
     method = benchmark.pretraining
     assert method is not None
-    cfg = method.build_config(place.repository, {'randomness.seed': seed})
+    cfg = benchmark.build_config(method, place.repository, seed)
     return train(place, run_name('pretraining', seed, None), cfg, report)
 
 
@@ -100,15 +100,10 @@ def _run(
     report: Callable[[str], Any],
 ) -> RunResult:
     name = run_name(method.name, seed, value)
-    options: dict[str, Any] = {'randomness.seed': seed}
-    if value is not None:
-        setting = benchmark.setting(method)
-        assert setting is not None
-        options[setting] = value
-    cfg = method.build_config(place.repository, options)
+    cfg = benchmark.build_config(method, place.repository, seed, value)
     made_from = [cfg]
     if method.pretrained and benchmark.pretraining is not None:
-        made_from.append(benchmark.pretraining.build_config(place.repository, {}))
+        made_from.append(benchmark.build_config(benchmark.pretraining, place.repository, None))
     fingerprint = fingerprint_of(place, made_from)
     path = place.results / f'{name}.json'
     if path.is_file():

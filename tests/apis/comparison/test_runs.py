@@ -12,6 +12,7 @@ from mmfrac.apis.comparison import (
     run_benchmark,
 )
 from mmfrac.apis.comparison.training import fingerprint_of
+from mmfrac.engine.amp import use_amp
 from tests.tools.tiny_run import ROOT, write_config
 
 # kills the first semi-supervised training in its second epoch, and never again
@@ -79,6 +80,18 @@ def test_a_killed_benchmark_goes_on_where_it_stopped(toy, monkeypatch):
 
     monkeypatch.setattr(subprocess, 'run', None)  # nothing is run again
     assert run_benchmark(*arguments) == [result]
+
+
+def test_mixed_precision_is_a_benchmarks_choice(toy, tmp_path):
+    benchmark, _ = toy
+    text = (tmp_path / 'toy.py').read_text()
+    (tmp_path / 'half.py').write_text(f'{text}amp = True\n')
+    half = load_benchmark(tmp_path / 'half.py')
+    whole, mixed = (b.build_config(b.methods['ours'], ROOT, 3) for b in (benchmark, half))
+    assert whole.optim_wrapper.type == 'OptimWrapper' and whole.randomness.seed == 3
+    use_amp(whole)
+    assert mixed.optim_wrapper == whole.optim_wrapper
+    assert half.build_config(half.pretraining, ROOT, 3).optim_wrapper == whole.optim_wrapper
 
 
 def test_the_fingerprint_follows_config_and_films(toy, tiny_data, tmp_path):
