@@ -14,4 +14,5 @@ model = dict(
 )
 train_cfg = dict(max_epochs=max_epochs)
 train_dataloader = dict(batch_sampler=dict(source_ratio=[1, 1, 2], epoch_length=200))
+optim_wrapper = dict(optimizer=dict(lr=4e-3))
 _base_.param_scheduler[1]['end'] = max_epochs
