@@ -16,7 +16,7 @@ phantom = dict(
 )
 pretraining = dict(config='configs/phantom/frac_sup_phantom_v2.py')
 semi = dict(config='configs/phantom/frac_ssl_phantom_v2.py')
-# as many steps and films in one stage, for what does not know the boxes that the supervised model learned
+# as many steps and films in one stage, for what must not know the boxes that the supervised model saw
 scratch = dict(
     config='configs/phantom/frac_sup_phantom_v2.py',
     options={

@@ -1,11 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from torch import nn
-
 STUDENT = 'student.'
 
 
-class AdaptedWeights(nn.Module):
-    """Part of a model that loads checkpoints of its kin, too; ``adapt_state_dict`` renames them."""
+class AdaptedWeights:
+    """Part of a module that loads checkpoints of its kin, too; ``adapt_state_dict`` renames them."""
 
     def adapt_state_dict(self, state_dict: dict) -> dict:
         """Values of a checkpoint under this model's names."""
@@ -18,7 +16,7 @@ class AdaptedWeights(nn.Module):
             if adapted is not state_dict:
                 state_dict.clear()
                 state_dict.update(adapted)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)  # type: ignore[misc]
 
 
 class StudentWeights(AdaptedWeights):

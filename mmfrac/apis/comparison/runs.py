@@ -47,8 +47,8 @@ def run_benchmark(
     """
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         if benchmark.pretraining and any(method.pretrained for method in methods):
-            searched = [len(benchmark.values(method)) > 1 for method in methods]
-            wanted = {*seeds, *([benchmark.search_seed] if any(searched) else [])}
+            has_search = any(len(benchmark.values(method)) > 1 for method in methods)
+            wanted = {*seeds, *([benchmark.search_seed] if has_search else [])}
             list(pool.map(lambda seed: _pretrain(benchmark, place, seed, report), sorted(wanted)))
 
         failed: dict[str, str] = {}
