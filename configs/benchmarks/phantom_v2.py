@@ -77,6 +77,9 @@ methods = dict(
         semi, changes=delta('known_positive'), label='Ours + peak in each positive'
     ),
     low_quantile=dict(semi, changes=delta('low_quantile'), label='Ours, m the lowest decile'),
+    low_quantile_ema=dict(
+        semi, changes=delta('low_quantile_ema'), label='Ours, lowest decile, EMA teacher'
+    ),
     weighted_kld=dict(semi, changes=delta('weighted_kld'), label='Ours + weighted KLD'),
 )
 reference = 'ours'
