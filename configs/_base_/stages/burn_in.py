@@ -1,6 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-# A training that is burn-in to its end, on batches of 16 films: the supervised model that the methods of a
-# benchmark go on from. Merged into a semi-supervised config, whose number of epochs stays.
+# A training that is burn-in to its end, on batches of 16 films: the supervised model that the methods of
+# a benchmark go on from. Merged into a semi-supervised config, whose number of epochs stays.
 max_epochs = _base_.train_cfg.max_epochs
 model = dict(semi_train_cfg=dict(burn_in_epochs=max_epochs))
 train_dataloader = dict(batch_size=16)
