@@ -102,6 +102,8 @@ class Benchmark:
             assert setting is not None
             options[setting] = value
         cfg = method.build_config(repository, options)
+        # the epoch that the metric chooses is kept
+        cfg.merge_from_dict({'default_hooks.checkpoint.save_best': self.select})
         if self.amp:
             use_amp(cfg)
         return cfg

@@ -82,6 +82,17 @@ def test_a_killed_benchmark_goes_on_where_it_stopped(toy, monkeypatch):
     assert run_benchmark(*arguments) == [result]
 
 
+def test_the_checkpoint_of_the_chosen_epoch_is_kept(toy, tmp_path):
+    benchmark, _ = toy
+    assert benchmark.select == 'frac/AUROC'
+    text = (tmp_path / 'toy.py').read_text()
+    (tmp_path / 'froc.py').write_text(f"{text}select = 'frac/FROC'\n")
+    other = load_benchmark(tmp_path / 'froc.py')
+    for one in (benchmark, other):
+        cfg = one.build_config(one.methods['ours'], ROOT, 0)
+        assert cfg.default_hooks.checkpoint.save_best == one.select
+
+
 def test_mixed_precision_is_a_benchmarks_choice(toy, tmp_path):
     benchmark, _ = toy
     text = (tmp_path / 'toy.py').read_text()
