@@ -67,6 +67,8 @@ class Benchmark:
         search_values (tuple): Values that every method tries.
         search_seed (int): Seed of the search.
         select (str): Validation metric that chooses epoch and value.
+        last_epoch (bool): Whether the last epoch is taken in place of the chosen one, where the
+            validation films are too few to choose by.
         amp (bool): Whether all are trained in mixed precision.
     """
 
@@ -80,7 +82,21 @@ class Benchmark:
     search_values: tuple
     search_seed: int
     select: str
+    last_epoch: bool = False
     amp: bool = False
+
+    def epoch(self, validated: Mapping[int, float]) -> int:
+        """Epoch of a run that is tested.
+
+        Args:
+            validated (Mapping[int, float]): Validation metric ``select`` of each epoch.
+
+        Returns:
+            int: The best, the latest of equal ones; or the last.
+        """
+        if self.last_epoch:
+            return max(validated)
+        return max(validated, key=lambda epoch: (validated[epoch], epoch))
 
     def build_config(
         self, method: Method, repository: Path, seed: int | None, value: float | None = None
@@ -136,7 +152,7 @@ def load_benchmark(path: str | Path) -> Benchmark:
     Args:
         path (str | Path): Python config with ``name``, ``data_root``, ``methods``, ``reference`` and
             optionally ``phantom``, ``pretraining``, ``search`` (``setting``, ``values``, ``seed``),
-            ``select`` and ``amp``.
+            ``select``, ``last_epoch`` and ``amp``.
 
     Returns:
         Benchmark: The benchmark.
@@ -175,6 +191,7 @@ def load_benchmark(path: str | Path) -> Benchmark:
         search_values=tuple(search.get('values', ())),
         search_seed=search.get('seed', 0),
         select=content.get('select', 'frac/AUROC'),
+        last_epoch=content.get('last_epoch', False),
         amp=content.get('amp', False),
     )
 

@@ -109,17 +109,19 @@ def _run(
     if path.is_file():
         known = read_run(path)
         if known.fingerprint == fingerprint:
-            return known
-        report(f'{name}: {path} was made from another config or other films: run again')
-        shutil.rmtree(place.work_dir / name, ignore_errors=True)
+            if known.epoch == benchmark.epoch(known.epochs[benchmark.select]):
+                return known
+            report(f'{name}: {path} tested epoch {known.epoch}: tested again')
+        else:
+            report(f'{name}: {path} was made from another config or other films: run again')
+            shutil.rmtree(place.work_dir / name, ignore_errors=True)
     steps = 0
     if method.pretrained:
         pretrained = _pretrain(benchmark, place, seed, report)
         steps = pretrained.steps
         cfg.load_from = pretrained.checkpoint
     trained = train(place, name, cfg, report)
-    by_epoch = trained.epochs[benchmark.select]
-    epoch = max(by_epoch, key=lambda e: (by_epoch[e], e))
+    epoch = benchmark.epoch(trained.epochs[benchmark.select])
     tested = evaluate_run(place, name, cfg, epoch, report)
     result = RunResult(
         benchmark=benchmark.name,

@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from mmfrac.apis.comparison import (
     read_runs,
     run_benchmark,
 )
+from mmfrac.apis.comparison.run_file import write_run
 from mmfrac.apis.comparison.training import fingerprint_of
 from mmfrac.engine.amp import use_amp
 from tests.tools.tiny_run import ROOT, write_config
@@ -78,8 +80,18 @@ def test_a_killed_benchmark_goes_on_where_it_stopped(toy, monkeypatch):
     films = result.films
     assert len(films) == 5 and films[0].record.lesion_scores.size == 1
 
+    # another rule for the epoch: tested again, not trained
+    other = 3 - result.epoch
+    changed = replace(benchmark, last_epoch=True) if other == 2 else benchmark
+    stale = replace(result, epoch=other)
+    write_run(place.results, stale)
+    lines.clear()
+    (again,) = run_benchmark(changed, *arguments[1:])
+    assert again.epoch == changed.epoch(again.epochs['frac/AUROC'])
+    assert not any('training' in line for line in lines)
+
     monkeypatch.setattr(subprocess, 'run', None)  # nothing is run again
-    assert run_benchmark(*arguments) == [result]
+    assert run_benchmark(changed, *arguments[1:]) == [again]
 
 
 def test_the_checkpoint_of_the_chosen_epoch_is_kept(toy, tmp_path):
@@ -91,6 +103,15 @@ def test_the_checkpoint_of_the_chosen_epoch_is_kept(toy, tmp_path):
     for one in (benchmark, other):
         cfg = one.build_config(one.methods['ours'], ROOT, 0)
         assert cfg.default_hooks.checkpoint.save_best == one.select
+
+
+def test_the_epoch_is_the_best_or_the_last(toy, tmp_path):
+    benchmark, _ = toy
+    text = (tmp_path / 'toy.py').read_text()
+    (tmp_path / 'last.py').write_text(f'{text}last_epoch = True\n')
+    validated = {1: 0.7, 2: 0.9, 3: 0.9, 4: 0.8}
+    assert benchmark.epoch(validated) == 3
+    assert load_benchmark(tmp_path / 'last.py').epoch(validated) == 4
 
 
 def test_mixed_precision_is_a_benchmarks_choice(toy, tmp_path):
