@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -68,6 +69,18 @@ def test_trains_validates_and_tests(name, tiny_data, tmp_path):
     metrics = runner.test()
     assert {'frac/AUROC', 'frac/FROC', 'frac/Recall@0.1'} <= set(metrics)
     assert (tmp_path / 'epoch_2.pth').is_file()
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name.endswith('rtmdet.py')])
+def test_ranks_without_gpu_have_no_sync_bn(name, tiny_data, tmp_path, monkeypatch):
+    # what mmdet asks before it converts the layers, which only GPUs can run
+    monkeypatch.setattr('mmdet.models.detectors.rtmdet.get_world_size', lambda: 2)
+    cfg = tiny_config(name, tiny_data, tmp_path)
+    layers = list(MODELS.build(cfg.model).modules())
+    assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in layers)
+    assert not any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in layers)
+    sync = MODELS.build({**cfg.model, 'use_syncbn': True}).modules()
+    assert any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in sync)
 
 
 @pytest.mark.parametrize('name', NAMES)
