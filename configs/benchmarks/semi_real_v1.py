@@ -33,8 +33,8 @@ methods['window_loss'].update(
 )
 search = dict(values=[0.1, 1.0])
 small = dict(setting=_base_.search.setting, values=[1.0, 30.0])
-for name in ('pi_model', 'temporal_ensembling', 'transformation_consistent', 'focal_mix'):
-    methods[name]['search'] = small
+for method in ('pi_model', 'temporal_ensembling', 'transformation_consistent', 'focal_mix'):
+    methods[method]['search'] = small
 # 13 positive films are too few to choose an epoch by
 last_epoch = True
 amp = True

@@ -115,7 +115,7 @@ def delong_interval(
         tuple[float, float]: Lower and upper end; both the area itself where it is 0 or 1.
     """
     aurocs, covariance = delong(labels, scores, patients)
-    auroc, deviation = float(aurocs[0]), math.sqrt(covariance[0, 0])
+    auroc, deviation = float(aurocs[0]), _deviation(float(covariance[0, 0]))
     if not 0 < auroc < 1:
         return auroc, auroc
     centre, half = math.log(auroc / (1 - auroc)), deviation / (auroc * (1 - auroc))
@@ -146,8 +146,7 @@ def delong_test(
     contrast = np.array([1.0, -1.0])
     difference = float(contrast @ aurocs)
     variance = float(contrast @ covariance @ contrast)
-    # of models that rank alike rounding leaves a variance of either sign
-    deviation = math.sqrt(max(variance, 0.0)) if variance == variance else float('nan')
+    deviation = _deviation(variance)
     if difference == 0 and deviation < 1e-9:
         return PairedTest(0.0, 0.0, 0.0, 1.0)
     half = float(norm.ppf((1 + level) / 2)) * deviation
@@ -167,3 +166,8 @@ def _by_patient(
 
 def _scaled(products: np.ndarray, num_patients: int) -> np.ndarray:
     return products * (np.float64(num_patients) / (num_patients - 1))
+
+
+def _deviation(variance: float) -> float:
+    """Root; a variance of zero may be rounded to either sign."""
+    return math.sqrt(max(variance, 0.0)) if variance == variance else math.nan

@@ -188,6 +188,9 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         pseudo_map = teacher_map
         for step in self.pseudo_pipeline:
             pseudo_map = step(pseudo_map, teacher_samples, student_samples)
+        # autocast keeps the low-precision weights of the teacher's pass, and older torch gives them,
+        # which have no gradient, to the student's pass too
+        torch.clear_autocast_cache()
         return teacher_map, pseudo_map
 
     def _known(self, samples: SampleList, valid: Tensor) -> Tensor:

@@ -19,10 +19,20 @@ def test_semi_supervised_steps_in_bfloat16_on_the_cpu(tiny_data, tmp_path, monke
     student.backbone.conv1.register_forward_hook(
         lambda module, args, out: seen.append((torch.is_grad_enabled(), out.dtype))
     )
+    clear = torch.clear_autocast_cache
+
+    def note_and_clear():
+        seen.append('clear')
+        clear()
+
+    monkeypatch.setattr(torch, 'clear_autocast_cache', note_and_clear)
     before = student.backbone.conv1.weight.clone()
     runner.train()
     # student of the burn-in step, teacher (before the epoch and in its step), student
     assert (True, torch.bfloat16) in seen and (False, torch.bfloat16) in seen
+    # weights that the teacher's pass made, without gradient, are gone before the student's
+    student_pass = len(seen) - 1 - seen[::-1].index((True, torch.bfloat16))
+    assert seen[student_pass - 2 : student_pass] == [(False, torch.bfloat16), 'clear']
     assert student.backbone.conv1.weight.dtype == torch.float32
     assert not torch.equal(before, student.backbone.conv1.weight)
     scalars = runner.message_hub.log_scalars

@@ -104,6 +104,15 @@ def test_variance_is_that_of_the_bootstrap():
     assert (low, high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.005)
 
 
+@pytest.mark.parametrize('num_patients', range(2, 60))
+def test_a_variance_of_zero_may_be_rounded(num_patients):
+    # the positive film of each patient just above its negative one
+    labels = np.tile([0, 1], num_patients)
+    patients = np.repeat(np.arange(num_patients), 2)
+    low, high = delong_interval(labels, np.arange(2 * num_patients), patients=patients)
+    assert low == pytest.approx(high) == pytest.approx((num_patients + 1) / (2 * num_patients))
+
+
 def test_interval_stays_within_bounds():
     assert delong_interval([1, 0], [1.0, 0.0]) == (1, 1)
     low, high = delong_interval([1, 1, 1, 0, 0, 0], [0.9, 0.8, 0.4, 0.5, 0.2, 0.1])

@@ -4,8 +4,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.model import MomentumAnnealingEMA
 
 from mmfrac.engine import TeacherHook
+from mmfrac.models.teachers.fused_ema import FusedEMA
 
 from .small_model import build, semi_cfg
 
@@ -36,6 +38,28 @@ def test_three_steps_by_hand():
     # decays min(1 - 1/(step + 1), 0.6) = 0, 0.5, 0.6: 1, (1 + 4) / 2, 0.6 * 2.5 + 0.4 * 10
     assert [len(values) for values in average] == [1, 1, 1]
     assert [values[0] for values in average] == pytest.approx([1, 2.5, 5.5])
+
+
+@pytest.mark.parametrize('update_buffers', [False, True])
+def test_the_average_is_that_of_mmengine(update_buffers):
+    torch.manual_seed(0)
+    student = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3))
+    options = dict(momentum=0.05, gamma=3, update_buffers=update_buffers)
+    slow, fast = MomentumAnnealingEMA(student, **options), FusedEMA(student, **options)
+    for step in range(8):
+        student(torch.rand(2, 1, 8, 8))
+        for weight in student.parameters():
+            weight.data += torch.randn_like(weight)
+        slow.update_parameters(student)
+        fast.update_parameters(student)
+        if step == 4:  # the number of steps comes back with the state
+            resumed = FusedEMA(student, **options)
+            resumed.load_state_dict(fast.state_dict())
+            fast = resumed
+        wanted, found = slow.state_dict(), fast.state_dict()
+        assert list(wanted) == list(found)
+        for name, value in wanted.items():
+            assert torch.equal(found[name], value), (step, name)
 
 
 def test_statistics_are_averaged_on_request():

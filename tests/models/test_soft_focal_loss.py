@@ -30,6 +30,13 @@ def test_other_constants():
     assert found.item() == pytest.approx(-math.log(0.75))
 
 
+def test_a_root_has_gradients_where_prediction_and_target_agree():
+    logits = torch.tensor([20.0, -120.0], requires_grad=True)
+    loss = SoftFocalLoss(b=0.5).cells(logits, torch.tensor([1.0, 0.0]))
+    loss.sum().backward()
+    assert loss.isfinite().all() and logits.grad.isfinite().all()
+
+
 def test_is_finite_with_gradients_everywhere():
     logits = row(-100.0, 0.0, 100.0).requires_grad_()
     valid = torch.ones(1, 1, 1, 3, dtype=torch.bool)

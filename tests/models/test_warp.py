@@ -106,3 +106,13 @@ def test_perspective_is_refused():
     )
     with pytest.raises(ValueError, match=r'film.png.*affine'):
         WarpToStudent()(torch.rand(1, 1, 4, 4), [tilted], [tilted])
+
+
+def test_the_grid_is_not_rounded_under_amp():
+    turn = np.array(
+        [[np.cos(0.2), -np.sin(0.2), 20.0], [np.sin(0.2), np.cos(0.2), -15.0], [0, 0, 1]]
+    )
+    prob_map = torch.from_numpy(blob(256, 150, 90, 3))[None, None]
+    wanted = warp_map(prob_map, turn[None])
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(warp_map(prob_map, turn[None]), wanted)

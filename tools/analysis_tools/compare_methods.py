@@ -82,7 +82,7 @@ def main() -> None:
         except RunsFailed as error:
             failed = str(error)
         if args.costs:
-            measure_costs(place, benchmark.chosen(args.methods))
+            measure_costs(benchmark, place, benchmark.chosen(args.methods))
     runs = read_runs(results)
     rows = compare(replace(benchmark, reference=reference), runs)
     table = comparison_table(rows, reference, read_costs(results))

@@ -92,11 +92,11 @@ class Benchmark:
             validated (Mapping[int, float]): Validation metric ``select`` of each epoch.
 
         Returns:
-            int: The best, the latest of equal ones; or the last.
+            int: The best, the first of equal ones as MMEngine's checkpoint hook keeps it; or the last.
         """
         if self.last_epoch:
             return max(validated)
-        return max(validated, key=lambda epoch: (validated[epoch], epoch))
+        return max(validated, key=lambda epoch: (validated[epoch], -epoch))
 
     def build_config(
         self, method: Method, repository: Path, seed: int | None, value: float | None = None

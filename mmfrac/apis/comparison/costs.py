@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mmfrac.apis.comparison.benchmark import Method
+from mmfrac.apis.comparison.benchmark import Benchmark, Method
 from mmfrac.apis.comparison.training import Place, write_config
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.model_costs import ModelCosts, measure_all
@@ -17,7 +17,11 @@ COLUMNS = ('params M', 'GFLOPs', 's a step', 's a film', 'peak MiB')
 
 
 def measure_costs(
-    place: Place, methods: Sequence[Method], steps: int = 10, report: Callable[[str], Any] = print
+    benchmark: Benchmark,
+    place: Place,
+    methods: Sequence[Method],
+    steps: int = 10,
+    report: Callable[[str], Any] = print,
 ) -> dict[str, ModelCosts]:
     """Measure methods one after the other, each in a process of its own, and write what was found.
 
@@ -25,6 +29,7 @@ def measure_costs(
     methods that the file has stay there.
 
     Args:
+        benchmark (Benchmark): The benchmark.
         place (Place): Where; ``costs.json`` in its results is written after each method.
         methods (Sequence[Method]): Those to measure.
         steps (int): Training steps and films that are timed. Defaults to 10.
@@ -36,7 +41,7 @@ def measure_costs(
     costs = read_costs(place.results)
     for method in methods:
         report(f'{method.name}: measuring its costs')
-        cfg = method.build_config(place.repository, {'randomness.seed': 0})
+        cfg = benchmark.build_config(method, place.repository, 0)
         path = write_config(cfg, place.work_dir / 'costs' / method.name)
         (found,) = measure_all([path], str(place.data_root), steps=steps)
         costs[method.name] = replace(found, config=method.config)

@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Trains and tests the runs of a benchmark; what is done stays done."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -88,7 +87,8 @@ def _pretrain(
     method = benchmark.pretraining
     assert method is not None
     cfg = benchmark.build_config(method, place.repository, seed)
-    return train(place, run_name('pretraining', seed, None), cfg, report)
+    fingerprint = fingerprint_of(place, [cfg])
+    return train(place, run_name('pretraining', seed, None), cfg, fingerprint, report)
 
 
 def _run(
@@ -114,13 +114,12 @@ def _run(
             report(f'{name}: {path} tested epoch {known.epoch}: tested again')
         else:
             report(f'{name}: {path} was made from another config or other films: run again')
-            shutil.rmtree(place.work_dir / name, ignore_errors=True)
     steps = 0
     if method.pretrained:
         pretrained = _pretrain(benchmark, place, seed, report)
         steps = pretrained.steps
         cfg.load_from = pretrained.checkpoint
-    trained = train(place, name, cfg, report)
+    trained = train(place, name, cfg, fingerprint, report)
     epoch = benchmark.epoch(trained.epochs[benchmark.select])
     tested = evaluate_run(place, name, cfg, epoch, report)
     result = RunResult(

@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmfrac.config import film_sets
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.checkpoint_file import load_checkpoint_file
 from mmfrac.engine.cli import latest_checkpoint
@@ -35,7 +37,7 @@ DECISIVE = (
     'custom_hooks',
     'randomness',
 )
-ANNOTATIONS = ('train.json', 'val.json', 'test.json')
+ANNOTATIONS = tuple(f'annotations/{part}.json' for part in ('train', 'val', 'test'))
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,20 @@ class Trained:
     epochs: dict[str, dict[int, float]]
 
 
-def train(place: Place, name: str, cfg: Config, report: Callable[[str], Any] = print) -> Trained:
+def train(
+    place: Place,
+    name: str,
+    cfg: Config,
+    fingerprint: str,
+    report: Callable[[str], Any] = print,
+) -> Trained:
     """Train, unless it was done; resume what was interrupted.
 
     Args:
         place (Place): Where.
         name (str): Of the work dir.
         cfg (Config): What to train; it is written to ``config.py`` in the work dir.
+        fingerprint (str): Of what it is made from; a work dir with another one is begun anew.
         report (Callable): Is given a line for each event. Defaults to ``print``.
 
     Returns:
@@ -89,7 +98,14 @@ def train(place: Place, name: str, cfg: Config, report: Callable[[str], Any] = p
     """
     work_dir = place.work_dir / name
     finished = work_dir / 'finished.json'
+    made_from = work_dir / 'fingerprint.txt'
+    if work_dir.is_dir() and not (
+        made_from.is_file() and made_from.read_text(encoding='utf-8') == fingerprint
+    ):
+        report(f'{name}: {work_dir} was made from another config or other films: begun anew')
+        shutil.rmtree(work_dir)
     if not finished.is_file():
+        AtomicLocalBackend().put_text(fingerprint, made_from)
         arguments = [write_config(cfg, work_dir), '--work-dir', str(work_dir)]
         if latest_checkpoint(work_dir):
             report(f'{name}: resumed')
@@ -153,6 +169,8 @@ def run_tool(place: Place, tool: str, arguments: Sequence[str], work_dir: Path) 
 def fingerprint_of(place: Place, configs: Sequence[Config]) -> str:
     """Short hash of the decisive parts of configs, and of the annotation files.
 
+    Those are ``train.json``, ``val.json``, ``test.json`` and whatever else the configs train on.
+
     Args:
         place (Place): Where.
         configs (Sequence[Config]): What a run is made from.
@@ -167,8 +185,11 @@ def fingerprint_of(place: Place, configs: Sequence[Config]) -> str:
     for cfg in configs:
         content = {key: value for key, value in cfg.to_dict().items() if key in DECISIVE}
         digest.update(json.dumps(content, sort_keys=True, default=str).encode())
-    for name in ANNOTATIONS:
-        path = place.data_root / 'annotations' / name
+    trained_on = {
+        one['ann_file'] for cfg in configs for one in film_sets(cfg.get('train_dataloader'))
+    }
+    for name in [*ANNOTATIONS, *sorted(trained_on - set(ANNOTATIONS))]:
+        path = place.data_root / name
         if not path.is_file():
             raise FileNotFoundError(
                 f'no annotation file {path}; is {place.data_root} the data root?'

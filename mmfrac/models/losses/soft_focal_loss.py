@@ -5,6 +5,8 @@ from torch import Tensor
 
 from mmfrac.models.losses.semi_loss import SemiLoss
 
+SMALLEST = 1e-6  # distance of prediction and target
+
 
 @MODELS.register_module()
 class SoftFocalLoss(SemiLoss):
@@ -46,5 +48,7 @@ class SoftFocalLoss(SemiLoss):
     def cells(self, logits: Tensor, pseudo_map: Tensor) -> Tensor:
         """Soft focal loss of each cell."""
         cross_entropy = F.binary_cross_entropy_with_logits(logits, pseudo_map, reduction='none')
-        focus = (pseudo_map - logits.sigmoid()).abs() ** self.b
+        # at 0 a root, b < 1, has no derivative
+        distance = (pseudo_map - logits.sigmoid()).abs().clamp(min=SMALLEST)
+        focus = distance**self.b
         return (self.a0 + pseudo_map * (self.a1 - self.a0)) * focus * cross_entropy

@@ -15,6 +15,8 @@ def warp_map(
 ) -> Tensor:
     """Resample maps into another view (``f^Affi``; paper, section 2.2).
 
+    In fp32, also under AMP, where a grid of cells would be rounded to whole ones.
+
     Args:
         prob_map (Tensor): ``(N, 1, h, w)``.
         homographies (np.ndarray): ``(N, 3, 3)`` from source cells to destination cells, in
@@ -24,14 +26,16 @@ def warp_map(
             one's). Defaults to 'zeros'.
 
     Returns:
-        Tensor: ``(N, 1, *shape)``; bilinear.
+        Tensor: ``(N, 1, *shape)``, fp32; bilinear.
     """
     size = list(prob_map.shape[:2]) + list(shape or prob_map.shape[-2:])
     source, destination = _to_cells(*prob_map.shape[-2:]), _to_cells(*size[2:])
     theta = np.linalg.inv(source) @ np.linalg.inv(homographies) @ destination
-    theta = torch.from_numpy(theta / theta[:, 2:, 2:]).to(prob_map)
-    grid = F.affine_grid(theta[:, :2], size, align_corners=False)
-    return F.grid_sample(prob_map, grid, padding_mode=padding_mode, align_corners=False)
+    with torch.autocast(prob_map.device.type, enabled=False):
+        prob_map = prob_map.float()
+        theta = torch.from_numpy(theta / theta[:, 2:, 2:]).to(prob_map)
+        grid = F.affine_grid(theta[:, :2], size, align_corners=False)
+        return F.grid_sample(prob_map, grid, padding_mode=padding_mode, align_corners=False)
 
 
 def _to_cells(h: int, w: int) -> np.ndarray:

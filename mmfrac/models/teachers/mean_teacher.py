@@ -4,12 +4,12 @@ from typing import Any
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
-from mmengine.model import MomentumAnnealingEMA
 from torch import Tensor
 
 from mmfrac.models.prob_map_detector import ProbMapDetector
 from mmfrac.models.teachers.base import BaseTeacher
 from mmfrac.models.teachers.eval_mode import eval_mode
+from mmfrac.models.teachers.fused_ema import FusedEMA
 
 
 @MODELS.register_module()
@@ -42,7 +42,7 @@ class MeanTeacher(BaseTeacher):
     def attach(self, student: ProbMapDetector) -> None:
         """Copy the student's structure."""
         # its momentum is max(1 - d_max, gamma / (gamma + step))
-        self.ema = MomentumAnnealingEMA(
+        self.ema = FusedEMA(
             student, 1 - self.max_decay, gamma=1, update_buffers=self.average_buffers
         )
 

@@ -48,8 +48,10 @@ def test_costs_of_a_method_are_measured_and_others_are_kept(tiny_data, tmp_path)
     place.results.mkdir()
     kept = dict(other=asdict(COSTS), ours=asdict(replace(COSTS, params=1)))
     (place.results / 'costs.json').write_text(json.dumps(kept))
-    methods = load_benchmark(tmp_path / 'toy.py').chosen(None)
-    costs = measure_costs(place, methods, steps=1, report=lambda line: None)
+    benchmark = load_benchmark(tmp_path / 'toy.py')
+    costs = measure_costs(
+        benchmark, place, benchmark.chosen(None), steps=1, report=lambda line: None
+    )
     assert costs == read_costs(place.results) and costs['other'] == COSTS
     assert costs['ours'].config == str(config)
     assert costs['ours'].params > 1000 and costs['ours'].train_step_seconds > 0

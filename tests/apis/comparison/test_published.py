@@ -24,6 +24,8 @@ PUBLISHED = [path for path in BENCHMARKS if path.with_suffix('').is_dir()]
 @pytest.mark.parametrize('path', BENCHMARKS, ids=lambda path: path.stem)
 def test_every_method_has_a_config(path):
     benchmark = load_benchmark(path)
+    # the file's own name, not what a loop in it left under that name
+    assert f"\nname = '{benchmark.name}'\n" in path.read_text()
     methods = [*benchmark.methods.values(), *filter(None, [benchmark.pretraining])]
     for method in methods:
         cfg = method.build_config(CONFIGS.parent, {'randomness.seed': 0})
@@ -35,6 +37,7 @@ def test_published_tables_are_those_of_the_runs(path):
     folder = path.with_suffix('')
     benchmark, runs, costs = load_benchmark(path), read_runs(folder), read_costs(folder)
     readmes = [readme.read_text() for readme in CONFIGS.rglob('README.md')]
+    assert {run.benchmark for run in runs} == {benchmark.name}
     files = sorted(folder.glob('table*.md'))
     assert folder / 'table.md' in files
     for file in files:
@@ -42,6 +45,7 @@ def test_published_tables_are_those_of_the_runs(path):
         rows = compare(replace(benchmark, reference=reference), runs)
         table = comparison_table(rows, reference, costs)
         assert table in file.read_text()
+        assert file.read_text().startswith(f'{benchmark.name}, ')
         assert any(table in readme for readme in readmes)
 
 

@@ -3,6 +3,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+import torch
 
 from mmfrac.apis.comparison import (
     Place,
@@ -13,7 +14,7 @@ from mmfrac.apis.comparison import (
     run_benchmark,
 )
 from mmfrac.apis.comparison.run_file import write_run
-from mmfrac.apis.comparison.training import fingerprint_of
+from mmfrac.apis.comparison.training import fingerprint_of, train
 from mmfrac.engine.amp import use_amp
 from tests.tools.tiny_run import ROOT, write_config
 
@@ -94,6 +95,36 @@ def test_a_killed_benchmark_goes_on_where_it_stopped(toy, monkeypatch):
     assert run_benchmark(changed, *arguments[1:]) == [again]
 
 
+def test_a_training_of_another_config_is_begun_anew(toy, monkeypatch):
+    benchmark, place = toy
+    method = benchmark.pretraining
+    trainings = []
+
+    def run_tool(place, tool, arguments, work_dir):
+        trainings.append(arguments)
+        torch.save(dict(meta=dict(iter=len(trainings))), work_dir / 'epoch_2.pth')
+        (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_2.pth'))
+
+    monkeypatch.setattr('mmfrac.apis.comparison.training.run_tool', run_tool)
+    monkeypatch.setattr('mmfrac.apis.comparison.training.logged_keys', lambda *_: [])
+    monkeypatch.setattr('mmfrac.apis.comparison.training.read_scalars', lambda *_: {})
+    configs = [benchmark.build_config(method, ROOT, seed) for seed in (0, 0, 1)]
+    lines = []
+    steps = []
+    for cfg in configs:
+        trained = train(place, 'run', cfg, fingerprint_of(place, [cfg]), lines.append)
+        steps.append(trained.steps)
+    assert steps == [1, 1, 2]
+    assert 'begun anew' in lines[1] and not any('--resume' in one for one in trainings)
+    # one that was interrupted is not resumed either
+    (place.work_dir / 'run/finished.json').unlink()
+    train(place, 'run', configs[2], fingerprint_of(place, [configs[2]]), lines.append)
+    assert '--resume' in trainings[-1]
+    (place.work_dir / 'run/finished.json').unlink()
+    train(place, 'run', configs[0], fingerprint_of(place, [configs[0]]), lines.append)
+    assert '--resume' not in trainings[-1]
+
+
 def test_the_checkpoint_of_the_chosen_epoch_is_kept(toy, tmp_path):
     benchmark, _ = toy
     assert benchmark.select == 'frac/AUROC'
@@ -110,7 +141,8 @@ def test_the_epoch_is_the_best_or_the_last(toy, tmp_path):
     text = (tmp_path / 'toy.py').read_text()
     (tmp_path / 'last.py').write_text(f'{text}last_epoch = True\n')
     validated = {1: 0.7, 2: 0.9, 3: 0.9, 4: 0.8}
-    assert benchmark.epoch(validated) == 3
+    # of equal ones MMEngine's checkpoint hook keeps the first
+    assert benchmark.epoch(validated) == 2
     assert load_benchmark(tmp_path / 'last.py').epoch(validated) == 4
 
 
@@ -141,6 +173,13 @@ def test_the_fingerprint_follows_config_and_films(toy, tiny_data, tmp_path):
     elsewhere = Place(ROOT, tmp_path / 'films', place.work_dir, place.results)
     config = method.build_config(ROOT, {'randomness.seed': 0})
     assert fingerprint_of(elsewhere, [config]) != one
+    # films with other names than those of every benchmark, that are trained on
+    config.train_dataloader.dataset.datasets[0].ann_file = 'annotations/train_truth.json'
+    truth = tmp_path / 'films/annotations/train_truth.json'
+    truth.write_text('{}')
+    before = fingerprint_of(elsewhere, [config])
+    truth.write_text('{"images": []}')
+    assert fingerprint_of(elsewhere, [config]) != before
     missing = Place(ROOT, tmp_path / 'nothing', place.work_dir, place.results)
     with pytest.raises(FileNotFoundError, match=r'no annotation file .*train\.json'):
         fingerprint_of(missing, [config])
