@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from mmfrac.forking import forking
@@ -27,9 +29,23 @@ def ordered_map(
 
     Yields:
         Results in the order of the tasks, each as soon as it and those before it are there.
+
+    Raises:
+        ChildProcessError: If a process dies, of a crash in a decoder or for want of memory, say.
     """
     if workers <= 1 or len(tasks) < 2:
         yield from map(work, tasks)
         return
-    with forking() as context, context.Pool(min(workers, len(tasks))) as pool:
-        yield from pool.imap(work, tasks, chunksize=chunk)
+    processes = min(workers, len(tasks))
+    done = 0
+    with forking() as context, ProcessPoolExecutor(processes, mp_context=context) as pool:
+        try:
+            for result in pool.map(work, tasks, chunksize=chunk):
+                done += 1
+                yield result
+        except BrokenProcessPool as error:
+            last = min(done + chunk * (processes + 1), len(tasks))
+            raise ChildProcessError(
+                f'a process died at one of the items {done + 1} to {last} of {len(tasks)}, for want of '
+                'memory or in a decoder; run it again with fewer workers, or without the item'
+            ) from error
