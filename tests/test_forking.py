@@ -1,21 +1,14 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """In a process of its own: what would hang would hang there."""
 
-import os
-import signal
 import subprocess
 import sys
-
-import pytest
-
-from mmfrac.ordered_map import ordered_map
 
 FORKS = """
 import cv2, numpy as np
 
 from mmfrac.datasets.film_pool import map_films
 from mmfrac.forking import forking
-from mmfrac.ordered_map import ordered_map
 
 film = np.random.default_rng(0).random((2000, 2000), np.float32)
 
@@ -27,7 +20,6 @@ def shrink(scale):
 cv2.setNumThreads(4)
 scales = [0.5, 0.3, 0.2] * 6
 expected = list(map(shrink, scales))  # OpenCV has started its threads
-assert list(ordered_map(shrink, scales, 2)) == expected
 assert list(map_films(shrink, scales, 2, crashed=lambda task: -1.0)) == expected
 with forking() as context:
     assert cv2.getNumThreads() == 1
@@ -43,14 +35,3 @@ def test_processes_do_not_wait_for_threads_that_opencv_had_before(repository):
         [sys.executable, '-c', FORKS], cwd=repository, capture_output=True, text=True, timeout=120
     )
     assert done.stdout == 'done\n', done.stderr
-
-
-def die_at_nine(item: int) -> int:
-    if item == 9:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item
-
-
-def test_a_process_that_dies_is_an_error():
-    with pytest.raises(ChildProcessError, match='a process died at one of the items'):
-        list(ordered_map(die_at_nine, range(20), 2, chunk=1))

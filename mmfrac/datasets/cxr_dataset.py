@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from .annotation_checks import check_annotations, film_name, find_missing
 from .annotation_error import MissingFilmError, raise_problems
 from .annotation_io import check_folders, read_annotations
+from .film_columns import FilmColumns
 from .instances import lesion_instance
 from .label_fraction import LabelFraction
 from .subsets import names_of, select_films, subsets_of
@@ -19,7 +19,7 @@ from .transforms.cached_radiograph import cached_pipeline
 
 
 @DATASETS.register_module()
-class CXRDataset(CocoDataset):
+class CXRDataset(FilmColumns, CocoDataset):
     """Chest films with image-level labels and, for some of them, fracture boxes.
 
     Reads one COCO JSON a split. ``images[i]`` may have ``label`` (1 fracture, 0 none, -1 unknown),
@@ -59,9 +59,6 @@ class CXRDataset(CocoDataset):
     """
 
     METAINFO = dict(classes=('fracture',), palette=[(0, 200, 0)])
-
-    _labels: np.ndarray
-    _films: np.ndarray
 
     def __init__(
         self,
@@ -204,51 +201,3 @@ class CXRDataset(CocoDataset):
                 f'{len(self.data_list)} films of {self.ann_file}'
             )
         return kept
-
-    def labels(self) -> np.ndarray:
-        """Image-level labels (N,), int8, in the order of the data set."""
-        return self._column('label', '_labels').astype(np.int8)
-
-    def films(self) -> list[str]:
-        """File names (N) as in the annotation file, in the order of the data set."""
-        return [name.decode() for name in self._column('file_name', '_films').tolist()]
-
-    def get_subset_(self, indices: Sequence[int] | int) -> None:
-        """See ``BaseDataset.get_subset_``."""
-        super().get_subset_(indices)
-        self._take(indices)
-
-    def get_subset(self, indices: Sequence[int] | int) -> 'CXRDataset':
-        """See ``BaseDataset.get_subset``."""
-        subset = super().get_subset(indices)
-        subset._take(indices)
-        return subset
-
-    def _take(self, indices: Sequence[int] | int) -> None:
-        if not self.serialize_data:
-            return
-        places = np.arange(len(self._labels))
-        if isinstance(indices, int):
-            places = places[:indices] if indices >= 0 else places[indices:]
-        else:
-            places = places[np.asarray(indices, dtype=np.int64)]
-        self._labels, self._films = self._labels[places], self._films[places]
-
-    def _column(self, key: str, cached: str) -> np.ndarray:
-        if not self._fully_initialized:
-            self.full_init()
-        if self.serialize_data:
-            return getattr(self, cached)
-        return _column_of(self.data_list, key)
-
-    def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
-        # The infos are emptied into one buffer: what samplers ask for is set aside before.
-        self._labels = _column_of(self.data_list, 'label')
-        self._films = _column_of(self.data_list, 'file_name')
-        return super()._serialize_data()
-
-
-def _column_of(infos: list[dict], key: str) -> np.ndarray:
-    if key == 'label':
-        return np.array([info[key] for info in infos], np.int8)
-    return np.array([info[key].encode() for info in infos], np.bytes_)

@@ -1,13 +1,15 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from abc import ABC, abstractmethod
+
 STUDENT = 'student.'
 
 
-class AdaptedWeights:
+class AdaptedWeights(ABC):
     """Part of a module that loads checkpoints of its kin, too; ``adapt_state_dict`` renames them."""
 
+    @abstractmethod
     def adapt_state_dict(self, state_dict: dict) -> dict:
         """Values of a checkpoint under this model's names."""
-        raise NotImplementedError
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
         # within another model the checkpoint is that one's matter

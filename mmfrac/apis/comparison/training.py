@@ -99,9 +99,8 @@ def train(
     work_dir = place.work_dir / name
     finished = work_dir / 'finished.json'
     made_from = work_dir / 'fingerprint.txt'
-    if work_dir.is_dir() and not (
-        made_from.is_file() and made_from.read_text(encoding='utf-8') == fingerprint
-    ):
+    known = made_from.read_text(encoding='utf-8') if made_from.is_file() else ''
+    if work_dir.is_dir() and known != fingerprint:
         report(f'{name}: {work_dir} was made from another config or other films: begun anew')
         shutil.rmtree(work_dir)
     if not finished.is_file():

@@ -13,8 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mmfrac.ordered_map import ordered_map
-
+from ..film_pool import map_films
 from .dicom import write_dicom
 from .plan import SPLITS, FilmPlan, check_counts, plan_films
 from .render import film_truth, render_film
@@ -82,7 +81,7 @@ def write_phantom(
         # Compiles and caches the kernels once, before the processes part.
         render_film(0, 0, size=32)
     results = tqdm(
-        ordered_map(make, tasks, workers),
+        map_films(make, tasks, workers if workers > 1 else 0, _not_drawn),
         total=len(tasks),
         desc=f'phantom {root.name}',
         unit='film',
@@ -157,6 +156,13 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> None:
 def _difference(known: dict[str, Any], wanted: dict[str, Any]) -> str:
     names = [name for name in wanted if known.get(name) != wanted[name]]
     return ', '.join(f'{name} {known.get(name)!r} instead of {wanted[name]!r}' for name in names)
+
+
+def _not_drawn(plan: FilmPlan) -> Any:
+    raise ChildProcessError(
+        f'the process that drew {plan.file_name} died twice, for want of memory perhaps: take fewer '
+        'workers; films that are written stay, run the command again to go on'
+    )
 
 
 def _make_film(folder: Path, size: int, difficulty: float, film: FilmPlan) -> list[dict[str, Any]]:

@@ -55,6 +55,11 @@ def write_film(images: Path, recipe: Recipe, plan: PlannedFilm) -> dict[str, Any
         return {'problem': str(error)}
 
 
+def crashed_film(plan: PlannedFilm) -> dict[str, Any]:
+    """What ``write_film`` gives for a film that takes its process with it."""
+    return {'problem': f"film '{plan.film.path}' crashes its decoder; copy it anew"}
+
+
 def _entry(
     film: str, file_name: str, size: tuple[int, ...], lesions: list[dict], reason: str = ''
 ) -> dict[str, Any]:

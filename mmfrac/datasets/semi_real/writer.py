@@ -16,12 +16,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mmfrac.ordered_map import ordered_map
-
 from ..annotation_error import raise_problems
 from ..converters.coco_writer import write_films
 from ..converters.film_record import ConversionSummary, FilmRecord, Lesion
-from .film_files import png_name, write_film
+from ..film_pool import map_films
+from .film_files import crashed_film, png_name, write_film
 from .negatives import NegativeFilm
 from .plan import SPLITS, PlannedFilm, plan_films
 from .recipe import Recipe
@@ -104,7 +103,8 @@ def write_semi_real(
     folder.claim(overwrite)
     known = folder.read_journal()
     todo = [plan for plan in plans if plan.film.name not in known]
-    made = ordered_map(partial(write_film, folder.images, recipe), todo, workers)
+    write = partial(write_film, folder.images, recipe)
+    made = map_films(write, todo, workers if workers > 1 else 0, crashed_film)
     bar = tqdm(
         total=len(plans),
         initial=len(plans) - len(todo),

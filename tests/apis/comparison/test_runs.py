@@ -116,10 +116,10 @@ def test_a_training_of_another_config_is_begun_anew(toy, monkeypatch):
         steps.append(trained.steps)
     assert steps == [1, 1, 2]
     assert 'begun anew' in lines[1] and not any('--resume' in one for one in trainings)
-    # one that was interrupted is not resumed either
     (place.work_dir / 'run/finished.json').unlink()
     train(place, 'run', configs[2], fingerprint_of(place, [configs[2]]), lines.append)
     assert '--resume' in trainings[-1]
+    # what another config began is not resumed
     (place.work_dir / 'run/finished.json').unlink()
     train(place, 'run', configs[0], fingerprint_of(place, [configs[0]]), lines.append)
     assert '--resume' not in trainings[-1]

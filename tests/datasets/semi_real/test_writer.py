@@ -1,5 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import json
+import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -197,6 +199,22 @@ def test_all_unreadable_films_are_named_and_nothing_is_annotated(films, tmp_path
         write_semi_real(bad + films[2:3], tmp_path / 'set', recipe, workers=1, progress=False)
     assert len(error.value.problems) == 2 and '0.png' in str(error.value)
     assert not list((tmp_path / 'set' / 'annotations').iterdir())
+
+
+def test_a_film_that_crashes_its_decoder_is_named(films, tmp_path, monkeypatch):
+    def read(path):
+        if path == films[3].path:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read_radiograph(path)
+
+    monkeypatch.setattr('mmfrac.datasets.semi_real.film_files.read_radiograph', read)
+    recipe = Recipe(shares=Shares((0, 0, 1), 0.0, 1.0, 0.0))
+    with pytest.raises(AnnotationError, match='crashes its decoder') as error:
+        write_semi_real(films[:6], tmp_path, recipe, workers=2, progress=False)
+    assert len(error.value.problems) == 1 and films[3].path in str(error.value)
+    assert not list((tmp_path / 'annotations').iterdir())
+    # the others stay
+    assert len([path for path in (tmp_path / 'images').rglob('*') if path.is_file()]) == 5
 
 
 def test_linked_negatives(films, tmp_path):
