@@ -3,6 +3,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+from mmengine.config import Config
 
 from mmfrac.apis.comparison import (
     Place,
@@ -42,7 +43,7 @@ def test_costs_are_columns_of_the_table():
 
 def test_costs_of_a_method_are_measured_and_others_are_kept(tiny_data, tmp_path):
     config = write_config(tmp_path, tiny_data)
-    (tmp_path / 'toy.py').write_text(BENCHMARK.format(config=str(config)))
+    (tmp_path / 'toy.py').write_text(BENCHMARK.format(config=str(config)) + 'amp = True\n')
     place = Place(ROOT, tiny_data, tmp_path / 'work', tmp_path / 'results')
     assert read_costs(place.results) == {}
     place.results.mkdir()
@@ -54,6 +55,10 @@ def test_costs_of_a_method_are_measured_and_others_are_kept(tiny_data, tmp_path)
     )
     assert costs == read_costs(place.results) and costs['other'] == COSTS
     assert costs['ours'].config == str(config)
+    # what the benchmark trains: in mixed precision
+    measured = Config.fromfile(place.work_dir / 'costs/ours/config.py')
+    trained = benchmark.build_config(benchmark.methods['ours'], ROOT, 0)
+    assert measured.optim_wrapper == trained.optim_wrapper
     assert costs['ours'].params > 1000 and costs['ours'].train_step_seconds > 0
 
 
