@@ -23,7 +23,7 @@ from mmfrac.visualization.run_plots import logged_keys, read_scalars
 
 METRICS = ('frac/AUROC', 'frac/FROC', 'frac/Recall@0.1')
 LOGGED_PREFIXES = ('frac/', 'sharpening/', 'monitor/', 'truth/')
-# what a result depends on; hooks that log, say, do not count
+# what a result depends on; of the hooks those that a method brings, not those of every run
 DECISIVE = (
     'model',
     'train_dataloader',
