@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.visualization import Visualizer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -25,6 +26,16 @@ def quick_config_text() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmengine.config.config.FormatCode', lambda text, **options: (text, True))
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_visualizer_of_another_test() -> Iterator[None]:
+    """Forget visualizers: MMEngine hands the next run of a process the one of the same name, which
+    writes to the folder of a test that is over.
+    """
+    yield
+    for kind in (Visualizer, *Visualizer.__subclasses__()):
+        kind._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')
