@@ -6,7 +6,6 @@ films; on those so is the mean of the models' maps. The same command goes on whe
 """
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from mmfrac.apis.cross_validation import (
     write_summary,
 )
 from mmfrac.apis.cross_validation.fold_run import Trainer
+from mmfrac.apis.launching import exit_on_sigterm
 from mmfrac.engine.cli import add_common_arguments, config_from_arguments
 from mmfrac.engine.plain_errors import plain_errors
 
@@ -84,7 +84,6 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    # so that a training process does not outlive this one
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    exit_on_sigterm()
     with plain_errors():
         sys.exit(main())

@@ -171,7 +171,7 @@ def test_what_is_done_is_not_done_again(finished, folds):
     assert reported == [f'fold {fold}: done, best epoch {epochs[fold]}' for fold in range(2)]
     assert before == {path: path.stat().st_mtime_ns for path in (folder / 'run').rglob('*.pth')}
     assert summary_table(result.summary) in output
-    names = {path.name for path in (folder / 'run').iterdir() if path.is_file()}
+    names = {path.name for path in (folder / 'run').glob('[!.]*') if path.is_file()}
     assert names == {
         'cross_validation.json',
         'cross_validation.csv',

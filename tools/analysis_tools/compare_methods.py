@@ -20,6 +20,7 @@ from mmfrac.apis.comparison import (
     run_benchmark,
     write_report,
 )
+from mmfrac.apis.launching import exit_on_sigterm, locked
 from mmfrac.datasets.phantom import write_phantom
 from mmfrac.engine.plain_errors import plain_errors
 
@@ -32,7 +33,8 @@ EXAMPLE = """example:
   python tools/analysis_tools/compare_methods.py configs/benchmarks/detectors_phantom.py --costs
 
 Every run is written to --results as soon as it is done. A run that is there is not made again, and one
-that was interrupted is resumed, so the same command goes on where it stopped."""
+that was interrupted is resumed, so the same command goes on where it stopped. Several commands may
+share the runs of a work dir: each waits for a run that another one works on."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -76,7 +78,8 @@ def main() -> None:
             results=results.resolve(),
         )
         if benchmark.phantom is not None:
-            write_phantom(place.data_root, **benchmark.phantom)
+            with locked(place.data_root, print):
+                write_phantom(place.data_root, **benchmark.phantom)
         try:
             run_benchmark(benchmark, place, benchmark.chosen(args.methods), args.seeds, args.jobs)
         except RunsFailed as error:
@@ -101,5 +104,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    exit_on_sigterm()
     with plain_errors():
         main()

@@ -4,11 +4,11 @@
 from .benchmark import Benchmark, Method, load_benchmark
 from .costs import measure_costs, read_costs
 from .figures import plot_comparison
+from .place import Place
 from .run_file import RunResult, read_runs
 from .runs import RunsFailed, run_benchmark
 from .selection import missing_values
 from .tables import compare, comparison_table, write_report
-from .training import Place
 
 __all__ = [
     'Benchmark',

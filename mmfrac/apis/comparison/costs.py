@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mmfrac.apis.comparison.benchmark import Benchmark, Method
-from mmfrac.apis.comparison.training import Place, write_config
+from mmfrac.apis.comparison.place import Place
+from mmfrac.apis.launching import write_config
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.model_costs import ModelCosts, measure_all
 
@@ -43,7 +44,7 @@ def measure_costs(
         report(f'{method.name}: measuring its costs')
         cfg = benchmark.build_config(method, place.repository, 0)
         path = write_config(cfg, place.work_dir / 'costs' / method.name)
-        (found,) = measure_all([path], str(place.data_root), steps=steps)
+        (found,) = measure_all([str(path)], str(place.data_root), steps=steps)
         costs[method.name] = replace(found, config=method.config)
         content = {name: asdict(one) for name, one in costs.items()}
         text = json.dumps(content, indent=1) + '\n'

@@ -10,7 +10,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmfrac.apis.comparison.training import Place, run_tool, write_config
+from mmfrac.apis.comparison.place import Place
+from mmfrac.apis.launching import write_config
 
 MAX_FPPI = 1.0
 LIBRARIES = ('mmfrac', 'torch', 'mmengine', 'mmcv', 'mmdet', 'numpy')
@@ -32,7 +33,12 @@ class Tested:
 
 
 def evaluate_run(
-    place: Place, name: str, cfg: Config, epoch: int, report: Callable[[str], Any] = print
+    place: Place,
+    name: str,
+    cfg: Config,
+    epoch: int,
+    lock: int,
+    report: Callable[[str], Any] = print,
 ) -> Tested:
     """Test a checkpoint of a run.
 
@@ -41,6 +47,7 @@ def evaluate_run(
         name (str): Of the work dir.
         cfg (Config): What was trained.
         epoch (int): Whose checkpoint.
+        lock (int): Of the work dir, see ``mmfrac.apis.launching.locked``.
         report (Callable): Is given a line for each event. Defaults to ``print``.
 
     Returns:
@@ -49,6 +56,7 @@ def evaluate_run(
     Raises:
         FileNotFoundError: If the checkpoint is gone.
         RuntimeError: If the test failed.
+        Stopped: If this process ends.
     """
     work_dir = place.work_dir / name
     found = [*work_dir.glob(f'best_*_epoch_{epoch}.pth'), *work_dir.glob(f'epoch_{epoch}.pth')]
@@ -61,8 +69,9 @@ def evaluate_run(
     metrics_file, records_file = test_dir / 'metrics.json', test_dir / 'records.json'
     cfg = copy.deepcopy(cfg)
     cfg.test_evaluator.update(records_file=str(records_file), records_max_fppi=MAX_FPPI)
-    arguments = [write_config(cfg, test_dir), str(found[0]), '--work-dir', str(test_dir)]
-    run_tool(place, 'test.py', [*arguments, '--out-json', str(metrics_file)], test_dir)
+    arguments = [str(write_config(cfg, test_dir)), str(found[0]), '--work-dir', str(test_dir)]
+    arguments += ['--out-json', str(metrics_file)]
+    place.run_tool('test.py', arguments, test_dir, lock)
     content = json.loads(metrics_file.read_text(encoding='utf-8'))
     return Tested(
         metrics={f'frac/{key}': value for key, value in content['metrics'].items()},

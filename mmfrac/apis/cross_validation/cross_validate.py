@@ -16,15 +16,11 @@ from mmfrac.apis.cross_validation.fold_run import (
     fold_run,
     train,
 )
-from mmfrac.apis.cross_validation.status import (
-    FoldStatus,
-    locked,
-    read_status,
-    write_status,
-)
+from mmfrac.apis.cross_validation.status import FoldStatus, read_status, write_status
 from mmfrac.apis.cross_validation.streaming import evaluate_detectors, frac_options
 from mmfrac.apis.cross_validation.summary import Summary, summarise
 from mmfrac.apis.ensemble import write_ensemble
+from mmfrac.apis.launching import locked
 from mmfrac.datasets.fold_files import read_folds
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.evaluation.records_file import FilmResult, read_records

@@ -2,10 +2,7 @@
 """Training of one fold by the tools, in a process of its own."""
 
 import copy
-import hashlib
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +10,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmfrac.apis.launching import Processes, fingerprint, write_config
 from mmfrac.config import film_sets, set_fold
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.checkpoint_file import load_checkpoint_file
 from mmfrac.engine.cli import latest_checkpoint
 
@@ -94,13 +91,13 @@ def fold_run(
     folder = work_dir / f'fold{fold}'
     cfg.work_dir, cfg.launcher = str(folder), 'none'
     content = {key: value for key, value in cfg.to_dict().items() if key != 'work_dir'}
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
-    digest.update(json.dumps(list(options)).encode())
-    for part in ('train', 'val', 'test'):
-        for path in sorted({one['ann_file'] for one in film_sets(cfg[f'{part}_dataloader'])}):
-            if os.path.isfile(path):
-                digest.update(Path(path).read_bytes())
-    return FoldRun(fold, cfg, folder, digest.hexdigest()[:16])
+    files = [
+        Path(path)
+        for part in ('train', 'val', 'test')
+        for path in sorted({one['ann_file'] for one in film_sets(cfg[f'{part}_dataloader'])})
+        if os.path.isfile(path)
+    ]
+    return FoldRun(fold, cfg, folder, fingerprint([content, list(options)], files))
 
 
 def train(run: FoldRun, trainer: Trainer, lock: int) -> None:
@@ -114,18 +111,8 @@ def train(run: FoldRun, trainer: Trainer, lock: int) -> None:
     Raises:
         FoldError: If training failed or was killed.
     """
-    config = run.work_dir / 'config.py'
-    AtomicLocalBackend().put_text(run.cfg.pretty_text, config)
-    command = trainer.command(config, run.work_dir)
-    environment = dict(os.environ)
-    environment.setdefault('PYTHON', sys.executable)
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, pass_fds=(lock,))
-    try:
-        code = process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
+    command = trainer.command(write_config(run.cfg, run.work_dir), run.work_dir)
+    code = Processes().run(command, dict(PYTHON=sys.executable) | os.environ, lock)
     if code:
         how = f'was killed by signal {-code}' if code < 0 else f'ended with exit code {code}'
         raise FoldError(

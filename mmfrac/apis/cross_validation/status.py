@@ -1,11 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """How far a fold is."""
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -61,33 +57,3 @@ def write_status(work_dir: Path, status: FoldStatus) -> None:
         status (FoldStatus): Status.
     """
     AtomicLocalBackend().put_text(json.dumps(asdict(status), indent=1), work_dir / STATUS_FILE)
-
-
-@contextmanager
-def locked(work_dir: Path) -> Iterator[int]:
-    """Hold the fold while it is worked on.
-
-    The lock goes with its file descriptor: a training process that is given it, and that outlives this
-    one, still holds the fold.
-
-    Args:
-        work_dir (Path): Of the fold; it is made.
-
-    Yields:
-        int: File descriptor, to be passed on.
-
-    Raises:
-        ValueError: If another process holds it.
-    """
-    work_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(work_dir / '.lock', os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(
-                f'another process works in {work_dir}: wait for it, or end it, and start again'
-            ) from error
-        yield descriptor
-    finally:
-        os.close(descriptor)

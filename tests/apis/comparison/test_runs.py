@@ -1,5 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import multiprocessing
+import os
+import signal
 import subprocess
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,8 +18,10 @@ from mmfrac.apis.comparison import (
     read_runs,
     run_benchmark,
 )
+from mmfrac.apis.comparison.made_from import fingerprint_of
 from mmfrac.apis.comparison.run_file import write_run
-from mmfrac.apis.comparison.training import fingerprint_of, train
+from mmfrac.apis.comparison.training import train
+from mmfrac.apis.launching import exit_on_sigterm, locked
 from mmfrac.engine.amp import use_amp
 from tests.tools.tiny_run import ROOT, write_config
 
@@ -91,8 +98,73 @@ def test_a_killed_benchmark_goes_on_where_it_stopped(toy, monkeypatch):
     assert again.epoch == changed.epoch(again.epochs['frac/AUROC'])
     assert not any('training' in line for line in lines)
 
-    monkeypatch.setattr(subprocess, 'run', None)  # nothing is run again
+    monkeypatch.setattr(subprocess, 'Popen', None)  # nothing is run again
     assert run_benchmark(changed, *arguments[1:]) == [again]
+
+
+SLEEPER = """
+import os, pathlib, sys, time
+work_dir = pathlib.Path(sys.argv[sys.argv.index('--work-dir') + 1])
+(work_dir / 'part').write_text(str(os.getpid()))
+(work_dir / 'part').rename(work_dir / 'pid')
+time.sleep(600)
+"""
+
+
+def supervise(benchmark, place):
+    exit_on_sigterm()
+    run_benchmark(benchmark, place, benchmark.chosen(None), [0, 1, 2], jobs=2)
+
+
+def test_trainings_end_with_a_benchmark_that_is_ended(toy, tmp_path):
+    benchmark, place = toy
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools/train.py').write_text(SLEEPER)
+    place = replace(place, repository=tmp_path)
+    parent = multiprocessing.get_context('fork').Process(target=supervise, args=(benchmark, place))
+    parent.start()
+    files = [place.work_dir / f'pretraining-seed{seed}/pid' for seed in range(3)]
+    end = time.monotonic() + 60
+    while not (files[0].is_file() and files[1].is_file()):
+        assert parent.is_alive() and time.monotonic() < end
+        time.sleep(0.05)
+    os.kill(parent.pid, signal.SIGTERM)
+    parent.join(60)
+    assert parent.exitcode == 128 + signal.SIGTERM
+    for file in files[:2]:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
+    assert not files[2].exists()
+
+
+def test_a_run_of_another_process_is_waited_for(toy, monkeypatch):
+    benchmark, place = toy
+    lines, trained = [], []
+
+    def train(place, name, *arguments):
+        with (
+            pytest.raises(ValueError, match='another process works in'),
+            locked(place.work_dir / name),
+        ):
+            pass
+        trained.append(name)
+        raise RuntimeError('no training here')
+
+    monkeypatch.setattr('mmfrac.apis.comparison.runs.train', train)
+
+    def run():
+        with pytest.raises(RuntimeError, match='no training here'):
+            run_benchmark(benchmark, place, benchmark.chosen(None), [0], 1, lines.append)
+
+    thread = threading.Thread(target=run)
+    with locked(place.work_dir / 'pretraining-seed0'):
+        thread.start()
+        end = time.monotonic() + 60
+        while not lines and time.monotonic() < end:
+            time.sleep(0.05)
+        assert 'waiting for another process' in lines[0] and not trained
+    thread.join(60)
+    assert trained == ['pretraining-seed0']
 
 
 def test_a_training_of_another_config_is_begun_anew(toy, monkeypatch):
@@ -100,28 +172,28 @@ def test_a_training_of_another_config_is_begun_anew(toy, monkeypatch):
     method = benchmark.pretraining
     trainings = []
 
-    def run_tool(place, tool, arguments, work_dir):
+    def run_tool(place, tool, arguments, work_dir, lock):
         trainings.append(arguments)
         torch.save(dict(meta=dict(iter=len(trainings))), work_dir / 'epoch_2.pth')
         (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_2.pth'))
 
-    monkeypatch.setattr('mmfrac.apis.comparison.training.run_tool', run_tool)
+    monkeypatch.setattr(Place, 'run_tool', run_tool)
     monkeypatch.setattr('mmfrac.apis.comparison.training.logged_keys', lambda *_: [])
     monkeypatch.setattr('mmfrac.apis.comparison.training.read_scalars', lambda *_: {})
     configs = [benchmark.build_config(method, ROOT, seed) for seed in (0, 0, 1)]
     lines = []
     steps = []
     for cfg in configs:
-        trained = train(place, 'run', cfg, fingerprint_of(place, [cfg]), lines.append)
+        trained = train(place, 'run', cfg, fingerprint_of(place.data_root, [cfg]), 0, lines.append)
         steps.append(trained.steps)
     assert steps == [1, 1, 2]
     assert 'begun anew' in lines[1] and not any('--resume' in one for one in trainings)
     (place.work_dir / 'run/finished.json').unlink()
-    train(place, 'run', configs[2], fingerprint_of(place, [configs[2]]), lines.append)
+    train(place, 'run', configs[2], fingerprint_of(place.data_root, [configs[2]]), 0, lines.append)
     assert '--resume' in trainings[-1]
     # what another config began is not resumed
     (place.work_dir / 'run/finished.json').unlink()
-    train(place, 'run', configs[0], fingerprint_of(place, [configs[0]]), lines.append)
+    train(place, 'run', configs[0], fingerprint_of(place.data_root, [configs[0]]), 0, lines.append)
     assert '--resume' not in trainings[-1]
 
 
@@ -162,7 +234,7 @@ def test_the_fingerprint_follows_config_and_films(toy, tiny_data, tmp_path):
     benchmark, place = toy
     method = benchmark.methods['ours']
     one, same, other = (
-        fingerprint_of(place, [method.build_config(ROOT, {'randomness.seed': seed})])
+        fingerprint_of(place.data_root, [method.build_config(ROOT, {'randomness.seed': seed})])
         for seed in (0, 0, 1)
     )
     assert one == same != other
@@ -170,16 +242,14 @@ def test_the_fingerprint_follows_config_and_films(toy, tiny_data, tmp_path):
     for name in ('train', 'val', 'test'):
         text = (tiny_data / f'annotations/{name}.json').read_text()
         (tmp_path / f'films/annotations/{name}.json').write_text(text.replace('rib', 'clavicle'))
-    elsewhere = Place(ROOT, tmp_path / 'films', place.work_dir, place.results)
     config = method.build_config(ROOT, {'randomness.seed': 0})
-    assert fingerprint_of(elsewhere, [config]) != one
+    assert fingerprint_of(tmp_path / 'films', [config]) != one
     # films with other names than those of every benchmark, that are trained on
     config.train_dataloader.dataset.datasets[0].ann_file = 'annotations/train_truth.json'
     truth = tmp_path / 'films/annotations/train_truth.json'
     truth.write_text('{}')
-    before = fingerprint_of(elsewhere, [config])
+    before = fingerprint_of(tmp_path / 'films', [config])
     truth.write_text('{"images": []}')
-    assert fingerprint_of(elsewhere, [config]) != before
-    missing = Place(ROOT, tmp_path / 'nothing', place.work_dir, place.results)
+    assert fingerprint_of(tmp_path / 'films', [config]) != before
     with pytest.raises(FileNotFoundError, match=r'no annotation file .*train\.json'):
-        fingerprint_of(missing, [config])
+        fingerprint_of(tmp_path / 'nothing', [config])

@@ -1,10 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import json
-import multiprocessing
-import os
-import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,19 +9,14 @@ from mmengine.config import Config
 
 from mmfrac.apis.cross_validation import FoldError
 from mmfrac.apis.cross_validation.fold_run import (
-    FoldRun,
     Trainer,
     best_checkpoint,
     fold_run,
     train,
 )
-from mmfrac.apis.cross_validation.status import (
-    FoldStatus,
-    locked,
-    read_status,
-    write_status,
-)
+from mmfrac.apis.cross_validation.status import FoldStatus, read_status, write_status
 from mmfrac.apis.cross_validation.streaming import frac_options
+from mmfrac.apis.launching import locked
 from mmfrac.config import film_sets, set_fold
 from mmfrac.datasets.fold_files import write_folds
 
@@ -104,41 +95,6 @@ def test_failed_training_is_told(cfg, folds, tmp_path):
     (tmp_path / 'train.py').write_text('import os; os.kill(os.getpid(), 9)')
     with locked(run.work_dir) as lock, pytest.raises(FoldError, match='was killed by signal 9'):
         train(run, Trainer(tmp_path), lock)
-
-
-def supervise(folder):
-    """Train a fold in a process of its own, as the tool does."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    run = FoldRun(0, Config(dict()), folder, '')
-    with locked(folder) as lock:
-        train(run, Trainer(folder), lock)
-
-
-@pytest.mark.parametrize('ending', [signal.SIGTERM, signal.SIGKILL])
-def test_training_ends_with_its_parent_or_keeps_the_fold(ending, tmp_path):
-    (tmp_path / 'train.py').write_text(
-        'import os, time, pathlib\n'
-        'pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))\n'
-        'time.sleep(60)'
-    )
-    parent = multiprocessing.get_context('fork').Process(target=supervise, args=(tmp_path,))
-    parent.start()
-    pid = tmp_path / 'pid'
-    while not (pid.is_file() and pid.read_text()):
-        assert parent.is_alive()
-        time.sleep(0.1)
-    with pytest.raises(ValueError, match='another process works in'), locked(tmp_path):
-        pass
-    os.kill(parent.pid, ending)
-    parent.join(timeout=60)
-    if ending == signal.SIGKILL:
-        # nobody could end the training: it still holds the fold
-        with pytest.raises(ValueError, match='another process works in'), locked(tmp_path):
-            pass
-        os.kill(int(pid.read_text()), signal.SIGKILL)
-        time.sleep(0.5)
-    with locked(tmp_path):
-        pass
 
 
 def checkpoint(folder, epoch, score):
