@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from matplotlib import rc_context
 from matplotlib.ticker import MaxNLocator
 
+from mmfrac.engine.run_log import read_log
+
 from .figures import RC, line_styles, new_figure, save_figure
-from .run_plots import read_records
 
 
 class LoggedSeries(NamedTuple):
@@ -76,7 +77,7 @@ def read_series(work_dir: Path, report: Callable[[str], Any] = print) -> dict[st
     """Every value that a run has logged.
 
     Args:
-        work_dir (Path): Of one training, see ``read_records``.
+        work_dir (Path): Of one training, see ``read_log``.
         report (Callable): Is given one line for each damaged file. Defaults to ``print``.
 
     Returns:
@@ -85,7 +86,7 @@ def read_series(work_dir: Path, report: Callable[[str], Any] = print) -> dict[st
         both, such as 'time', the training steps.
     """
     by_unit: dict[str, dict[str, dict[int, float]]] = dict(epoch={}, iteration={})
-    for record in read_records(work_dir, report):
+    for record in read_log(work_dir, report):
         found = by_unit['iteration' if 'iter' in record else 'epoch']
         step = int(record.get('step', 0))
         for key, value in record.items():

@@ -3,18 +3,18 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mmfrac.engine.run_log import read_scalars
+
 from .curves import plot_froc, plot_sharpening, plot_sharpening_epochs, plot_val_metrics
 
 SHARPENING_KEYS = ('sharpening/m', 'sharpening/t', 'sharpening/a')
 VAL_KEYS = ('frac/AUROC', 'frac/FROC')
-
-EpochValues = dict[int, float]
 
 
 def plot_run(
@@ -66,75 +66,6 @@ def plot_run(
     else:
         report(f'{work_dir}: no {" or ".join(VAL_KEYS)} logged; no val_metrics.png')
     return written
-
-
-def read_scalars(
-    work_dir: Path, keys: tuple[str, ...], report: Callable[[str], Any] = print
-) -> dict[str, EpochValues]:
-    """Logged values of a work dir by key and epoch.
-
-    Args:
-        work_dir (Path): See ``read_records``; ``step`` is the epoch.
-        keys (tuple[str, ...]): Names of the values.
-        report (Callable): Is given one line for each damaged file. Defaults to ``print``.
-
-    Returns:
-        dict[str, dict[int, float]]: Every key, with the values of the latest file in each epoch.
-    """
-    found: dict[str, EpochValues] = {key: {} for key in keys}
-    for record in read_records(work_dir, report):
-        for key in keys:
-            if isinstance(record.get(key), (int, float)):
-                found[key][int(record.get('step', 0))] = float(record[key])
-    return found
-
-
-def read_records(work_dir: Path, report: Callable[[str], Any] = print) -> Iterator[dict[str, Any]]:
-    """What a work dir has logged, in the order of time.
-
-    Args:
-        work_dir (Path): Holds ``<timestamp>/vis_data/scalars.json``, one JSON object a line.
-        report (Callable): Is given one line for each damaged file. Defaults to ``print``.
-
-    Yields:
-        dict: One line each, with a number or nothing as ``step``.
-    """
-    # the folders are named by the time at which the run started
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        damaged = 0
-        for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-                int(record.get('step', 0))
-            except (AttributeError, TypeError, ValueError):
-                # a run that was killed may leave half a line
-                damaged += 1
-                continue
-            yield record
-        if damaged:
-            report(f'{path}: {damaged} damaged lines left out')
-
-
-def logged_keys(work_dir: Path, prefixes: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the logged values that begin with one of the prefixes, sorted.
-
-    Args:
-        work_dir (Path): As of ``read_scalars``.
-        prefixes (tuple[str, ...]): Beginnings of names.
-
-    Returns:
-        tuple[str, ...]: Names.
-    """
-    found: set[str] = set()
-    for path in work_dir.glob('*/vis_data/scalars.json'):
-        for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
-            try:
-                found.update(key for key in json.loads(line) if key.startswith(prefixes))
-            except (TypeError, ValueError):
-                continue
-    return tuple(sorted(found))
 
 
 def read_froc_curves(

@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 from mmengine.structures import PixelData
 
 from mmfrac.engine.pseudo_truth_hook import PseudoTruthHook, pseudo_map_counts, rates
-from mmfrac.visualization.run_plots import logged_keys, read_scalars
+from mmfrac.engine.run_log import logged_keys, read_scalars
 from tests.configs.test_configs import tiny_config
 
 

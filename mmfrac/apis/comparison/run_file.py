@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.engine.run_log import EpochValues
 from mmfrac.evaluation.records_file import FilmResult, read_records
-
-EpochValues = dict[int, float]
 
 
 @dataclass

@@ -16,7 +16,7 @@ from mmfrac.apis.launching import write_config
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.checkpoint_file import load_checkpoint_file
 from mmfrac.engine.cli import latest_checkpoint
-from mmfrac.visualization.run_plots import logged_keys, read_scalars
+from mmfrac.engine.run_log import logged_keys, read_scalars
 
 METRICS = ('frac/AUROC', 'frac/FROC', 'frac/Recall@0.1')
 LOGGED_PREFIXES = ('frac/', 'sharpening/', 'monitor/', 'truth/')
