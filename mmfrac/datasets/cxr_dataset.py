@@ -12,6 +12,7 @@ from .annotation_checks import check_annotations, film_name, find_missing
 from .annotation_error import MissingFilmError, raise_problems
 from .annotation_io import check_folders, read_annotations
 from .film_columns import FilmColumns
+from .film_labels import film_labels
 from .instances import lesion_instance
 from .label_fraction import LabelFraction
 from .subsets import names_of, select_films, subsets_of
@@ -158,8 +159,7 @@ class CXRDataset(FilmColumns, CocoDataset):
             lesion_instance(annotation, self.cat2label[annotation['category_id']])
             for annotation in raw_data_info['raw_ann_info']
         ]
-        label = image.get('label', int(bool(instances)))
-        regions = image.get('regions', label == 0 or bool(instances))
+        labels = film_labels(image, len(instances))
         info = dict(
             img_path=os.path.join(self.data_prefix['img'], image['file_name']),
             img_id=image['img_id'],
@@ -167,10 +167,10 @@ class CXRDataset(FilmColumns, CocoDataset):
             height=image['height'],
             width=image['width'],
             file_name=image['file_name'],
-            label=label,
-            regions=regions or (self.complete_boxes and bool(instances)),
-            source=image.get('source', 'unknown'),
-            patient_id=str(image.get('patient_id', image['file_name'])),
+            label=labels.label,
+            regions=labels.regions or (self.complete_boxes and bool(instances)),
+            source=labels.source,
+            patient_id=labels.patient,
             instances=instances,
         )
         if self.return_classes:

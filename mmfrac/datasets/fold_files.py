@@ -13,8 +13,9 @@ import numpy as np
 
 from mmfrac.version import __version__
 
+from .film_labels import FilmLabels, labels_of_films
 from .folds import HOLD_OUT, hold_out_and_folds
-from .merging import film_facts, merge_annotations, read_checked, shared_patients
+from .merging import merge_annotations, read_checked, shared_patients
 from .split_counts import count_split
 
 FOLDS_FILE = 'folds.json'
@@ -67,15 +68,15 @@ def write_folds(
         test = merge_annotations(read_checked([test_file]))
         pool = shared_patients(pool, test, drop=drop_shared)
         hold_out = 0
-    facts = film_facts(pool['images'], pool['annotations'])
-    evaluated = np.ones(len(facts), bool)
+    films = labels_of_films(pool['images'], pool['annotations'])
+    evaluated = np.ones(len(films), bool)
     if eval_sources is not None:
-        present = Counter(fact.source for fact in facts)
+        present = Counter(film.source for film in films)
         unknown = sorted(set(eval_sources) - set(present))
         if unknown:
             raise ValueError(f'no film of source {unknown}, the sources are {dict(present)}')
-        evaluated = np.array([fact.source in set(eval_sources) for fact in facts])
-    places = _places(facts, evaluated, num_folds, hold_out, seed)
+        evaluated = np.array([film.source in set(eval_sources) for film in films])
+    places = _places(films, evaluated, num_folds, hold_out, seed)
     held = places == HOLD_OUT
     splits = {} if test is None else {'test': test}
     if held.any():
@@ -128,21 +129,25 @@ def read_folds(folder: PathLike) -> dict:
 
 
 def _places(
-    facts: Sequence, evaluated: np.ndarray, num_folds: int, hold_out: int | float, seed: int
+    films: Sequence[FilmLabels],
+    evaluated: np.ndarray,
+    num_folds: int,
+    hold_out: int | float,
+    seed: int,
 ) -> np.ndarray:
     """Place of each film; one of another source is where its patient is, or always trained on."""
-    chosen = [fact for fact, wanted in zip(facts, evaluated) if wanted]
+    chosen = [film for film, wanted in zip(films, evaluated) if wanted]
     place = hold_out_and_folds(
-        [fact.patient for fact in chosen],
-        [f'{fact.subset} {fact.source}' for fact in chosen],
-        [fact.label for fact in chosen],
+        [film.patient for film in chosen],
+        [f'{film.subset} {film.source}' for film in chosen],
+        [film.label for film in chosen],
         num_folds,
         hold_out,
         seed,
     )
-    of_patient = {fact.patient: part for fact, part in zip(chosen, place.tolist())}
+    of_patient = {film.patient: part for film, part in zip(chosen, place.tolist())}
     always_trained = num_folds
-    return np.array([of_patient.get(fact.patient, always_trained) for fact in facts])
+    return np.array([of_patient.get(film.patient, always_trained) for film in films])
 
 
 def _take(data: dict, wanted: np.ndarray) -> dict:
@@ -153,8 +158,8 @@ def _take(data: dict, wanted: np.ndarray) -> dict:
 
 
 def _strata(data: dict) -> dict[str, int]:
-    facts = film_facts(data['images'], data['annotations'])
-    return dict(sorted(Counter(f'{fact.subset} {fact.source}' for fact in facts).items()))
+    films = labels_of_films(data['images'], data['annotations'])
+    return dict(sorted(Counter(f'{film.subset} {film.source}' for film in films).items()))
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

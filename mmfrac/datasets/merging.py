@@ -2,23 +2,12 @@
 """Several annotation files as one."""
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from .annotation_checks import check_annotations, film_name
 from .annotation_error import MAX_LINES, AnnotationError
 from .annotation_io import read_annotations
-from .subsets import subset_of
-
-
-class FilmFacts(NamedTuple):
-    """What decides on a film's place in a split, with the defaults of ``CXRDataset``."""
-
-    patient: str
-    label: int
-    subset: str
-    source: str
+from .film_labels import labels_of_films
 
 
 def read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
@@ -100,32 +89,6 @@ def merge_annotations(contents: Sequence[tuple[str, dict]]) -> dict:
     return dict(images=images, annotations=annotations, categories=list(categories.values()))
 
 
-def film_facts(images: Iterable[dict], annotations: Iterable[dict]) -> list[FilmFacts]:
-    """Facts of each film, in their order.
-
-    Args:
-        images (Iterable[dict]): COCO images.
-        annotations (Iterable[dict]): COCO annotations.
-
-    Returns:
-        list[FilmFacts]: Absent fields as ``CXRDataset`` fills them in.
-    """
-    boxes = Counter(annotation['image_id'] for annotation in annotations)
-    facts = []
-    for image in images:
-        label = image.get('label', int(boxes[image['id']] > 0))
-        regions = image.get('regions', label == 0 or boxes[image['id']] > 0)
-        facts.append(
-            FilmFacts(
-                patient=str(image.get('patient_id', image['file_name'])),
-                label=label,
-                subset=subset_of(label, regions),
-                source=image.get('source', 'unknown'),
-            )
-        )
-    return facts
-
-
 def shared_patients(pool: dict, test: dict, drop: bool = False) -> dict:
     """Films to split beside a test set that is kept.
 
@@ -140,13 +103,13 @@ def shared_patients(pool: dict, test: dict, drop: bool = False) -> dict:
     Raises:
         ValueError: If there are such films and ``drop`` is false.
     """
-    tested = {fact.patient for fact in film_facts(test['images'], test['annotations'])}
-    facts = film_facts(pool['images'], pool['annotations'])
-    shared = [fact.patient in tested for fact in facts]
+    tested = {film.patient for film in labels_of_films(test['images'], test['annotations'])}
+    films = labels_of_films(pool['images'], pool['annotations'])
+    shared = [film.patient in tested for film in films]
     if not any(shared):
         return pool
     if not drop:
-        patients = sorted({fact.patient for fact, is_shared in zip(facts, shared) if is_shared})
+        patients = sorted({film.patient for film, is_shared in zip(films, shared) if is_shared})
         raise ValueError(
             f'{sum(shared)} films to split are of {len(patients)} patients of the test file, e.g. '
             f'{patients[:5]}: --drop-shared leaves these films out'

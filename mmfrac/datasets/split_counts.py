@@ -4,7 +4,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from .merging import film_facts
+from .film_labels import labels_of_films
 from .subsets import SUBSETS
 
 COLUMNS = ('films', 'positives', *SUBSETS, 'boxes', 'patients')
@@ -20,14 +20,14 @@ def count_split(data: Mapping) -> dict[str, int]:
         dict[str, int]: ``films``, ``positives`` (label 1), films of each subset, ``boxes``,
             ``patients``.
     """
-    facts = film_facts(data['images'], data['annotations'])
-    subsets = Counter(fact.subset for fact in facts)
+    films = labels_of_films(data['images'], data['annotations'])
+    subsets = Counter(film.subset for film in films)
     return dict(
-        films=len(facts),
-        positives=sum(fact.label == 1 for fact in facts),
+        films=len(films),
+        positives=sum(film.label == 1 for film in films),
         **{name: subsets[name] for name in SUBSETS},
         boxes=len(data['annotations']),
-        patients=len({fact.patient for fact in facts}),
+        patients=len({film.patient for film in films}),
     )
 
 

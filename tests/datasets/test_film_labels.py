@@ -1,0 +1,26 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import pytest
+
+from mmfrac.datasets.film_labels import film_labels, labels_of_films
+
+
+@pytest.mark.parametrize(
+    ('fields', 'boxes', 'expected'),
+    [
+        ({}, 2, (1, True, 'unknown', 'a.png', 'P_hos')),
+        ({}, 0, (0, True, 'unknown', 'a.png', 'N')),
+        (dict(label=1), 0, (1, False, 'unknown', 'a.png', 'P_pub')),
+        (dict(label=-1), 0, (-1, False, 'unknown', 'a.png', 'U')),
+        (dict(regions=False), 1, (1, False, 'unknown', 'a.png', 'P_pub')),
+        (dict(label=0, source='x', patient_id=7), 0, (0, True, 'x', '7', 'N')),
+    ],
+)
+def test_absent_fields(fields, boxes, expected):
+    labels = film_labels(dict(file_name='a.png', **fields), boxes)
+    assert (*labels, labels.subset) == expected
+
+
+def test_boxes_are_those_of_the_film():
+    images = [dict(id=5, file_name='a.png'), dict(id=3, file_name='b.png')]
+    labels = labels_of_films(images, [dict(image_id=3), dict(image_id=3)])
+    assert [film.label for film in labels] == [0, 1]
