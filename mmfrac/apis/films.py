@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmfrac.datasets.film_suffixes import FILM_SUFFIXES
 from mmfrac.datasets.transforms.radiograph_io import film_size
-from mmfrac.visualization.film_names import FILM_SUFFIXES
 
 Film = str | np.ndarray
 Films = str | os.PathLike | np.ndarray | Sequence[str | os.PathLike | np.ndarray]

@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from itertools import islice
-from multiprocessing.context import BaseContext
-from typing import TypeVar
+from types import TracebackType
+from typing import Generic, TypeVar
 
 from mmfrac.forking import forking
 
@@ -18,11 +19,138 @@ Result = TypeVar('Result')
 
 # Tasks that travel together: one message for each would cost more than reading a header.
 CHUNK = 8
+# Tasks under way for each process: it has some left while a slow film holds up the results.
+_AHEAD = 3 * CHUNK
+# of a worker process
+_function: Callable | None = None
 
 
 def default_workers() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def crash_text(path: str) -> str:
+    """What is said of a film that took its process with it.
+
+    Args:
+        path (str): Its file.
+    """
+    return (
+        f"film '{path}' crashes its decoder, alone in a process too; copy it anew, or make more memory "
+        'free if the system kills processes for want of it'
+    )
+
+
+class FilmPool(Generic[Task, Result]):
+    """Processes that apply one function to film files; a context manager.
+
+    A damaged file can take a codec's process with it. The tasks that were under way are then tried
+    again one by one, each in a process of its own; the one that kills its process again gets the
+    result of ``crashed``, all others their own.
+
+    Where the system can fork, processes have the function without being sent it, however much it
+    holds. They start on entry, and anew after a crash: no threads of the caller should live then.
+
+    Args:
+        function (Callable): Of one task; module level where the system cannot fork.
+        workers (int): Processes; 0: this one.
+        crashed (Callable): Result of a task whose process died.
+        chunk (int): Tasks that travel together; 1 where each takes long. Default: 8.
+
+    Raises:
+        ValueError: If ``workers`` is negative.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Task], Result],
+        workers: int,
+        crashed: Callable[[Task], Result],
+        chunk: int = CHUNK,
+    ) -> None:
+        if workers < 0:
+            raise ValueError(f'workers must be 0 or a number of processes, got {workers}')
+        self.function = function
+        self.workers = workers
+        self.crashed = crashed
+        self.chunk = chunk
+
+    def __enter__(self) -> 'FilmPool[Task, Result]':
+        with ExitStack() as stack:
+            if self.workers:
+                self._context = stack.enter_context(forking())
+                self._processes = self._started(self.workers)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._stack:
+            if self.workers:
+                self._processes.shutdown(cancel_futures=True)
+
+    def map(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """Results of the function in the order of the tasks, a bounded number of them at a time.
+
+        Args:
+            tasks (Iterable): Drawn as they are needed.
+
+        Yields:
+            Result: One for each task.
+        """
+        if self.workers == 0:
+            yield from map(self.function, tasks)
+            return
+        source = iter(tasks)
+        most = self.workers * max(_AHEAD // self.chunk, 2)
+        under_way: deque[tuple[list[Task], Future]] = deque()
+        try:
+            while True:
+                while len(under_way) < most and (chunk := list(islice(source, self.chunk))):
+                    under_way.append((chunk, self._submit(chunk)))
+                if not under_way:
+                    return
+                chunk, future = under_way.popleft()
+                try:
+                    results = future.result()
+                except BrokenProcessPool:
+                    self._processes.shutdown(cancel_futures=True)
+                    results = [self._alone(task) for task in chunk]
+                    self._processes = self._started(self.workers)
+                    under_way = deque(
+                        (rest, future if _is_done(future) else self._submit(rest))
+                        for rest, future in under_way
+                    )
+                yield from results
+        finally:
+            for _, future in under_way:
+                future.cancel()
+
+    def _started(self, workers: int) -> ProcessPoolExecutor:
+        processes = ProcessPoolExecutor(workers, self._context, _begin, (self.function,))
+        # forks them all, now
+        processes.submit(_run, [])
+        return processes
+
+    def _submit(self, chunk: list[Task]) -> Future:
+        try:
+            return self._processes.submit(_run, chunk)
+        except BrokenProcessPool as error:
+            broken: Future = Future()
+            broken.set_exception(error)
+            return broken
+
+    def _alone(self, task: Task) -> Result:
+        with self._started(1) as process:
+            try:
+                return process.submit(_run, [task]).result()[0]
+            except BrokenProcessPool:
+                return self.crashed(task)
 
 
 def map_films(
@@ -31,14 +159,10 @@ def map_films(
     workers: int,
     crashed: Callable[[Task], Result],
 ) -> Iterator[Result]:
-    """Results of ``function`` in the order of the tasks, a bounded number of them at a time.
-
-    A damaged file can take a codec's process with it. The tasks that were under way are then tried
-    again one by one, each in a process of its own; the one that kills its process again gets the
-    result of ``crashed``, all others their own.
+    """Results of ``function`` in the order of the tasks, from a :class:`FilmPool` of their own.
 
     Args:
-        function (Callable): Of one task; module level, so that processes can be handed it.
+        function (Callable): Of one task; module level where the system cannot fork.
         tasks (Iterable): Drawn as they are needed.
         workers (int): Processes; 0: this one.
         crashed (Callable): Result of a task whose process died.
@@ -49,71 +173,19 @@ def map_films(
     Raises:
         ValueError: If ``workers`` is negative.
     """
-    if workers < 0:
-        raise ValueError(f'workers must be 0 or a number of processes, got {workers}')
-    if workers == 0:
-        yield from map(function, tasks)
-        return
-    with forking() as context:
-        yield from _map_in_processes(function, iter(tasks), workers, crashed, context)
+    with FilmPool(function, workers, crashed) as pool:
+        yield from pool.map(tasks)
 
 
-def _map_in_processes(
-    function: Callable[[Task], Result],
-    source: Iterator[Task],
-    workers: int,
-    crashed: Callable[[Task], Result],
-    context: BaseContext,
-) -> Iterator[Result]:
-    under_way: deque[tuple[list[Task], Future]] = deque()
-    pool = _pool(workers, context)
-    try:
-        while True:
-            while len(under_way) < 3 * workers and (chunk := list(islice(source, CHUNK))):
-                under_way.append((chunk, _submit(pool, function, chunk)))
-            if not under_way:
-                return
-            chunk, future = under_way.popleft()
-            try:
-                results = future.result()
-            except BrokenProcessPool:
-                pool.shutdown(cancel_futures=True)
-                results = [_alone(function, task, crashed, context) for task in chunk]
-                pool = _pool(workers, context)
-                under_way = deque(
-                    (rest, future if _is_done(future) else _submit(pool, function, rest))
-                    for rest, future in under_way
-                )
-            yield from results
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _begin(function: Callable) -> None:
+    global _function
+    warnings.simplefilter('ignore')
+    _function = function
 
 
-def _pool(workers: int, context: BaseContext) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, context, warnings.simplefilter, ('ignore',))
-
-
-def _submit(pool: ProcessPoolExecutor, function: Callable, chunk: list) -> Future:
-    try:
-        return pool.submit(_run, function, chunk)
-    except BrokenProcessPool as error:
-        broken: Future = Future()
-        broken.set_exception(error)
-        return broken
-
-
-def _run(function: Callable, chunk: list) -> list:
-    return [function(task) for task in chunk]
-
-
-def _alone(
-    function: Callable, task: Task, crashed: Callable[[Task], Result], context: BaseContext
-) -> Result:
-    with _pool(1, context) as pool:
-        try:
-            return pool.submit(function, task).result()
-        except BrokenProcessPool:
-            return crashed(task)
+def _run(chunk: list) -> list:
+    assert _function is not None
+    return [_function(task) for task in chunk]
 
 
 def _is_done(future: Future) -> bool:

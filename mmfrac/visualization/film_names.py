@@ -1,8 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from pathlib import PurePath
 
-FILM_SUFFIXES = ('.dcm', '.dicom', '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp')
-"""Suffixes of film files; DICOM files often have none, or what looks like one in a UID."""
+from mmfrac.datasets.film_suffixes import FILM_SUFFIXES
 
 
 class FilmNames:

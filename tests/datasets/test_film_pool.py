@@ -1,10 +1,29 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
-from mmfrac.datasets.film_pool import CHUNK, map_films
+from mmfrac.datasets.film_pool import CHUNK, FilmPool, map_films
+
+STOPPED = """
+import time
+from mmfrac.datasets.film_pool import FilmPool
+
+
+def slow(task):
+    print(task, flush=True)
+    time.sleep(0.5)
+    return task
+
+
+with FilmPool(slow, 2, crashed=str) as pool:
+    for result in pool.map(range(1000)):
+        pass
+"""
 
 
 def square(task):
@@ -53,3 +72,57 @@ def test_an_error_of_the_function_is_raised():
         list(map_films(square, ['no number', None], 1, minus))
     with pytest.raises(ValueError, match='workers'):
         list(map_films(square, [1], -1, minus))
+
+
+@pytest.mark.parametrize('chunk', [1, 3])
+@pytest.mark.parametrize('workers', [0, 1, 2])
+def test_a_pool_goes_on_after_a_crash(workers, chunk):
+    function = die_on_thirteen if workers else square
+    with FilmPool(function, workers, minus, chunk) as pool:
+        for tasks in (range(1, 20), range(0), range(30, 50)):
+            expected = [-task if workers and task % 13 == 0 else task * task for task in tasks]
+            assert list(pool.map(tasks)) == expected
+
+
+def test_processes_are_reused():
+    with FilmPool(lambda task: os.getpid(), 1, minus) as pool:
+        assert len({*pool.map(range(20)), *pool.map(range(20))} - {os.getpid()}) == 1
+
+
+def test_a_function_is_not_sent_to_the_processes():
+    """A lambda cannot be, nor what it holds."""
+    held = (os.scandir('.'), 2)
+    with FilmPool(lambda task: task * held[1], 2, minus) as pool:
+        assert list(pool.map(range(20))) == [2 * task for task in range(20)]
+
+
+def test_tasks_are_not_gone_on_with_when_results_are_given_up():
+    def note(task):
+        time.sleep(0.02)
+        return time.monotonic()
+
+    with FilmPool(note, 1, minus, chunk=1) as pool:
+        results = pool.map(range(1000))
+        next(results)
+        results.close()
+        closed = time.monotonic()
+        (after,) = pool.map([0])
+    assert after - closed < 0.3, 'what was under way was done first'
+
+
+def test_an_interrupt_stops_all_processes(repository):
+    process = subprocess.Popen(
+        [sys.executable, '-c', STOPPED],
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    done, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT and 'KeyboardInterrupt' in errors
+    assert len(done.splitlines()) < 6 * CHUNK
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

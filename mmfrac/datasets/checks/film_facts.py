@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..film_pool import crash_text
 from ..transforms.radiograph_io import film_size, read_radiograph
 from .inversion import inversion_score
 
@@ -65,7 +66,7 @@ def film_facts(path: str) -> FilmFacts:
 
 def crashed_facts(path: str) -> FilmFacts:
     """Facts of a film that took its process with it."""
-    return FilmFacts('unreadable_film', f"film '{path}' crashes its decoder; copy it anew")
+    return FilmFacts('unreadable_film', crash_text(path))
 
 
 def pixel_digest(plane: np.ndarray) -> bytes:

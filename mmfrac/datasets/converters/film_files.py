@@ -3,14 +3,12 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 
-from mmfrac.forking import forking
-
+from ..film_pool import FilmPool, crash_text
 from ..transforms.radiograph_io import film_size, read_radiograph
 from .film_finder import FilmFinder, plain_name, relative
 from .film_row import FilmRow
@@ -65,14 +63,10 @@ class FilmFiles:
             raise FileNotFoundError(f"no image folder '{self.image_dir}': {_HOW_WITHOUT}")
 
     def __enter__(self) -> 'FilmFiles':
-        self._threads: Executor = self._stack.enter_context(ThreadPoolExecutor(_THREADS))
-        self._processes: Executor | None = None
-        if self.options.verify and self.options.workers > 1:
-            context = self._stack.enter_context(forking())
-            self._processes = ProcessPoolExecutor(self.options.workers, mp_context=context)
-            self._stack.enter_context(self._processes)
-            # now, as long as there are no threads that a fork would cut off
-            list(self._processes.map(abs, range(self.options.workers)))
+        if self.options.verify:
+            # a chunk is one film: decoding takes longer than a message
+            pool = FilmPool(decode_film, self.options.workers, crashed_film, chunk=1)
+            self._pool = self._stack.enter_context(pool)
         return self
 
     def __exit__(
@@ -91,9 +85,6 @@ class FilmFiles:
 
         Returns:
             list[FoundFilm]: In the same order.
-
-        Raises:
-            ValueError: If a process that decodes dies.
         """
         if not self.options.looks_at_files:
             return [self._unseen(row) for row in rows]
@@ -104,8 +95,10 @@ class FilmFiles:
             found.append(self._measure(row))
         rest = rows[len(found) :]
         chunks = [rest[start : start + _CHUNK] for start in range(0, len(rest), _CHUNK)]
-        for some in self._threads.map(lambda chunk: [self._measure(row) for row in chunk], chunks):
-            found += some
+        # threads end with their batch: none lives when processes are forked
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for some in threads.map(lambda chunk: [self._measure(row) for row in chunk], chunks):
+                found += some
         return list(self._decode(found)) if self.options.verify else found
 
     def _unseen(self, row: FilmRow) -> FoundFilm:
@@ -138,16 +131,8 @@ class FilmFiles:
             return FoundFilm(row.names[0], fault=str(error))
 
     def _decode(self, found: Sequence[FoundFilm]) -> Iterator[FoundFilm]:
-        sound = [one for one in found if not one.fault]
-        paths = [os.path.join(self.image_dir, one.name) for one in sound]
-        run = self._processes.map if self._processes else map
-        try:
-            decoded = iter(list(run(decode_film, paths)))
-        except BrokenProcessPool as error:
-            raise ValueError(
-                f'a process died while it decoded one of {paths[0]} to {paths[-1]}: the memory may be '
-                'short (--workers 1), or a film makes its decoder fail'
-            ) from error
+        sound = (os.path.join(self.image_dir, one.name) for one in found if not one.fault)
+        decoded = self._pool.map(sound)
         for one in found:
             if one.fault:
                 yield one
@@ -173,3 +158,8 @@ def decode_film(path: str) -> tuple[str | None, Size | None]:
     except (OSError, ValueError, MemoryError) as error:
         return str(error) or type(error).__name__, None
     return None, (width, height)
+
+
+def crashed_film(path: str) -> tuple[str | None, Size | None]:
+    """What ``decode_film`` gives for a film that takes its process with it."""
+    return crash_text(path), None

@@ -7,8 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from threading import Lock
 
-# Releases are repacked as other files; these are tried where a set names its films without suffix.
-SUFFIXES = ('.dicom', '.dcm', '.png', '.jpg', '.jpeg', '.tif', '.tiff')
+from ..film_suffixes import FILM_SUFFIXES
 
 
 class FilmFinder:
@@ -115,7 +114,7 @@ def plain_name(name: str) -> str:
 
 
 def with_suffixes(stem: str, release: str, suffix: str | None) -> tuple[str, ...]:
-    """Names of a film that its set names without suffix.
+    """Names of a film that its set names without suffix; releases are repacked as other files.
 
     Args:
         stem (str): Its name.
@@ -124,7 +123,7 @@ def with_suffixes(stem: str, release: str, suffix: str | None) -> tuple[str, ...
     """
     if suffix is not None:
         return (stem + suffix,)
-    return (stem + release, *(stem + one for one in SUFFIXES if one != release))
+    return (stem + release, *(stem + one for one in FILM_SUFFIXES if one != release))
 
 
 def _forms(name: str) -> list[str]:
@@ -162,6 +161,6 @@ def _index_of(folder: str) -> dict[str, list[str]]:
         below = os.path.relpath(parent, folder)
         for file in files:
             stem, suffix = os.path.splitext(file)
-            if suffix.lower() in SUFFIXES:
+            if suffix.lower() in FILM_SUFFIXES:
                 index.setdefault(stem, []).append(posixpath.normpath(posixpath.join(below, file)))
     return index

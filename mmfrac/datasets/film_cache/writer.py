@@ -5,9 +5,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mmfrac.forking import forking
-
+from ..film_pool import FilmPool, crash_text
 from ..transforms.radiograph_error import RadiographError
 from .film_file import LEFTOVER, CachedFilm, source_state, write_film
 from .film_set import FilmSet
@@ -24,12 +21,9 @@ from .store import FilmCacheError, NotCachedError
 
 # A temporary file this old (s) belongs to no living writer.
 _ABANDONED = 24 * 3600
-_CHUNK = 4
 # name of the outcome, bytes written, problem
 _Outcome = tuple[str, int, str]
 _Work = Callable[[str], _Outcome]
-# of a worker process
-_work: _Work | None = None
 
 
 @dataclass
@@ -52,7 +46,8 @@ def fill_cache(films: FilmSet, workers: int = 0, progress: bool = True) -> Cache
     """Write every film that is not in the cache or has changed since.
 
     May be stopped and started again at any point, and run several times at once: a film is there
-    whole or not at all. A film that cannot be read is reported, and the others are written.
+    whole or not at all. A film that cannot be read or crashes its decoder is reported, and the others
+    are written.
 
     Args:
         films (FilmSet): The films.
@@ -63,8 +58,8 @@ def fill_cache(films: FilmSet, workers: int = 0, progress: bool = True) -> Cache
         CacheReport: The outcome.
 
     Raises:
-        FilmCacheError: If the cache cannot be written to, e.g. if the disk is full, or a process was
-            killed.
+        FilmCacheError: If the cache cannot be written to, e.g. if the disk is full.
+        ValueError: If ``workers`` is negative.
     """
     films.cache.make()
     remove_leftovers(films.cache.films)
@@ -87,6 +82,7 @@ def check_cache(
 
     Raises:
         FileNotFoundError: If there is no cache of these films.
+        ValueError: If ``workers`` is negative.
     """
     films.cache.require()
     paths = list(films.films)
@@ -174,44 +170,23 @@ def _for_each(
     work: _Work, paths: Sequence[str], workers: int, progress: bool, title: str
 ) -> CacheReport:
     report = CacheReport()
-    outcomes = tqdm(
-        _outcomes(work, paths, workers),
-        total=len(paths),
-        desc=title,
-        unit='film',
-        disable=not progress,
-        mininterval=0.2 if sys.stderr.isatty() else 15.0,
-    )
-    for name, size, problem in outcomes:
-        report.counts[name] += 1
-        report.bytes_written += size
-        if problem:
-            report.problems.append(problem)
+    # Forked processes have the work, with all its films, without it being sent to them.
+    with FilmPool(work, workers, _crashed) as pool:
+        outcomes = tqdm(
+            pool.map(paths),
+            total=len(paths),
+            desc=title,
+            unit='film',
+            disable=not progress,
+            mininterval=0.2 if sys.stderr.isatty() else 15.0,
+        )
+        for name, size, problem in outcomes:
+            report.counts[name] += 1
+            report.bytes_written += size
+            if problem:
+                report.problems.append(problem)
     return report
 
 
-def _outcomes(work: _Work, paths: Sequence[str], workers: int) -> Iterator[_Outcome]:
-    if workers <= 0:
-        yield from map(work, paths)
-        return
-    # Forked processes have the work, with all its films, without it being sent to them.
-    with forking() as context, ProcessPoolExecutor(workers, context, _begin, (work,)) as pool:
-        try:
-            yield from pool.map(_run, paths, chunksize=_CHUNK)
-        except BrokenProcessPool as error:
-            raise FilmCacheError(
-                'a process was killed, perhaps for want of memory: take fewer workers; what was '
-                'written stays, run the command again to go on'
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _begin(work: _Work) -> None:
-    global _work
-    _work = work
-
-
-def _run(path: str) -> _Outcome:
-    assert _work is not None
-    return _work(path)
+def _crashed(path: str) -> _Outcome:
+    return 'failed', 0, crash_text(path)

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..film_pool import crash_text
 from ..transforms.radiograph_io import RadiographError, film_size, read_radiograph
 from .film import FilmFracture, make_film
 from .film_depth import png_values
@@ -57,7 +58,7 @@ def write_film(images: Path, recipe: Recipe, plan: PlannedFilm) -> dict[str, Any
 
 def crashed_film(plan: PlannedFilm) -> dict[str, Any]:
     """What ``write_film`` gives for a film that takes its process with it."""
-    return {'problem': f"film '{plan.film.path}' crashes its decoder; copy it anew"}
+    return {'problem': crash_text(plan.film.path)}
 
 
 def _entry(

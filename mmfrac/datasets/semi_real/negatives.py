@@ -10,10 +10,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from ...visualization.film_names import FILM_SUFFIXES
 from ..annotation_checks import check_annotations, film_name, find_missing
 from ..annotation_error import AnnotationError, MissingFilmError, raise_problems
 from ..annotation_io import read_annotations
+from ..film_suffixes import FILM_SUFFIXES
 from ..transforms.radiograph_io import RadiographError, film_size
 
 

@@ -1,9 +1,14 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import faulthandler
 import os
+import signal
+import threading
 import unicodedata
 
 import pytest
 
+from mmfrac.datasets import film_pool
+from mmfrac.datasets.converters import film_files
 from mmfrac.datasets.converters.film_files import FilmFiles
 from mmfrac.datasets.converters.film_finder import FilmFinder, relative, with_suffixes
 from mmfrac.datasets.converters.film_row import FilmRow
@@ -93,6 +98,65 @@ def test_verify_decodes(films):
         assert 'truncated' in found[1].fault and found[2].is_missing
     wrong = look_up(root, rows('a.png'), verify=True, size=(41, 30), workers=1)
     assert 'its pixels are (40, 30), not (41, 30)' in wrong[0].fault
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def aborted():
+    faulthandler.disable()  # of pytest, which would tell of it at length
+    os.abort()
+
+
+@pytest.mark.parametrize('death', [killed, aborted])
+@pytest.mark.parametrize('workers', [1, 2])
+def test_films_that_kill_their_process_are_faults_of_theirs(films, monkeypatch, workers, death):
+    names = [f'{index}.png' for index in range(40)]
+    root = films(*names)
+    read = film_files.read_radiograph
+
+    def deadly(path):
+        return death() if path.endswith(('/7.png', '/31.png')) else read(path)
+
+    monkeypatch.setattr(film_files, 'read_radiograph', deadly)
+    with FilmFiles(root, ConvertOptions(verify=True, workers=workers), False) as files:
+        for batch in (names[:20], names[20:], names):
+            found = files.look_up(rows(*batch))
+            assert [one.name for one in found] == batch
+            faults = {one.name: one.fault for one in found if one.fault}
+            assert list(faults) == [name for name in batch if name in ('7.png', '31.png')]
+            for name, fault in faults.items():
+                assert f"film '{root / name}' crashes its decoder" in fault
+
+
+def test_no_thread_lives_when_processes_are_forked(films, monkeypatch):
+    """A fork cuts them off, with the locks that they hold."""
+    names = [f'{index}.png' for index in range(200)]
+    root = films(*names)
+    alive = []
+    started, measured = film_pool.FilmPool._started, set()
+
+    def start(pool, workers):
+        alive.append([one for one in threading.enumerate() if one is not threading.main_thread()])
+        return started(pool, workers)
+
+    def decode(path):
+        if path.endswith('/5.png'):
+            killed()
+        return None, (40, 30)
+
+    def size(path):
+        measured.add(threading.current_thread())
+        return 40, 30
+
+    monkeypatch.setattr(film_pool.FilmPool, '_started', start)
+    monkeypatch.setattr(film_files, 'decode_film', decode)
+    monkeypatch.setattr(film_files, 'film_size', size)
+    found = look_up(root, rows(*names), verify=True, workers=2)
+    assert [one.name for one in found if one.fault] == ['5.png']
+    assert measured - {threading.main_thread()}
+    assert len(alive) > 2 and not any(alive)
 
 
 def test_sizes_without_films(tmp_path, films):

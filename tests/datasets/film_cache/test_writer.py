@@ -218,14 +218,44 @@ def test_a_killed_writer_leaves_whole_films_and_another_goes_on(root):
     assert check_cache(films, 24, progress=False).counts == dict(identical=24)
 
 
-def die(films, path):
-    os.kill(os.getpid(), signal.SIGKILL)
+@pytest.mark.parametrize('workers', [1, 2])
+def test_films_that_kill_their_process_are_listed_and_the_rest_is_done(root, monkeypatch, workers):
+    sound = writer.resized_film
+
+    def deadly(films, path):
+        if path.endswith(('/3.png', '/20.png')):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return sound(films, path)
+
+    def assert_named(report):
+        assert len(report.problems) == 2
+        for name, line in zip(('3.png', '20.png'), report.problems):
+            assert f"film '{root}/images/{name}' crashes its decoder" in line
+
+    films = films_of(root)
+    monkeypatch.setattr(writer, 'resized_film', deadly)
+    report = fill_cache(films, workers, progress=False)
+    assert report.counts['failed'] == 2 and len(files(root)) == 22
+    # a film of a process that was stopped with another's may have been written before
+    assert report.counts['written'] + report.counts['kept'] == 22
+    assert_named(report)
+    monkeypatch.setattr(writer, 'resized_film', sound)
+    assert fill_cache(films, workers, progress=False).counts == dict(kept=22, written=2)
+    monkeypatch.setattr(writer, 'resized_film', deadly)
+    report = check_cache(films, 24, workers, progress=False)
+    assert report.counts == dict(identical=22, failed=2)
+    assert_named(report)
 
 
-def test_a_killed_worker_is_one_clear_error(root, monkeypatch):
-    monkeypatch.setattr(writer, '_fill', die)
-    with pytest.raises(FilmCacheError, match='fewer workers'):
-        fill_cache(films_of(root), workers=2, progress=False)
+def test_processes_are_not_sent_the_work(root, monkeypatch):
+    """It holds every film of the set."""
+
+    def refuse(self, protocol):
+        raise AssertionError('the films were pickled')
+
+    films = films_of(root)
+    monkeypatch.setattr(type(films), '__reduce_ex__', refuse, raising=False)
+    assert fill_cache(films, workers=2, progress=False).counts == {'written': 24}
 
 
 def test_a_full_disk_is_one_clear_error(root, monkeypatch):
