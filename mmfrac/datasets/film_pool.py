@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from itertools import islice
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mmfrac.forking import forking
 
@@ -23,6 +23,7 @@ CHUNK = 8
 _AHEAD = 3 * CHUNK
 # of a worker process
 _function: Callable | None = None
+_stopped: Any = None
 
 
 def default_workers() -> int:
@@ -50,7 +51,8 @@ class FilmPool(Generic[Task, Result]):
     result of ``crashed``, all others their own.
 
     Where the system can fork, processes have the function without being sent it, however much it
-    holds. They start on entry, and anew after a crash: no threads of the caller should live then.
+    holds. They start on entry, and anew after a crash: no threads of the caller should live then. On
+    exit they end with the task that each is at, whatever else is under way.
 
     Args:
         function (Callable): Of one task; module level where the system cannot fork.
@@ -80,6 +82,8 @@ class FilmPool(Generic[Task, Result]):
         with ExitStack() as stack:
             if self.workers:
                 self._context = stack.enter_context(forking())
+                # without a lock, which a process that is killed may hold
+                self._stopped = self._context.RawValue('b', 0)
                 self._processes = self._started(self.workers)
             self._stack = stack.pop_all()
         return self
@@ -92,6 +96,7 @@ class FilmPool(Generic[Task, Result]):
     ) -> None:
         with self._stack:
             if self.workers:
+                self._stopped.value = 1
                 self._processes.shutdown(cancel_futures=True)
 
     def map(self, tasks: Iterable[Task]) -> Iterator[Result]:
@@ -132,7 +137,8 @@ class FilmPool(Generic[Task, Result]):
                 future.cancel()
 
     def _started(self, workers: int) -> ProcessPoolExecutor:
-        processes = ProcessPoolExecutor(workers, self._context, _begin, (self.function,))
+        held = (self.function, self._stopped)
+        processes = ProcessPoolExecutor(workers, self._context, _begin, held)
         # forks them all, now
         processes.submit(_run, [])
         return processes
@@ -177,15 +183,15 @@ def map_films(
         yield from pool.map(tasks)
 
 
-def _begin(function: Callable) -> None:
-    global _function
+def _begin(function: Callable, stopped: Any) -> None:
+    global _function, _stopped
     warnings.simplefilter('ignore')
-    _function = function
+    _function, _stopped = function, stopped
 
 
 def _run(chunk: list) -> list:
     assert _function is not None
-    return [_function(task) for task in chunk]
+    return [_function(task) for task in chunk if not _stopped.value]
 
 
 def _is_done(future: Future) -> bool:
