@@ -64,8 +64,8 @@ class FilmFiles:
 
     def __enter__(self) -> 'FilmFiles':
         if self.options.verify:
-            # a chunk is one film: decoding takes longer than a message
-            pool = FilmPool(decode_film, self.options.workers, crashed_film, chunk=1)
+            # small chunks: processes wait for the last one of each batch
+            pool = FilmPool(decode_film, self.options.workers, crashed_film, chunk=4)
             self._pool = self._stack.enter_context(pool)
         return self
 
