@@ -11,6 +11,7 @@ from .launch import prepare_launch
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .pseudo_truth_hook import PseudoTruthHook
 from .semi_epoch_hook import SemiEpochHook
+from .step_timer_hook import StepTimerHook
 from .teacher_eval_hook import TeacherEvalHook
 from .teacher_hook import TeacherHook
 from .validate_resumed_hook import ValidateResumedHook
@@ -26,6 +27,7 @@ __all__ = [
     'PlainCheckpointHook',
     'PseudoTruthHook',
     'SemiEpochHook',
+    'StepTimerHook',
     'TeacherEvalHook',
     'TeacherHook',
     'ValidateResumedHook',

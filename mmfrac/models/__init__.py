@@ -17,6 +17,7 @@ from .pseudo_labels import (
     AdaptiveAsymmetricSharpening,
     ConstantSharpening,
     DynamicSharpening,
+    KnownPositive,
     TemperatureSharpening,
     WarpToStudent,
 )
@@ -32,6 +33,7 @@ __all__ = [
     'DynamicSharpening',
     'EnsembleDetector',
     'KLDLoss',
+    'KnownPositive',
     'MapMSELoss',
     'MeanTeacher',
     'MixUp',

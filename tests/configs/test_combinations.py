@@ -6,7 +6,7 @@ import math
 import pytest
 from mmengine.runner import Runner
 
-from mmfrac.models import teachers
+from mmfrac.models import pseudo_labels, teachers
 from tests.configs.test_configs import tiny_config
 
 TEACHERS = sorted(set(teachers.__all__) - {'BaseTeacher'})
@@ -16,7 +16,13 @@ SHARPENINGS = dict(
     constant=[dict(type='ConstantSharpening', a=4, t=0.3)],
     temperature=[dict(type='TemperatureSharpening')],
     aals=[dict(type='AdaptiveAsymmetricSharpening')],
+    known_positive=[dict(type='DynamicSharpening'), dict(type='KnownPositive')],
 )
+
+
+def test_no_step_is_left_out():
+    named = {step['type'] for steps in SHARPENINGS.values() for step in steps} | {'WarpToStudent'}
+    assert named == {name for name in pseudo_labels.__all__ if name[0].isupper()}
 
 
 @pytest.mark.parametrize('sharpening', SHARPENINGS)
