@@ -189,9 +189,20 @@ def test_film_without_ribs_stays_negative():
 
 def test_real_films_get_fractures(shared_data):
     paths = sorted((shared_data / 'real_cxr' / 'images').glob('0000[012]*.png'))[:3]
+    assert len(paths) == 3
     for index, path in enumerate(paths):
         plane = read_radiograph(path)
         film = make_film(plane, np.random.default_rng(index), 1, 0.3)
-        assert len(film.fractures) == 1
+        assert len(film.fractures) == 1 and film.reason == ''
+        one = film.fractures[0]
+        x1, y1, x2, y2 = map(int, one.box)
+        assert x1 <= one.site.x <= x2 and y1 <= one.site.y <= y2
+        change = np.abs(
+            cv2.GaussianBlur(film.plane - plane, (0, 0), BOX_BLUR * one.site.half_width)
+        )
+        assert change[y1:y2, x1:x2].max() == change.max() > 0.1 * one.site.contrast
+        y, x = np.mgrid[: plane.shape[0], : plane.shape[1]]
+        far = np.hypot(x - one.site.x, y - one.site.y) > 2 * REACH * one.site.half_width
+        np.testing.assert_array_equal(film.plane[far], plane[far])
         values = film.plane * 255
         assert np.abs(values - np.rint(values)).max() < 1e-4
