@@ -50,13 +50,15 @@ class CXRDataset(FilmColumns, CocoDataset):
         data_prefix (dict): Default: ``dict(img='')``.
         film_cache (str, optional): Folder that ``tools/cache_films.py`` wrote; the pipeline reads its
             films from there, with the same results, see ``CachedRadiograph``. Default: None.
+        test_mode (bool): For validation and tests: no film is filtered out or skipped. Default: False.
         **kwargs: Arguments of ``CocoDataset``.
 
     Raises:
         FileNotFoundError: If data root, image folder or annotation file is missing.
         AnnotationError: With everything that is wrong with the annotation file, at once; a
             ``MissingFilmError`` when films are missing.
-        ValueError: If a subset or source is unknown, or nothing is left.
+        ValueError: If a subset or source is unknown, or nothing is left; in a test also if
+            ``label_fraction`` is given, or the pipeline skips films that cannot be read.
     """
 
     METAINFO = dict(classes=('fracture',), palette=[(0, 200, 0)])
@@ -71,20 +73,21 @@ class CXRDataset(FilmColumns, CocoDataset):
         check_files: bool = True,
         data_prefix: dict | None = None,
         film_cache: str | None = None,
+        test_mode: bool = False,
         **kwargs: Any,
     ) -> None:
         self.subset = subsets_of(subset)
         self.sources = names_of(sources)
         self.label_fraction = LabelFraction.of(label_fraction)
+        if test_mode and self.label_fraction is not None:
+            raise ValueError('CXRDataset: label_fraction in a test would hide lesions from it')
         self.complete_boxes = complete_boxes
         self.check_files = check_files
         prefix = dict(img='') if data_prefix is None else data_prefix
         if film_cache is not None:
             kwargs['pipeline'] = cached_pipeline(kwargs.get('pipeline', ()), film_cache)
-        super().__init__(*args, data_prefix=prefix, **kwargs)
-        if self.test_mode:
-            if self.label_fraction is not None:
-                raise ValueError('CXRDataset: label_fraction in a test would hide lesions from it')
+        super().__init__(*args, data_prefix=prefix, test_mode=test_mode, **kwargs)
+        if test_mode:
             skipping = [t for t in self.pipeline.transforms if getattr(t, 'on_error', '') == 'skip']
             if skipping:
                 raise ValueError(

@@ -136,6 +136,7 @@ def test_bad_options_are_refused(root, value):
 
 
 def test_no_box_is_hidden_from_a_test(root):
+    (root / 'a.json').write_text('not read')
     with pytest.raises(ValueError, match='label_fraction in a test'):
         build(root, label_fraction=0.5, test_mode=True)
 
