@@ -53,8 +53,6 @@ def main() -> int:
     args = parse_args()
     if args.ranks < 1:
         raise ValueError(f'--ranks is a number of processes from 1, got {args.ranks}')
-    if args.launcher != 'none':
-        raise ValueError('give --ranks N instead of a launcher: each fold is launched by itself')
     given = args.work_dir
     cfg = config_from_arguments(args)
     work_dir = Path(given or f'work_dirs/{Path(args.config).stem}_folds')

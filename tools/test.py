@@ -12,7 +12,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmfrac.engine.cli import add_common_arguments, config_from_arguments
+from mmfrac.engine.cli import add_common_arguments, add_launch_arguments, config_from_arguments
 from mmfrac.engine.launch import finish_launch, prepare_launch
 from mmfrac.engine.plain_errors import plain_errors
 from mmfrac.engine.tta import use_tta
@@ -43,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-dir', help='folder below work_dir/timestamp for the overlays')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays open')
     add_common_arguments(parser)
+    add_launch_arguments(parser)
     return parser.parse_args()
 
 

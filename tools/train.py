@@ -8,7 +8,12 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmfrac.engine.amp import use_amp
-from mmfrac.engine.cli import add_common_arguments, config_from_arguments, resume_training
+from mmfrac.engine.cli import (
+    add_common_arguments,
+    add_launch_arguments,
+    config_from_arguments,
+    resume_training,
+)
 from mmfrac.engine.launch import finish_launch, prepare_launch
 from mmfrac.engine.plain_errors import plain_errors
 
@@ -36,6 +41,7 @@ def parse_args() -> argparse.Namespace:
         help='resume from a checkpoint, or from the latest one in the work dir',
     )
     add_common_arguments(parser)
+    add_launch_arguments(parser)
     return parser.parse_args()
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""What tools/train.py and tools/test.py share."""
+"""What the tools that take a config share."""
 
 import argparse
 import os
@@ -21,6 +21,10 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='folder for logs, models and metrics')
     parser.add_argument('--data-root', help='folder of images/ and annotations/ of all data sets')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help=CFG_OPTIONS_HELP)
+
+
+def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of a tool that may run as one of several ranks."""
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -35,7 +39,8 @@ def config_from_arguments(args: argparse.Namespace) -> Config:
     """Load the config and apply the common arguments.
 
     Args:
-        args (Namespace): With ``config`` and the arguments of ``add_common_arguments``.
+        args (Namespace): With ``config`` and the arguments of ``add_common_arguments``; those of
+            ``add_launch_arguments`` where the tool has them.
 
     Returns:
         Config: With ``work_dir`` and ``launcher`` set.
@@ -47,9 +52,9 @@ def config_from_arguments(args: argparse.Namespace) -> Config:
         raise FileNotFoundError(
             f'no config file {args.config}; the configs of mmfrac are below configs/'
         )
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     cfg = Config.fromfile(args.config)
-    cfg.launcher = args.launcher
+    cfg.launcher = getattr(args, 'launcher', 'none')
     options = args.cfg_options or {}
     cfg.merge_from_dict(options)
     data_root = args.data_root or options.get('data_root')

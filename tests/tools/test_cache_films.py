@@ -67,7 +67,7 @@ def test_one_setting_lets_every_data_set_read_the_cache(root, monkeypatch, tmp_p
     run(monkeypatch, root)
     taken = {}
     for options in ({}, dict(film_cache=str(root / 'cache'))):
-        given = dict(config=CONFIG, launcher='none', local_rank=0, data_root=str(root))
+        given = dict(config=CONFIG, data_root=str(root))
         args = argparse.Namespace(**given, work_dir=str(tmp_path), cfg_options=options)
         cfg = config_from_arguments(args)
         loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)

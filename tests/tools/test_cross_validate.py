@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import runpy
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -26,6 +27,7 @@ from .tiny_run import ROOT, load, write_config
 TOOL = ROOT / 'tools/cross_validate.py'
 KILL_ONCE = """
 import os
+import runpy
 import signal
 from pathlib import Path
 
@@ -188,3 +190,15 @@ def test_another_config_is_refused(finished, folds):
         cross_validate(cfg, folds, folder / 'run', Trainer(folder / 'no_tools'))
     with pytest.raises(ValueError, match=r'no fold \[2\], it has 2'):
         cross_validate(cfg, folds, folder / 'new', Trainer(folder / 'no_tools'), [1, 2])
+
+
+def test_a_launcher_is_not_offered(monkeypatch, capsys):
+    for arguments, words in (
+        (['--help'], '--ranks RANKS'),
+        (['a.py', 'folds', '--launcher', 'slurm'], 'unrecognized arguments: --launcher'),
+    ):
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), *arguments])
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(TOOL), run_name='__main__')
+        printed = capsys.readouterr()
+        assert words in printed.out + printed.err and '--launcher' not in printed.out

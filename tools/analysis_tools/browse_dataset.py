@@ -50,8 +50,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    settings = dict(launcher='none', local_rank=0, work_dir=None)
-    cfg = config_from_arguments(argparse.Namespace(**vars(args), **settings))
+    cfg = config_from_arguments(argparse.Namespace(**vars(args), work_dir=None))
     out_dir = args.output_dir or Path('work_dirs/browse') / Path(args.config).stem
     show = None
     if not args.not_show:
