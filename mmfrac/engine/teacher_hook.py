@@ -3,6 +3,7 @@ from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
@@ -45,9 +46,10 @@ class TeacherHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """The student has made a step."""
-        model = unwrapped_model(runner)
-        call_event(model.teacher, 'after_step', model.student)
+        """The student has made a step, or only gathered gradients for one."""
+        if made_step(runner.optim_wrapper):
+            model = unwrapped_model(runner)
+            call_event(model.teacher, 'after_step', model.student)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """An epoch ends."""
@@ -56,6 +58,13 @@ class TeacherHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """A checkpoint is saved."""
         call_event(unwrapped_model(runner).teacher, 'note_checkpoint')
+
+
+def made_step(optim_wrapper: OptimWrapper | OptimWrapperDict) -> bool:
+    """Whether the last iteration ended with a step; with ``accumulative_counts`` not every one does."""
+    if isinstance(optim_wrapper, OptimWrapperDict):
+        return any(wrapper.should_update() for wrapper in optim_wrapper.values())
+    return optim_wrapper.should_update()
 
 
 def training_films(runner: Runner) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from .losses import (
     WindowLoss,
 )
 from .mix_up import MixUp
+from .prediction_ema import PredictionEMA
 from .prob_map_detector import ProbMapDetector
 from .prob_map_head import ProbMapHead
 from .prob_map_tta import ProbMapTTAModel
@@ -39,6 +40,7 @@ __all__ = [
     'MixUp',
     'NoisyOrLoss',
     'PiTeacher',
+    'PredictionEMA',
     'ProbMapDetector',
     'ProbMapHead',
     'ProbMapTTAModel',

@@ -53,8 +53,11 @@ def test_average_is_validated_and_kept_and_training_goes_on(tiny_data, tmp_path)
     assert same(weights(saved['state_dict']), average)
     trained = {key.removeprefix('module.'): v for key, v in saved['ema_state_dict'].items()}
     assert same(weights(trained), second)
-    # m belongs to training: it is known where training goes on from
-    assert not trained['pseudo_pipeline.0.m'].isnan()
+    # m, t, a belong to training: they are not averaged, and known wherever training goes on from
+    for name in 'mta':
+        value = runner.model.pseudo_pipeline[0].get_buffer(name)
+        for state in (trained, saved['state_dict']):
+            assert torch.equal(state[f'pseudo_pipeline.0.{name}'], value) and not value.isnan()
     cfg = tiny_config('phantom/frac_ssl_phantom_ema.py', tiny_data, tmp_path / 'more')
     cfg.train_cfg.max_epochs = 3
     cfg.update(resume=True, load_from=str(tmp_path / 'epoch_2.pth'))

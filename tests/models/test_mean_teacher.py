@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.model import MomentumAnnealingEMA
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from mmfrac.engine import TeacherHook
 from mmfrac.models.teachers.fused_ema import FusedEMA
@@ -16,6 +17,10 @@ MEAN_TEACHER = dict(type='MeanTeacher')
 
 def small_model(**teacher):
     return build(semi_cfg(teacher=dict(MEAN_TEACHER, **teacher)))
+
+
+def wrapper(model, **options):
+    return OptimWrapper(torch.optim.SGD(model.student.parameters(), lr=0.1), **options)
 
 
 def weight_of(detector):
@@ -74,7 +79,7 @@ def test_statistics_are_averaged_on_request():
 def test_starts_as_the_loaded_student_and_goes_on_after_a_resume():
     model = small_model()
     weight_of(model.student).data.fill_(3.0)
-    runner = SimpleNamespace(model=model)
+    runner = SimpleNamespace(model=model, optim_wrapper=wrapper(model))
     TeacherHook().before_train(runner)
     assert (weight_of(model.teacher.ema.module) == 3).all()
     TeacherHook().after_train_iter(runner, 0)
@@ -87,6 +92,23 @@ def test_starts_as_the_loaded_student_and_goes_on_after_a_resume():
         one.teacher.after_step(one.student)
     for name, value in model.teacher.state_dict().items():
         assert torch.equal(value, resumed.teacher.state_dict()[name]), name
+
+
+def test_follows_steps_not_iterations_where_gradients_are_accumulated():
+    model = small_model()
+    optim_wrapper = wrapper(model, accumulative_counts=2)
+    # five iterations: a step after the second, the fourth and the last
+    optim_wrapper.initialize_count_status(model, 0, 5)
+    runner = SimpleNamespace(model=model, optim_wrapper=optim_wrapper)
+    followed = []
+    for index in range(5):
+        optim_wrapper.update_params(weight_of(model.student).sum())
+        TeacherHook().after_train_iter(runner, index)
+        followed.append(int(model.teacher.ema.steps))
+    assert followed == [0, 1, 1, 2, 3]
+    runner.optim_wrapper = OptimWrapperDict(one=optim_wrapper)
+    TeacherHook().after_train_iter(runner, 5)
+    assert model.teacher.ema.steps == 4
 
 
 def test_map_is_the_averaged_networks_in_eval_mode_and_leaves_no_trace():
@@ -120,7 +142,7 @@ def test_a_teacher_needs_nothing_but_a_call():
     if 'ConstantTeacherOfTest' not in MODELS:
         MODELS.register_module(name='ConstantTeacherOfTest', module=Constant)
     model = build(semi_cfg(teacher=dict(type='ConstantTeacherOfTest')))
-    runner = SimpleNamespace(model=model)
+    runner = SimpleNamespace(model=model, optim_wrapper=wrapper(model))
     TeacherHook().before_train(runner)
     TeacherHook().after_train_iter(runner, 0)
     assert (model.teacher(model.student, torch.rand(1, 1, 64, 64), []) == 0.5).all()
