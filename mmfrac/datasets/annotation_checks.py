@@ -19,7 +19,7 @@ def check_annotations(data: Any, classes: Collection[str] | None = None) -> list
 
     Args:
         data (Any): The parsed JSON.
-        classes (Collection[str], optional): Categories whose boxes count; None: all.
+        classes (Collection[str], optional): Categories whose boxes count; None: all. Default: None.
 
     Returns:
         list[str]: One line for each problem, with the record's place, id and file name.
@@ -32,7 +32,7 @@ def find_problems(data: Any, classes: Collection[str] | None = None) -> list[Pro
 
     Args:
         data (Any): The parsed JSON.
-        classes (Collection[str], optional): Categories whose boxes count; None: all.
+        classes (Collection[str], optional): Categories whose boxes count; None: all. Default: None.
 
     Returns:
         list[Problem]: In the order of the file's parts: categories, films, boxes, labels.

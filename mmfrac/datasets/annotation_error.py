@@ -11,7 +11,7 @@ class AnnotationError(ValueError):
     """All that is wrong with an annotation file, a line for each record.
 
     Attributes:
-        problems (tuple[str, ...]): Every line, also those beyond the message's limit.
+        problems (tuple[str, ...]): Every line, also those beyond the message's limit. Default: none.
     """
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:

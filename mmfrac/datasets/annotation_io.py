@@ -22,6 +22,9 @@ def check_folders(data_root: str | None, image_folder: str, ann_file: str) -> No
         data_root (str, optional): Root of the data set.
         image_folder (str): Where the film names start.
         ann_file (str): Annotation file.
+
+    Raises:
+        FileNotFoundError: If one of them is missing.
     """
     for what, path in (('data_root', data_root), ('image folder', image_folder)):
         if path and not os.path.isdir(path):

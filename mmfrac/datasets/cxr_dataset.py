@@ -187,6 +187,9 @@ class CXRDataset(FilmColumns, CocoDataset):
 
         Returns:
             list[dict]: Infos kept; all of them in test mode.
+
+        Raises:
+            ValueError: If nothing is left.
         """
         if self.test_mode or not self.filter_cfg:
             return self.data_list

@@ -46,7 +46,7 @@ def write_folds(
         hold_out (int or float): Films, or a share below 1, of the hold-out set. Defaults to 344.
         seed (int): Defaults to 0.
         test_file (str or PathLike, optional): Hold-out set that exists and is kept as it is, in place of
-            another one.
+            another one. Defaults to None.
         eval_sources (Sequence[str], optional): Sources that are validated and tested on. The other films
             are in every training set, except those of the patients that are held back. Defaults to all.
         drop_shared (bool): Whether films of ``test_file``'s patients are left out; otherwise they are an

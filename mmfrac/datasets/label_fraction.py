@@ -45,7 +45,11 @@ class LabelFraction:
 
     @classmethod
     def of(cls, value: Any) -> 'LabelFraction | None':
-        """From a config: None, a number, or a dict of the arguments."""
+        """From a config: None, a number, or a dict of the arguments.
+
+        Raises:
+            ValueError: If it is none of these, or an argument is unknown.
+        """
         if value is None or isinstance(value, cls):
             return value
         options = dict(value) if isinstance(value, Mapping) else dict(fraction=value)
@@ -62,7 +66,7 @@ class LabelFraction:
         Args:
             infos (Sequence[dict]): All films of a split, with ``label``, ``regions``, ``patient_id`` and
                 ``instances``; they are not changed.
-            name (str): Annotation file, for the log.
+            name (str): Annotation file, for the log. Default: ''.
 
         Returns:
             tuple[list[dict], list[int]]: Films in the same order, and the place of each in ``infos``.

@@ -15,7 +15,7 @@ def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) 
 
     Args:
         filename (str | PathLike): Checkpoint.
-        map_location (Any): As in ``torch.load``.
+        map_location (Any): As in ``torch.load``. Defaults to None.
 
     Returns:
         dict: The checkpoint.

@@ -53,7 +53,7 @@ def check_state_dict(
         model (nn.Module): The model to load into.
         checkpoint (dict): With ``state_dict``, or a bare state dict.
         share_needed (float): Share of the model's tensors that must be there. Defaults to 1.
-        name (str): Of the checkpoint, for the message.
+        name (str): Of the checkpoint, for the message. Defaults to 'checkpoint'.
         for_prediction (bool): What only training needs (the model's ``training_only`` prefixes) may be
             missing. Defaults to False.
 

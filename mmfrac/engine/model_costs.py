@@ -74,6 +74,12 @@ def measure_all(
 ) -> Iterator[ModelCosts]:
     """Measure configs one after the other, each in a process of its own, see ``measure``.
 
+    Args:
+        configs (Iterable[str]): Config files.
+        data_root (str, optional): As of ``measure``. Defaults to None.
+        cfg_options (dict, optional): As of ``measure``. Defaults to None.
+        steps (int): As of ``measure``. Defaults to 10.
+
     Yields:
         ModelCosts: In the order of ``configs``.
     """
@@ -97,8 +103,9 @@ def measure(
 
     Args:
         config (str or PathLike): Config file.
-        data_root (str, optional): Folder of images/ and annotations/ in place of the config's.
-        cfg_options (dict, optional): Settings to override.
+        data_root (str, optional): Folder of images/ and annotations/ in place of the config's. Defaults
+            to None.
+        cfg_options (dict, optional): Settings to override. Defaults to None.
         steps (int): Training steps and films that are timed. Defaults to 10.
 
     Returns:

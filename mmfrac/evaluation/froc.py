@@ -219,7 +219,16 @@ def _recall_at(curve: FrocCurve, wanted: float, crossing: str, interpolation: st
 def counting_films(
     records: Sequence[FilmRecord], denominator: str, counting: ArrayLike | None = None
 ) -> np.ndarray:
-    """On which films false positives are counted, (n,) bool; see :func:`froc_curve`."""
+    """On which films false positives are counted, (n,) bool; see :func:`froc_curve`.
+
+    Args:
+        records (Sequence[FilmRecord]): Records of the films.
+        denominator (str): 'all' or 'negatives'.
+        counting (ArrayLike | None): (n,) bool, in place of ``denominator``. Defaults to None.
+
+    Raises:
+        ValueError: If an option is unknown, or ``counting`` is not of this form.
+    """
     check_option('denominator', denominator)
     if counting is None:
         return np.array([denominator == 'all' or not r.lesion_scores.size for r in records], bool)

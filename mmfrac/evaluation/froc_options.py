@@ -26,6 +26,9 @@ def check_fppi(fppi: ArrayLike, many: bool | None = None) -> np.ndarray:
 
     Returns:
         np.ndarray: () or (n,).
+
+    Raises:
+        ValueError: If they are no such numbers, or of another shape.
     """
     values = np.asarray(fppi, np.float64)
     wrong_shape = values.ndim > 1 or (many and not (values.ndim == 1 and values.size))

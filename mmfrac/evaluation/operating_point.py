@@ -38,7 +38,11 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> 'Target':
-        """Read ``fppi=0.1`` or ``sensitivity=0.9``."""
+        """Read ``fppi=0.1`` or ``sensitivity=0.9``.
+
+        Raises:
+            ValueError: If it is neither.
+        """
         kind, _, value = text.partition('=')
         try:
             number = float(value)

@@ -18,6 +18,9 @@ def check_max_fppi(max_fppi: float | None, needed: Sequence[float], crossing: st
 
     Returns:
         float | None: The same.
+
+    Raises:
+        ValueError: If it is less than a needed value, or ``crossing`` is not 'first'.
     """
     if max_fppi is None:
         return None

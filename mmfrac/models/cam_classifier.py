@@ -32,9 +32,9 @@ class CAMClassifier(StudentWeights, BaseDetector):
         backbone (dict): E.g. mmdet's ``ResNet``; its last output is used.
         in_channels (int): Channels of that output. Defaults to 2048.
         stride (int): Input px per cell of that output. Defaults to 32.
-        test_cfg (dict, optional): As of ``ProbMapDetector``.
-        data_preprocessor (dict, optional): ``DetDataPreprocessor``.
-        init_cfg (dict, optional): Initialisation.
+        test_cfg (dict, optional): As of ``ProbMapDetector``. Defaults to None.
+        data_preprocessor (dict, optional): ``DetDataPreprocessor``. Defaults to None.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Attributes:
         image_score_is_map_maximum (bool): False: an ensemble averages the image scores.

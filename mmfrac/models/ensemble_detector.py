@@ -27,8 +27,9 @@ class EnsembleDetector(BaseDetector):
         image_score (str): 'maximum' of the mean map, or 'mean' of the detectors' image scores, for
             detectors whose score is not the maximum of their map. Defaults to 'maximum'.
         test_cfg (dict, optional): ``component_thr`` and ``max_per_img`` as of ``ProbMapDetector``.
-        data_preprocessor (dict, optional): The detectors' own are not used.
-        init_cfg (dict, optional): Initialisation.
+            Defaults to None.
+        data_preprocessor (dict, optional): The detectors' own are not used. Defaults to None.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Raises:
         ValueError: When there is no detector, or ``image_score`` is neither.
@@ -131,5 +132,9 @@ class EnsembleDetector(BaseDetector):
         return tuple(detector.extract_feat(batch_inputs) for detector in self.detectors)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
-        """An ensemble is not trained: its detectors are, each by itself."""
+        """An ensemble is not trained: its detectors are, each by itself.
+
+        Raises:
+            ValueError: Always.
+        """
         raise ValueError('an EnsembleDetector is not trained; train its detectors')

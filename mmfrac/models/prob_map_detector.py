@@ -22,11 +22,11 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         prob_map_head (dict): ``ProbMapHead``.
         test_cfg (dict, optional): ``component_thr`` (prob at which the map is cut into boxes, default
             0.2), ``max_per_img`` (boxes a film, default 100).
-        data_preprocessor (dict, optional): ``DetDataPreprocessor``.
+        data_preprocessor (dict, optional): ``DetDataPreprocessor``. Defaults to None.
         channels_last (bool): Keep weights and features in torch's ``channels_last`` memory format:
             the same values up to rounding, other speed. On a CPU a narrow net trains in four fifths
             of the time. Defaults to False.
-        init_cfg (dict, optional): Initialisation.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
     """
 
     def __init__(

@@ -28,7 +28,10 @@ class ProbMapHead(BaseModule):
         prior_prob (float): Probability of a fracture cell before training. Defaults to 0.01.
         loss (dict): L_sup. Defaults to ``dict(type='WeightedBCELoss')``.
         norm_cfg (dict, optional): Norm of the 3 x 3 convolutions. Defaults to GN with 32 groups.
-        init_cfg (dict, optional): Initialisation.
+        init_cfg (dict, optional): Initialisation. Defaults to normal weights of ``std=0.01``.
+
+    Raises:
+        ValueError: When ``prior_prob`` does not lie in (0, 1).
     """
 
     def __init__(
@@ -70,6 +73,9 @@ class ProbMapHead(BaseModule):
 
         Returns:
             Tensor: ``(N, 1, h, w)`` at the finest level's size.
+
+        Raises:
+            ValueError: When there are fewer levels than ``num_levels``.
         """
         if len(feats) < self.num_levels:
             raise ValueError(

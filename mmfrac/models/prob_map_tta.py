@@ -56,6 +56,9 @@ def merge_views(views: Sequence[DetDataSample], test_cfg: dict) -> DetDataSample
 
     Returns:
         DetDataSample: The first view with map, score and boxes of all.
+
+    Raises:
+        ValueError: When a view has no prob map.
     """
     for view in views:
         if 'pred_prob_map' not in view:

@@ -17,7 +17,7 @@ class SemiDataPreprocessor(MultiBranchDataPreprocessor):
         Args:
             data (dict): ``inputs`` and ``data_samples``, in training each a dict of branches whose lists
                 hold None for films of another branch.
-            training (bool): Whether ``data`` has branches.
+            training (bool): Whether ``data`` has branches. Defaults to False.
 
         Returns:
             dict: The same with tensors; branches without films are left out.

@@ -42,11 +42,14 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0),
             ``sup_weight`` and ``unsup_weight`` (default 1), ``ramp_up_epochs`` (semi-supervised epochs
             in which ``unsup_weight`` grows, see ``consistency_weight``; default 0, none).
-        data_preprocessor (dict, optional): ``SemiDataPreprocessor``.
-        init_cfg (dict, optional): Initialisation.
+        data_preprocessor (dict, optional): ``SemiDataPreprocessor``. Defaults to None.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Attributes:
         training_only (tuple[str, ...]): Prefixes of the tensors that prediction does not need.
+
+    Raises:
+        ValueError: When ``semi_train_cfg`` has an unknown option.
     """
 
     training_only = ('teacher.', 'pseudo_pipeline.')
@@ -127,6 +130,9 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             ``teacher_score`` (mean image score of the teacher), ``pseudo_positive`` (fraction of valid
             cells above 0.5 in the pseudo maps) and ``teacher_student_gap`` (mean absolute difference
             of student and pseudo map).
+
+        Raises:
+            ValueError: When a burn-in batch has no supervised film.
         """
         inputs, samples = multi_batch_inputs, multi_batch_data_samples
         with_sup = 'sup' in inputs

@@ -61,7 +61,7 @@ def plot_sharpening_epochs(
         epochs (Sequence[int]): Epochs in which the values were in force.
         m (Sequence[float]): Median image score of the positive films.
         t (Sequence[float]): Sharpening centre.
-        a (Sequence[float], optional): Sharpening strength, drawn below.
+        a (Sequence[float], optional): Sharpening strength, drawn below. Defaults to None.
 
     Returns:
         Path: Where it was written.

@@ -45,7 +45,7 @@ class Canvas:
             box (np.ndarray): ``(4,)`` xyxy film px; the line lies just within its edges.
             colour (tuple): RGB.
             width (int): Of the line, in units that grow with the picture.
-            text (str): Written above the box, or below it.
+            text (str): Written above the box, or below it. Defaults to ''.
             below (bool): Whether the text is written below. Defaults to False.
             dashed (bool): Whether the line is dashed. Defaults to False.
         """

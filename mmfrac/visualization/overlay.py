@@ -40,11 +40,13 @@ def draw_overlay(
         plane (np.ndarray): Film ``(h, w)``, float in [0, 1].
         prob_map (array, optional): ``(h', w')`` or ``(1, h', w')`` in [0, 1]; cell ``(r, c)`` covers
             ``[c*sx, (c+1)*sx] x [r*sy, (r+1)*sy]`` film px; what lies beyond the film is cropped.
-        map_scale (tuple, optional): ``(sx, sy)`` film px per cell. Needed with ``prob_map``.
+            Defaults to None.
+        map_scale (tuple, optional): ``(sx, sy)`` film px per cell. Needed with ``prob_map``. Defaults
+            to None.
         gt_boxes (array, optional): ``(n, 4)`` xyxy film px. None: not known; empty: known to have
-            none.
+            none. Defaults to None.
         instances (InstanceData or dict, optional): ``bboxes`` ``(m, 4)`` xyxy film px and ``scores``
-            ``(m,)``.
+            ``(m,)``. Defaults to None.
         size (int, optional): Longest side of the picture in px. Defaults to that of the film.
         score_thr (float): Operating threshold: components with a lower score are left out. Defaults
             to 0.2.
@@ -87,7 +89,7 @@ def contact_sheet(
     Args:
         images (Sequence[np.ndarray]): ``(H_i, W_i, 3)`` uint8 RGB.
         columns (int): Pictures a row.
-        titles (Sequence[str], optional): One line above each picture.
+        titles (Sequence[str], optional): One line above each picture. Defaults to None.
 
     Returns:
         np.ndarray: ``(H, W, 3)`` uint8 RGB.

@@ -43,7 +43,7 @@ class ProbMapVisualizationHook(Hook):
         show (bool): Whether overlays are shown in a window. Defaults to False.
         wait_time (float): Seconds a window stays open; 0: until a key is pressed. Defaults to 0.
         test_out_dir (str, optional): Folder of ``<film>.png``; a relative one is below
-            ``work_dir/timestamp``.
+            ``work_dir/timestamp``. Defaults to None.
 
     Raises:
         ValueError: When ``interval`` or ``max_films`` is not positive.
@@ -194,7 +194,11 @@ def overlay_of_sample(
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture ``(H, W, 3)`` uint8 RGB under a temporary name, then rename it."""
+    """Write a picture ``(H, W, 3)`` uint8 RGB under a temporary name, then rename it.
+
+    Raises:
+        ValueError: When it is no picture.
+    """
     encoded, content = cv2.imencode('.png', picture[..., ::-1])
     if not encoded:
         raise ValueError(f'cannot write {path}: no picture of shape {picture.shape}')

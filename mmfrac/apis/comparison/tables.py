@@ -124,7 +124,8 @@ def comparison_table(
     Args:
         rows (Sequence[Row]): Of ``compare``.
         reference (str): Name of the method that the others are compared with.
-        costs (Mapping[str, ModelCosts], optional): Costs by method, for further columns.
+        costs (Mapping[str, ModelCosts], optional): Costs by method, for further columns. Defaults to
+            None.
 
     Returns:
         str: The table, without a last line break.

@@ -96,9 +96,9 @@ def severities(
     """Severity of each check.
 
     Args:
-        errors (Collection[str]): Checks that count as errors.
-        warnings (Collection[str]): Checks that count as warnings.
-        off (Collection[str]): Checks that are left out.
+        errors (Collection[str]): Checks that count as errors. Default: none.
+        warnings (Collection[str]): Checks that count as warnings. Default: none.
+        off (Collection[str]): Checks that are left out. Default: none.
         strict (bool): Whether warnings count as errors. Default: False.
 
     Returns:

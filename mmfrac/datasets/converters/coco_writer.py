@@ -119,9 +119,9 @@ class FilmWriter:
         """Give the file its name.
 
         Args:
-            left_out (dict[str, int], optional): For the summary.
-            changed (dict[str, int], optional): For the summary.
-            noted (dict[str, int], optional): For the summary.
+            left_out (dict[str, int], optional): For the summary. Default: None.
+            changed (dict[str, int], optional): For the summary. Default: None.
+            noted (dict[str, int], optional): For the summary. Default: None.
 
         Returns:
             ConversionSummary: The counts.
@@ -162,8 +162,8 @@ def write_films(
     Args:
         films (Iterable[FilmRecord]): In the order of the output; ids count from 1.
         out_file (str or os.PathLike): JSON to write; its folder is made.
-        left_out (dict[str, int], optional): For the summary.
-        changed (dict[str, int], optional): For the summary.
+        left_out (dict[str, int], optional): For the summary. Default: None.
+        changed (dict[str, int], optional): For the summary. Default: None.
 
     Returns:
         ConversionSummary: The counts.

@@ -92,7 +92,12 @@ class Conversion:
         self.problems.raise_any(self._files)
 
     def leave_out(self, reason: str, count: int = 1) -> None:
-        """Count films or boxes that are left out."""
+        """Count films or boxes that are left out.
+
+        Args:
+            reason (str): Why.
+            count (int): How many. Default: 1.
+        """
         known = reason in self.left_out or len(self.left_out) < _REASONS
         self.left_out[reason if known else 'for other reasons'] += count
 

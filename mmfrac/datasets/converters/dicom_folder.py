@@ -69,8 +69,9 @@ def convert_dicom_folder(
         folder (str or os.PathLike): Searched with the folders below it.
         out_file (str or os.PathLike): COCO JSON to write.
         table (str or os.PathLike, optional): CSV of labels. Default: None.
-        options (ConvertOptions, optional): Choices; sizes are always those of the headers.
-        folder_options (FolderOptions, optional): More choices.
+        options (ConvertOptions, optional): Choices; sizes are always those of the headers. Default:
+            None.
+        folder_options (FolderOptions, optional): More choices. Default: None.
 
     Returns:
         tuple[ConversionSummary, list[LeftOut]]: Counts, and every DICOM file that is left out.

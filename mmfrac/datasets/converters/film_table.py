@@ -53,7 +53,7 @@ class FilmTable:
         table (str): The table.
         conversion (Conversion): Takes its problems.
         names (Iterable[str]): Files of the folder.
-        columns (Mapping[str, str]): Other names of columns, e.g. ``dict(label='fx')``.
+        columns (Mapping[str, str]): Other names of columns, e.g. ``dict(label='fx')``. Default: None.
 
     Raises:
         FileNotFoundError: If there is no table.

@@ -36,8 +36,9 @@ def convert_mimic_cxr(
         image_dir (str or os.PathLike): Folder that holds files/p10/..., or the films in another order.
         out_file (str or os.PathLike): COCO JSON to write.
         options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
-        split_table (str or os.PathLike, optional): mimic-cxr-2.0.0-split.csv.gz.
-        split (str, optional): Keep the films of this split: 'train', 'validate' or 'test'.
+        split_table (str or os.PathLike, optional): mimic-cxr-2.0.0-split.csv.gz. Default: None.
+        split (str, optional): Keep the films of this split: 'train', 'validate' or 'test'. Default:
+            None.
 
     Returns:
         ConversionSummary: The counts.

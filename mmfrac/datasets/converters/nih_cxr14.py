@@ -46,7 +46,7 @@ def convert_nih_cxr14(
         boxes (str or os.PathLike, optional): Boxes in the form of BBox_List_2017.csv, px of the
             release. Those of 'Fracture' are taken, as complete; NIH's own list has none. Default:
             None.
-        split (str, optional): Keep the films whose ``Set Id`` is this: 'test' or 'val'.
+        split (str, optional): Keep the films whose ``Set Id`` is this: 'test' or 'val'. Default: None.
 
     Returns:
         ConversionSummary: The counts.

@@ -59,6 +59,7 @@ def convert_csv(
         out_file (str or os.PathLike): COCO JSON to write.
         options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
         columns (Mapping[str, str], optional): Other names of columns, e.g. ``dict(label='fx')``.
+            Default: None.
 
     Returns:
         ConversionSummary: The counts.

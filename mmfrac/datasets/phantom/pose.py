@@ -51,6 +51,6 @@ class Pose:
         return (offset @ self.matrix.T) * near + self.shift
 
     def project_plane(self, points: np.ndarray, depth: float = 0.0) -> np.ndarray:
-        """Points (..., 2) of the coronal plane at `depth` cm to film cm (..., 2)."""
+        """Points (..., 2) of the coronal plane at `depth` cm (default 0) to film cm (..., 2)."""
         full = np.concatenate([points, np.full((*points.shape[:-1], 1), depth)], axis=-1)
         return self.project(full)

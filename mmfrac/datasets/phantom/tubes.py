@@ -56,7 +56,15 @@ class PointCloud(NamedTuple):
 
 
 def smooth_paths(knots: np.ndarray, stations: int = 48) -> np.ndarray:
-    """Cubic spline through the knots of each path, evenly spaced, (K, n, d) -> (K, stations, d)."""
+    """Cubic spline through the knots of each path, evenly spaced.
+
+    Args:
+        knots (np.ndarray): (K, n, d).
+        stations (int): Points of a path. Default: 48.
+
+    Returns:
+        np.ndarray: (K, stations, d).
+    """
     spline = CubicSpline(np.linspace(0.0, 1.0, knots.shape[1]), knots, axis=1)
     dense = spline(np.linspace(0.0, 1.0, 4 * stations))
     lengths = np.linalg.norm(np.diff(dense, axis=1), axis=-1)

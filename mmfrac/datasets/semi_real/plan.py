@@ -24,6 +24,9 @@ class Shares:
             others are 'public', label only. Val and test are 'hospital'.
         hospital_positive (float): Share of the hospital films that get fractures, in every split.
         public_positive (float): Share of the public films that get fractures.
+
+    Raises:
+        ValueError: If one is no number from 0 to 1, or those of the splits do not sum to 1.
     """
 
     splits: tuple[float, float, float] = (0.7, 0.1, 0.2)

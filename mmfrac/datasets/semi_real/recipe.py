@@ -16,6 +16,9 @@ class Recipe:
         fractures (tuple[int, int]): Fewest and most of a film that gets some. Default: (1, 3).
         shares (Shares): How films are dealt out.
         link (bool): Link films that stay as they are instead of copying them. Default: False.
+
+    Raises:
+        ValueError: If seed, difficulty or number of fractures is out of range.
     """
 
     seed: int = 0

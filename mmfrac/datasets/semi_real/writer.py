@@ -84,7 +84,8 @@ def write_semi_real(
         workers (int): Processes; the result does not depend on it. Default: 2.
         overwrite (bool): Replace a set of another recipe or other films. Default: False.
         progress (bool): Show a progress bar. Default: True.
-        left_out (dict[str, int], optional): For the summary: what of the input was not used.
+        left_out (dict[str, int], optional): For the summary: what of the input was not used. Default:
+            None.
 
     Returns:
         SetSummary: Counts.

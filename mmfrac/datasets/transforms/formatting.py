@@ -34,7 +34,8 @@ class PackProbMapInputs(PackDetInputs):
     ``FracMetric``.
 
     Args:
-        meta_keys (Sequence[str]): Keys copied into the meta information where they exist.
+        meta_keys (Sequence[str]): Keys copied into the meta information where they exist. Default:
+            ``META_KEYS``.
     """
 
     def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:

@@ -17,7 +17,7 @@ def jitter_intensity(
         img (np.ndarray): Plane (h, w) or (h, w, c), float in [0, 1].
         shift (float): Added brightness.
         factor (float): Contrast about the film's mean; 1 keeps it.
-        exponent (float): Gamma; 1 keeps it.
+        exponent (float): Gamma; 1 keeps it. Default: 1.0.
 
     Returns:
         np.ndarray: ``img``.

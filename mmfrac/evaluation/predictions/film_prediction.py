@@ -50,7 +50,7 @@ class FilmPrediction:
 
         Args:
             shape (tuple[int, int], optional): (height, width) px of the film, which the map has to
-                cover.
+                cover. Defaults to None.
 
         Returns:
             list[str]: Empty if all is well.

@@ -23,7 +23,8 @@ class SavedPredictions:
         kind (str): 'folder', 'COCO results' or 'CSV'.
         readers (Mapping): Film name to a function that gives its prediction.
         run (dict): Where they come from, as far as they say.
-        num_silent (int): Films of which a list of boxes says nothing; they count as films without boxes.
+        num_silent (int): Films of which a list of boxes says nothing; they count as films without
+            boxes. Defaults to 0.
     """
 
     def __init__(

@@ -29,6 +29,9 @@ class FilmEnsemble(nn.Module):
     Attributes:
         updated (Tensor): ``(films,)`` int32, epoch of the last update, counted from 1; 0 for none.
         count (Tensor): ``(films,)`` int32, number of updates.
+
+    Raises:
+        ValueError: When ``keep_checkpoints`` is not positive.
     """
 
     updated: Tensor
@@ -114,7 +117,11 @@ class FilmEnsemble(nn.Module):
         self._staged.clear()
 
     def row(self, path: str) -> int:
-        """Row of the film with this ``img_path``."""
+        """Row of the film with this ``img_path``.
+
+        Raises:
+            ValueError: When it is no training film.
+        """
         if path not in self._rows:
             raise ValueError(
                 f'{path} is none of the {len(self._rows)} training films of the film memory'
