@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from mmdet.registry import DATASETS
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.visualization import Visualizer
 
 from mmfrac.config import set_data_root, set_img_scale
@@ -25,7 +26,7 @@ def cfg(repository, tiny_data):
 
 
 def test_films_are_spread_over_data_sets_and_subsets(cfg):
-    cfg.default_scope = 'mmdet'
+    init_default_scope('mmdet')
     sets = single_datasets(DATASETS.build(cfg.train_dataloader.dataset))
     assert [len(one) for one in sets] == [10, 5]
 
