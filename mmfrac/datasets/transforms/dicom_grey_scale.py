@@ -136,7 +136,11 @@ def _modality(ds: Dataset, stored: np.ndarray) -> np.ndarray:
     slope, intercept = first_decimal(ds, RESCALE_SLOPE), first_decimal(ds, RESCALE_INTERCEPT)
     if slope is None or intercept is None:
         return stored
-    return stored * np.float64(slope) + intercept
+    with np.errstate(all='ignore'):
+        values = stored * np.float64(slope) + intercept
+    if slope == 0 or not np.isfinite(values).all():
+        raise ValueError(f'RescaleSlope is {slope:g}, RescaleIntercept {intercept:g}')
+    return values
 
 
 def _padding(ds: Dataset, stored: np.ndarray) -> np.ndarray | None:
@@ -154,7 +158,7 @@ def _voi(ds: Dataset, values: np.ndarray) -> np.ndarray | None:
         return _voi_lut(ds, values)
     center, width = first_decimal(ds, WINDOW_CENTER), first_decimal(ds, WINDOW_WIDTH)
     function = str(ds.get('VOILUTFunction') or 'LINEAR').upper()
-    if center is None or width is None or width <= 0:
+    if center is None or width is None or not (np.isfinite((center, width)).all() and width > 0):
         return None
     if function == 'SIGMOID':
         exponent = np.clip(-4.0 * (values - center) / width, -700, 700)

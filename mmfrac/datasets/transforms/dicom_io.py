@@ -18,6 +18,7 @@ from pydicom.uid import (
 )
 
 from .dicom_display import display_plane, display_table
+from .dicom_extent import extent_fault
 from .dicom_header import BITS_ALLOCATED, COLUMNS, ROWS, SAMPLES_PER_PIXEL, short
 from .look_up import look_up
 from .radiograph_error import RadiographError
@@ -51,11 +52,17 @@ def read_dicom(path: str, file: BinaryIO | None = None) -> np.ndarray:
     ds = _open(path, file)
     try:
         pixels = _decode(ds)
+    except Exception as error:  # pydicom and its plugins raise whatever their libraries raise
+        raise RadiographError(_why(path, ds, error)) from error
+    try:
         if pixels.ndim == 3 or ds.get('PhotometricInterpretation') == 'PALETTE COLOR':
             return _colour_plane(ds, pixels)
         return _grey_plane(ds, pixels)
-    except Exception as error:  # pydicom and its plugins raise whatever their libraries raise
-        raise RadiographError(_why(path, ds, error)) from error
+    except Exception as error:
+        raise RadiographError(
+            f"cannot read film '{path}' ({_syntax_name(ds)}): its header cannot be followed ({error}); "
+            'correct it or copy the film anew from its source'
+        ) from error
 
 
 def dicom_size(path: str) -> tuple[int, int]:
@@ -84,11 +91,21 @@ def looks_like_dicom(path: str) -> bool:
 def _open(path: str, file: BinaryIO | None) -> FileDataset:
     try:
         ds = pydicom.dcmread(path if file is None else file, force=True)
-    except Exception as error:
+        fault = _header_fault(ds)
+    except (
+        Exception
+    ) as error:  # pydicom reads a value when it is asked for, and raises what it meets
         raise RadiographError(
             f"cannot read film '{path}': truncated or damaged DICOM file ({error}); copy it anew "
             'from its source'
         ) from error
+    if fault:
+        raise RadiographError(f"cannot read film '{path}' ({_syntax_name(ds)}): {fault}")
+    return ds
+
+
+def _header_fault(ds: FileDataset) -> str | None:
+    """Why these are not the pixels of one film, None if they are; sets a syntax where there is none."""
     syntax = getattr(ds, 'file_meta', None) and ds.file_meta.get('TransferSyntaxUID')
     if not syntax:
         if not hasattr(ds, 'file_meta'):
@@ -103,17 +120,14 @@ def _open(path: str, file: BinaryIO | None) -> FileDataset:
             why = f'it holds no pixel data (it is a {UID(ds.SOPClassUID).name})'
         else:
             why = 'truncated before or in its pixels'
-        raise RadiographError(
-            f"cannot read film '{path}' ({_syntax_name(ds)}): {why}; take it out of the list or copy "
-            'it anew'
-        )
+        return f'{why}; take it out of the list or copy it anew'
     frames = int(ds.get('NumberOfFrames') or 1)
     if frames > 1:
-        raise RadiographError(
-            f"cannot read film '{path}' ({_syntax_name(ds)}): it has {frames} frames, a film has one; "
-            'write the frame wanted to a file of its own'
+        return (
+            f'it has {frames} frames, a film has one; write the frame wanted to a file of its own'
         )
-    return ds
+    fault = extent_fault(ds)
+    return fault and f'{fault}; correct its header or copy it anew from its source'
 
 
 def _decode(ds: FileDataset) -> np.ndarray:

@@ -10,12 +10,13 @@ from PIL import Image
 from .dicom_io import dicom_size, looks_like_dicom, read_dicom
 from .radiograph_error import RadiographError
 from .raster_io import is_raster, read_raster
+from .raster_orientation import upright_size
 
 __all__ = ['VALUES_VERSION', 'RadiographError', 'film_size', 'read_radiograph']
 
 # Of the values that read_radiograph gives: raise it with any change of them, or film caches written
 # before go on being used.
-VALUES_VERSION = 1
+VALUES_VERSION = 2
 
 _DICOM_MAGIC = b'DICM'
 _DICOM_PREAMBLE = 128
@@ -68,7 +69,7 @@ def film_size(path: str | os.PathLike) -> tuple[int, int]:
             return dicom_size(path)
     try:
         with Image.open(path) as image:
-            return image.size
+            return upright_size(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RadiographError(f"cannot read film '{path}': damaged header ({error})") from error
 
@@ -84,7 +85,7 @@ def _size_at_first_sight(path: str) -> tuple[int, int] | None:
                 return None
             file.seek(0)
             with Image.open(file) as image:
-                return image.size
+                return upright_size(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 

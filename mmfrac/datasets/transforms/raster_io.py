@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .radiograph_error import RadiographError
+from .raster_orientation import copy_in_memory, orientation_of, upright
 
 _TIFF_PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0
@@ -33,7 +34,8 @@ def read_raster(path: str) -> np.ndarray:
     """Read a PNG, TIFF or JPEG film.
 
     Grey, grey with alpha, RGB, RGBA, palette and bilevel files, 8 and 16 bit, 32-bit integer and
-    float TIFF. Alpha is ignored; colour becomes luma (ITU-R BT.601). 8-bit values are divided by
+    float TIFF. Alpha is ignored; colour becomes luma (ITU-R BT.601). A JPEG or TIFF that says how it
+    is to be turned (EXIF) comes out upright, as viewers show it. 8-bit values are divided by
     255. 16-bit values are divided by ``2**bits - 1``, bits being the smallest depth from 10 to 16
     that holds the film's maximum, because 12-bit films are commonly stored in 16-bit files. 32-bit
     integers that do not fit in 16 bits and floats outside [0, 1] are stretched from the film's
@@ -50,17 +52,17 @@ def read_raster(path: str) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            pages = getattr(image, 'n_frames', 1) if image.format == 'TIFF' else 1
+            # the further images of an MPO file are previews
+            pages = getattr(image, 'n_frames', 1) if image.format != 'MPO' else 1
             if pages > 1:
                 raise RadiographError(
-                    f"cannot read film '{path}': TIFF with {pages} pages, a film is one page; "
-                    'save the page that holds the film as a file of its own'
+                    f"cannot read film '{path}': {image.format} with {pages} pages, a film is one "
+                    'page; save the page that holds the film as a file of its own'
                 )
-            image.load()
-            plane = _grey(path, image)
-            if _is_white_zero(image):
-                plane = 1 - plane
-            return np.ascontiguousarray(plane)
+            orientation = orientation_of(image)
+            if image.format == 'TIFF' and orientation != 1:
+                return _plane(path, copy_in_memory(path))
+            return upright(_plane(path, image), orientation)
     except RadiographError:
         raise
     except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
@@ -68,6 +70,12 @@ def read_raster(path: str) -> np.ndarray:
             f"cannot read film '{path}': damaged or truncated image file ({error}); copy it anew "
             'from its source'
         ) from error
+
+
+def _plane(path: str, image: Image.Image) -> np.ndarray:
+    image.load()
+    plane = _grey(path, image)
+    return np.ascontiguousarray(1 - plane if _is_white_zero(image) else plane)
 
 
 def _grey(path: str, image: Image.Image) -> np.ndarray:
