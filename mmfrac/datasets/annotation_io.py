@@ -50,7 +50,8 @@ def read_annotations(ann_file: str, backend_args: dict | None = None) -> Any:
     """
     with get_local_path(ann_file, backend_args=backend_args) as path:
         try:
-            with open(path, encoding='utf-8') as file:
+            # of bytes JSON tells UTF-8, also with a byte-order mark, from UTF-16
+            with open(path, 'rb') as file:
                 return json.load(file)
         except (ValueError, RecursionError) as error:
             raise AnnotationError(f'{ann_file} is not JSON: {error}') from error

@@ -205,7 +205,7 @@ def test_all_that_is_wrong_with_a_table(truth, tmp_path):
     with pytest.raises(PredictionError) as caught:
         open_predictions(write_table(tmp_path / 'r.csv', rows), truth)
     text = str(caught.value)
-    assert "r.csv line 7: 'z.png' is no film" in text
+    assert "r.csv: line 7: 'z.png' is no film" in text
     assert 'line 8: x2 must be' in text and 'line 9: score must be' in text
     assert 'b/1.png: more than one image score' in text
     (tmp_path / 'r.csv').write_text('film,x,y\n')

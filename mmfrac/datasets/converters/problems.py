@@ -25,6 +25,12 @@ class Problems:
         """
         self._found.append((table, place, text))
 
+    @property
+    def lines(self) -> list[str]:
+        """A line for each, in the order of the tables; what concerns a whole file stands first."""
+        self._found.sort(key=lambda one: (one[0], one[1] if isinstance(one[1], int) else -1))
+        return [f'{table}: {place_name(place)}: {text}' for table, place, text in self._found]
+
     def raise_any(self, files: Sequence[str]) -> None:
         """Raise one error for all of them; nothing if there are none.
 
@@ -37,9 +43,7 @@ class Problems:
         """
         if not self._found:
             return
-        # Stable: what concerns a whole file stands first.
-        self._found.sort(key=lambda one: (one[0], one[1] if isinstance(one[1], int) else -1))
-        lines = [f'{table}: {place_name(place)}: {text}' for table, place, text in self._found]
+        lines = self.lines
         count = f'{len(lines)} problem' + ('s' if len(lines) > 1 else '')
         message = [f'{count} in {", ".join(files)}:', *(f'  {one}' for one in lines[:MAX_LINES])]
         if len(lines) > MAX_LINES:

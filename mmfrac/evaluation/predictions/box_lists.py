@@ -1,16 +1,21 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Boxes of any detector: COCO result JSON, and CSV."""
 
-import csv
 import json
-import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mmfrac.datasets.converters.problems import Problems
+from mmfrac.datasets.converters.table import Table
+from mmfrac.datasets.converters.values import read_number
+
 from ..ground_truth import FilmFinder, GroundTruth, TrueFilm
 
 _CSV_BOX = ('x1', 'y1', 'x2', 'y2')
+_NUMBERS = {name: (name,) for name in (*_CSV_BOX, 'score')}
+_FILM = dict(film=('film',), image_id=('image_id',))
 
 
 class FoundBox(NamedTuple):
@@ -32,10 +37,10 @@ def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], l
         tuple[list[FoundBox], list[str]]: Boxes, and a line for every record that is wrong.
 
     Raises:
-        ValueError: If the file is no JSON list.
+        ValueError: If the file is no JSON list, or all its results are of other categories.
     """
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f'{path} is not JSON: {error}') from error
     if not isinstance(content, list):
@@ -45,10 +50,12 @@ def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], l
         )
     finder = FilmFinder(truth)
     found, problems = [], []
+    others: Counter[str] = Counter()
     for index, result in enumerate(content):
         where = f'{path.name}[{index}]'
         try:
             if result['category_id'] not in truth.category_ids:
+                others[repr(result['category_id'])] += 1
                 continue
             film = finder.by_id(result['image_id'])
             x, y, width, height = (float(value) for value in result['bbox'])
@@ -61,6 +68,12 @@ def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], l
             problems.append(f'{where}: image_id {result["image_id"]!r} is no film of {truth.file}')
         else:
             found.append(FoundBox(film, (x, y, x + width, y + height), score))
+    if content and others.total() == len(content):
+        counts = ', '.join(f'{number} of {name}' for name, number in others.most_common(10))
+        raise ValueError(
+            f'{path}: no result is of category_id {list(truth.category_ids)}, the lesions of '
+            f'{truth.file}; there are {counts}: write the category_id of the annotation file'
+        )
     return found, problems
 
 
@@ -68,6 +81,7 @@ def read_box_table(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list
     """Boxes of a CSV file with the columns ``film``, ``x1``, ``y1``, ``x2``, ``y2``, ``score``.
 
     A row whose box is empty gives the film's image score. ``image_id`` may stand in place of ``film``.
+    Read as the converters read theirs: any delimiter, UTF-8 or UTF-16, columns in any order.
 
     Args:
         path (Path): CSV.
@@ -77,56 +91,53 @@ def read_box_table(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list
         tuple[list[FoundBox], list[str]]: Boxes, and a line for every row that is wrong.
 
     Raises:
-        ValueError: If a column is missing.
+        ValueError: If a column is missing or there twice, or the file is no table.
     """
+    problems = Problems()
+    table = Table(path, _NUMBERS, problems, _FILM)
+    if not problems and not (table.has('film') or table.has('image_id')):
+        problems.add(table.name, 'header', "no column 'film' or 'image_id'")
+    if problems:
+        raise ValueError(
+            f'{path} needs the columns film (or image_id), x1, y1, x2, y2, score: '
+            + '; '.join(problems.lines)
+        )
     finder = FilmFinder(truth)
-    found, problems = [], []
-    with path.open(newline='', encoding='utf-8-sig') as file:
-        reader = csv.DictReader(file)
-        columns = [name.strip() for name in reader.fieldnames or ()]
-        missing = [name for name in (*_CSV_BOX, 'score') if name not in columns]
-        if missing or not {'film', 'image_id'} & set(columns):
-            raise ValueError(
-                f'{path} needs the columns film (or image_id), x1, y1, x2, y2, score; it has {columns}'
-            )
-        reader.fieldnames = columns
-        for row in reader:
-            where = f'{path.name} line {reader.line_num}'
-            film, name = _film_of(row, finder)
-            if film is None:
-                problems.append(f'{where}: {name!r} is no film of {truth.file}')
-                continue
-            try:
-                found.append(_row(film, row))
-            except ValueError as error:
-                problems.append(f'{where}: {error}')
-    return found, problems
+    found = []
+    for line, fields in table.rows():
+        row = dict(zip(table.keys, fields))
+        film = _film_of(row, finder)
+        if film is None:
+            name = row['film'] or row['image_id']
+            problems.add(table.name, line, f'{name!r} is no film of {truth.file}')
+            continue
+        try:
+            found.append(_row(film, row, table.decimal_comma))
+        except ValueError as error:
+            problems.add(table.name, line, str(error))
+    return found, problems.lines
 
 
-def _film_of(row: dict, finder: FilmFinder) -> tuple[TrueFilm | None, str]:
-    name = (row.get('film') or '').strip()
-    if name:
-        return finder.by_path(name), name
-    image_id = (row.get('image_id') or '').strip()
-    return finder.by_id(int(image_id) if image_id.isdigit() else None), image_id
+def _film_of(row: dict[str, str], finder: FilmFinder) -> TrueFilm | None:
+    if row['film']:
+        return finder.by_path(row['film'])
+    image_id = row['image_id']
+    return finder.by_id(int(image_id)) if image_id.isdecimal() else None
 
 
-def _row(film: TrueFilm, row: dict) -> FoundBox:
-    cells = [(row.get(name) or '').strip() for name in (*_CSV_BOX, 'score')]
-    if not any(cells[:4]):
-        return FoundBox(film, None, _number(cells[4], 'score'))
-    x1, y1, x2, y2, score = (_number(cell, name) for cell, name in zip(cells, (*_CSV_BOX, 'score')))
+def _row(film: TrueFilm, row: dict[str, str], decimal_comma: bool) -> FoundBox:
+    score = _number(row, 'score', decimal_comma)
+    if not any(row[name] for name in _CSV_BOX):
+        return FoundBox(film, None, score)
+    x1, y1, x2, y2 = (_number(row, name, decimal_comma) for name in _CSV_BOX)
     return FoundBox(film, (x1, y1, x2, y2), score)
 
 
-def _number(cell: str, name: str) -> float:
+def _number(row: dict[str, str], name: str, decimal_comma: bool) -> float:
     try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f'{name} must be a finite number, got {cell!r}')
-    return value
+        return float(read_number(row[name], decimal_comma))
+    except ValueError as error:
+        raise ValueError(f'{name} must be a finite number, got {row[name]!r}') from error
 
 
 def double_scores(found: list[FoundBox]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _MAX_LINES = 50
+_NOT_COUNTED = 'as FROC counts thresholds above 0 only; pass logits through a sigmoid'
 
 
 class PredictionError(ValueError):
@@ -50,7 +51,7 @@ class FilmPrediction:
 
         Args:
             shape (tuple[int, int], optional): (height, width) px of the film, which the map has to
-                cover. Defaults to None.
+                cover and no box may miss. Defaults to None.
 
         Returns:
             list[str]: Empty if all is well.
@@ -65,9 +66,26 @@ class FilmPrediction:
             found.append('a box or its score is NaN or infinite')
         elif (boxes[:, 2:] < boxes[:, :2]).any():
             found.append('a box has x1 > x2 or y1 > y2 (xyxy is wanted)')
+        elif (scores < 0).any():
+            found.append(
+                f'a box score is {scores.min():g}: probabilities are wanted, {_NOT_COUNTED}'
+            )
+        elif shape is not None:
+            found += self._outside(shape)
         if self.prob_map is not None:
             found += self._map_faults(shape)
         return found
+
+    def _outside(self, shape: tuple[int, int]) -> list[str]:
+        x1, y1, x2, y2 = self.boxes.T
+        outside = (x2 < 0) | (y2 < 0) | (x1 > shape[1]) | (y1 > shape[0])
+        if not outside.any():
+            return []
+        box = ', '.join(f'{edge:.1f}' for edge in self.boxes[np.argmax(outside)])
+        return [
+            f'box ({box}) lies off the film of {shape[1]} x {shape[0]} px (w x h): px of the film are '
+            'wanted, not of the network input'
+        ]
 
     def _map_faults(self, shape: tuple[int, int] | None) -> list[str]:
         cells, scale = self.prob_map, self.map_scale
@@ -77,6 +95,11 @@ class FilmPrediction:
         if not np.isfinite(cells).all():
             bad = np.count_nonzero(~np.isfinite(cells))
             return [f'prob_map has {bad} cells that are NaN or infinite']
+        if cells.min() < 0:
+            return [
+                f'prob_map has values down to {cells.min():g}: probabilities are wanted, '
+                f'{_NOT_COUNTED}'
+            ]
         if scale is None or len(scale) != 2 or not all(np.isfinite(s) and s > 0 for s in scale):
             return [f'map_scale must be two numbers > 0 (sx, sy), got {scale}']
         if shape is None:

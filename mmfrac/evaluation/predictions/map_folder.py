@@ -19,7 +19,7 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -110,7 +110,7 @@ class MapFolder:
                 f'no .npz of predictions in the folder {folder}; tools/test.py --out FOLDER writes them'
             )
         run_file = self.folder / RUN_FILE
-        self.run: dict = json.loads(run_file.read_text()) if run_file.is_file() else {}
+        self.run: dict = _read_run(run_file) if run_file.is_file() else {}
 
     def films(self) -> Iterator[tuple[Path, str]]:
         """Every file, and the film that it is about.
@@ -119,11 +119,12 @@ class MapFolder:
             ValueError: If a file is damaged.
         """
         for path in self._files:
-            with _opened(path) as content:
-                if 'film' in content:
-                    yield path, str(content['film'])
-                    continue
-            yield path, path.relative_to(self.folder).as_posix().removesuffix('.npz')
+            members = _members(path, ('film',))
+            named = members.get('film')
+            if named is not None:
+                yield path, str(named)
+            else:
+                yield path, path.relative_to(self.folder).as_posix().removesuffix('.npz')
 
 
 def read_film(path: Path, film: str) -> FilmPrediction:
@@ -139,17 +140,22 @@ def read_film(path: Path, film: str) -> FilmPrediction:
     Raises:
         ValueError: If the file is damaged, or holds neither a map nor boxes.
     """
-    with _opened(path) as content:
-        members = {name: content[name] for name in content}
+    members = _members(path)
     if 'prob_map' not in members and 'boxes' not in members:
         raise ValueError(f'{path} holds neither prob_map nor boxes, it holds {sorted(members)}')
+    for name, array in members.items():
+        if name != 'film' and array.dtype.kind not in 'fiub':
+            raise ValueError(f'{path}: {name} must be numbers, it is of type {array.dtype}')
     boxes, scores = no_boxes()
     scale = members.get('map_scale')
+    score = members.get('score')
+    if score is not None and score.size != 1:
+        raise ValueError(f'{path}: score must be one number, it is of shape {score.shape}')
     return FilmPrediction(
         film=film,
         boxes=members.get('boxes', boxes),
         box_scores=members.get('box_scores', scores),
-        score=float(members['score']) if 'score' in members else None,
+        score=None if score is None else float(score.item()),
         prob_map=members.get('prob_map'),
         map_scale=None if scale is None else tuple(scale.ravel().tolist()),
     )
@@ -177,11 +183,34 @@ def write_film(path: Path, prediction: FilmPrediction) -> None:
     AtomicLocalBackend().put(content.getvalue(), path)
 
 
-def _opened(path: Path) -> np.lib.npyio.NpzFile:
+def _members(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of a file, or those of ``names`` that it has."""
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise ValueError('it holds one array without a name, np.savez writes names')
+        with content:
+            return {name: content[name] for name in content if names is None or name in names}
+    # an archive is damaged in many ways, and each member is decompressed when it is asked for
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ) as error:
         raise ValueError(f'{path} is no sound .npz: {error}') from error
+
+
+def _read_run(path: Path) -> dict:
+    try:
+        run = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON: {error}; remove it or copy it anew') from error
+    if not isinstance(run, dict):
+        raise ValueError(f'{path} must hold a JSON object, it holds a {type(run).__name__}')
+    return run
 
 
 def _may_be_replaced(folder: Path) -> bool:
