@@ -6,12 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-
 from mmfrac.config import set_data_root
 from mmfrac.datasets.film_cache.film_set import SPLITS, FilmSet, films_of_config
 from mmfrac.datasets.film_cache.writer import CacheReport, check_cache, fill_cache
 from mmfrac.engine.cli import CFG_OPTIONS_HELP
+from mmfrac.engine.config_file import KeyValues, load_config
 from mmfrac.engine.plain_errors import plain_errors
 
 EXAMPLE = """example:
@@ -46,7 +45,7 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='read every cached film, and decode N of them anew to compare (default 16)',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help=CFG_OPTIONS_HELP)
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues, help=CFG_OPTIONS_HELP)
     return parser.parse_args()
 
 
@@ -66,11 +65,7 @@ def show(films: FilmSet, report: CacheReport) -> None:
 
 def main() -> None:
     args = parse_args()
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(
-            f'no config file {args.config}; the configs of mmfrac are below configs/'
-        )
-    cfg = Config.fromfile(args.config)
+    cfg = load_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     if args.data_root:
         set_data_root(cfg._cfg_dict, args.data_root)

@@ -20,6 +20,7 @@ from torch import nn
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.checkpoint_file import load_checkpoint_file
 from mmfrac.engine.checkpoint_guard_hook import check_state_dict
+from mmfrac.engine.config_file import load_config
 from mmfrac.evaluation.predictions.map_folder import write_film
 from mmfrac.visualization.film_names import FilmNames
 from mmfrac.visualization.prob_map_visualization_hook import overlay_of_sample, write_png
@@ -62,11 +63,7 @@ class FracInferencer:
         device: str | None = None,
     ) -> None:
         if not isinstance(model, Config):
-            if not Path(model).is_file():
-                raise FileNotFoundError(
-                    f'no config file {model}; the configs of mmfrac are below configs/'
-                )
-            model = Config.fromfile(model)
+            model = load_config(model)
         self.cfg = model
         self.device = torch.device(device or get_device())
         init_default_scope(model.get('default_scope', 'mmdet'))

@@ -5,10 +5,12 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mmfrac.config import set_data_root, set_film_cache
+
+from .config_file import KeyValues, load_config
 
 CFG_OPTIONS_HELP = (
     'settings of the config to override, as key=value pairs; nested keys with dots, lists as '
@@ -20,7 +22,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments as mmdet users know them, plus ``--data-root``."""
     parser.add_argument('--work-dir', help='folder for logs, models and metrics')
     parser.add_argument('--data-root', help='folder of images/ and annotations/ of all data sets')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help=CFG_OPTIONS_HELP)
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues, help=CFG_OPTIONS_HELP)
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,13 +49,10 @@ def config_from_arguments(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: When there is no such config.
+        ValueError: When it is no config of a model.
     """
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(
-            f'no config file {args.config}; the configs of mmfrac are below configs/'
-        )
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
-    cfg = Config.fromfile(args.config)
+    cfg = load_config(args.config)
     cfg.launcher = getattr(args, 'launcher', 'none')
     options = args.cfg_options or {}
     cfg.merge_from_dict(options)

@@ -23,6 +23,7 @@ from mmengine.utils import import_modules_from_strings
 from torch import nn
 
 from mmfrac.config import film_sets, set_data_root
+from mmfrac.engine.config_file import load_config
 from mmfrac.engine.model_complexity import count_operations, count_parameters, predicting_network
 from mmfrac.engine.step_timer_hook import StepTimerHook, now
 from mmfrac.engine.unwrap import unwrapped_model
@@ -117,9 +118,7 @@ def measure(
     """
     if steps < 1:
         raise ValueError(f'steps must be a positive number of training steps, got {steps}')
-    if not Path(config).is_file():
-        raise FileNotFoundError(f'no config file {os.fspath(config)}')
-    cfg = Config.fromfile(config)
+    cfg = load_config(config)
     cfg.merge_from_dict(cfg_options or {})
     if data_root:
         set_data_root(cfg._cfg_dict, data_root)

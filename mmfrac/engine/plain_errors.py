@@ -2,26 +2,47 @@
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_BUILD = os.path.join('mmengine', 'registry', 'build_functions.py')
+_CONFIG = os.path.join('mmengine', 'config', 'config.py')
+_WRONG_OPTION = r'__init__\(\) (got an unexpected keyword|got multiple values|missing \d+ required)'
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Print a bad input's message alone instead of a traceback, and leave with exit code 1.
 
-    For the tools: ``ValueError``, ``FileNotFoundError`` and ``ImportError`` are what mmfrac raises for
-    input that a user can mend. Set the environment variable ``MMFRAC_TRACEBACK=1`` to see where it
-    came from. Other errors pass unchanged.
+    For the tools: ``ValueError``, ``OSError`` (files and folders that cannot be read or written) and
+    ``ImportError`` are what mmfrac raises for input that a user can mend; besides, what mmengine
+    raises for a config that names a type or an option that does not exist. Set the environment
+    variable ``MMFRAC_TRACEBACK=1`` to see where it came from. Other errors pass unchanged.
     """
     try:
         yield
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        if os.environ.get('MMFRAC_TRACEBACK') == '1':
+    except Exception as error:
+        is_plain = isinstance(error, (ValueError, OSError, ImportError)) or is_of_config(error)
+        if not is_plain or os.environ.get('MMFRAC_TRACEBACK') == '1':
             raise
         print(f'{type(error).__name__}: {original_message(error)}', file=sys.stderr)
         print('(MMFRAC_TRACEBACK=1 shows where this was raised)', file=sys.stderr)
         sys.exit(1)
+
+
+def is_of_config(error: Exception) -> bool:
+    """Whether a config names what does not exist: a type, an option of one, or a setting of its own."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if not files:
+        return False
+    if isinstance(error, (AttributeError, KeyError)) and files[-1].endswith(_CONFIG):
+        return True
+    if not any(file.endswith(_BUILD) for file in files):
+        return False
+    if isinstance(error, KeyError):
+        return 'registry' in str(error)
+    return isinstance(error, TypeError) and bool(re.search(_WRONG_OPTION, str(error)))
 
 
 def original_message(error: Exception) -> str:
@@ -33,7 +54,8 @@ def original_message(error: Exception) -> str:
     Returns:
         str: What the worker's error said; the error's own message where it comes from no worker.
     """
-    message = str(error)
+    # that of a KeyError is the repr of its argument
+    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if not re.match(r'Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback', message):
         return message
     raised = re.findall(

@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmfrac.datasets import LoadRadiograph
+from mmfrac.datasets.annotation_error import AnnotationError
 from mmfrac.datasets.transforms.radiograph_io import RadiographError, film_size, read_radiograph
 
 GREY8 = np.arange(240, dtype=np.uint8).reshape(12, 20)
@@ -225,3 +226,17 @@ def test_real_films(shared_data):
         with Image.open(path) as image:
             grey = np.asarray(image.convert('RGB'))[..., 0]
         np.testing.assert_allclose(plane, grey / 255, atol=1e-6)
+
+
+def test_boxes_of_a_film_of_another_size(tmp_path):
+    path = save(tmp_path / 'a.png', np.zeros((24, 32), np.uint8))
+    load = LoadRadiograph(on_error='skip')
+    boxed = dict(img_path=path, height=24, width=32, instances=[dict(bbox=[1, 1, 9, 9])])
+    assert load(dict(boxed))['ori_shape'] == (24, 32)
+    for height, width in ((48, 64), (32, 24), (24, 33)):
+        with pytest.raises(
+            AnnotationError, match=rf'is 32 x 24 px .* drawn on {width} x {height} px'
+        ):
+            load(dict(boxed, height=height, width=width))
+        # without boxes nothing can lie elsewhere
+        assert load(dict(boxed, height=height, width=width, instances=[])) is not None

@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.visualization import Visualizer
 
 from mmfrac.engine.cli import CFG_OPTIONS_HELP, config_from_arguments
+from mmfrac.engine.config_file import KeyValues
 from mmfrac.engine.plain_errors import plain_errors
 from mmfrac.visualization.browse import MODES, PHASES, browse_dataset
 
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0, help='of the random steps (%(default)s)')
     parser.add_argument('--data-root', help='folder of images/ and annotations/ of all data sets')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help=CFG_OPTIONS_HELP)
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues, help=CFG_OPTIONS_HELP)
     return parser.parse_args()
 
 

@@ -9,10 +9,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.cli import CFG_OPTIONS_HELP
+from mmfrac.engine.config_file import KeyValues
 from mmfrac.engine.model_costs import measure_all
 from mmfrac.engine.plain_errors import plain_errors
 
@@ -30,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', help='folder of images/ and annotations/ of all data sets')
     parser.add_argument('--steps', type=int, default=10, help='steps that are timed, default 10')
     parser.add_argument('--out', type=Path, help='file for the figures, one JSON object a line')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help=CFG_OPTIONS_HELP)
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues, help=CFG_OPTIONS_HELP)
     return parser.parse_args()
 
 

@@ -5,12 +5,10 @@ The ensemble predicts the mean of the prob maps. Of teacher-student checkpoints 
 """
 
 import argparse
-from pathlib import Path
-
-from mmengine.config import Config
 
 import mmfrac  # noqa: F401
 from mmfrac.apis.ensemble import write_ensemble
+from mmfrac.engine.config_file import load_config
 from mmfrac.engine.plain_errors import plain_errors
 
 EXAMPLE = """example:
@@ -31,9 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'no config file {args.config}')
-    for path in write_ensemble(Config.fromfile(args.config), args.checkpoints, args.out_dir):
+    for path in write_ensemble(load_config(args.config), args.checkpoints, args.out_dir):
         print(f'written: {path}')
 
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from mmfrac.config import merge_config_file
 from mmfrac.engine.amp import use_amp
+from mmfrac.engine.config_file import load_config
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Method:
         Returns:
             Config: Ready to be written.
         """
-        cfg = Config.fromfile(repository / self.config)
+        cfg = load_config(repository / self.config)
         if self.changes:
             merge_config_file(cfg._cfg_dict, repository / self.changes)
         cfg.merge_from_dict({**self.options, **options})
@@ -165,7 +166,7 @@ def load_benchmark(path: str | Path) -> Benchmark:
         raise FileNotFoundError(
             f'no benchmark file {path}; those of mmfrac are configs/benchmarks/'
         )
-    content = Config.fromfile(path).to_dict()
+    content = load_config(path, needs_model=False).to_dict()
     missing = [key for key in ('name', 'data_root', 'methods', 'reference') if key not in content]
     if missing:
         raise ValueError(f'{path} is no benchmark file: it lacks {missing}')

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from ..film_cache.film_file import CachedFilm
 from ..film_cache.settings import settings_of
 from ..film_cache.store import FilmCache, NotCachedError
-from .load_radiograph import LoadRadiograph
+from .load_radiograph import LoadRadiograph, check_size
 
 
 @TRANSFORMS.register_module()
@@ -74,6 +74,7 @@ class CachedRadiograph(BaseTransform):
         except NotCachedError as error:
             self._count(results['img_path'], str(error))
             return self._decoded(results)
+        check_size(results, film.ori_shape)
         results['img_shape'] = results['ori_shape'] = film.ori_shape
         for step in self.between:
             results = step(results)

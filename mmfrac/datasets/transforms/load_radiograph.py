@@ -6,6 +6,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.logging import print_log
 
+from ..annotation_error import AnnotationError
 from .radiograph_io import RadiographError, read_radiograph
 
 _POLICIES = ('raise', 'skip')
@@ -61,6 +62,7 @@ class LoadRadiograph(BaseTransform):
         Raises:
             FileNotFoundError: If the file is missing.
             RadiographError: If it cannot be read and ``on_error`` is 'raise'.
+            AnnotationError: If it has boxes, and another size than they were drawn on.
         """
         path = results['img_path']
         try:
@@ -76,9 +78,27 @@ class LoadRadiograph(BaseTransform):
                     level=logging.WARNING,
                 )
             return None
+        check_size(results, plane.shape)
         results['img'] = plane if self.channels == 1 else np.repeat(plane[..., None], 3, axis=2)
         results['img_shape'] = results['ori_shape'] = plane.shape
         return results
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(channels={self.channels}, on_error={self.on_error!r})'
+
+
+def check_size(results: dict, shape: tuple[int, int]) -> None:
+    """Raise an AnnotationError if the boxes of a film were drawn on one of another size.
+
+    Args:
+        results (dict): With ``img_path``; ``height``, ``width`` (px) and ``instances`` where there are
+            annotations.
+        shape (tuple[int, int]): Height and width of the film as it was read, px.
+    """
+    stated = (results.get('height', shape[0]), results.get('width', shape[1]))
+    if results.get('instances') and stated != tuple(shape):
+        raise AnnotationError(
+            f"film '{results['img_path']}' is {shape[1]} x {shape[0]} px (w x h), but its boxes were "
+            f'drawn on {stated[1]} x {stated[0]} px: they would lie elsewhere. Scale the boxes to the '
+            'film or use the films that were annotated; tools/check_data.py lists all such films'
+        )

@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
 from mmfrac.config import set_film_cache
+from mmfrac.datasets.annotation_error import AnnotationError
 from mmfrac.datasets.film_cache.film_set import films_of_config
 from mmfrac.datasets.film_cache.writer import check_cache, fill_cache
 from mmfrac.datasets.transforms.radiograph_io import film_size
@@ -87,6 +88,19 @@ def test_every_pipeline_and_kind_of_film(kinds):
     root, names, _ = kinds
     # P_hos and N, P_pub, and all of them in the test pipeline
     assert compare(root, lambda: config(root)) == 2 * 2 * len(names)
+
+
+def test_boxes_of_a_film_of_another_size(kinds):
+    root, _, _ = kinds
+    cfg = config(root)
+    set_film_cache(cfg._cfg_dict, root / 'cache')
+    dataset = DATASETS.build(next(iter(datasets(cfg).values())))
+    film = next(
+        film for film in map(dataset.get_data_info, range(len(dataset))) if film['instances']
+    )
+    assert dataset.pipeline(dict(film)) is not None
+    with pytest.raises(AnnotationError, match='they would lie elsewhere'):
+        dataset.pipeline(dict(film, width=film['width'] + 1))
 
 
 def test_forms_on_disk(kinds):
