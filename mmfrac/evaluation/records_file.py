@@ -2,6 +2,7 @@
 """The exact records of an evaluation as JSON: what tables, intervals and paired tests are made from."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,24 +61,34 @@ def write_records(
     os.replace(temporary, path)
 
 
-def read_records(content: dict, where: str = 'records') -> list[FilmResult]:
+def read_records(content: Any, where: str = 'records') -> list[FilmResult]:
     """Rebuild what ``write_records`` wrote.
 
     Args:
-        content (dict): The parsed JSON.
+        content (Any): The parsed JSON.
         where (str): Its file, for the message. Defaults to 'records'.
 
     Returns:
         list[FilmResult]: In the order of the file.
 
     Raises:
-        ValueError: If it is of another format.
+        ValueError: If it is of another format, or damaged.
     """
-    if content.get('format_version') != FORMAT_VERSION or 'films' not in content:
+    fits = isinstance(content, dict) and isinstance(content.get('films'), list)
+    if not fits or content.get('format_version') != FORMAT_VERSION:
         raise ValueError(
             f'{where}: no records of format {FORMAT_VERSION}, as FracMetric(records_file=...) writes'
         )
-    return [_film_result(entry) for entry in content['films']]
+    results = []
+    for index, entry in enumerate(content['films']):
+        try:
+            results.append(_film_result(entry))
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            what = f'no {error}' if isinstance(error, KeyError) else str(error)
+            raise ValueError(
+                f'{where}: films[{index}] is damaged ({what}); evaluate anew'
+            ) from error
+    return results
 
 
 def _threshold_at(records: Sequence[FilmRecord], max_fppi: float) -> float:
@@ -112,7 +123,15 @@ def _film_result(entry: dict[str, Any]) -> FilmResult:
             np.asarray(entry['lesion_scores'], np.float32),
             entry['score'],
         )
+        if record.thresholds.shape != record.false_positives.shape or record.thresholds.ndim != 1:
+            raise ValueError('thresholds and false_positives must be lists of one length')
+        if record.lesion_scores.ndim != 1:
+            raise ValueError('lesion_scores must be a list')
+        if not (np.isfinite(record.thresholds).all() and np.isfinite(record.lesion_scores).all()):
+            raise ValueError('a threshold or lesion score is NaN or infinite')
     names = ('film', 'patient', 'label', 'score')
+    if entry['label'] not in (-1, 0, 1) or not math.isfinite(entry['score']):
+        raise ValueError(f'label {entry["label"]!r}, score {entry["score"]!r}')
     return FilmResult(**{name: entry[name] for name in names}, record=record)
 
 

@@ -74,3 +74,35 @@ def test_the_metric_writes_one_entry_a_film(tmp_path):
 def test_another_format_is_refused():
     with pytest.raises(ValueError, match='no records of format 1'):
         read_records({'films': []}, 'x.json')
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (dict(label=2), 'label 2'),
+        (dict(label=None), 'label None'),
+        (dict(score='x'), 'real number'),
+        (dict(score=float('nan')), 'score nan'),
+        (dict(thresholds=[0.5]), 'of one length'),
+        (dict(thresholds=[0.5, float('nan')]), 'NaN or infinite'),
+        (dict(lesion_scores=0.5), 'must be a list'),
+        (dict(thresholds='abc'), 'could not convert'),
+    ],
+)
+def test_damaged_films_are_named(change, words):
+    sound = dict(film='1', patient='p', label=1, score=0.5, lesion_scores=[0.5])
+    sound |= dict(thresholds=[0.5, 0.25], false_positives=[0, 1])
+    content = dict(format_version=1, films=[sound, sound | change])
+    with pytest.raises(ValueError, match=rf'a\.json: films\[1\] is damaged \(.*{words}'):
+        read_records(content, 'a.json')
+    del sound['patient']
+    with pytest.raises(ValueError, match=r"films\[0\] is damaged \(no 'patient'\)"):
+        read_records(content, 'a.json')
+
+
+@pytest.mark.parametrize(
+    'content', [[], None, dict(format_version=1), dict(format_version=1, films={})]
+)
+def test_what_is_no_file_of_records(content):
+    with pytest.raises(ValueError, match='no records of format 1'):
+        read_records(content)
