@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import torch
 from mmdet.models import SemiBaseDetector
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
@@ -58,9 +59,12 @@ def check_state_dict(
             missing. Defaults to False.
 
     Raises:
-        ValueError: When too many tensors are missing or have another shape.
+        ValueError: When too many tensors are missing or have another shape, or one that is needed for
+            prediction holds NaN or inf.
     """
     state_dict = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(state_dict, dict) or not all(isinstance(key, str) for key in state_dict):
+        raise ValueError(f'{name} is no checkpoint: its state_dict does not map names to tensors')
     state_dict = {key.removeprefix('module.'): value for key, value in state_dict.items()}
     adapt = getattr(model, 'adapt_state_dict', None)
     if adapt is not None:
@@ -78,12 +82,20 @@ def check_state_dict(
         for key, value in model.state_dict().items()
         if not key.endswith('num_batches_tracked') and not key.startswith(not_needed)
     }
-    missing = [key for key in wanted if key not in state_dict]
+    tensors = {key for key, value in state_dict.items() if isinstance(value, torch.Tensor)}
+    missing = [key for key in wanted if key not in tensors]
     reshaped = [
         f'{key} {tuple(state_dict[key].shape)} instead of {shape}'
         for key, shape in wanted.items()
-        if key in state_dict and tuple(state_dict[key].shape) != shape
+        if key in tensors and tuple(state_dict[key].shape) != shape
     ]
+    if for_prediction:
+        broken = [key for key in wanted if key in tensors and not state_dict[key].isfinite().all()]
+        if broken:
+            raise ValueError(
+                f'{name} holds NaN or inf in {len(broken)} tensors, e.g. {broken[0]}: its training '
+                'diverged; take an earlier checkpoint, or train with a lower learning rate'
+            )
     fitting = 1 - (len(missing) + len(reshaped)) / max(len(wanted), 1)
     if fitting >= share_needed:
         return

@@ -53,6 +53,30 @@ def test_another_models_checkpoint_is_refused_in_one_message():
         check_state_dict(build(wide), dict(state_dict=detector.state_dict()))
 
 
+@pytest.mark.parametrize('content', [None, [1, 2], {1: torch.zeros(2)}])
+def test_what_is_no_state_dict(content):
+    with pytest.raises(ValueError, match='is no checkpoint'):
+        check_state_dict(build(detector_cfg()), dict(state_dict=content))
+
+
+def test_tensors_that_are_none_are_missing():
+    detector = build(detector_cfg())
+    weights = dict(detector.state_dict(), **{'backbone.conv1.weight': 'a'})
+    with pytest.raises(ValueError, match=r'missing: backbone\.conv1\.weight'):
+        check_state_dict(detector, weights)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_of_a_training_that_diverged(value):
+    detector = build(detector_cfg())
+    weights = {key: tensor.clone() for key, tensor in detector.state_dict().items()}
+    weights['backbone.conv1.weight'].view(-1)[3] = value
+    with pytest.raises(ValueError, match=r'NaN or inf in 1 tensors, e\.g\. backbone\.conv1'):
+        check_state_dict(detector, weights, for_prediction=True)
+    # resuming such a run is left to it
+    check_state_dict(detector, weights)
+
+
 def test_data_parallel_prefix_is_no_other_model():
     detector = build(detector_cfg())
     state = {f'module.{key}': value for key, value in detector.state_dict().items()}
