@@ -28,11 +28,12 @@ def test_two_frames_without_their_number(tmp_path):
     assert 'several frames' in error_of(make_dicom(tmp_path / 'a', ramp((48, 32)), Rows=24))
 
 
-def test_trailing_bytes_are_no_fault(tmp_path):
+@pytest.mark.parametrize('rest', [bytes(range(62)), bytes(640)])  # a row is 64 bytes
+def test_trailing_bytes_are_no_fault(tmp_path, rest):
     path = make_dicom(tmp_path / 'a', ramp())
     plain = read_radiograph(path)
     ds = pydicom.dcmread(path)
-    ds.PixelData += bytes(62)  # a row is 64 bytes
+    ds.PixelData += rest
     ds.save_as(path)
     np.testing.assert_array_equal(read_radiograph(path), plain)
 

@@ -41,8 +41,9 @@ def extent_fault(ds: FileDataset) -> str | None:
     if ds.get('PhotometricInterpretation') == 'YBR_FULL_422':
         return None
     row = columns * (short(ds, SAMPLES_PER_PIXEL, 1) or 1) * (short(ds, BITS_ALLOCATED) or 0) // 8
-    # Trailing bytes are common, rows of them are none.
-    if not row or len(content) < row * (rows + 1):
+    rest = content[row * rows :]
+    # Trailing bytes are common, rows of them are none; one value over and over is a filler.
+    if not row or len(rest) < row or rest.count(rest[:1]) == len(rest):
         return None
     return (
         f'its header says {columns} x {rows} px, {row * rows} bytes, but there are {len(content)}: '
