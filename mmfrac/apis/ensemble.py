@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.checkpoint_file import load_checkpoint_file
 from mmfrac.engine.checkpoint_guard_hook import check_state_dict
 from mmfrac.models.ensemble_detector import EnsembleDetector

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mmfrac.datasets.film_suffixes import FILM_SUFFIXES
-from mmfrac.datasets.transforms.radiograph_io import film_size
+from mmfrac.datasets.radiographs.radiograph_io import film_size
 
 Film = str | np.ndarray
 Films = str | os.PathLike | np.ndarray | Sequence[str | os.PathLike | np.ndarray]

@@ -17,7 +17,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.checkpoint_file import load_checkpoint_file
 from mmfrac.engine.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.config_file import load_config

@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from mmfrac.atomic_backend import AtomicLocalBackend
+
 from .amp import CPUAmpOptimWrapper
-from .atomic_backend import AtomicLocalBackend
 from .checkpoint_file import load_checkpoint_file
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .class_weight_hook import ClassWeightHook

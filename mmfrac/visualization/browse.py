@@ -14,8 +14,8 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
 from mmfrac.datasets.subsets import subset_of
-from mmfrac.datasets.transforms.radiograph_io import read_radiograph
 
 from .film_names import FilmNames
 from .overlay import contact_sheet

@@ -13,8 +13,8 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmfrac.datasets.transforms.radiograph_io import read_radiograph
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
+from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
 from mmfrac.models.components import components
 
 from .film_names import FilmNames

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from pydicom.uid import ExplicitVRLittleEndian
 
 from mmfrac.apis import FracInferencer
-from mmfrac.datasets.transforms.radiograph_io import RadiographError
+from mmfrac.datasets.radiographs.radiograph_io import RadiographError
 from mmfrac.models.components import components
 from tests.models.small_model import build, detector_cfg, semi_cfg
 

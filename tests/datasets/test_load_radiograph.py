@@ -10,7 +10,7 @@ from PIL import Image
 
 from mmfrac.datasets import LoadRadiograph
 from mmfrac.datasets.annotation_error import AnnotationError
-from mmfrac.datasets.transforms.radiograph_io import RadiographError, film_size, read_radiograph
+from mmfrac.datasets.radiographs.radiograph_io import RadiographError, film_size, read_radiograph
 
 GREY8 = np.arange(240, dtype=np.uint8).reshape(12, 20)
 GREY16 = np.linspace(0, 65535, 240).astype(np.uint16).reshape(12, 20)

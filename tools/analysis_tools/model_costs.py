@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.cli import CFG_OPTIONS_HELP
 from mmfrac.engine.config_file import KeyValues
 from mmfrac.engine.model_costs import measure_all

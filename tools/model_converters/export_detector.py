@@ -6,7 +6,7 @@ import io
 
 import torch
 
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.checkpoint_file import load_checkpoint_file
 from mmfrac.engine.plain_errors import plain_errors
 from mmfrac.models.export import detector_checkpoint

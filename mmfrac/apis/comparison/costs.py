@@ -10,7 +10,7 @@ from typing import Any
 from mmfrac.apis.comparison.benchmark import Benchmark, Method
 from mmfrac.apis.comparison.place import Place
 from mmfrac.apis.launching import write_config
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.model_costs import ModelCosts, measure_all
 
 FILE_NAME = 'costs.json'

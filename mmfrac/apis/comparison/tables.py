@@ -11,7 +11,7 @@ from mmfrac.apis.comparison.benchmark import Benchmark
 from mmfrac.apis.comparison.costs import COLUMNS, cost_cells
 from mmfrac.apis.comparison.run_file import RunResult
 from mmfrac.apis.comparison.selection import final_runs
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.model_costs import ModelCosts
 from mmfrac.evaluation.bootstrap import (
     bootstrap_auroc,

@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from mmfrac.apis.comparison.place import Place
 from mmfrac.apis.launching import write_config
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.engine.checkpoint_file import load_checkpoint_file
 from mmfrac.engine.cli import latest_checkpoint
 from mmfrac.engine.run_log import logged_keys, read_scalars

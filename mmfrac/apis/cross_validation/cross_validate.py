@@ -21,8 +21,8 @@ from mmfrac.apis.cross_validation.streaming import evaluate_detectors, frac_opti
 from mmfrac.apis.cross_validation.summary import Summary, summarise
 from mmfrac.apis.ensemble import write_ensemble
 from mmfrac.apis.launching import locked
+from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.datasets.fold_files import read_folds
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
 from mmfrac.evaluation.records_file import FilmResult, read_records
 
 VAL_RECORDS = 'val_records.json'

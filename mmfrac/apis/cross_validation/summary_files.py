@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mmfrac.apis.cross_validation.summary import Row, Summary
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.evaluation.froc import FrocCurve
 from mmfrac.evaluation.metrics_file import curve_content
 from mmfrac.visualization.curves import plot_froc

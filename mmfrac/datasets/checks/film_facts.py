@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..film_pool import crash_text
-from ..transforms.radiograph_io import film_size, read_radiograph
+from ..radiographs.radiograph_io import film_size, read_radiograph
 from .inversion import inversion_score
 
 # Beyond this a size is no film's but a damaged header's, and decoding would ask for gigabytes.

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.visualization.annotated_film import draw_annotated
 
 from ..film_pool import default_workers, map_films
-from ..transforms.radiograph_io import read_radiograph
+from ..radiographs.radiograph_io import read_radiograph
 from .finding import CHECKS
 from .report import Report, printable
 from .split_file import Film

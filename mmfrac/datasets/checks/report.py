@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 
 from .finding import CHECKS, Finding
 

@@ -21,7 +21,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from ..transforms.radiograph_io import read_radiograph
+from ..radiographs.radiograph_io import read_radiograph
 from .dicom_pixels import PixelPlace
 from .film_view import view_of
 from .pseudonyms import tells_identity

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from ..film_pool import FilmPool, crash_text
-from ..transforms.radiograph_io import film_size, read_radiograph
+from ..radiographs.radiograph_io import film_size, read_radiograph
 from .film_finder import FilmFinder, plain_name, relative
 from .film_row import FilmRow
 from .options import ConvertOptions, Size

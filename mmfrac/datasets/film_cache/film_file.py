@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..transforms.look_up import look_up
+from ..radiographs.look_up import look_up
 
 SUFFIX = '.film'
 LEFTOVER = '.tmp'

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 
 from .film_file import SUFFIX, CachedFilm, FilmFile, FilmFileError, source_state
 from .settings import difference, settings_name

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..film_pool import FilmPool, crash_text
-from ..transforms.radiograph_error import RadiographError
+from ..radiographs.radiograph_error import RadiographError
 from .film_file import LEFTOVER, CachedFilm, source_state, write_film
 from .film_set import FilmSet
 from .store import FilmCacheError, NotCachedError

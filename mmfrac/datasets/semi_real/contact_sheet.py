@@ -14,7 +14,7 @@ import numpy as np
 
 from ...visualization.marks import Canvas
 from ...visualization.overlay import contact_sheet
-from ..transforms.radiograph_io import read_radiograph
+from ..radiographs.radiograph_io import read_radiograph
 from .negatives import NegativeFilm
 from .set_folder import JOURNAL_NAME
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..film_pool import crash_text
-from ..transforms.radiograph_io import RadiographError, film_size, read_radiograph
+from ..radiographs.radiograph_io import RadiographError, film_size, read_radiograph
 from .film import FilmFracture, make_film
 from .film_depth import png_values
 from .plan import PlannedFilm, film_generator

@@ -14,7 +14,7 @@ from ..annotation_checks import check_annotations, film_name, find_missing
 from ..annotation_error import AnnotationError, MissingFilmError, raise_problems
 from ..annotation_io import read_annotations
 from ..film_suffixes import FILM_SUFFIXES
-from ..transforms.radiograph_io import RadiographError, film_size
+from ..radiographs.radiograph_io import RadiographError, film_size
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from mmdet.registry import TRANSFORMS
 from mmengine.logging import print_log
 
 from ..annotation_error import AnnotationError
-from .radiograph_io import RadiographError, read_radiograph
+from ..radiographs.radiograph_io import RadiographError, read_radiograph
 
 _POLICIES = ('raise', 'skip')
 

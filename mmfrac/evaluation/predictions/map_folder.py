@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 
 from .film_prediction import FilmPrediction, no_boxes
 

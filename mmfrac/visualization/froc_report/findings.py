@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mmfrac.datasets.transforms.radiograph_io import read_radiograph
+from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
 from mmfrac.evaluation.afroc import highest_false_positive
 from mmfrac.evaluation.offline import FilmResults
 from mmfrac.evaluation.predictions import FilmPrediction, SavedPredictions

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.evaluation.froc import curve_until
 from mmfrac.evaluation.predictions import SavedPredictions
 from mmfrac.evaluation.summary import ModelSummary, Summary

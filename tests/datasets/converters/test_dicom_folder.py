@@ -15,7 +15,7 @@ from mmfrac.datasets import CXRDataset
 from mmfrac.datasets.annotation_error import AnnotationError
 from mmfrac.datasets.converters import ConvertOptions, FolderOptions, convert_dicom_folder
 
-from ..test_dicom_io import make_dicom, ramp
+from ..radiographs.test_dicom_io import make_dicom, ramp
 
 KEY = 'k' * 32
 

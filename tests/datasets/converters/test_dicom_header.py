@@ -20,7 +20,7 @@ from pydicom.uid import (
 from mmfrac.datasets.converters import dicom_header
 from mmfrac.datasets.converters.dicom_header import read_header
 
-from ..test_dicom_io import make_dicom, ramp
+from ..radiographs.test_dicom_io import make_dicom, ramp
 
 HEADER = dict(
     PatientID='p17',

@@ -14,7 +14,7 @@ from pydicom.uid import JPEG2000Lossless
 
 from mmfrac.config import set_data_root, set_img_scale
 from mmfrac.datasets.phantom import write_dicom
-from mmfrac.datasets.transforms.radiograph_io import film_size
+from mmfrac.datasets.radiographs.radiograph_io import film_size
 
 ROOT = Path(__file__).resolve().parents[3]
 SCALE = 96

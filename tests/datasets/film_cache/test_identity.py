@@ -15,7 +15,7 @@ from mmfrac.config import set_film_cache
 from mmfrac.datasets.annotation_error import AnnotationError
 from mmfrac.datasets.film_cache.film_set import films_of_config
 from mmfrac.datasets.film_cache.writer import check_cache, fill_cache
-from mmfrac.datasets.transforms.radiograph_io import film_size
+from mmfrac.datasets.radiographs.radiograph_io import film_size
 
 from .films import config, datasets, write_data, write_kinds
 

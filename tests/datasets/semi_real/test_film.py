@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
 from mmfrac.datasets.semi_real import RibSite, make_film
 from mmfrac.datasets.semi_real.film import (
     BOX_BLUR,
@@ -18,7 +19,6 @@ from mmfrac.datasets.semi_real.film import (
     changed_box,
 )
 from mmfrac.datasets.semi_real.fractures import REACH, draw_fracture
-from mmfrac.datasets.transforms.radiograph_io import read_radiograph
 
 from .chest_films import chest_film, drawn_chest, films_without_lungs
 

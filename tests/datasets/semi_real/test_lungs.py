@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
 from mmfrac.datasets.semi_real import find_lungs
 from mmfrac.datasets.semi_real.lungs import LEVELS, basin_depth
-from mmfrac.datasets.transforms.radiograph_io import read_radiograph
 
 from .chest_films import chest_film, films_without_lungs
 

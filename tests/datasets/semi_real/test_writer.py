@@ -10,6 +10,7 @@ import pytest
 
 from mmfrac.datasets import CXRDataset
 from mmfrac.datasets.annotation_error import AnnotationError
+from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
 from mmfrac.datasets.semi_real import (
     NegativeFilm,
     Recipe,
@@ -18,7 +19,6 @@ from mmfrac.datasets.semi_real import (
     write_semi_real,
 )
 from mmfrac.datasets.semi_real.film import BOX_LEVEL
-from mmfrac.datasets.transforms.radiograph_io import read_radiograph
 
 from .chest_films import write_films
 

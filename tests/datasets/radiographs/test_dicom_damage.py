@@ -10,9 +10,9 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
-from mmfrac.datasets.transforms.dicom_extent import codestream_size
-from mmfrac.datasets.transforms.radiograph_io import RadiographError, film_size, read_radiograph
-from tests.datasets.test_dicom_io import error_of, make_dicom, ramp
+from mmfrac.datasets.radiographs.dicom_extent import codestream_size
+from mmfrac.datasets.radiographs.radiograph_io import RadiographError, film_size, read_radiograph
+from tests.datasets.radiographs.test_dicom_io import error_of, make_dicom, ramp
 
 
 @pytest.mark.parametrize(

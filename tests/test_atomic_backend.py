@@ -2,7 +2,7 @@
 import pytest
 from mmengine.fileio import get_file_backend
 
-from mmfrac.engine.atomic_backend import AtomicLocalBackend
+from mmfrac.atomic_backend import AtomicLocalBackend
 
 
 def test_backend_is_registered_and_writes(tmp_path):
