@@ -136,9 +136,10 @@ def test_no_thread_lives_when_processes_are_forked(films, monkeypatch):
     root = films(*names)
     alive = []
     started, measured = film_pool.FilmPool._started, set()
+    before = threading.enumerate()
 
     def start(pool, workers):
-        alive.append([one for one in threading.enumerate() if one is not threading.main_thread()])
+        alive.append([one for one in threading.enumerate() if one not in before])
         return started(pool, workers)
 
     def decode(path):
