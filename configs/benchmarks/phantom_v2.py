@@ -80,6 +80,9 @@ methods = dict(
     low_quantile_ema=dict(
         semi, changes=delta('low_quantile_ema'), label='Ours, lowest decile, EMA teacher'
     ),
+    certain_cells=dict(
+        semi, changes=delta('certain_cells'), label='Ours, lowest decile, certain cells, two views'
+    ),
     weighted_kld=dict(semi, changes=delta('weighted_kld'), label='Ours + weighted KLD'),
 )
 reference = 'ours'

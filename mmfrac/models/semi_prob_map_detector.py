@@ -12,6 +12,7 @@ from torch import Tensor
 from mmfrac.models.adapted_weights import STUDENT, AdaptedWeights
 from mmfrac.models.image_scores import image_scores
 from mmfrac.models.losses.reduction import reduce_cells
+from mmfrac.models.pseudo_labels.uncertain_cells import uncertain_cells
 from mmfrac.models.ramp_up import consistency_weight
 from mmfrac.models.teachers.base import call_event
 
@@ -34,7 +35,8 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         detector (dict): The student, a ``ProbMapDetector``.
         teacher (dict): How the teacher map is formed. Defaults to ``dict(type='PiTeacher')``.
         pseudo_pipeline (Sequence[dict]): Steps from teacher map to pseudo map. Each is called with
-            ``(pseudo_map, teacher_samples, student_samples)``. Defaults to ``DynamicSharpening``, then
+            ``(pseudo_map, teacher_samples, student_samples)``; it may leave cells out of L_semi, see
+            ``uncertain_cells``. Defaults to ``DynamicSharpening``, then
             ``WarpToStudent``.
         semi_loss (dict): L_semi. Defaults to ``dict(type='KLDLoss')``.
         mix_up (dict, optional): Mixes the films of a semi-supervised step and their targets, e.g.
@@ -155,7 +157,13 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             )
             valid = torch.stack([sample.gt_prob_map.valid for sample in student_samples])
             known = self._known(teacher_samples, valid)
-            targets['unsup_student'] = dict(target=pseudo_map, valid=valid & known)
+            counted = valid & known
+            uncertain = uncertain_cells(
+                self.pseudo_pipeline, teacher_map, teacher_samples, student_samples
+            )
+            if uncertain is not None:
+                counted = counted & ~uncertain
+            targets['unsup_student'] = dict(target=pseudo_map, valid=counted)
             if self.mix_up is not None:
                 views, targets = self.mix_up(views, targets)
         logits = dict(zip(branches, self._branch_logits([views[name] for name in branches])))

@@ -4,6 +4,7 @@ from .constant_sharpening import ConstantSharpening
 from .known_positive import KnownPositive, lift_maximum
 from .sharpening import DynamicSharpening, dynamic_sharpen, sharpening_parameters
 from .temperature_sharpening import TemperatureSharpening, temperature_sharpen
+from .uncertain_cells import uncertain_cells
 from .warp import WarpToStudent, warp_map
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     'lift_maximum',
     'sharpening_parameters',
     'temperature_sharpen',
+    'uncertain_cells',
     'warp_map',
 ]

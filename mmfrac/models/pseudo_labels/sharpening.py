@@ -71,21 +71,28 @@ class DynamicSharpening(nn.Module):
     Args:
         quantile (float): Which quantile of the scores ``m`` is. The paper's is the median; with 0.1 nine
             of ten positive films have a cell above ``m``. Defaults to 0.5.
+        low (float, optional): Teacher probability up to which a cell is taught as normal. Cells above
+            it, up to ``t``, are neither fracture nor normal and count in no L_semi. Not in the paper.
+            Defaults to None: every cell counts.
 
     Raises:
-        ValueError: When ``quantile`` does not lie in (0, 1).
+        ValueError: When ``quantile`` does not lie in (0, 1), or ``low`` not in (0, 0.2): it has to be
+            below every ``t``.
     """
 
     m: Tensor
     t: Tensor
     a: Tensor
 
-    def __init__(self, quantile: float = 0.5) -> None:
+    def __init__(self, quantile: float = 0.5, low: float | None = None) -> None:
         super().__init__()
         if not 0 < quantile < 1:
             raise ValueError(f'quantile must lie in (0, 1), got {quantile}')
-        self.quantile = quantile
         t, a = sharpening_parameters(0.0)
+        if low is not None and not 0 < low < t:
+            raise ValueError(f'low must lie in (0, {t}), below every t, got {low}')
+        self.quantile = quantile
+        self.low = low
         # double precision: a threshold such as t = 0.35 must not move when it is saved
         for name, value in (('m', math.nan), ('t', t), ('a', a)):
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
@@ -108,6 +115,19 @@ class DynamicSharpening(nn.Module):
         if self.training:
             self.note_scores(pseudo_map, teacher_samples)
         return dynamic_sharpen(pseudo_map, self.t.float(), self.a.float())
+
+    def is_uncertain(self, prob_map: Tensor) -> Tensor | None:
+        """Cells above ``low``, up to the ``t`` in force: see ``uncertain_cells``.
+
+        Args:
+            prob_map (Tensor): ``(N, 1, h, w)`` of the teacher, not sharpened.
+
+        Returns:
+            Tensor | None: ``(N, 1, h, w)`` bool; None without ``low``.
+        """
+        if self.low is None:
+            return None
+        return (prob_map > self.low) & (prob_map <= self.t.float())
 
     def note_scores(self, prob_map: Tensor, samples: SampleList) -> None:
         """Remember the image scores of a batch: maxima over the films' own area."""
