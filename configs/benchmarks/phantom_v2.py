@@ -81,7 +81,12 @@ methods = dict(
         semi, changes=delta('low_quantile_ema'), label='Ours, lowest decile, EMA teacher'
     ),
     certain_cells=dict(
-        semi, changes=delta('certain_cells'), label='Ours, lowest decile, certain cells, two views'
+        semi, changes=delta('certain_cells'), label='Ours, lowest decile, certain cells'
+    ),
+    certain_cells_two_views=dict(
+        semi,
+        changes=delta('certain_cells_two_views'),
+        label='Ours, lowest decile, certain cells, two views',
     ),
     weighted_kld=dict(semi, changes=delta('weighted_kld'), label='Ours + weighted KLD'),
 )

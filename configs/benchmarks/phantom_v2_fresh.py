@@ -20,7 +20,7 @@ methods = dict(
     upper_bound={{_base_.methods.upper_bound}},
     ours={{_base_.methods.ours}},
     low_quantile={{_base_.methods.low_quantile}},
-    certain_cells={{_base_.methods.certain_cells}},
+    certain_cells_two_views={{_base_.methods.certain_cells_two_views}},
 )
 reference = 'low_quantile'
 search = dict(_delete_=True)

@@ -116,17 +116,21 @@ class DynamicSharpening(nn.Module):
             self.note_scores(pseudo_map, teacher_samples)
         return dynamic_sharpen(pseudo_map, self.t.float(), self.a.float())
 
-    def is_uncertain(self, prob_map: Tensor) -> Tensor | None:
+    @property
+    def leaves_cells_out(self) -> bool:
+        """Whether it has a ``low``."""
+        return self.low is not None
+
+    def is_uncertain(self, prob_map: Tensor) -> Tensor:
         """Cells above ``low``, up to the ``t`` in force: see ``uncertain_cells``.
 
         Args:
             prob_map (Tensor): ``(N, 1, h, w)`` of the teacher, not sharpened.
 
         Returns:
-            Tensor | None: ``(N, 1, h, w)`` bool; None without ``low``.
+            Tensor: ``(N, 1, h, w)`` bool.
         """
-        if self.low is None:
-            return None
+        assert self.low is not None
         return (prob_map > self.low) & (prob_map <= self.t.float())
 
     def note_scores(self, prob_map: Tensor, samples: SampleList) -> None:
