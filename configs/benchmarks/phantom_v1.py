@@ -22,7 +22,7 @@ methods = dict(
         name: dict(method, config=ssl)
         for name, method in _base_.methods.items()
         if not name.startswith(('low_quantile', 'certain_cells'))
-        and name not in ('noisy_or', 'window_loss', 'chexnet_cam')
+        and name not in ('noisy_or', 'window_loss', 'chexnet_cam', 'aals_two_views')
     },
     _delete_=True,
 )

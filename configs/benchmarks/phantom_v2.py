@@ -41,6 +41,7 @@ methods = dict(
         semi, changes=delta('mixmatch_sharpening'), label='Sharpening of MixMatch'
     ),
     aals=dict(semi, changes=delta('aals'), label='AALS'),
+    aals_two_views=dict(semi, changes=delta('aals_two_views'), label='AALS, two views'),
     constant_a4_t02=dict(semi, changes=delta('constant_a4_t02'), label='Constant a 4, t 0.2'),
     constant_a4_t03=dict(semi, changes=delta('constant_a4_t03'), label='Constant a 4, t 0.3'),
     constant_a4_t04=dict(semi, changes=delta('constant_a4_t04'), label='Constant a 4, t 0.4'),

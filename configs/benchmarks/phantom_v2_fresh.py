@@ -15,6 +15,7 @@ methods = dict(
     supervised={{_base_.methods.supervised}},
     mean_teacher={{_base_.methods.mean_teacher}},
     aals={{_base_.methods.aals}},
+    aals_two_views={{_base_.methods.aals_two_views}},
     constant_a4_t02={{_base_.methods.constant_a4_t02}},
     constant_a4_t03={{_base_.methods.constant_a4_t03}},
     upper_bound={{_base_.methods.upper_bound}},
