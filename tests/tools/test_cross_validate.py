@@ -202,3 +202,18 @@ def test_a_launcher_is_not_offered(monkeypatch, capsys):
             runpy.run_path(str(TOOL), run_name='__main__')
         printed = capsys.readouterr()
         assert words in printed.out + printed.err and '--launcher' not in printed.out
+
+
+@pytest.mark.parametrize('name', ['holdout/status.json', 'holdout/fold1.json'])
+@pytest.mark.parametrize('content', ['', '[]'])
+def test_damaged_files_are_named(finished, folds, name, content):
+    folder, _ = finished
+    file = folder / 'run' / name
+    whole = file.read_text()
+    file.write_text(content)
+    try:
+        with pytest.raises(ValueError, match=name):
+            cfg = Config.fromfile(folder / 'tiny.py')
+            cross_validate(cfg, folds, folder / 'run', Trainer(folder / 'no_tools'), report=str)
+    finally:
+        file.write_text(whole)

@@ -150,10 +150,9 @@ def _test(
     made_from = [f'{run.fingerprint} {path.name}' for run, path in zip(runs, checkpoints)]
     files = [folder / f'fold{run.fold}.json' for run in runs] + [folder / 'ensemble.json']
     status = folder / 'status.json'
-    if status.is_file():
-        known = json.loads(status.read_text(encoding='utf-8'))
-        if known['made_from'] == made_from:
-            return files if known['ensemble'] else files[:-1]
+    known = _hold_out_status(status)
+    if known is not None and known['made_from'] == made_from:
+        return files if known['ensemble'] else files[:-1]
     report('hold-out films: all folds and their ensemble')
     combines = evaluate_detectors(runs[0].cfg, 'test', checkpoints, files, max_fppi)
     if combines:
@@ -165,5 +164,23 @@ def _test(
     return files if combines else files[:-1]
 
 
+def _hold_out_status(path: Path) -> dict | None:
+    if not path.is_file():
+        return None
+    try:
+        known = json.loads(path.read_text(encoding='utf-8'))
+        return dict(made_from=known['made_from'], ensemble=known['ensemble'])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path} is damaged ({error}): remove it, and the hold-out films are evaluated again'
+        ) from error
+
+
 def _read(path: Path) -> list[FilmResult]:
-    return read_records(json.loads(path.read_text(encoding='utf-8')), str(path))
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(
+            f'{path} is damaged ({error}): remove it and the status.json beside it, and start again'
+        ) from error
+    return read_records(content, str(path))
