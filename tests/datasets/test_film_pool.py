@@ -11,8 +11,12 @@ import pytest
 from mmfrac.datasets.film_pool import CHUNK, FilmPool, map_films
 
 STOPPED = """
+import signal
 import time
 from mmfrac.datasets.film_pool import FilmPool
+
+# a shell lets what it starts in the background ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def slow(task):
