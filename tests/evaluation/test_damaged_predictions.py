@@ -19,13 +19,7 @@ from .prediction_files import (
     write_coco,
     write_maps,
     write_table,
-    write_truth,
 )
-
-
-@pytest.fixture
-def truth(tmp_path):
-    return read_ground_truth(write_truth(tmp_path / 'test.json'))
 
 
 def results_of(path, truth):

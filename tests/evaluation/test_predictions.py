@@ -6,7 +6,7 @@ import pytest
 
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.definitions import Definitions
-from mmfrac.evaluation.ground_truth import FilmFinder, read_ground_truth
+from mmfrac.evaluation.ground_truth import FilmFinder
 from mmfrac.evaluation.offline import evaluate_predictions
 from mmfrac.evaluation.predictions import (
     FilmPrediction,
@@ -22,13 +22,7 @@ from .prediction_files import (
     write_coco,
     write_maps,
     write_table,
-    write_truth,
 )
-
-
-@pytest.fixture
-def truth(tmp_path):
-    return read_ground_truth(write_truth(tmp_path / 'test.json'))
 
 
 def test_ground_truth(truth):
