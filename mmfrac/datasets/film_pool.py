@@ -9,7 +9,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from itertools import islice
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from mmfrac.forking import forking
@@ -88,12 +87,7 @@ class FilmPool(Generic[Task, Result]):
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         with self._stack:
             if self.workers:
                 self._stopped.value = 1

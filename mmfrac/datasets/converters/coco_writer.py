@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
-from types import TracebackType
 from typing import TextIO
 
 from ..annotation_checks import bbox_fault, film_name, image_faults, label_fault
@@ -64,12 +63,7 @@ class FilmWriter:
         self._images.write('{"images": [')
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._images.close()
         self._annotations.close()
         if os.path.exists(self._part):

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 
 from ..film_pool import FilmPool, crash_text
 from ..radiographs.radiograph_io import film_size, read_radiograph
@@ -69,12 +68,7 @@ class FilmFiles:
             self._pool = self._stack.enter_context(pool)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
     def look_up(self, rows: Sequence[FilmRow]) -> list[FoundFilm]:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 RECIPE_NAME = 'semi_real.json'
@@ -28,12 +27,7 @@ class Journal:
         self._file = open(self._path, 'a', encoding='utf-8')
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._file.close()
 
     def add(self, entry: dict[str, Any]) -> None:
