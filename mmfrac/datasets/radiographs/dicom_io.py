@@ -92,9 +92,8 @@ def _open(path: str, file: BinaryIO | None) -> FileDataset:
     try:
         ds = pydicom.dcmread(path if file is None else file, force=True)
         fault = _header_fault(ds)
-    except (
-        Exception
-    ) as error:  # pydicom reads a value when it is asked for, and raises what it meets
+    # pydicom reads a value when it is asked for, and raises what it meets
+    except Exception as error:
         raise RadiographError(
             f"cannot read film '{path}': truncated or damaged DICOM file ({error}); copy it anew "
             'from its source'
