@@ -68,11 +68,5 @@ def logged_keys(work_dir: Path, prefixes: tuple[str, ...]) -> tuple[str, ...]:
     Returns:
         tuple[str, ...]: Names.
     """
-    found: set[str] = set()
-    for path in work_dir.glob('*/vis_data/scalars.json'):
-        for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
-            try:
-                found.update(key for key in json.loads(line) if key.startswith(prefixes))
-            except (TypeError, ValueError):
-                continue
-    return tuple(sorted(found))
+    records = read_log(work_dir, report=lambda line: None)
+    return tuple(sorted({key for record in records for key in record if key.startswith(prefixes)}))
