@@ -39,8 +39,8 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['mmfrac', 'mmfrac.*']),
     package_data={
-        'mmfrac.datasets.checks': ['*.jinja'],
-        'mmfrac.visualization.froc_report': ['*.j2'],
+        'mmfrac.preparation.checks': ['*.jinja'],
+        'mmfrac.evaluation.report': ['*.j2'],
     },
     python_requires='>=3.10',
     install_requires=requirements('runtime'),

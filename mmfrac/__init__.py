@@ -1,8 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Rib and clavicle fracture detection in chest X-rays, a plugin for MMDetection."""
 
-from .environment import check_environment
-from .version import __version__
+from mmfrac.utils.environment import check_environment
+from mmfrac.version import __version__
 
 check_environment()
 

@@ -6,12 +6,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from mmfrac.config import set_data_root
 from mmfrac.datasets.film_cache.film_set import SPLITS, FilmSet, films_of_config
 from mmfrac.datasets.film_cache.writer import CacheReport, check_cache, fill_cache
-from mmfrac.engine.cli import CFG_OPTIONS_HELP
-from mmfrac.engine.config_file import KeyValues, load_config
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.utils.cli import CFG_OPTIONS_HELP
+from mmfrac.utils.config import set_data_root
+from mmfrac.utils.config_file import KeyValues, load_config
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/cache_films.py configs/frac_ssl.py /data/cache --data-root /data/cxr --estimate

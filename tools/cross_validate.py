@@ -9,16 +9,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmfrac.apis.cross_validation import (
+from mmfrac.experiments.cross_validation import (
     FoldError,
     cross_validate,
     summary_table,
     write_summary,
 )
-from mmfrac.apis.cross_validation.fold_run import Trainer
-from mmfrac.apis.launching import exit_on_sigterm
-from mmfrac.engine.cli import add_common_arguments, config_from_arguments
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.experiments.cross_validation.fold_run import Trainer
+from mmfrac.experiments.launching import exit_on_sigterm
+from mmfrac.utils.cli import add_common_arguments, config_from_arguments
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/split_folds.py data/cxr/annotations/all.json

@@ -8,7 +8,7 @@ import os
 for variable in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
     os.environ.setdefault(variable, '1')
 
-from mmfrac.datasets.semi_real import (  # noqa: E402
+from mmfrac.preparation.semi_real import (  # noqa: E402
     Recipe,
     Shares,
     draw_contact_sheet,
@@ -16,7 +16,7 @@ from mmfrac.datasets.semi_real import (  # noqa: E402
     negatives_of_folder,
     write_semi_real,
 )
-from mmfrac.engine.plain_errors import plain_errors  # noqa: E402
+from mmfrac.utils.plain_errors import plain_errors  # noqa: E402
 
 EXAMPLE = r"""example:
   python tools/make_semi_real.py FOLDER/images data/semi_real \

@@ -45,7 +45,7 @@ if sys.version_info < (3, 10):
 import importlib.util
 
 # by path: importing the package would run the check at once, and need what is to be checked
-spec = importlib.util.spec_from_file_location('environment', 'mmfrac/environment.py')
+spec = importlib.util.spec_from_file_location('environment', 'mmfrac/utils/environment.py')
 environment = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(environment)
 try:

@@ -12,12 +12,12 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmfrac.engine.cli import add_common_arguments, add_launch_arguments, config_from_arguments
-from mmfrac.engine.launch import finish_launch, prepare_launch
-from mmfrac.engine.plain_errors import plain_errors
-from mmfrac.engine.tta import use_tta
-from mmfrac.environment import installed_versions
+from mmfrac.engine.runner.launch import finish_launch, prepare_launch
+from mmfrac.engine.runner.tta import use_tta
 from mmfrac.evaluation import SavePredictions
+from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_from_arguments
+from mmfrac.utils.environment import installed_versions
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/test.py configs/phantom/frac_ssl_phantom.py work_dirs/frac_ssl_phantom/epoch_14.pth

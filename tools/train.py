@@ -7,15 +7,15 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmfrac.engine.amp import use_amp
-from mmfrac.engine.cli import (
+from mmfrac.engine.runner.amp import use_amp
+from mmfrac.engine.runner.launch import finish_launch, prepare_launch
+from mmfrac.utils.cli import (
     add_common_arguments,
     add_launch_arguments,
     config_from_arguments,
     resume_training,
 )
-from mmfrac.engine.launch import finish_launch, prepare_launch
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/train.py configs/phantom/frac_ssl_phantom.py

@@ -1,6 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # tools/dist_train.sh configs/ablations/constant_a6_t02.py 4
 _base_ = '../frac_ssl.py'
-from mmfrac.config import merge_config_file
+from mmfrac.utils.config import merge_config_file
 
 merge_config_file(_base_, '{{ fileDirname }}/../_base_/methods/constant_a6_t02.py')

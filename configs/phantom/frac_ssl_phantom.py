@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/schedules/adam_30e.py',
     '../_base_/default_runtime.py',
 ]
-from mmfrac.config import set_data_root
+from mmfrac.utils.config import set_data_root
 
 set_data_root(_base_, 'data/phantom/')
 burn_in_epochs, max_epochs = 8, 14

@@ -3,7 +3,7 @@
 # Semi-supervised stage of the benchmark phantom-v2, 160 x 160;
 # configs/benchmarks/phantom_v2.py says which supervised model it goes on from.
 _base_ = 'frac_ssl_phantom_v1.py'
-from mmfrac.config import set_data_root
+from mmfrac.utils.config import set_data_root
 
 set_data_root(_base_, 'data/phantom_v2/')
 model = dict(detector=dict(prob_map_head=dict(loss=dict(alpha_r=2.0))))

@@ -3,7 +3,7 @@
 # Supervised model that the methods of the benchmark phantom-v1 go on from: burn-in that never ends, on
 # batches of 4 P_hos and 12 negative films.
 _base_ = 'frac_ssl_phantom_v1.py'
-from mmfrac.config import merge_config_file
+from mmfrac.utils.config import merge_config_file
 
 _base_.train_cfg['max_epochs'] = 9
 merge_config_file(_base_, '{{ fileDirname }}/../_base_/stages/burn_in.py')

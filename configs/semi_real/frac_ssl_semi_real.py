@@ -7,7 +7,8 @@ _base_ = [
     '../_base_/schedules/adam_30e.py',
     '../_base_/default_runtime.py',
 ]
-from mmfrac.config import set_data_root, set_img_scale
+from mmfrac.utils.config import set_data_root
+from mmfrac.utils.config import set_img_scale
 
 set_data_root(_base_, 'data/semi_real/')
 set_img_scale(_base_, (384, 384))

@@ -3,7 +3,8 @@
 # Semi-supervised stage of the benchmark semi-real-v1, 256 x 256; configs/benchmarks/semi_real_v1.py says
 # which supervised model it goes on from.
 _base_ = '../phantom/frac_ssl_phantom_v2.py'
-from mmfrac.config import set_data_root, set_img_scale
+from mmfrac.utils.config import set_data_root
+from mmfrac.utils.config import set_img_scale
 
 set_data_root(_base_, 'data/semi_real/')
 set_img_scale(_base_, (256, 256))

@@ -3,7 +3,7 @@
 # Supervised model that the methods of the benchmark semi-real-v1 go on from: burn-in that never ends, on
 # batches of 8 P_hos and 8 negative films.
 _base_ = 'frac_ssl_semi_real_v1.py'
-from mmfrac.config import merge_config_file
+from mmfrac.utils.config import merge_config_file
 
 _base_.train_cfg['max_epochs'] = 5
 merge_config_file(_base_, '{{ fileDirname }}/../_base_/stages/burn_in.py')

@@ -1,4 +1,4 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from .inferencer import FracInferencer
+from mmfrac.apis.inferencer import FracInferencer
 
 __all__ = ['FracInferencer']

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmfrac.datasets.film_suffixes import FILM_SUFFIXES
+from mmfrac.datasets.radiographs.film_suffixes import FILM_SUFFIXES
 from mmfrac.datasets.radiographs.radiograph_io import film_size
 
 Film = str | np.ndarray

@@ -7,8 +7,8 @@ import numpy as np
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 
-from mmfrac.evaluation.predictions import FilmPrediction, PredictionError
-from mmfrac.evaluation.save_predictions import prediction_of_sample
+from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
+from mmfrac.evaluation.offline.film_results import FilmPrediction, PredictionError
 
 
 def prediction_of_film(name: str, sample: DetDataSample) -> dict[str, Any]:

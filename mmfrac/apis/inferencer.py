@@ -17,16 +17,15 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmfrac.atomic_backend import AtomicLocalBackend
-from mmfrac.engine.checkpoint_file import load_checkpoint_file
-from mmfrac.engine.checkpoint_guard_hook import check_state_dict
-from mmfrac.engine.config_file import load_config
-from mmfrac.evaluation.predictions.map_folder import write_film
+from mmfrac.apis.films import Film, Films, checked_plane, list_films
+from mmfrac.apis.inference_results import prediction_of_film, saved_prediction, show_overlay
+from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
+from mmfrac.engine.runner.checkpoint_file import load_checkpoint_file
+from mmfrac.evaluation.offline.map_folder import write_film
+from mmfrac.utils.config_file import load_config
+from mmfrac.utils.io import AtomicLocalBackend
 from mmfrac.visualization.film_names import FilmNames
 from mmfrac.visualization.prob_map_visualization_hook import overlay_of_sample, write_png
-
-from .films import Film, Films, checked_plane, list_films
-from .inference_results import prediction_of_film, saved_prediction, show_overlay
 
 _ON_ERROR = ('report', 'raise')
 # steps of a test pipeline that need annotations

@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from .cxr_dataset import CXRDataset
-from .samplers import MultiSourceBatchSampler
-from .transforms import (
+from mmfrac.datasets.cxr_dataset import CXRDataset
+from mmfrac.datasets.samplers import MultiSourceBatchSampler
+from mmfrac.datasets.transforms import (
     CachedRadiograph,
     IntensityJitter,
     LoadRadiograph,

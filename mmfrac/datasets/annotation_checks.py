@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from .annotation_problem import Problem
+from mmfrac.datasets.annotation_problem import Problem
 
 LABELS = (-1, 0, 1)
 # Boxes may leave their film by this much (px): the rounding of the tools that drew them.

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.fileio import get_local_path
 
-from .annotation_error import AnnotationError
+from mmfrac.utils.annotation_error import AnnotationError
 
 _HOW_TO_SET = (
     'set data_root in the config or on the command line (--data-root FOLDER); '

@@ -8,15 +8,15 @@ from typing import Any
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
-from .annotation_checks import check_annotations, film_name, find_missing
-from .annotation_error import MissingFilmError, raise_problems
-from .annotation_io import check_folders, read_annotations
-from .film_columns import FilmColumns
-from .film_labels import film_labels
-from .instances import lesion_instance
-from .label_fraction import LabelFraction
-from .subsets import names_of, select_films, subsets_of
-from .transforms.cached_radiograph import cached_pipeline
+from mmfrac.datasets.annotation_checks import check_annotations, film_name, find_missing
+from mmfrac.datasets.annotation_io import check_folders, read_annotations
+from mmfrac.datasets.film_columns import FilmColumns
+from mmfrac.datasets.film_labels import film_labels
+from mmfrac.datasets.instances import lesion_instance
+from mmfrac.datasets.label_fraction import LabelFraction
+from mmfrac.datasets.subsets import names_of, select_films, subsets_of
+from mmfrac.datasets.transforms.cached_radiograph import cached_pipeline
+from mmfrac.utils.annotation_error import MissingFilmError, raise_problems
 
 
 @DATASETS.register_module()

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .subsets import subset_of
+from mmfrac.datasets.subsets import subset_of
 
 
 class FilmLabels(NamedTuple):

@@ -1,21 +1,20 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from mmfrac.atomic_backend import AtomicLocalBackend
-
-from .amp import CPUAmpOptimWrapper
-from .checkpoint_file import load_checkpoint_file
-from .checkpoint_guard_hook import CheckpointGuardHook
-from .class_weight_hook import ClassWeightHook
-from .collapse_monitor_hook import CollapseMonitorHook
-from .dynamic_sharpening_hook import DynamicSharpeningHook
-from .epoch_seed_hook import EpochSeedHook, seed_worker
-from .launch import prepare_launch
-from .plain_checkpoint_hook import PlainCheckpointHook
-from .pseudo_truth_hook import PseudoTruthHook
-from .semi_epoch_hook import SemiEpochHook
-from .step_timer_hook import StepTimerHook
-from .teacher_eval_hook import TeacherEvalHook
-from .teacher_hook import TeacherHook
-from .validate_resumed_hook import ValidateResumedHook
+from mmfrac.engine.costs.step_timer_hook import StepTimerHook
+from mmfrac.engine.hooks.checkpoint_guard_hook import CheckpointGuardHook
+from mmfrac.engine.hooks.class_weight_hook import ClassWeightHook
+from mmfrac.engine.hooks.collapse_monitor_hook import CollapseMonitorHook
+from mmfrac.engine.hooks.dynamic_sharpening_hook import DynamicSharpeningHook
+from mmfrac.engine.hooks.epoch_seed_hook import EpochSeedHook, seed_worker
+from mmfrac.engine.hooks.plain_checkpoint_hook import PlainCheckpointHook
+from mmfrac.engine.hooks.pseudo_truth_hook import PseudoTruthHook
+from mmfrac.engine.hooks.semi_epoch_hook import SemiEpochHook
+from mmfrac.engine.hooks.teacher_eval_hook import TeacherEvalHook
+from mmfrac.engine.hooks.teacher_hook import TeacherHook
+from mmfrac.engine.hooks.validate_resumed_hook import ValidateResumedHook
+from mmfrac.engine.runner.amp import CPUAmpOptimWrapper
+from mmfrac.engine.runner.checkpoint_file import load_checkpoint_file
+from mmfrac.engine.runner.launch import prepare_launch
+from mmfrac.utils.io import AtomicLocalBackend
 
 __all__ = [
     'AtomicLocalBackend',

@@ -1,8 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """The metric: film records, FROC, AUROC and the MMEngine shell around them."""
 
-from .frac_metric import FracMetric
-from .froc import FilmRecord, FrocCurve, Recall
-from .save_predictions import SavePredictions
+from mmfrac.evaluation.functional import froc
+from mmfrac.evaluation.functional.froc import FilmRecord, FrocCurve, Recall
+from mmfrac.evaluation.metrics.frac_metric import FracMetric
+from mmfrac.evaluation.metrics.save_predictions import SavePredictions
 
-__all__ = ['FilmRecord', 'FracMetric', 'FrocCurve', 'Recall', 'SavePredictions']
+__all__ = ['FilmRecord', 'FracMetric', 'FrocCurve', 'Recall', 'SavePredictions', 'froc']

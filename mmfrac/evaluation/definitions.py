@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import afroc, calibration
-from .froc import check_fppi, check_option
+from mmfrac.evaluation.functional import afroc, calibration
+from mmfrac.evaluation.functional.froc import check_fppi, check_option
 
 SOURCES = ('auto', 'prob_map', 'boxes')
 CLUSTERS = ('patient', 'film')

@@ -1,7 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from .cam_classifier import CAMClassifier
-from .ensemble_detector import EnsembleDetector
-from .losses import (
+from mmfrac.models.data_preprocessor import SemiDataPreprocessor
+from mmfrac.models.detectors.cam_classifier import CAMClassifier
+from mmfrac.models.detectors.ensemble_detector import EnsembleDetector
+from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
+from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
+from mmfrac.models.heads.prob_map_head import ProbMapHead
+from mmfrac.models.losses import (
     KLDLoss,
     MapMSELoss,
     NoisyOrLoss,
@@ -9,12 +13,9 @@ from .losses import (
     WeightedBCELoss,
     WindowLoss,
 )
-from .mix_up import MixUp
-from .prediction_ema import PredictionEMA
-from .prob_map_detector import ProbMapDetector
-from .prob_map_head import ProbMapHead
-from .prob_map_tta import ProbMapTTAModel
-from .pseudo_labels import (
+from mmfrac.models.mix_up import MixUp
+from mmfrac.models.prediction_ema import PredictionEMA
+from mmfrac.models.pseudo_labels import (
     AdaptiveAsymmetricSharpening,
     ConstantSharpening,
     DynamicSharpening,
@@ -22,9 +23,8 @@ from .pseudo_labels import (
     TemperatureSharpening,
     WarpToStudent,
 )
-from .semi_data_preprocessor import SemiDataPreprocessor
-from .semi_prob_map_detector import SemiProbMapDetector
-from .teachers import AugmentedTeacher, MeanTeacher, PiTeacher, TemporalEnsembleTeacher
+from mmfrac.models.teachers import AugmentedTeacher, MeanTeacher, PiTeacher, TemporalEnsembleTeacher
+from mmfrac.models.tta import ProbMapTTAModel
 
 __all__ = [
     'AdaptiveAsymmetricSharpening',

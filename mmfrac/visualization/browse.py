@@ -16,12 +16,11 @@ from mmengine.registry import init_default_scope
 
 from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
 from mmfrac.datasets.subsets import subset_of
-
-from .film_names import FilmNames
-from .overlay import contact_sheet
-from .pipeline_steps import pipeline_steps
-from .prob_map_visualization_hook import write_png
-from .step_picture import draw_state, film_state
+from mmfrac.visualization.film_names import FilmNames
+from mmfrac.visualization.overlay import contact_sheet
+from mmfrac.visualization.pipeline_steps import pipeline_steps
+from mmfrac.visualization.prob_map_visualization_hook import write_png
+from mmfrac.visualization.step_picture import draw_state, film_state
 
 MODES = ('pipeline', 'transformed', 'original', 'concat')
 PHASES = ('train', 'val', 'test')

@@ -11,10 +11,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmfrac.evaluation import froc
+from mmfrac.evaluation.functional import froc
 from mmfrac.models.pseudo_labels.sharpening import dynamic_sharpen
-
-from .figures import RC, PathLike, line_styles, new_figure, save_figure
+from mmfrac.visualization.figures import RC, PathLike, line_styles, new_figure, save_figure
 
 # curves whose legend fits into the axes
 MOST_INSIDE = 6

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmfrac.atomic_backend import AtomicLocalBackend
+from mmfrac.utils.io import AtomicLocalBackend
 
 # Okabe and Ito: told apart by colour-blind readers; the line styles do it in grey
 _COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')

@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from pathlib import PurePath
 
-from mmfrac.datasets.film_suffixes import FILM_SUFFIXES
+from mmfrac.datasets.radiographs.film_suffixes import FILM_SUFFIXES
 
 
 class FilmNames:

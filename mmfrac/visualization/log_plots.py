@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 from matplotlib import rc_context
 from matplotlib.ticker import MaxNLocator
 
-from mmfrac.engine.run_log import read_log
-
-from .figures import RC, line_styles, new_figure, save_figure
+from mmfrac.engine.runner.run_log import read_log
+from mmfrac.visualization.figures import RC, line_styles, new_figure, save_figure
 
 
 class LoggedSeries(NamedTuple):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .marks import Canvas
+from mmfrac.visualization.marks import Canvas
 
 GT_GREEN = (40, 220, 40)
 FOUND_WHITE = (255, 255, 255)

@@ -13,12 +13,11 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmfrac.atomic_backend import AtomicLocalBackend
 from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
 from mmfrac.models.components import components
-
-from .film_names import FilmNames
-from .overlay import draw_overlay
+from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.visualization.film_names import FilmNames
+from mmfrac.visualization.overlay import draw_overlay
 
 
 @HOOKS.register_module()

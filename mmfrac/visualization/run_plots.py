@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mmfrac.engine.run_log import read_scalars
-
-from .curves import plot_froc, plot_sharpening, plot_sharpening_epochs, plot_val_metrics
+from mmfrac.engine.runner.run_log import read_scalars
+from mmfrac.visualization.curves import (
+    plot_froc,
+    plot_sharpening,
+    plot_sharpening_epochs,
+    plot_val_metrics,
+)
 
 SHARPENING_KEYS = ('sharpening/m', 'sharpening/t', 'sharpening/a')
 VAL_KEYS = ('frac/AUROC', 'frac/FROC')

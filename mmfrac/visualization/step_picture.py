@@ -7,10 +7,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmfrac.geometry import box_corners, project
-
-from .marks import Canvas
-from .overlay import GT_GREEN, grey_picture
+from mmfrac.utils.geometry import box_corners, project
+from mmfrac.visualization.marks import Canvas
+from mmfrac.visualization.overlay import GT_GREEN, grey_picture
 
 BOX_YELLOW = (255, 210, 40)
 TARGET_ORANGE = (255, 120, 0)

@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmfrac.config import set_data_root, set_img_scale
+from mmfrac.utils.config import set_data_root, set_img_scale
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAMES = sorted(

@@ -6,7 +6,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmfrac.config import merge_config_file
+from mmfrac.utils.config import merge_config_file
 from tests.configs.test_configs import CONFIGS, NAMES
 
 METHODS = sorted(path.stem for path in (CONFIGS / '_base_/methods').glob('*.py'))

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 from mmfrac.datasets import CXRDataset
 from mmfrac.datasets.annotation_checks import check_annotations
-from mmfrac.datasets.annotation_error import AnnotationError, MissingFilmError
+from mmfrac.utils.annotation_error import AnnotationError, MissingFilmError
 
 
 def content():

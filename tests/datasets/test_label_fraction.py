@@ -9,9 +9,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import mmfrac  # noqa: F401
-from mmfrac.config import set_label_fraction
-from mmfrac.datasets.annotation_error import MissingFilmError
 from mmfrac.datasets.label_fraction import LabelFraction, kept_patients
+from mmfrac.utils.annotation_error import MissingFilmError
+from mmfrac.utils.config import set_label_fraction
 
 # patients a to j with 1 to 4 boxes on one or two films each, among negatives and label-only films
 BOXES = dict(a=[1], b=[2, 2], c=[1, 1], d=[3], e=[1], f=[2], g=[1, 3], h=[1], i=[2], j=[1])

@@ -1,9 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import pytest
 
-from mmfrac.evaluation.ground_truth import GroundTruth, read_ground_truth
-
-from .prediction_files import write_truth
+from mmfrac.evaluation.offline.ground_truth import GroundTruth, read_ground_truth
+from tests.evaluation.offline.prediction_files import write_truth
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from mmfrac.models.export import detector_checkpoint
-
-from .small_model import build, detector_cfg, semi_cfg
+from tests.models.small_model import build, detector_cfg, semi_cfg
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/model_converters/export_detector.py'
 

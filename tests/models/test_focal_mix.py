@@ -7,8 +7,7 @@ from mmdet.registry import MODELS
 
 from mmfrac.models.mix_up import MixUp, mix
 from mmfrac.models.teachers import AugmentedTeacher
-
-from .small_model import build, film, semi_batch, semi_cfg
+from tests.models.small_model import build, film, semi_batch, semi_cfg
 
 
 class Leftmost(torch.nn.Module):

@@ -2,8 +2,7 @@
 import torch
 
 from mmfrac.models.image_scores import image_scores
-
-from .small_model import film
+from tests.models.small_model import film
 
 
 def test_padding_does_not_count():

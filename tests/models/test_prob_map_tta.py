@@ -12,8 +12,8 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from torch import nn
 
-from mmfrac.config import set_img_scale
-from mmfrac.models.prob_map_tta import merge_views
+from mmfrac.models.tta import merge_views
+from mmfrac.utils.config import set_img_scale
 from tests.models.small_model import build, detector_cfg, semi_cfg
 
 STRIDE = 4

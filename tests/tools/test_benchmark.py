@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmfrac.datasets.phantom import write_dicom
+from mmfrac.preparation.phantom import write_dicom
 
 FOLDER = Path(__file__).resolve().parents[2] / 'tools' / 'analysis_tools'
 TINY = {

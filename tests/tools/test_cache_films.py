@@ -9,10 +9,9 @@ import sys
 import pytest
 from mmdet.registry import DATASETS
 
-from mmfrac.config import film_sets
-from mmfrac.engine.cli import config_from_arguments
-
-from .tiny_run import ROOT
+from mmfrac.utils.cli import config_from_arguments
+from mmfrac.utils.config import film_sets
+from tests.tools.tiny_run import ROOT
 
 TOOL = str(ROOT / 'tools/cache_films.py')
 CONFIG = str(ROOT / 'configs/phantom/frac_ssl_phantom.py')

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.datasets.checks.broken_set import broken_set, sound_set
+from tests.preparation.checks.broken_set import broken_set, sound_set
 
 
 @pytest.fixture

@@ -15,14 +15,13 @@ import pytest
 from mmengine.config import Config
 
 from mmfrac.apis import FracInferencer
-from mmfrac.apis.cross_validation import cross_validate, summary_table
-from mmfrac.apis.cross_validation.fold_run import Trainer
-from mmfrac.apis.cross_validation.status import read_status
-from mmfrac.datasets.fold_files import write_folds
 from mmfrac.evaluation import froc
-from mmfrac.evaluation.records_file import read_records
-
-from .tiny_run import ROOT, load, write_config
+from mmfrac.evaluation.metrics.records_file import read_records
+from mmfrac.experiments.cross_validation import cross_validate, summary_table
+from mmfrac.experiments.cross_validation.fold_run import Trainer
+from mmfrac.experiments.cross_validation.status import read_status
+from mmfrac.preparation.splits.fold_files import write_folds
+from tests.tools.tiny_run import ROOT, load, write_config
 
 TOOL = ROOT / 'tools/cross_validate.py'
 KILL_ONCE = """

@@ -7,7 +7,17 @@ import time
 
 import pytest
 
-from .tiny_run import DIST_TEST, DIST_TRAIN, TEST, TRAIN, killer, load, start, succeed, write_config
+from tests.tools.tiny_run import (
+    DIST_TEST,
+    DIST_TRAIN,
+    TEST,
+    TRAIN,
+    killer,
+    load,
+    start,
+    succeed,
+    write_config,
+)
 
 # the first pass over P_pub, then one iteration that changes nothing
 FIRST_MEDIAN = """

@@ -11,10 +11,9 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmfrac.evaluation.predictions import MapFolder
-from mmfrac.evaluation.predictions.map_folder import read_film
-
-from .tiny_run import DIST_TEST, ROOT, TEST, start, succeed, write_config
+from mmfrac.evaluation.offline import MapFolder
+from mmfrac.evaluation.offline.map_folder import read_film
+from tests.tools.tiny_run import DIST_TEST, ROOT, TEST, start, succeed, write_config
 
 FROC = ROOT / 'tools/analysis_tools/froc.py'
 

@@ -14,8 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 import mmfrac  # noqa: F401
-
-from .tiny_run import TEST, start, succeed, write_config
+from tests.tools.tiny_run import TEST, start, succeed, write_config
 
 BOTH = "test_evaluator = [dict(type='FracMetric'), dict(type='CocoMetric', metric='bbox')]"
 

@@ -8,9 +8,8 @@ import signal
 import pytest
 import torch
 
-from mmfrac.engine.cli import latest_checkpoint
-
-from .tiny_run import TRAIN, killer, load, start, succeed, write_config
+from mmfrac.utils.cli import latest_checkpoint
+from tests.tools.tiny_run import TRAIN, killer, load, start, succeed, write_config
 
 # Two burn-in and two semi-supervised epochs of two iterations, with a learning rate that changes.
 FOUR_EPOCHS = """

@@ -62,7 +62,7 @@ def project(tmp_path):
     shutil.copytree(ROOT / 'requirements', folder / 'requirements')
     shutil.copytree(ROOT / 'tools/lib', folder / 'tools/lib')
     (folder / 'mmfrac').mkdir()
-    for name in ('tools/setup_env.sh', 'mmfrac/environment.py', 'setup.py'):
+    for name in ('tools/setup_env.sh', 'mmfrac/utils/environment.py', 'setup.py'):
         shutil.copy(ROOT / name, folder / name)
     venv.create(folder / '.venv', with_pip=False, symlinks=True)
     (site,) = folder.glob('.venv/lib/python*/site-packages')

@@ -14,14 +14,13 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmfrac.engine.cli import resume_training
-from mmfrac.engine.launch import finish_launch, prepare_launch
-
-from .test_resume import FOUR_EPOCHS, KILLED_AT, assert_equal
-from .tiny_run import ROOT, TIMEOUT, killer, load, write_config
+from mmfrac.engine.runner.launch import finish_launch, prepare_launch
+from mmfrac.utils.cli import resume_training
+from tests.tools.test_resume import FOUR_EPOCHS, KILLED_AT, assert_equal
+from tests.tools.tiny_run import ROOT, TIMEOUT, killer, load, write_config
 
 METHOD = f"""
-from mmfrac.config import merge_config_file
+from mmfrac.utils.config import merge_config_file
 merge_config_file(_base_, {str(ROOT / 'configs/_base_/methods/temporal_ensembling.py')!r})
 model['semi_train_cfg']['burn_in_epochs'] = 1
 """

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from .tiny_run import ROOT, TEST, TRAIN, load, start, succeed, write_config
+from tests.tools.tiny_run import ROOT, TEST, TRAIN, load, start, succeed, write_config
 
 TOOLS = sorted(
     path for path in (ROOT / 'tools').rglob('*.py') if path.parent.name not in ('benchmarks', 'lib')

@@ -15,7 +15,7 @@ TIMEOUT = 240  # seconds: a run of these tests takes 10 s; whatever takes this l
 
 CONFIG = """
 _base_ = {base!r}
-from mmfrac.config import set_data_root, set_img_scale
+from mmfrac.utils.config import set_data_root, set_img_scale
 
 set_data_root(_base_, {data_root!r})
 set_img_scale(_base_, (64, 64))

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.visualization import Visualizer
 
-from mmfrac.config import set_data_root, set_img_scale
+from mmfrac.utils.config import set_data_root, set_img_scale
 from mmfrac.visualization.browse import MODES, browse_dataset, single_datasets, spread_films
 
 

@@ -7,7 +7,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmfrac.config import set_data_root, set_img_scale
+from mmfrac.utils.config import set_data_root, set_img_scale
 from mmfrac.visualization.pipeline_steps import pipeline_steps
 
 

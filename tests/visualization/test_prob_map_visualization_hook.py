@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 
-import mmfrac.evaluation.frac_metric  # noqa: F401
+import mmfrac.evaluation.metrics.frac_metric  # noqa: F401
 from mmfrac.visualization import prob_map_visualization_hook as module
 from mmfrac.visualization.overlay import FALSE_MAGENTA, FOUND_WHITE, GT_GREEN
 from mmfrac.visualization.prob_map_visualization_hook import (

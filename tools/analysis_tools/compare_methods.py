@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mmfrac.apis.comparison import (
+from mmfrac.experiments.comparison import (
     Place,
     RunsFailed,
     compare,
@@ -20,9 +20,9 @@ from mmfrac.apis.comparison import (
     run_benchmark,
     write_report,
 )
-from mmfrac.apis.launching import exit_on_sigterm, locked
-from mmfrac.datasets.phantom import write_phantom
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.experiments.launching import exit_on_sigterm, locked
+from mmfrac.preparation.phantom import write_phantom
+from mmfrac.utils.plain_errors import plain_errors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = """example:

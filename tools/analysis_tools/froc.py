@@ -12,17 +12,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mmfrac.engine.plain_errors import plain_errors
-from mmfrac.environment import installed_versions
-from mmfrac.evaluation import afroc, calibration
 from mmfrac.evaluation.definitions import CLUSTERS, SOURCES, Definitions
-from mmfrac.evaluation.ground_truth import read_ground_truth
-from mmfrac.evaluation.offline import FilmResults, evaluate_predictions
-from mmfrac.evaluation.operating_point import Target
-from mmfrac.evaluation.predictions import SavedPredictions, open_predictions
-from mmfrac.evaluation.summarising import FILM_FIELDS, summarise
-from mmfrac.visualization.froc_report import ReportInputs, write_report
-from mmfrac.visualization.froc_report.tables import as_text
+from mmfrac.evaluation.functional import afroc, calibration
+from mmfrac.evaluation.functional.operating_point import Target
+from mmfrac.evaluation.offline import SavedPredictions, open_predictions
+from mmfrac.evaluation.offline.film_results import FilmResults, evaluate_predictions
+from mmfrac.evaluation.offline.ground_truth import read_ground_truth
+from mmfrac.evaluation.offline.summarising import FILM_FIELDS, summarise
+from mmfrac.evaluation.report import ReportInputs, write_report
+from mmfrac.evaluation.report.tables import as_text
+from mmfrac.utils.environment import installed_versions
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/test.py configs/phantom/frac_ssl_phantom.py CHECKPOINT --out predictions/ours

@@ -9,11 +9,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from mmfrac.atomic_backend import AtomicLocalBackend
-from mmfrac.engine.cli import CFG_OPTIONS_HELP
-from mmfrac.engine.config_file import KeyValues
-from mmfrac.engine.model_costs import measure_all
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.engine.costs.model_costs import measure_all
+from mmfrac.utils.cli import CFG_OPTIONS_HELP
+from mmfrac.utils.config_file import KeyValues
+from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/analysis_tools/model_costs.py configs/compare/phantom/*.py

@@ -7,7 +7,7 @@ With --keys: any logged values, of one run or of several in the same picture.
 import argparse
 from pathlib import Path
 
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.utils.plain_errors import plain_errors
 from mmfrac.visualization.log_plots import plot_keys
 from mmfrac.visualization.run_plots import plot_run
 

@@ -3,9 +3,9 @@
 
 import argparse
 
-from mmfrac.datasets.converters import convert_chestx_det
-from mmfrac.datasets.converters.cli import converter_parser, options_of
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.preparation.converters import convert_chestx_det
+from mmfrac.preparation.converters.cli import converter_parser, options_of
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/chestx_det.py data/chestx_det/ChestX_Det_train.json \\

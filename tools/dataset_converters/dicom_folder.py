@@ -3,8 +3,8 @@
 
 import argparse
 
-from mmfrac.datasets.converters import FolderOptions, convert_dicom_folder
-from mmfrac.datasets.converters.cli import (
+from mmfrac.preparation.converters import FolderOptions, convert_dicom_folder
+from mmfrac.preparation.converters.cli import (
     add_columns,
     add_decoding,
     add_labels,
@@ -12,8 +12,8 @@ from mmfrac.datasets.converters.cli import (
     columns_of,
     options_of,
 )
-from mmfrac.datasets.converters.folder_options import MODALITIES, PATIENT_IDS, UNKNOWN_VIEWS
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.preparation.dicom_folder.folder_options import MODALITIES, PATIENT_IDS, UNKNOWN_VIEWS
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/dicom_folder.py data/hospital/images \\

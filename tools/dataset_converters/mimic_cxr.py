@@ -3,9 +3,9 @@
 
 import argparse
 
-from mmfrac.datasets.converters import convert_mimic_cxr
-from mmfrac.datasets.converters.cli import add_suffix, add_views, converter_parser, options_of
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.preparation.converters import convert_mimic_cxr
+from mmfrac.preparation.converters.cli import add_suffix, add_views, converter_parser, options_of
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/mimic_cxr.py data/mimic-cxr-2.0.0-chexpert.csv.gz data \\

@@ -3,15 +3,15 @@
 
 import argparse
 
-from mmfrac.datasets.converters import convert_csv
-from mmfrac.datasets.converters.cli import (
+from mmfrac.preparation.converters import convert_csv
+from mmfrac.preparation.converters.cli import (
     add_columns,
     add_views,
     columns_of,
     converter_parser,
     options_of,
 )
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/plain_csv.py data/films.csv data/images \\

@@ -3,10 +3,10 @@
 
 import argparse
 
-from mmfrac.datasets.converters import convert_vindr_cxr
-from mmfrac.datasets.converters.cli import add_suffix, converter_parser, options_of
-from mmfrac.datasets.converters.reader_merge import FUSE, MERGE
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.preparation.converters import convert_vindr_cxr
+from mmfrac.preparation.converters.cli import add_suffix, converter_parser, options_of
+from mmfrac.preparation.converters.reader_merge import FUSE, MERGE
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/vindr_cxr.py data/annotations/annotations_train.csv data/train \\

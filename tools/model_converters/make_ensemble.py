@@ -7,9 +7,9 @@ The ensemble predicts the mean of the prob maps. Of teacher-student checkpoints 
 import argparse
 
 import mmfrac  # noqa: F401
-from mmfrac.apis.ensemble import write_ensemble
-from mmfrac.engine.config_file import load_config
-from mmfrac.engine.plain_errors import plain_errors
+from mmfrac.engine.runner.ensemble import write_ensemble
+from mmfrac.utils.config_file import load_config
+from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/model_converters/make_ensemble.py configs/frac_ssl.py seed0.pth seed1.pth seed2.pth \\

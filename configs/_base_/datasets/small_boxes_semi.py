@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # P_hos : N : P_pub = 1 : 1 : 2 in every batch of 16 at 256 x 256, as in small_semi.py.
 _base_ = 'cxr_boxes_semi.py'
-from mmfrac.config import set_img_scale
+from mmfrac.utils.config import set_img_scale
 
 set_img_scale(_base_, (256, 256))
 sources = [dict(_base_.sup_dataset, subset=subset) for subset in ('P_hos', 'N')]

@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # Window loss [16] on point annotations: the box films are known by the centres of their boxes alone,
 # P_pub is not used. Shape and radii of the window are unverified: our source does not state them.
-from mmfrac.config import change_transform
+from mmfrac.utils.config import change_transform
 
 window = dict(type='WindowTarget', inner=0.015, outer=0.05)
 change_transform(_base_.train_dataloader, 'ProbMapTarget', **window)

@@ -8,7 +8,7 @@ _base_ = [
     '../../_base_/schedules/small_14e.py',
     '../../_base_/default_runtime.py',
 ]
-from mmfrac.config import set_data_root
+from mmfrac.utils.config import set_data_root
 
 set_data_root(_base_, 'data/phantom/')
 anchors = dict(octave_base_scale=4, strides=_base_.small_strides)

@@ -10,7 +10,7 @@ _base_ = [
     '../../_base_/schedules/small_14e.py',
     '../../_base_/default_runtime.py',
 ]
-from mmfrac.config import set_data_root
+from mmfrac.utils.config import set_data_root
 
 set_data_root(_base_, 'data/phantom/')
 max_epochs = 7

@@ -12,11 +12,10 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmfrac.config import film_sets, is_cxr_dataset
-
-from ..transforms.cached_radiograph import cached_head, check_steps
-from .settings import settings_name, settings_of
-from .store import FilmCache
+from mmfrac.datasets.film_cache.settings import settings_name, settings_of
+from mmfrac.datasets.film_cache.store import FilmCache
+from mmfrac.datasets.transforms.cached_radiograph import cached_head, check_steps
+from mmfrac.utils.config import film_sets, is_cxr_dataset
 
 SPLITS = ('train', 'val', 'test')
 

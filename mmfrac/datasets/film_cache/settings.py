@@ -12,8 +12,8 @@ import PIL
 import pydicom
 from mmdet.datasets.transforms import Resize
 
-from ..radiographs.radiograph_io import VALUES_VERSION
-from ..transforms.load_radiograph import LoadRadiograph
+from mmfrac.datasets.radiographs.radiograph_io import VALUES_VERSION
+from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph
 
 # Decoders that pydicom finds; another version of a lossy one may give other values.
 _CODECS = ('pylibjpeg', 'pylibjpeg-libjpeg', 'pylibjpeg-openjpeg', 'python-gdcm')

@@ -9,10 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmfrac.atomic_backend import AtomicLocalBackend
-
-from .film_file import SUFFIX, CachedFilm, FilmFile, FilmFileError, source_state
-from .settings import difference, settings_name
+from mmfrac.datasets.film_cache.film_file import (
+    SUFFIX,
+    CachedFilm,
+    FilmFile,
+    FilmFileError,
+    source_state,
+)
+from mmfrac.datasets.film_cache.settings import difference, settings_name
+from mmfrac.utils.io import AtomicLocalBackend
 
 _SETTINGS = 'settings.json'
 

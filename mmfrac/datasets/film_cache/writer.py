@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..film_pool import FilmPool, crash_text
-from ..radiographs.radiograph_error import RadiographError
-from .film_file import LEFTOVER, CachedFilm, source_state, write_film
-from .film_set import FilmSet
-from .store import FilmCacheError, NotCachedError
+from mmfrac.datasets.film_cache.film_file import LEFTOVER, CachedFilm, source_state, write_film
+from mmfrac.datasets.film_cache.film_set import FilmSet
+from mmfrac.datasets.film_cache.store import FilmCacheError, NotCachedError
+from mmfrac.utils.film_pool import FilmPool, crash_text
+from mmfrac.utils.radiograph_error import RadiographError
 
 # A temporary file this old (s) belongs to no living writer.
 _ABANDONED = 24 * 3600

@@ -6,8 +6,13 @@ import math
 import numpy as np
 from pydicom.dataset import Dataset
 
-from .dicom_grey_scale import grey_scale, grey_scale_of_bits, is_flat, table_of
-from .dicom_header import BITS_STORED, PIXEL_REPRESENTATION, short
+from mmfrac.datasets.radiographs.dicom_grey_scale import (
+    grey_scale,
+    grey_scale_of_bits,
+    is_flat,
+    table_of,
+)
+from mmfrac.datasets.radiographs.dicom_header import BITS_STORED, PIXEL_REPRESENTATION, short
 
 # Values looked at to find the range: enough for the tails, cheap beside decoding.
 _SAMPLE = 2**14

@@ -6,7 +6,13 @@ import struct
 from pydicom.dataset import FileDataset
 from pydicom.tag import BaseTag
 
-from .dicom_header import BITS_ALLOCATED, COLUMNS, ROWS, SAMPLES_PER_PIXEL, short
+from mmfrac.datasets.radiographs.dicom_header import (
+    BITS_ALLOCATED,
+    COLUMNS,
+    ROWS,
+    SAMPLES_PER_PIXEL,
+    short,
+)
 
 _PIXEL_DATA = BaseTag(0x7FE00010)
 _ITEM = b'\xfe\xff\x00\xe0'

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi
 from pydicom.tag import BaseTag
 
-from .dicom_header import (
+from mmfrac.datasets.radiographs.dicom_header import (
     RESCALE_INTERCEPT,
     RESCALE_SLOPE,
     WINDOW_CENTER,

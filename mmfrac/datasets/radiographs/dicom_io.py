@@ -17,11 +17,17 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from .dicom_display import display_plane, display_table
-from .dicom_extent import extent_fault
-from .dicom_header import BITS_ALLOCATED, COLUMNS, ROWS, SAMPLES_PER_PIXEL, short
-from .look_up import look_up
-from .radiograph_error import RadiographError
+from mmfrac.datasets.radiographs.dicom_display import display_plane, display_table
+from mmfrac.datasets.radiographs.dicom_extent import extent_fault
+from mmfrac.datasets.radiographs.dicom_header import (
+    BITS_ALLOCATED,
+    COLUMNS,
+    ROWS,
+    SAMPLES_PER_PIXEL,
+    short,
+)
+from mmfrac.datasets.radiographs.look_up import look_up
+from mmfrac.utils.radiograph_error import RadiographError
 
 _PIXEL_KEYWORDS = ('PixelData', 'FloatPixelData', 'DoubleFloatPixelData')
 _PIXEL_DATA = BaseTag(0x7FE00010)

@@ -7,10 +7,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from .dicom_io import dicom_size, looks_like_dicom, read_dicom
-from .radiograph_error import RadiographError
-from .raster_io import is_raster, read_raster
-from .raster_orientation import upright_size
+from mmfrac.datasets.radiographs.dicom_io import dicom_size, looks_like_dicom, read_dicom
+from mmfrac.datasets.radiographs.raster_io import is_raster, read_raster
+from mmfrac.datasets.radiographs.raster_orientation import upright_size
+from mmfrac.utils.radiograph_error import RadiographError
 
 __all__ = ['VALUES_VERSION', 'RadiographError', 'film_size', 'read_radiograph']
 

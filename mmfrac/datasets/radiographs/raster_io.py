@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .radiograph_error import RadiographError
-from .raster_orientation import copy_in_memory, orientation_of, upright
+from mmfrac.datasets.radiographs.raster_orientation import copy_in_memory, orientation_of, upright
+from mmfrac.utils.radiograph_error import RadiographError
 
 _TIFF_PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0

@@ -1,11 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from .cached_radiograph import CachedRadiograph
-from .formatting import PackProbMapInputs
-from .intensity import IntensityJitter
-from .load_radiograph import LoadRadiograph
-from .pad_radiograph import PadRadiograph
-from .prob_map_target import ProbMapTarget
-from .window_target import WindowTarget
+from mmfrac.datasets.transforms.cached_radiograph import CachedRadiograph
+from mmfrac.datasets.transforms.formatting import PackProbMapInputs
+from mmfrac.datasets.transforms.intensity import IntensityJitter
+from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph
+from mmfrac.datasets.transforms.pad_radiograph import PadRadiograph
+from mmfrac.datasets.transforms.prob_map_target import ProbMapTarget
+from mmfrac.datasets.transforms.window_target import WindowTarget
 
 __all__ = [
     'CachedRadiograph',

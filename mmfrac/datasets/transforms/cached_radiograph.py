@@ -9,10 +9,10 @@ from mmdet.datasets.transforms import LoadAnnotations, Resize
 from mmdet.registry import TRANSFORMS
 from mmengine.logging import print_log
 
-from ..film_cache.film_file import CachedFilm
-from ..film_cache.settings import settings_of
-from ..film_cache.store import FilmCache, NotCachedError
-from .load_radiograph import LoadRadiograph, check_size
+from mmfrac.datasets.film_cache.film_file import CachedFilm
+from mmfrac.datasets.film_cache.settings import settings_of
+from mmfrac.datasets.film_cache.store import FilmCache, NotCachedError
+from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph, check_size
 
 
 @TRANSFORMS.register_module()

@@ -3,7 +3,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from mmfrac.geometry import box_corners, film_mask, project, rasterise_convex
+from mmfrac.utils.geometry import box_corners, film_mask, project, rasterise_convex
 
 
 def map_grid(results: dict, stride: int) -> tuple[tuple[int, int], np.ndarray]:

@@ -4,7 +4,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
 from mmfrac.datasets.transforms.prob_map_target import map_grid
-from mmfrac.geometry import box_corners, film_mask, project
+from mmfrac.utils.geometry import box_corners, film_mask, project
 
 
 def window_bounds(

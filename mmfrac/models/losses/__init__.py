@@ -1,11 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from .kld_loss import KLDLoss
-from .map_mse_loss import MapMSELoss
-from .noisy_or_loss import NoisyOrLoss
-from .semi_loss import SemiLoss
-from .soft_focal_loss import SoftFocalLoss
-from .weighted_bce_loss import WeightedBCELoss
-from .window_loss import WindowLoss
+from mmfrac.models.losses.kld_loss import KLDLoss
+from mmfrac.models.losses.map_mse_loss import MapMSELoss
+from mmfrac.models.losses.noisy_or_loss import NoisyOrLoss
+from mmfrac.models.losses.semi_loss import SemiLoss
+from mmfrac.models.losses.soft_focal_loss import SoftFocalLoss
+from mmfrac.models.losses.weighted_bce_loss import WeightedBCELoss
+from mmfrac.models.losses.window_loss import WindowLoss
 
 __all__ = [
     'KLDLoss',

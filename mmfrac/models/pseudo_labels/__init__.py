@@ -1,11 +1,21 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from .asymmetric_sharpening import AdaptiveAsymmetricSharpening, asymmetric_sharpen
-from .constant_sharpening import ConstantSharpening
-from .known_positive import KnownPositive, lift_maximum
-from .sharpening import DynamicSharpening, dynamic_sharpen, sharpening_parameters
-from .temperature_sharpening import TemperatureSharpening, temperature_sharpen
-from .uncertain_cells import uncertain_cells
-from .warp import WarpToStudent, warp_map
+from mmfrac.models.pseudo_labels.asymmetric_sharpening import (
+    AdaptiveAsymmetricSharpening,
+    asymmetric_sharpen,
+)
+from mmfrac.models.pseudo_labels.constant_sharpening import ConstantSharpening
+from mmfrac.models.pseudo_labels.known_positive import KnownPositive, lift_maximum
+from mmfrac.models.pseudo_labels.sharpening import (
+    DynamicSharpening,
+    dynamic_sharpen,
+    sharpening_parameters,
+)
+from mmfrac.models.pseudo_labels.temperature_sharpening import (
+    TemperatureSharpening,
+    temperature_sharpen,
+)
+from mmfrac.models.pseudo_labels.uncertain_cells import uncertain_cells
+from mmfrac.models.pseudo_labels.warp import WarpToStudent, warp_map
 
 __all__ = [
     'AdaptiveAsymmetricSharpening',

@@ -1,9 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from .augmented import AugmentedTeacher
-from .base import BaseTeacher
-from .mean_teacher import MeanTeacher
-from .pi import PiTeacher
-from .temporal_ensemble import TemporalEnsembleTeacher
+from mmfrac.models.teachers.augmented import AugmentedTeacher
+from mmfrac.models.teachers.base import BaseTeacher
+from mmfrac.models.teachers.mean_teacher import MeanTeacher
+from mmfrac.models.teachers.pi import PiTeacher
+from mmfrac.models.teachers.temporal_ensemble.teacher import TemporalEnsembleTeacher
 
 __all__ = [
     'AugmentedTeacher',

@@ -7,7 +7,7 @@ from mmdet.structures import SampleList
 from mmdet.utils import ConfigType
 from torch import Tensor
 
-from mmfrac.models.prob_map_detector import ProbMapDetector
+from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 from mmfrac.models.teachers.base import BaseTeacher, call_event
 
 VIEWS: dict[str, tuple[int, ...]] = dict(none=(), horizontal=(3,), vertical=(2,), diagonal=(2, 3))

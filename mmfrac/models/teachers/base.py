@@ -4,7 +4,7 @@ from typing import Any
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
-from mmfrac.models.prob_map_detector import ProbMapDetector
+from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 
 
 class BaseTeacher(nn.Module):

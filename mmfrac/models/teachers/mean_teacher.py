@@ -6,10 +6,10 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor
 
-from mmfrac.models.prob_map_detector import ProbMapDetector
+from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
+from mmfrac.models.fused_ema import FusedEMA
 from mmfrac.models.teachers.base import BaseTeacher
 from mmfrac.models.teachers.eval_mode import eval_mode
-from mmfrac.models.teachers.fused_ema import FusedEMA
 
 
 @MODELS.register_module()

@@ -4,7 +4,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor
 
-from mmfrac.models.prob_map_detector import ProbMapDetector
+from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 from mmfrac.models.teachers.base import BaseTeacher
 from mmfrac.models.teachers.eval_mode import eval_mode
 

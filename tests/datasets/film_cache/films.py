@@ -12,9 +12,9 @@ from mmengine.config import Config
 from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless
 
-from mmfrac.config import set_data_root, set_img_scale
-from mmfrac.datasets.phantom import write_dicom
 from mmfrac.datasets.radiographs.radiograph_io import film_size
+from mmfrac.preparation.phantom import write_dicom
+from mmfrac.utils.config import set_data_root, set_img_scale
 
 ROOT = Path(__file__).resolve().parents[3]
 SCALE = 96

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
-from mmfrac.evaluation.afroc import bootstrap_afroc_area
-from mmfrac.evaluation.bootstrap import bootstrap_auroc, bootstrap_recalls, patient_weights
-from mmfrac.evaluation.froc import FilmRecord, image_record
+from mmfrac.evaluation.functional.afroc import bootstrap_afroc_area
+from mmfrac.evaluation.functional.bootstrap import (
+    bootstrap_auroc,
+    bootstrap_recalls,
+    patient_weights,
+)
+from mmfrac.evaluation.functional.froc import FilmRecord, image_record
 
 from .figure import Figure
 from .froc import noise

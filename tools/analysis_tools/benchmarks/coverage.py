@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from mmfrac.evaluation import froc
-from mmfrac.evaluation.afroc import afroc_area, bootstrap_afroc_area
-from mmfrac.evaluation.bootstrap import (
+from mmfrac.evaluation.functional.afroc import afroc_area, bootstrap_afroc_area
+from mmfrac.evaluation.functional.bootstrap import (
     bootstrap_auroc,
     bootstrap_recalls,
     interval,

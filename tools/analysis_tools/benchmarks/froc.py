@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
-from mmfrac.evaluation.froc import image_record
+from mmfrac.evaluation.functional.froc import image_record
 
 from .pairing import Comparison, compare
 

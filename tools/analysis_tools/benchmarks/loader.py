@@ -16,8 +16,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import mmfrac  # noqa: F401
-from mmfrac.config import set_img_scale
-from mmfrac.datasets.phantom import write_dicom
+from mmfrac.preparation.phantom import write_dicom
+from mmfrac.utils.config import set_img_scale
 
 from .pairing import Comparison, compare
 

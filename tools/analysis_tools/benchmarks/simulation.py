@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmfrac.evaluation.froc import FilmRecord
+from mmfrac.evaluation.functional.froc import FilmRecord
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from mmfrac.evaluation import FracMetric
-from mmfrac.evaluation.froc import image_record
+from mmfrac.evaluation.functional.froc import image_record
 
 from .figure import Figure
 

@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # mmdet's ATSS for one class and grey films in [0, 1], adapted as in retinanet.py.
 _base_ = 'mmdet::atss/atss_r50_fpn_1x_coco.py'
-from mmfrac.config import keep_only
+from mmfrac.utils.config import keep_only
 
 keep_only(_base_, 'model')
 model = dict(

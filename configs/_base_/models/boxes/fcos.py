@@ -4,7 +4,7 @@
 _base_ = (
     'mmdet::fcos/fcos_r50_fpn_gn-head-center-normbbox-centeronreg-giou_8xb8-amp-lsj-200e_coco.py'
 )
-from mmfrac.config import keep_only
+from mmfrac.utils.config import keep_only
 
 keep_only(_base_, 'model')
 model = dict(

@@ -2,7 +2,7 @@
 # mmdet's RTMDet-s for one class and grey films in [0, 1]. Plain BN: mmdet's SyncBN needs GPUs. There
 # --cfg-options model.use_syncbn=True shares the statistics among them.
 _base_ = 'mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py'
-from mmfrac.config import keep_only
+from mmfrac.utils.config import keep_only
 
 keep_only(_base_, 'model')
 norm_cfg = dict(type='BN')

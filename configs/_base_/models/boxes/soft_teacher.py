@@ -3,7 +3,7 @@
 # mmdet's Faster R-CNN (PyTorch style) and is trained, BN included: so the teacher averages the
 # statistics too, and runs in eval mode.
 _base_ = 'mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py'
-from mmfrac.config import keep_only
+from mmfrac.utils.config import keep_only
 
 keep_only(_base_, 'model')
 preprocessor = dict(mean=[0.449], std=[0.226])

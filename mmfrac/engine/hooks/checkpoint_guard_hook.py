@@ -1,0 +1,108 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import torch
+from mmdet.models import SemiBaseDetector
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+
+from mmfrac.engine.runner.unwrap import unwrapped_model
+
+SEMI_PARTS = ('student', 'teacher')
+
+
+@HOOKS.register_module()
+class CheckpointGuardHook(Hook):
+    """Refuses a checkpoint of another model, which mmengine would load with a warning.
+
+    For resuming every parameter and statistic of the model must be in the checkpoint with its shape;
+    for testing all that prediction needs. For fine-tuning (``load_from`` in training) at least
+    ``min_share`` of what prediction needs must be.
+
+    Args:
+        min_share (float): Defaults to 0.5.
+
+    Raises:
+        ValueError: When the checkpoint does not fit.
+    """
+
+    def __init__(self, min_share: float = 0.5) -> None:
+        self.min_share = min_share
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare names and shapes before anything is loaded."""
+        model = unwrapped_model(runner)
+        # a run that only tests leaves the loop's config unbuilt
+        is_training = isinstance(runner._train_loop, BaseLoop)
+        resumes = is_training and runner._resume
+        share_needed = self.min_share if is_training and not resumes else 1.0
+        name = str(runner._load_from)
+        # a teacher's averages start from the student that is loaded
+        check_state_dict(model, checkpoint, share_needed, name, for_prediction=not resumes)
+
+
+def check_state_dict(
+    model: nn.Module,
+    checkpoint: dict,
+    share_needed: float = 1.0,
+    name: str = 'checkpoint',
+    for_prediction: bool = False,
+) -> None:
+    """Raise unless a checkpoint fits a model.
+
+    Args:
+        model (nn.Module): The model to load into.
+        checkpoint (dict): With ``state_dict``, or a bare state dict.
+        share_needed (float): Share of the model's tensors that must be there. Defaults to 1.
+        name (str): Of the checkpoint, for the message. Defaults to 'checkpoint'.
+        for_prediction (bool): What only training needs (the model's ``training_only`` prefixes) may be
+            missing. Defaults to False.
+
+    Raises:
+        ValueError: When too many tensors are missing or have another shape, or one that is needed for
+            prediction holds NaN or inf.
+    """
+    state_dict = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(state_dict, dict) or not all(isinstance(key, str) for key in state_dict):
+        raise ValueError(f'{name} is no checkpoint: its state_dict does not map names to tensors')
+    state_dict = {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    adapt = getattr(model, 'adapt_state_dict', None)
+    if adapt is not None:
+        state_dict = adapt(state_dict)
+    elif isinstance(model, SemiBaseDetector) and not any(
+        part in key for part in SEMI_PARTS for key in state_dict
+    ):
+        # mmdet gives the weights of a plain detector to both
+        state_dict = {
+            f'{part}.{key}': value for part in SEMI_PARTS for key, value in state_dict.items()
+        }
+    not_needed = tuple(getattr(model, 'training_only', ())) if for_prediction else ()
+    wanted = {
+        key: tuple(value.shape)
+        for key, value in model.state_dict().items()
+        if not key.endswith('num_batches_tracked') and not key.startswith(not_needed)
+    }
+    tensors = {key for key, value in state_dict.items() if isinstance(value, torch.Tensor)}
+    missing = [key for key in wanted if key not in tensors]
+    reshaped = [
+        f'{key} {tuple(state_dict[key].shape)} instead of {shape}'
+        for key, shape in wanted.items()
+        if key in tensors and tuple(state_dict[key].shape) != shape
+    ]
+    if for_prediction:
+        broken = [key for key in wanted if key in tensors and not state_dict[key].isfinite().all()]
+        if broken:
+            raise ValueError(
+                f'{name} holds NaN or inf in {len(broken)} tensors, e.g. {broken[0]}: its training '
+                'diverged; take an earlier checkpoint, or train with a lower learning rate'
+            )
+    fitting = 1 - (len(missing) + len(reshaped)) / max(len(wanted), 1)
+    if fitting >= share_needed:
+        return
+    problems = [f'missing: {key}' for key in missing] + [f'shape: {text}' for text in reshaped]
+    listed = '\n  '.join(problems[:5])
+    raise ValueError(
+        f'{name} is a checkpoint of another model: {len(missing)} of {len(wanted)} tensors of '
+        f'{type(model).__name__} are missing and {len(reshaped)} have another shape, e.g.\n'
+        f'  {listed}\nUse the config that the checkpoint was trained with.'
+    )

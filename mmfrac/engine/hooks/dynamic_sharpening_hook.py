@@ -1,0 +1,123 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import HOOKS
+from mmengine.dist import all_gather_object, get_dist_info
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch.utils.data import ConcatDataset, DataLoader, Subset
+
+from mmfrac.engine.runner.unwrap import unwrapped_model
+from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
+from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
+from mmfrac.models.teachers.eval_mode import eval_mode
+
+
+@HOOKS.register_module()
+class DynamicSharpeningHook(Hook):
+    """Updates ``m``, ``t``, ``a`` of ``DynamicSharpening`` once an epoch (paper, section 2.3).
+
+    ``m`` is the median (or the step's other ``quantile``), over the epoch's distinct P_pub films of
+    all ranks, of the teacher's image score (the mean of a film's scores where it was seen more than
+    once); it sets ``t`` and ``a`` of the next epoch. Before the first semi-supervised epoch one
+    pass over P_pub, shared by the ranks, gives ``m``. The values in force are logged in every semi-
+    supervised epoch. A model without a ``DynamicSharpening`` step is left alone.
+
+    Args:
+        unsup_source (int): Index of P_pub in the train ``ConcatDataset``. Defaults to the last.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self, unsup_source: int = -1) -> None:
+        self.unsup_source = unsup_source
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Make sure that ``m`` is known, and log the values in force."""
+        model = unwrapped_model(runner)
+        if runner.epoch < model.burn_in_epochs:
+            return
+        for step in _sharpening_steps(model):
+            if math.isnan(step.m.item()):
+                step.pop_scores()
+                self._score_all_films(runner, model, step)
+                self._update(runner, step)
+            values = {name: getattr(step, name).item() for name in ('m', 't', 'a')}
+            for name, value in values.items():
+                runner.message_hub.update_scalar(f'train/{name}', value)
+            runner.visualizer.add_scalars(
+                {f'sharpening/{name}': value for name, value in values.items()},
+                step=runner.epoch + 1,
+            )
+            runner.logger.info(
+                'Dynamic sharpening in epoch {}: m = {m:.4f}, t = {t:.4f}, a = {a:g}'.format(
+                    runner.epoch + 1, **values
+                )
+            )
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Turn the epoch's teacher scores into the next epoch's parameters."""
+        for step in _sharpening_steps(unwrapped_model(runner)):
+            self._update(runner, step)
+
+    def _update(self, runner: Runner, step: DynamicSharpening) -> None:
+        m = quantile_over_films(all_gather_object(step.pop_scores()), step.quantile)
+        if m is not None:
+            step.set_m(m)
+
+    @torch.no_grad()
+    def _score_all_films(
+        self, runner: Runner, model: SemiProbMapDetector, step: DynamicSharpening
+    ) -> None:
+        loader = runner.train_dataloader
+        source = self._unsup_films(loader.dataset)
+        rank, world_size = get_dist_info()
+        runner.logger.info(f'Teacher scores of {len(source)} P_pub films for the first median')
+        films = DataLoader(
+            Subset(source, range(rank, len(source), world_size)),
+            batch_size=loader.batch_sampler.batch_size,
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            worker_init_fn=loader.worker_init_fn,
+        )
+        for data in films:
+            batch = model.data_preprocessor(data, training=True)
+            inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
+            # in eval mode: a teacher that remembers films learns nothing from this pass
+            with eval_mode(model.teacher):
+                step.note_scores(model.teacher(model.student, inputs, samples), samples)
+
+    def _unsup_films(self, dataset: Any) -> Any:
+        if isinstance(dataset, ConcatDataset):
+            return dataset.datasets[self.unsup_source]
+        return dataset
+
+
+def quantile_over_films(
+    scores_of_ranks: list[dict[str, list[float]]], quantile: float = 0.5
+) -> float | None:
+    """Quantile of the image scores of distinct films.
+
+    Args:
+        scores_of_ranks (list[dict]): Per rank the scores of each film it saw.
+        quantile (float): Interpolated linearly. Defaults to 0.5, the median.
+
+    Returns:
+        float | None: None when no film was seen.
+    """
+    merged: dict[str, list[float]] = {}
+    for scores in scores_of_ranks:
+        for film, values in scores.items():
+            merged.setdefault(film, []).extend(values)
+    if not merged:
+        return None
+    # fsum does not depend on the order in which the ranks come
+    means = [math.fsum(values) / len(values) for values in merged.values()]
+    return float(np.quantile(means, quantile))
+
+
+def _sharpening_steps(model: SemiProbMapDetector) -> list[DynamicSharpening]:
+    return [module for module in model.modules() if isinstance(module, DynamicSharpening)]

@@ -1,0 +1,147 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import DATASETS, HOOKS
+from mmdet.structures import SampleList
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import all_gather_object, get_dist_info
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from mmfrac.engine.runner.unwrap import unwrapped_model
+
+BINS = 10
+
+
+@HOOKS.register_module()
+class PseudoTruthHook(Hook):
+    """Measures the pseudo maps of some P_pub films against their hidden boxes, and trains on none.
+
+    For data whose label-only films have known fractures (phantom, semi-real). After every
+    semi-supervised epoch teacher and pseudo-label pipeline are run on the un-augmented films, and
+    ``truth/*`` goes to the visualizer, see ``pseudo_map_counts`` and ``rates``.
+
+    Args:
+        dataset (dict): P_pub films with their boxes; its pipeline is that of the teacher's view, with
+            branch ``unsup_teacher``.
+        num_films (int): Evenly spaced films that are measured. Defaults to 64.
+        batch_size (int): Films at a time. Defaults to 8.
+
+    Raises:
+        ValueError: If a number is not positive.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, dataset: dict, num_films: int = 64, batch_size: int = 8) -> None:
+        if num_films < 1 or batch_size < 1:
+            raise ValueError(
+                f'num_films and batch_size must be positive, got {num_films} and {batch_size}'
+            )
+        self.dataset = dataset
+        self.num_films = num_films
+        self.batch_size = batch_size
+        self._films: Any = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Build the data set: what is wrong with it shows before the first epoch."""
+        films = DATASETS.build(self.dataset)
+        rank, world_size = get_dist_info()
+        chosen = np.unique(np.linspace(0, len(films) - 1, self.num_films).round().astype(int))
+        self._films = Subset(films, chosen[rank::world_size].tolist())
+
+    @torch.no_grad()
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Measure and log."""
+        model = unwrapped_model(runner)
+        if not model.is_semi_supervised:
+            return
+        was_training = model.training
+        model.eval()
+        counts = np.zeros(6 + 2 * BINS)
+        for data in DataLoader(self._films, batch_size=self.batch_size, collate_fn=pseudo_collate):
+            batch = model.data_preprocessor(data, training=True)
+            inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
+            teacher_map, pseudo_map = model.pseudo_maps(inputs, samples, samples)
+            stride = model.student.prob_map_head.stride
+            counts += pseudo_map_counts(teacher_map, pseudo_map, samples, stride)
+        model.train(was_training)
+        values = rates(np.sum(all_gather_object(counts), axis=0))
+        runner.visualizer.add_scalars(
+            {f'truth/{name}': value for name, value in values.items()}, step=runner.epoch + 1
+        )
+        runner.logger.info(
+            f'Pseudo maps in epoch {runner.epoch + 1}: '
+            + ', '.join(f'{name} {value:.3f}' for name, value in values.items())
+        )
+
+
+def pseudo_map_counts(
+    teacher_map: Tensor, pseudo_map: Tensor, samples: SampleList, stride: int
+) -> np.ndarray:
+    """What ``rates`` needs of a batch; the counts of several batches are added.
+
+    Args:
+        teacher_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
+        pseudo_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
+        samples (list[DetDataSample]): With ``gt_prob_map`` and ``instances``.
+        stride (int): Input px per map cell.
+
+    Returns:
+        np.ndarray: (6 + 2 * BINS,) cells that are valid, positive in the pseudo map (above 0.5), true,
+        both; lesions, lesions whose midpoint is positive; then the sums of teacher probability and of
+        truth in bins of the probability.
+    """
+    target = torch.stack([sample.gt_prob_map.prob_map for sample in samples]) > 0
+    valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
+    positive = (pseudo_map > 0.5) & valid
+    target = target & valid
+    lesions = hits = 0
+    for sample, cells in zip(samples, positive[:, 0]):
+        steps = np.asarray(sample.scale_factor) / stride
+        for box in _boxes(sample.metainfo.get('instances', ())):
+            column, row = np.floor((box[:2] + box[2:]) / 2 * steps).astype(int)
+            lesions += 1
+            hits += bool(cells[min(row, cells.size(0) - 1), min(column, cells.size(1) - 1)])
+    cells = [valid.sum(), positive.sum(), target.sum(), (positive & target).sum()]
+    probability = teacher_map[valid].double().cpu().numpy()
+    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
+    truth = target[valid].double().cpu().numpy()
+    sums = [np.bincount(bins, weights=values, minlength=BINS) for values in (probability, truth)]
+    return np.concatenate([[float(count) for count in cells], [lesions, hits], *sums])
+
+
+def rates(counts: np.ndarray) -> dict[str, float]:
+    """Rates of summed counts.
+
+    Args:
+        counts (np.ndarray): Sum of ``pseudo_map_counts``.
+
+    Returns:
+        dict[str, float]: ``precision`` and ``recall`` of pseudo-positive cells, ``positive_cells`` and
+        ``true_cells`` (fractions of all), ``lesion_recall``, and ``calibration_error`` of the teacher
+        map (expected calibration error over ten bins); 0 where there is nothing to divide by.
+    """
+    valid, positive, true, both, lesions, hits = counts[:6]
+    predicted, observed = np.split(counts[6:], 2)
+    return {
+        'precision': _ratio(both, positive),
+        'recall': _ratio(both, true),
+        'positive_cells': _ratio(positive, valid),
+        'true_cells': _ratio(true, valid),
+        'lesion_recall': _ratio(hits, lesions),
+        'calibration_error': _ratio(float(np.abs(predicted - observed).sum()), valid),
+    }
+
+
+def _boxes(instances: Sequence[dict]) -> list[np.ndarray]:
+    return [np.asarray(one['bbox'], float) for one in instances if not one.get('ignore_flag')]
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else 0.0

@@ -1,0 +1,216 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Patient-clustered bootstrap of AUROC and FROC on exact records; arrays in, arrays out.
+
+A replicate draws as many patients as there are, with replacement, and takes all their films as often as
+they were drawn. Two models on the same films are compared under the same draws.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike
+
+from mmfrac.evaluation.functional.auroc import weighted_areas
+from mmfrac.evaluation.functional.froc import FilmRecord, check_fppi, check_option, counting_films
+from mmfrac.evaluation.functional.pooled_events import pooled_events
+
+# Thresholds of a film that are looked at first: the usual FPPI is passed within them.
+_FIRST_DEPTH = 64
+
+
+def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 0) -> np.ndarray:
+    """How often each replicate takes each film.
+
+    Args:
+        patients (Sequence): (n,) patient of each film; any sortable values.
+        num_replicates (int): Defaults to 2000.
+        seed (int): The same seed gives the same draws. Defaults to 0.
+
+    Returns:
+        np.ndarray: (num_replicates, n) int32.
+
+    Raises:
+        ValueError: If there is no film or no replicate.
+    """
+    if not len(patients) or num_replicates < 1:
+        raise ValueError(
+            f'a bootstrap needs films and replicates, got {len(patients)} and {num_replicates}'
+        )
+    names, patient_of_film = np.unique(np.asarray(patients), return_inverse=True)
+    draws = np.random.default_rng(seed).integers(len(names), size=(num_replicates, len(names)))
+    draws += np.arange(num_replicates)[:, None] * len(names)
+    counts = np.bincount(draws.ravel(), minlength=draws.size).astype(np.int32)
+    return counts.reshape(draws.shape)[:, patient_of_film.ravel()]
+
+
+def bootstrap_recalls(
+    records: Sequence[FilmRecord],
+    weights: np.ndarray,
+    fppi: Sequence[float],
+    denominator: str = 'all',
+    crossing: str = 'first',
+    interpolation: str = 'linear',
+    counting: ArrayLike | None = None,
+) -> np.ndarray:
+    """``recall_at`` of every replicate; the options are those of :func:`froc.recall_at`.
+
+    Args:
+        records (Sequence[FilmRecord]): (n,) one a film.
+        weights (np.ndarray): (r, n) how often each replicate takes each film.
+        fppi (Sequence[float]): (k,) false positives per image.
+        denominator (str): See :func:`froc.froc_curve`. Defaults to 'all'.
+        crossing (str): Defaults to 'first'.
+        interpolation (str): Defaults to 'linear'.
+        counting (ArrayLike, optional): See :func:`froc.froc_curve`. Defaults to None.
+
+    Returns:
+        np.ndarray: (r, k) float64; NaN where a replicate has no lesion, or no film to count false
+        positives on.
+
+    Raises:
+        ValueError: If an option is unknown or the shapes differ.
+    """
+    check_option('crossing', crossing)
+    check_option('interpolation', interpolation)
+    targets = check_fppi(fppi, many=True)
+    takes = _check_weights(weights, len(records))
+    num_lesions = np.array([record.lesion_scores.size for record in records])
+    counts = counting_films(records, denominator, counting)
+    if not len(records):
+        return np.full((len(takes), targets.size), np.nan)
+
+    ascending = np.argsort(targets)
+    kernel = _first_recalls if crossing == 'first' else _best_recalls
+    depth = _FIRST_DEPTH if crossing == 'first' else None
+    recalls = np.empty((len(takes), targets.size))
+    while True:
+        events = pooled_events(records, counts, depth)
+        recalls[:, ascending], is_past = kernel(
+            events.films,
+            events.changes,
+            events.hits,
+            events.ends_group,
+            takes,
+            counts,
+            num_lesions,
+            targets[ascending],
+            interpolation == 'linear',
+        )
+        if is_past or events.is_whole or depth is None:
+            return recalls
+        depth *= 4
+
+
+def bootstrap_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np.ndarray:
+    """AUROC of every replicate, ties one half.
+
+    Args:
+        labels (ArrayLike): (n,) 1, 0, or -1 for films to leave out.
+        scores (ArrayLike): (n,) image scores.
+        weights (np.ndarray): (r, n) how often each replicate takes each film.
+
+    Returns:
+        np.ndarray: (r,) float64; NaN where a replicate has one class only.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    truth, values = np.asarray(labels), np.asarray(scores, np.float64)
+    takes = _check_weights(weights, truth.size)
+    if truth.shape != values.shape:
+        raise ValueError(f'labels and scores differ: {truth.shape} and {values.shape}')
+    known = np.flatnonzero(truth != -1)
+    return weighted_areas(known, truth[known] == 1, np.ones(known.size), values[known], takes)
+
+
+def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of a bootstrapped value or difference.
+
+    Args:
+        values (ArrayLike): (r,) one a replicate; NaN is left out.
+        level (float): Share of the replicates inside. Defaults to 0.95.
+
+    Returns:
+        tuple[float, float]: Lower and upper end; NaN if no replicate has a value.
+    """
+    finite = np.asarray(values, np.float64)
+    finite = finite[np.isfinite(finite)]
+    if not finite.size:
+        return float('nan'), float('nan')
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _check_weights(weights: np.ndarray, num_films: int) -> np.ndarray:
+    takes = np.asarray(weights)
+    if takes.ndim != 2 or takes.shape[1] != num_films:
+        raise ValueError(f'weights must be (replicates, {num_films}), got shape {takes.shape}')
+    return takes
+
+
+@njit(cache=True)
+def _totals(weights, counts, lesions):
+    num_images = num_lesions = 0
+    for film in range(len(weights)):
+        num_images += weights[film] * counts[film]
+        num_lesions += weights[film] * lesions[film]
+    return num_images, num_lesions
+
+
+@njit(cache=True)
+def _first_recalls(films, changes, hits, ends_group, weights, counts, lesions, targets, is_linear):
+    """FPPI as its running maximum: the ascending targets are passed one after the other."""
+    recalls = np.full((len(weights), len(targets)), np.nan)
+    is_past = True  # whether all replicates passed the last target
+    for r in range(len(weights)):
+        num_images, num_lesions = _totals(weights[r], counts, lesions)
+        if not num_images or not num_lesions:
+            continue
+        false_positives = num_hits = passed = 0
+        last_x = last_y = 0.0
+        for event in range(len(films)):
+            weight = weights[r, films[event]]
+            false_positives += weight * changes[event]
+            num_hits += weight * hits[event]
+            if not ends_group[event]:
+                continue
+            x, y = max(last_x, false_positives / num_images), num_hits / num_lesions
+            while passed < len(targets) and x > targets[passed]:
+                share = (targets[passed] - last_x) / (x - last_x) if is_linear else 0.0
+                recalls[r, passed] = last_y + share * (y - last_y)
+                passed += 1
+            if passed == len(targets):
+                break
+            last_x, last_y = x, y
+        recalls[r, passed:] = last_y
+        is_past &= passed == len(targets)
+    return recalls, is_past
+
+
+@njit(cache=True)
+def _best_recalls(films, changes, hits, ends_group, weights, counts, lesions, targets, is_linear):
+    """Of all places where FPPI is at most the target the best recall."""
+    recalls = np.full((len(weights), len(targets)), np.nan)
+    for r in range(len(weights)):
+        num_images, num_lesions = _totals(weights[r], counts, lesions)
+        if not num_images or not num_lesions:
+            continue
+        recalls[r] = 0
+        false_positives = num_hits = 0
+        last_x = last_y = 0.0
+        for event in range(len(films)):
+            weight = weights[r, films[event]]
+            false_positives += weight * changes[event]
+            num_hits += weight * hits[event]
+            if not ends_group[event]:
+                continue
+            x, y = false_positives / num_images, num_hits / num_lesions
+            for k in range(len(targets)):
+                if x <= targets[k]:
+                    recalls[r, k] = y
+                elif last_x <= targets[k] and is_linear:
+                    share = (targets[k] - last_x) / (x - last_x)
+                    recalls[r, k] = max(recalls[r, k], last_y + share * (y - last_y))
+            last_x, last_y = x, y
+    return recalls, True

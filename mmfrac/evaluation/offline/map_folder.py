@@ -1,0 +1,218 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""mmfrac's own form of saved predictions: a folder with one ``.npz`` a film, and ``run.json``.
+
+Members of a film's file, all of them plain arrays (nothing is pickled):
+
+- ``film`` (str): path of the film; may be absent, then it is the file's own path below the folder,
+  without ``.npz``
+- ``prob_map`` (h, w) floats, cropped to the film, and ``map_scale`` (sx, sy), film px per cell; both
+  may be absent (a box detector)
+- ``score`` (float): image score; may be absent
+- ``boxes`` (m, 4) xyxy px of the film, ``box_scores`` (m,); both may be absent
+
+``run.json`` says where they come from (config, checkpoint, versions) and may be absent.
+"""
+
+import io
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from mmfrac.evaluation.offline.film_prediction import FilmPrediction, no_boxes
+from mmfrac.utils.io import AtomicLocalBackend
+
+RUN_FILE = 'run.json'
+
+
+class MapFolderWriter:
+    """Writes predictions film by film; the folder appears whole, when :meth:`finish` is called.
+
+    Until then they are in ``.<name>.partial`` beside it, so several processes may write to it.
+
+    Args:
+        folder (str or PathLike): Folder to write.
+
+    Raises:
+        ValueError: If it exists and holds anything but earlier predictions, which are replaced.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        # of '.' or 'a/..' too the name has to be known
+        self.folder = Path(os.path.abspath(folder))
+        self._partial = self.folder.with_name(f'.{self.folder.name}.partial')
+        if self.folder.exists() and not _may_be_replaced(self.folder):
+            raise ValueError(
+                f'{self.folder} exists and is no folder of predictions: name another one'
+            )
+
+    def start(self) -> None:
+        """Remove what an interrupted run left. In one process, before any other writes."""
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+
+    def write(self, prediction: FilmPrediction) -> Path:
+        """Write one film. Processes that both have it, as DDP's samplers do, write the same file.
+
+        Args:
+            prediction (FilmPrediction): Of a film.
+
+        Returns:
+            Path: Where it is for now.
+        """
+        name = PurePath(prediction.film).name
+        # the same in every process, and different for films of one name in two folders
+        path = self._partial / f'{name}.{zlib.crc32(prediction.film.encode()):08x}.npz'
+        write_film(path, prediction)
+        return path
+
+    def finish(self, run: dict[str, Any]) -> Path:
+        """Write ``run.json`` and give the folder its name. In one process, when all have written.
+
+        Args:
+            run (dict): Where the predictions come from.
+
+        Returns:
+            Path: The folder.
+        """
+        AtomicLocalBackend().put_text(json.dumps(run, indent=1), self._partial / RUN_FILE)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        os.replace(self._partial, self.folder)
+        return self.folder
+
+
+class MapFolder:
+    """Reads a folder of predictions, a film at a time.
+
+    Args:
+        folder (str or PathLike): Folder of ``.npz`` files, also in subfolders.
+
+    Attributes:
+        run (dict): Content of ``run.json``; empty without one.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no ``.npz`` in it.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+        self._files = sorted(self.folder.rglob('*.npz'))
+        if not self._files:
+            raise FileNotFoundError(
+                f'no .npz of predictions in the folder {folder}; tools/test.py --out FOLDER writes them'
+            )
+        run_file = self.folder / RUN_FILE
+        self.run: dict = _read_run(run_file) if run_file.is_file() else {}
+
+    def films(self) -> Iterator[tuple[Path, str]]:
+        """Every file, and the film that it is about.
+
+        Raises:
+            ValueError: If a file is damaged.
+        """
+        for path in self._files:
+            members = _members(path, ('film',))
+            named = members.get('film')
+            if named is not None:
+                yield path, str(named)
+            else:
+                yield path, path.relative_to(self.folder).as_posix().removesuffix('.npz')
+
+
+def read_film(path: Path, film: str) -> FilmPrediction:
+    """Read one file of a :class:`MapFolder`.
+
+    Args:
+        path (Path): The ``.npz``.
+        film (str): Film that it is about.
+
+    Returns:
+        FilmPrediction: Unchecked, see there.
+
+    Raises:
+        ValueError: If the file is damaged, or holds neither a map nor boxes.
+    """
+    members = _members(path)
+    if 'prob_map' not in members and 'boxes' not in members:
+        raise ValueError(f'{path} holds neither prob_map nor boxes, it holds {sorted(members)}')
+    for name, array in members.items():
+        if name != 'film' and array.dtype.kind not in 'fiub':
+            raise ValueError(f'{path}: {name} must be numbers, it is of type {array.dtype}')
+    boxes, scores = no_boxes()
+    scale = members.get('map_scale')
+    score = members.get('score')
+    if score is not None and score.size != 1:
+        raise ValueError(f'{path}: score must be one number, it is of shape {score.shape}')
+    return FilmPrediction(
+        film=film,
+        boxes=members.get('boxes', boxes),
+        box_scores=members.get('box_scores', scores),
+        score=None if score is None else float(score.item()),
+        prob_map=members.get('prob_map'),
+        map_scale=None if scale is None else tuple(scale.ravel().tolist()),
+    )
+
+
+def write_film(path: Path, prediction: FilmPrediction) -> None:
+    """Write one film's file under a temporary name, then rename it.
+
+    Args:
+        path (Path): The ``.npz``.
+        prediction (FilmPrediction): Of the film.
+    """
+    members: dict[str, Any] = dict(
+        film=np.asarray(prediction.film),
+        boxes=prediction.boxes.astype(np.float32),
+        box_scores=prediction.box_scores.astype(np.float32),
+    )
+    if prediction.score is not None:
+        members['score'] = np.float64(prediction.score)
+    if prediction.prob_map is not None:
+        members['prob_map'] = prediction.prob_map
+        members['map_scale'] = np.asarray(prediction.map_scale, np.float64)
+    content = io.BytesIO()
+    np.savez_compressed(content, **members)
+    AtomicLocalBackend().put(content.getvalue(), path)
+
+
+def _members(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of a file, or those of ``names`` that it has."""
+    try:
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise ValueError('it holds one array without a name, np.savez writes names')
+        with content:
+            return {name: content[name] for name in content if names is None or name in names}
+    # an archive is damaged in many ways, and each member is decompressed when it is asked for
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ) as error:
+        raise ValueError(f'{path} is no sound .npz: {error}') from error
+
+
+def _read_run(path: Path) -> dict:
+    try:
+        run = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON: {error}; remove it or copy it anew') from error
+    if not isinstance(run, dict):
+        raise ValueError(f'{path} must hold a JSON object, it holds a {type(run).__name__}')
+    return run
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    return (folder / RUN_FILE).is_file() or not any(folder.iterdir())

@@ -1,0 +1,161 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""The files of a report."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmfrac.evaluation.functional.froc import curve_until
+from mmfrac.evaluation.offline import SavedPredictions
+from mmfrac.evaluation.offline.summary import ModelSummary, Summary
+from mmfrac.evaluation.report.findings import (
+    Finding,
+    draw_findings,
+    worst_false_positives,
+    worst_misses,
+)
+from mmfrac.evaluation.report.froc_plots import plot_froc_bands, plot_reliability
+from mmfrac.evaluation.report.page import render_page
+from mmfrac.evaluation.report.tables import COLUMNS, CURVE_END, as_plain, as_rows
+from mmfrac.utils.io import AtomicLocalBackend
+
+_OVERLAY_THRESHOLD = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class ReportInputs:
+    """Where a report comes from.
+
+    Args:
+        annotations (str): Annotation file.
+        predictions (Mapping[str, SavedPredictions]): Of each model.
+        image_folder (Path, optional): Where the film names start. Defaults to None, no overlays.
+        command (str): The command that made the report. Defaults to ''.
+        versions (Mapping[str, str]): Versions of what it was made with. Defaults to none.
+    """
+
+    annotations: str
+    predictions: Mapping[str, SavedPredictions]
+    image_folder: Path | None = None
+    command: str = ''
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def as_plain(self) -> dict[str, Any]:
+        """Plain values, for JSON and the page."""
+        return dict(
+            command=self.command,
+            annotations=self.annotations,
+            versions=dict(self.versions),
+            predictions={
+                name: dict(
+                    path=saved.path,
+                    kind=saved.kind,
+                    films_without_a_box=saved.num_silent,
+                    run=saved.run,
+                )
+                for name, saved in self.predictions.items()
+            },
+        )
+
+
+def write_report(
+    folder: Path,
+    summary: Summary,
+    inputs: ReportInputs,
+    max_fppi: float = 1.0,
+    num_overlays: int = 6,
+    html: bool = True,
+) -> list[Path]:
+    """Write all files of a report; each under a temporary name, then renamed.
+
+    Args:
+        folder (Path): Made if need be.
+        summary (Summary): What to say.
+        inputs (ReportInputs): Where it comes from.
+        max_fppi (float): Right end of the linear axis. Defaults to 1.
+        num_overlays (int): Worst false positives, and worst misses, of each model. Defaults to 6.
+        html (bool): Whether the page is written. Defaults to True.
+
+    Returns:
+        list[Path]: ``froc.json``, ``metrics.csv``, ``curves.csv``, ``froc_linear`` and ``froc_log`` as
+        .png and .svg, ``reliability`` likewise, ``report.html``.
+    """
+    plain = dict(as_plain(summary), inputs=inputs.as_plain())
+    written = [
+        _write(folder / 'froc.json', json.dumps(plain, indent=1, allow_nan=False)),
+        _write(folder / 'metrics.csv', _csv(COLUMNS, as_rows(summary))),
+        _write(
+            folder / 'curves.csv', _csv(('model', 'threshold', 'fppi', 'recall'), _points(summary))
+        ),
+    ]
+    log_end = max(8.0, max_fppi)
+    for suffix in ('png', 'svg'):
+        written.append(plot_froc_bands(folder / f'froc_linear.{suffix}', summary, max_fppi))
+        written.append(
+            plot_froc_bands(folder / f'froc_log.{suffix}', summary, log_end, log_axis=True)
+        )
+        if any(model.calibration for model in summary.models.values()):
+            written.append(plot_reliability(folder / f'reliability.{suffix}', summary))
+    if html:
+        pictures = {path.stem: path.read_bytes() for path in written if path.suffix == '.svg'}
+        findings = {
+            name: _findings(model, inputs.predictions[name], inputs.image_folder, num_overlays)
+            for name, model in summary.models.items()
+        }
+        page = render_page(summary, plain, pictures, findings)
+        written.append(_write(folder / 'report.html', page))
+    return written
+
+
+def _findings(
+    model: ModelSummary, predictions: SavedPredictions, image_folder: Path | None, number: int
+) -> dict[str, Sequence[Finding]]:
+    points = [p.threshold for p in model.points if 0 < p.threshold < math.inf]
+    threshold = points[0] if points else _OVERLAY_THRESHOLD
+    results = model.results
+    return {
+        'false positives': list(
+            draw_findings(
+                worst_false_positives(results, number),
+                results,
+                predictions,
+                # at its own score at the latest a false positive is there to be seen
+                lambda score: min(threshold, score),
+                image_folder,
+            )
+        ),
+        'misses': list(
+            draw_findings(
+                worst_misses(results, number),
+                results,
+                predictions,
+                lambda score: threshold,
+                image_folder,
+            )
+        ),
+    }
+
+
+def _points(summary: Summary):
+    for name, model in summary.models.items():
+        curve = curve_until(model.curve, CURVE_END)
+        for threshold, fppi, recall in zip(curve.thresholds, curve.fppi, curve.recall):
+            yield dict(model=name, threshold=threshold, fppi=fppi, recall=recall)
+
+
+def _csv(columns: Sequence[str], rows) -> str:
+    content = io.StringIO()
+    writer = csv.DictWriter(content, columns, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return content.getvalue()
+
+
+def _write(path: Path, text: str) -> Path:
+    AtomicLocalBackend().put_text(text, path)
+    return path

@@ -1,0 +1,200 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Mean and spread over seeds, and the paired patient bootstrap against the reference."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmfrac.engine.costs.model_costs import ModelCosts
+from mmfrac.evaluation.functional.bootstrap import (
+    bootstrap_auroc,
+    bootstrap_recalls,
+    interval,
+    patient_weights,
+)
+from mmfrac.experiments.comparison.benchmark import Benchmark
+from mmfrac.experiments.comparison.costs import COLUMNS, cost_cells
+from mmfrac.experiments.comparison.run_file import RunResult
+from mmfrac.experiments.comparison.selection import final_runs
+from mmfrac.utils.io import AtomicLocalBackend
+
+TARGETS = (0.1, 0.2, 0.3, 0.4, 0.5)
+METRICS = ('AUROC', 'FROC', 'Recall@0.1')
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of a comparison.
+
+    Attributes:
+        method, label (str): Its name and its row.
+        seeds (tuple[int, ...]): Of its runs.
+        value (float | None): Of the searched setting.
+        steps (int): Optimisation steps of a run.
+        seconds (float): Mean of a run, without pretraining.
+        mean, spread (dict[str, float]): Over seeds; the spread is the standard deviation of the sample,
+            NaN for one seed.
+        difference (dict[str, float]): Reference minus this method, mean over the common seeds.
+        low, high (dict[str, float]): Ends of its 95 % interval.
+    """
+
+    method: str
+    label: str
+    seeds: tuple[int, ...]
+    value: float | None
+    steps: int
+    seconds: float
+    mean: dict[str, float]
+    spread: dict[str, float]
+    difference: dict[str, float]
+    low: dict[str, float]
+    high: dict[str, float]
+
+
+def compare(
+    benchmark: Benchmark, runs: Sequence[RunResult], num_replicates: int = 2000, seed: int = 0
+) -> list[Row]:
+    """Compare the methods of a benchmark on their runs.
+
+    The interval is that of the patients: every replicate draws patients, takes all models of both
+    methods on these films, and averages over the seeds that both have.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        runs (Sequence[RunResult]): All runs that there are.
+        num_replicates (int): Of the bootstrap. Defaults to 2000.
+        seed (int): Of the bootstrap. Defaults to 0.
+
+    Returns:
+        list[Row]: In the order of the benchmark.
+
+    Raises:
+        ValueError: If two runs were tested on different films.
+    """
+    final = final_runs(benchmark, runs)
+    draws = {
+        name: {run.seed: _replicates(run, num_replicates, seed) for run in own}
+        for name, own in final.items()
+    }
+    _check_films(final)
+    reference = draws.get(benchmark.reference, {})
+    rows = []
+    for name, own in final.items():
+        tests = [{metric: run.test[f'frac/{metric}'] for metric in METRICS} for run in own]
+        values = {metric: np.array([test[metric] for test in tests]) for metric in METRICS}
+        common = (
+            [run.seed for run in own if run.seed in reference]
+            if name != benchmark.reference
+            else []
+        )
+        difference, low, high = ({m: float('nan') for m in METRICS} for _ in range(3))
+        for metric in METRICS if common else ():
+            pairs = [reference[s][metric] - draws[name][s][metric] for s in common]
+            ends = interval(np.mean([pair[1:] for pair in pairs], axis=0))
+            difference[metric] = float(np.mean([pair[0] for pair in pairs]))
+            low[metric], high[metric] = ends
+        rows.append(
+            Row(
+                method=name,
+                label=benchmark.methods[name].label,
+                seeds=tuple(run.seed for run in own),
+                value=own[0].value,
+                steps=own[0].steps,
+                seconds=float(np.mean([run.seconds for run in own])),
+                mean={m: float(v.mean()) for m, v in values.items()},
+                spread={
+                    m: float(v.std(ddof=1)) if v.size > 1 else float('nan')
+                    for m, v in values.items()
+                },
+                difference=difference,
+                low=low,
+                high=high,
+            )
+        )
+    return rows
+
+
+def comparison_table(
+    rows: Sequence[Row], reference: str, costs: Mapping[str, ModelCosts] | None = None
+) -> str:
+    """Markdown table of a comparison; differences in points, 1 point = 0.01.
+
+    Args:
+        rows (Sequence[Row]): Of ``compare``.
+        reference (str): Name of the method that the others are compared with.
+        costs (Mapping[str, ModelCosts], optional): Costs by method, for further columns. Defaults to
+            None.
+
+    Returns:
+        str: The table, without a last line break.
+    """
+    label = next((row.label for row in rows if row.method == reference), reference)
+    header = ['method', *METRICS, f'FROC: {label} ahead by', f'AUROC: {label} ahead by', 'seeds']
+    header += COLUMNS if costs else ()
+    lines = ['| ' + ' | '.join(header) + ' |', '|---' * len(header) + '|']
+    for row in rows:
+        cells = [row.label, *(_mean(row, metric) for metric in METRICS)]
+        cells += [_difference(row, metric) for metric in ('FROC', 'AUROC')]
+        cells += [str(len(row.seeds)), *(cost_cells(costs.get(row.method)) if costs else ())]
+        lines.append('| ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)
+
+
+def write_report(
+    benchmark: Benchmark, table: str, folder: str | Path, reference: str | None = None
+) -> Path:
+    """Write the table as ``table.md``, or ``table_<reference>.md`` for another reference.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        table (str): Of ``comparison_table``.
+        folder (str | Path): Where.
+        reference (str, optional): That of the table. Defaults to the benchmark's.
+
+    Returns:
+        Path: The file.
+    """
+    other = reference is not None and reference != benchmark.reference
+    path = Path(folder) / (f'table_{reference}.md' if other else 'table.md')
+    AtomicLocalBackend().put_text(f'{benchmark.name}, test films\n\n{table}\n', path)
+    return path
+
+
+def _replicates(run: RunResult, num_replicates: int, seed: int) -> dict[str, np.ndarray]:
+    """(1 + num_replicates,) values of each metric, that of all films first."""
+    films = run.films
+    drawn = patient_weights([film.patient for film in films], num_replicates, seed)
+    weights = np.concatenate([np.ones((1, len(films)), drawn.dtype), drawn])
+    measured = [index for index, film in enumerate(films) if film.record is not None]
+    records = [film.record for film in films if film.record is not None]
+    recalls = bootstrap_recalls(records, weights[:, measured], TARGETS)
+    scores, labels = [film.score for film in films], [film.label for film in films]
+    return {
+        'AUROC': bootstrap_auroc(labels, scores, weights),
+        'FROC': recalls.mean(axis=1),
+        'Recall@0.1': recalls[:, 0],
+    }
+
+
+def _check_films(final: Mapping[str, Sequence[RunResult]]) -> None:
+    seen: dict[tuple, str] = {}
+    for name, runs in final.items():
+        for run in runs:
+            key = tuple((film.film, film.patient, film.label) for film in run.films)
+            seen.setdefault(key, f'{name}, seed {run.seed}')
+    if len(seen) > 1:
+        raise ValueError(f'runs on different test films cannot be compared: {list(seen.values())}')
+
+
+def _mean(row: Row, metric: str) -> str:
+    spread = '' if len(row.seeds) < 2 else f' ± {row.spread[metric]:.3f}'
+    return f'{row.mean[metric]:.3f}{spread}'
+
+
+def _difference(row: Row, metric: str) -> str:
+    if not np.isfinite(row.difference[metric]):
+        return ''
+    value, low, high = (100 * part[metric] for part in (row.difference, row.low, row.high))
+    return f'{value:+.2f} ({low:+.2f} to {high:+.2f})'

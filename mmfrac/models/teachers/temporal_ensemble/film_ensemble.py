@@ -1,0 +1,220 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, barrier, get_rank, is_main_process
+from torch import Tensor, nn
+
+from mmfrac.models.teachers.temporal_ensemble.film_memory import (
+    FilmMemory,
+    delete_epochs,
+    stored_epochs,
+)
+from mmfrac.models.teachers.temporal_ensemble.shared_folder import check_shared_folder
+
+_BUFFERS = dict(updated=0, count=0, map_shape=2, films_digest=32)
+
+
+class FilmEnsemble(nn.Module):
+    """A map for each training film that is updated at most once an epoch, shared by all ranks.
+
+    The maps are on disk (``FilmMemory``); which epoch updated a film last and how often it was updated
+    are buffers: saved, resumed and rolled back with the checkpoint. An update is in force from the
+    next epoch on. It is the one of the first step of the epoch that saw the film, and of the lowest
+    rank where several did in that step, so that it does not depend on which rank is faster.
+
+    Args:
+        keep_checkpoints (int): Checkpoints whose files are kept.
+
+    Attributes:
+        updated (Tensor): ``(films,)`` int32, epoch of the last update, counted from 1; 0 for none.
+        count (Tensor): ``(films,)`` int32, number of updates.
+
+    Raises:
+        ValueError: When ``keep_checkpoints`` is not positive.
+    """
+
+    updated: Tensor
+    count: Tensor
+    map_shape: Tensor
+    films_digest: Tensor
+
+    def __init__(self, keep_checkpoints: int) -> None:
+        super().__init__()
+        if keep_checkpoints < 1:
+            raise ValueError(f'keep_checkpoints must be at least 1, got {keep_checkpoints}')
+        self.keep_checkpoints = keep_checkpoints
+        for name, size in _BUFFERS.items():
+            # no int64: SyncBuffersHook averages buffers over the ranks in float32
+            self.register_buffer(name, torch.zeros(size, dtype=torch.int32))
+        self.folder: Path | None = None
+        self._rows: dict[str, int] = {}
+        self._is_resumed = False
+        self._epoch = 0
+        self._seen: set[int] = set()
+        self._staged: dict[int, np.ndarray] = {}
+        self._needed_by_checkpoint: dict[int, set[int]] = {}
+
+    def open(self, films: Sequence[tuple[str, str]], folder: Path, resume: bool) -> None:
+        """Make room for the films of a training, before weights are loaded.
+
+        Args:
+            films (Sequence[tuple[str, str]]): ``img_path`` and name in the annotation file of each film.
+                Before a run is resumed the paths may change, the names and their order may not.
+            folder (Path): Where the files are; made if need be.
+            resume (bool): Go on with the memory of the checkpoint; else begin with an empty one.
+
+        Raises:
+            ValueError: When a rank does not see the folder.
+        """
+        check_shared_folder(folder)
+        self.folder = folder
+        self._is_resumed = resume
+        names = dict(films)
+        self._rows = {path: row for row, path in enumerate(names)}
+        self.updated = self.updated.new_zeros(len(names))
+        self.count = self.count.new_zeros(len(names))
+        digest = hashlib.sha256('\n'.join(names.values()).encode()).digest()
+        self.films_digest.copy_(torch.tensor(list(digest)))
+        if not resume:
+            self._delete(stored_epochs(folder))
+
+    def check_checkpoint(self, state: dict[str, Tensor]) -> None:
+        """Raise a ``ValueError`` unless these buffers of a checkpoint are of the same films."""
+        digest = state.get('films_digest')
+        if digest is not None and not torch.equal(digest.cpu(), self.films_digest.cpu()):
+            raise ValueError(
+                f'the checkpoint remembers {len(state["updated"])} training films, this run has '
+                f'{len(self.updated)}, and they are not the same: resume with the same annotations'
+            )
+
+    def start(self) -> None:
+        """Check that the files of the loaded state are there, and delete those of later epochs.
+
+        Raises:
+            FileNotFoundError: When a file is missing.
+        """
+        needed = self._needed()
+        missing = [str(path) for path in self._memory().missing(needed)] if needed else []
+        if missing:
+            raise FileNotFoundError(
+                f'the film memory of this checkpoint is incomplete: {", ".join(missing)} missing or of '
+                f'another size. A run keeps what its last {self.keep_checkpoints} checkpoints need, '
+                'and one resumed from an older checkpoint replaces what came later: resume from '
+                'another one. Where the work dir was moved, its folder of the memory has to come '
+                'along, or is named by model.teacher.folder'
+            )
+        last = max(needed, default=0)
+        if needed:
+            self._needed_by_checkpoint = {last: needed}
+        barrier()
+        self._delete([epoch for epoch in stored_epochs(self._folder()) if epoch > last])
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin an epoch, counted from 1."""
+        self._epoch = epoch
+        self._seen.clear()
+        self._staged.clear()
+
+    def row(self, path: str) -> int:
+        """Row of the film with this ``img_path``.
+
+        Raises:
+            ValueError: When it is no training film.
+        """
+        if path not in self._rows:
+            raise ValueError(
+                f'{path} is none of the {len(self._rows)} training films of the film memory'
+                + ('' if self._rows else ', which TeacherHook opens before a training')
+            )
+        return self._rows[path]
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        """Raise a ``ValueError`` unless maps are ``(h, w)`` as all others; the first one decides."""
+        if not self.map_shape.any():
+            self.map_shape.copy_(torch.tensor(shape))
+        elif self.map_shape.tolist() != list(shape):
+            height, width = self.map_shape.tolist()
+            raise ValueError(
+                f'a map of {shape[0]} x {shape[1]} cells, but the film memory holds maps of '
+                f'{height} x {width}: all films need one input size, the same when a run is resumed'
+            )
+
+    def read(self, row: int) -> np.ndarray:
+        """Map ``(h, w)`` float16 of a film that has been updated."""
+        return self._memory().read(int(self.updated[row]), row)
+
+    def wants(self, row: int) -> bool:
+        """Whether a film has had no update in this epoch yet."""
+        return row not in self._seen and row not in self._staged
+
+    def stage(self, row: int, values: np.ndarray) -> None:
+        """Note the update ``(h, w)`` of a film until ``commit``."""
+        self._staged[row] = values
+
+    def commit(self) -> None:
+        """Write what was staged in this step. All ranks have to call it."""
+        rank = get_rank()
+        for one, rows in enumerate(all_gather_object(list(self._staged))):
+            for row in rows:
+                if row not in self._seen and one == rank:
+                    self._memory().write(self._epoch, row, self._staged[row])
+                self._seen.add(row)
+        self._staged.clear()
+
+    def end_epoch(self) -> None:
+        """Put the epoch's updates in force. All ranks have to call it."""
+        if not self._seen:
+            return
+        self._memory().flush(self._epoch)
+        barrier()
+        rows = torch.tensor(sorted(self._seen), device=self.updated.device)
+        self.updated[rows] = self._epoch
+        self.count[rows] += 1
+        self._seen.clear()
+        self._collect()
+
+    def note_checkpoint(self) -> None:
+        """Keep the files that the checkpoint needs that is saved now (main rank alone)."""
+        needed = self._needed()
+        self._needed_by_checkpoint[max(needed, default=0)] = needed
+        while len(self._needed_by_checkpoint) > self.keep_checkpoints:
+            self._needed_by_checkpoint.pop(min(self._needed_by_checkpoint))
+        self._collect()
+
+    def _collect(self) -> None:
+        """Delete the files that neither the memory nor a kept checkpoint needs."""
+        # after a resume the checkpoints saved before it are kept, too, until new ones replace them
+        if self._is_resumed and len(self._needed_by_checkpoint) < self.keep_checkpoints:
+            return
+        needed = self._needed().union(*self._needed_by_checkpoint.values())
+        if is_main_process():
+            delete_epochs(self._folder(), set(stored_epochs(self._folder())) - needed)
+
+    def _delete(self, epochs: Sequence[int]) -> None:
+        if is_main_process():
+            delete_epochs(self._folder(), epochs)
+        barrier()
+
+    def _needed(self) -> set[int]:
+        return set(self.updated[self.updated > 0].tolist())
+
+    def _folder(self) -> Path:
+        if self.folder is None:
+            raise ValueError('the film memory is not open: TeacherHook has to be in custom_hooks')
+        return self.folder
+
+    def _memory(self) -> FilmMemory:
+        height, width = self.map_shape.tolist()
+        return FilmMemory(self._folder(), len(self.updated), (height, width))
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        if not self._is_resumed:
+            # the memory belongs to the run: neither a test nor a new training takes it over
+            own = {prefix + name: getattr(self, name) for name in _BUFFERS}
+            state_dict = {**state_dict, **own}
+        super()._load_from_state_dict(state_dict, prefix, *args)

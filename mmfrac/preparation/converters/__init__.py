@@ -1,0 +1,40 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from mmfrac.preparation.converters.chestx_det import convert_chestx_det
+from mmfrac.preparation.converters.chexpert import convert_chexpert
+from mmfrac.preparation.converters.coco_writer import (
+    ConversionSummary,
+    FilmRecord,
+    FilmWriter,
+    Lesion,
+    write_films,
+)
+from mmfrac.preparation.converters.mimic_cxr import convert_mimic_cxr
+from mmfrac.preparation.converters.nih_cxr14 import convert_nih_cxr14
+from mmfrac.preparation.converters.options import ConvertOptions
+from mmfrac.preparation.converters.padchest import convert_padchest
+from mmfrac.preparation.converters.plain_coco import convert_coco
+from mmfrac.preparation.converters.plain_csv import convert_csv
+from mmfrac.preparation.converters.rsna import convert_rsna
+from mmfrac.preparation.converters.vindr_cxr import convert_vindr_cxr
+from mmfrac.preparation.dicom_folder.dicom_folder import convert_dicom_folder
+from mmfrac.preparation.dicom_folder.folder_options import FolderOptions
+
+__all__ = [
+    'ConversionSummary',
+    'ConvertOptions',
+    'FilmRecord',
+    'FilmWriter',
+    'FolderOptions',
+    'Lesion',
+    'convert_chestx_det',
+    'convert_chexpert',
+    'convert_coco',
+    'convert_csv',
+    'convert_dicom_folder',
+    'convert_mimic_cxr',
+    'convert_nih_cxr14',
+    'convert_padchest',
+    'convert_rsna',
+    'convert_vindr_cxr',
+    'write_films',
+]

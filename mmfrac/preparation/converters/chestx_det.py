@@ -1,0 +1,176 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""ChestX-Det and ChestX-Det10: radiologists' boxes on NIH ChestX-ray14 films."""
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from mmfrac.datasets.annotation_io import read_annotations
+from mmfrac.preparation.converters.box_checks import flat_polygon
+from mmfrac.preparation.converters.conversion import Conversion
+from mmfrac.preparation.converters.film_record import ConversionSummary
+from mmfrac.preparation.converters.options import ConvertOptions
+from mmfrac.preparation.tables.film_row import FilmRow, RawBox
+from mmfrac.utils.annotation_error import AnnotationError, raise_problems
+
+FINDING = 'fracture'
+_NIH_NAME = re.compile(r'(\d{8})_\d{3}')
+_COLUMNS = ('nih_name', 'det_name')
+
+
+def convert_chestx_det(
+    annotation_file: str | os.PathLike,
+    image_dir: str | os.PathLike,
+    out_file: str | os.PathLike,
+    manifest: str | os.PathLike | None = None,
+    source: str | None = None,
+    options: ConvertOptions | None = None,
+) -> ConversionSummary:
+    """Convert a ChestX-Det annotation file.
+
+    All three forms are read: ChestX-Det10 (``file_name, syms, boxes``) with the release's file
+    names or with NIH names, and ChestX-Det with ``polygons``. Every film has been read for all
+    findings, so films without 'Fracture' become label 0, films with it label 1 with complete
+    regions. The patient is the number before the underscore of the NIH name; where that is unknown
+    every film is a patient of its own, which may put one patient into two splits: give
+    ``manifest``. Coordinates beyond the film by at most 1 px are clipped.
+
+    Args:
+        annotation_file (str or os.PathLike): ChestX-Det JSON, boxes xyxy (px).
+        image_dir (str or os.PathLike): Folder with the films, under either name.
+        out_file (str or os.PathLike): COCO JSON to write.
+        manifest (str or os.PathLike, optional): CSV with columns ``nih_name`` and ``det_name``.
+            Default: None.
+        source (str, optional): ``source`` of the films. Default: None, that of ``options``, else
+            'chestx_det'.
+        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+
+    Returns:
+        ConversionSummary: Counts of what was written, left out and clipped.
+
+    Raises:
+        FileNotFoundError: If an input is missing.
+        AnnotationError: With all problems of the input; nothing is written then.
+    """
+    annotation_file = os.fspath(annotation_file)
+    conversion = Conversion(image_dir, out_file, options, 'chestx_det')
+    conversion.source = source or conversion.source
+    conversion.reads(annotation_file)
+    records = _read_records(annotation_file)
+    aliases = read_names(manifest) if manifest is not None else {}
+    films = _films(os.path.basename(annotation_file), records, aliases, conversion)
+    return conversion.write(films, len(records))
+
+
+def read_names(manifest: str | os.PathLike) -> dict[str, str]:
+    """File names of ChestX-Det and NIH, each to the other.
+
+    Args:
+        manifest (str or os.PathLike): CSV with columns ``nih_name`` and ``det_name``.
+
+    Returns:
+        dict[str, str]: Both directions.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        AnnotationError: If a column is missing or a name occurs twice.
+    """
+    manifest = os.fspath(manifest)
+    _must_exist(manifest, 'file-name map')
+    names: dict[str, str] = {}
+    problems = []
+    with open(manifest, encoding='utf-8-sig', newline='') as file:
+        reader = csv.DictReader(file)
+        absent = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
+        if absent:
+            raise AnnotationError(
+                f'{manifest}: no column {absent}, a file-name map has {list(_COLUMNS)}; found '
+                f'{reader.fieldnames}'
+            )
+        for row in reader:
+            nih, det = ((row[c] or '').strip() for c in _COLUMNS)
+            if not nih or not det or nih in names or det in names:
+                problems.append(f'line {reader.line_num}: empty or repeated name {nih!r}, {det!r}')
+            names[nih], names[det] = det, nih
+    raise_problems(manifest, problems)
+    return names
+
+
+def _must_exist(path: str, what: str) -> None:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no {what} '{path}'")
+
+
+def _read_records(annotation_file: str) -> list:
+    _must_exist(annotation_file, 'annotation file')
+    records = read_annotations(annotation_file)
+    if not isinstance(records, list) or not records:
+        raise AnnotationError(
+            f'{annotation_file}: a ChestX-Det file is a list of records, this is '
+            f'{"an empty list" if records == [] else type(records).__name__}'
+        )
+    return records
+
+
+def _record_faults(record: Any) -> list[str]:
+    if not isinstance(record, dict):
+        return [f'must be an object, it is a {type(record).__name__}']
+    faults = []
+    if not isinstance(record.get('file_name'), str) or not record['file_name']:
+        faults.append("'file_name' must be a string")
+    for key in ('syms', 'boxes'):
+        if not isinstance(record.get(key), list):
+            faults.append(f"'{key}' must be a list")
+    if faults:
+        return faults
+    if not all(isinstance(s, str) for s in record['syms']):
+        faults.append("'syms' must be strings")
+    for key in ('boxes', 'polygons'):
+        items = record.get(key, record['boxes'])
+        if not isinstance(items, list) or len(items) != len(record['syms']):
+            count = len(items) if isinstance(items, list) else 'no'
+            faults.append(f'{len(record["syms"])} syms but {count} {key}')
+    return faults
+
+
+def _patient(name: str, aliases: dict[str, str]) -> str:
+    for known in (name, aliases.get(name, '')):
+        match = _NIH_NAME.match(known)
+        if match:
+            return match.group(1)
+    return os.path.splitext(name)[0]
+
+
+def _films(
+    file: str, records: list, aliases: dict[str, str], conversion: Conversion
+) -> Iterator[FilmRow]:
+    for index, record in enumerate(records):
+        name = record.get('file_name') if isinstance(record, dict) else None
+        place = f'records[{index}] ({name})'
+        faults = _record_faults(record)
+        for fault in faults:
+            conversion.problems.add(file, place, fault)
+        if faults:
+            continue
+        assert isinstance(name, str)
+        boxes = _boxes(record)
+        label = int(any(box.is_fracture for box in boxes))
+        for finding in record['syms']:
+            if finding.lower() != FINDING:
+                conversion.leave_out(f'{finding} boxes, another finding')
+        names = tuple(one for one in (name, aliases.get(name)) if one)
+        yield FilmRow(file, place, names, label, _patient(name, aliases), True, boxes)
+
+
+def _boxes(record: dict) -> list[RawBox]:
+    boxes = []
+    polygons = record.get('polygons') or [None] * len(record['boxes'])
+    for index, (finding, box, polygon) in enumerate(zip(record['syms'], record['boxes'], polygons)):
+        # what is no polygon is passed on as an empty one, for the checks to find
+        points = None if polygon is None else flat_polygon(polygon) or []
+        is_fracture = finding.lower() == FINDING
+        place = f'boxes[{index}] ({finding})'
+        boxes.append(RawBox(box, place, polygon=points, is_fracture=is_fracture))
+    return boxes

@@ -1,0 +1,126 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""MIMIC-CXR and MIMIC-CXR-JPG: labels a study, films and their views in a second table."""
+
+import os
+from collections.abc import Iterator
+
+from mmfrac.preparation.converters.chexpert import label_of_study
+from mmfrac.preparation.converters.conversion import Conversion
+from mmfrac.preparation.converters.film_finder import with_suffixes
+from mmfrac.preparation.converters.film_record import ConversionSummary
+from mmfrac.preparation.converters.options import ConvertOptions
+from mmfrac.preparation.tables.film_row import FilmRow
+from mmfrac.preparation.tables.table import Table
+from mmfrac.preparation.tables.values import BLANKS, read_label, read_length
+
+_FILM = dict(dicom=('dicom_id',), subject=('subject_id',), study=('study_id',))
+
+
+def convert_mimic_cxr(
+    labels: str | os.PathLike,
+    metadata: str | os.PathLike,
+    image_dir: str | os.PathLike,
+    out_file: str | os.PathLike,
+    options: ConvertOptions | None = None,
+    split_table: str | os.PathLike | None = None,
+    split: str | None = None,
+) -> ConversionSummary:
+    """Convert MIMIC-CXR-JPG (Johnson et al. 2019), or MIMIC-CXR with its tables.
+
+    The films of ``metadata`` get the label of their study, as in :func:`convert_chexpert`; studies
+    without a row in ``labels`` have no label. The patient is ``subject_id``.
+
+    Args:
+        labels (str or os.PathLike): mimic-cxr-2.0.0-chexpert.csv.gz or -negbio.csv.gz.
+        metadata (str or os.PathLike): mimic-cxr-2.0.0-metadata.csv.gz.
+        image_dir (str or os.PathLike): Folder that holds files/p10/..., or the films in another order.
+        out_file (str or os.PathLike): COCO JSON to write.
+        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        split_table (str or os.PathLike, optional): mimic-cxr-2.0.0-split.csv.gz. Default: None.
+        split (str, optional): Keep the films of this split: 'train', 'validate' or 'test'. Default:
+            None.
+
+    Returns:
+        ConversionSummary: The counts.
+
+    Raises:
+        FileNotFoundError: If an input is missing.
+        ValueError: If only one of ``split_table`` and ``split`` is given.
+        AnnotationError: With all problems of the tables; nothing is written then.
+    """
+    if (split_table is None) != (split is None):
+        raise ValueError('split_table and split go together: give both or none')
+    conversion = Conversion(image_dir, out_file, options, 'mimic_cxr')
+    label_rows = conversion.table(
+        labels,
+        dict(subject=('subject_id',), study=('study_id',), label=('Fracture',)),
+        dict(healthy=('No Finding',)),
+    )
+    films = conversion.table(
+        metadata, {**_FILM, 'view': ('ViewPosition',)}, dict(rows=('Rows',), columns=('Columns',))
+    )
+    splits = None
+    if split_table is not None:
+        splits = conversion.table(split_table, dict(dicom=('dicom_id',), split=('split',)))
+    conversion.check_headers()
+    studies = _labels_of_studies(label_rows, conversion)
+    wanted = None if splits is None else _films_of_split(splits, str(split), conversion)
+    return conversion.write(_films(films, studies, wanted, conversion), unique_names=True)
+
+
+def _labels_of_studies(table: Table, conversion: Conversion) -> dict[tuple[str, str], str]:
+    studies: dict[tuple[str, str], str] = {}
+    for line, (subject, study, text, healthy) in table.rows():
+        try:
+            label = label_of_study(text, healthy)
+            read_label(label)
+        except ValueError as error:
+            conversion.problems.add(table.name, line, str(error))
+            continue
+        if studies.setdefault((subject, study), label) != label:
+            text = f'study {study} of subject {subject} is there twice, with other labels'
+            conversion.problems.add(table.name, line, text)
+    return studies
+
+
+def _films_of_split(table: Table, split: str, conversion: Conversion) -> set[str]:
+    films: set[str] = set()
+    names: set[str] = set()
+    for _, (dicom, name) in table.rows():
+        names.add(name)
+        if name == split:
+            films.add(dicom)
+    if not films and names:
+        valid = ', '.join(sorted(names)[:10])
+        conversion.problems.add(table.name, 'split', f'no film in {split!r}; there are {valid}')
+    return films
+
+
+def _films(
+    table: Table,
+    studies: dict[tuple[str, str], str],
+    wanted: set[str] | None,
+    conversion: Conversion,
+) -> Iterator[FilmRow]:
+    sizes = conversion.options.size == 'table'
+    for line, (dicom, subject, study, view, height, width) in table.rows():
+        absent = [name for name, text in zip(_FILM, (dicom, subject, study)) if text in BLANKS]
+        if absent:
+            conversion.problems.add(table.name, line, f'no {absent[0]} id')
+            continue
+        if wanted is not None and dicom not in wanted:
+            conversion.leave_out('in another split')
+            continue
+        if not conversion.keeps_view(view):
+            continue
+        label = conversion.label(studies.get((subject, study), ''), table.name, line)
+        if label is None:
+            continue
+        try:
+            size = (read_length(width), read_length(height)) if sizes else None
+        except ValueError as error:
+            conversion.problems.add(table.name, line, f'Columns, Rows: {error}')
+            continue
+        folder = f'files/p{subject[:2]}/p{subject}/s{study}/{dicom}'
+        names = with_suffixes(folder, '.jpg', conversion.options.suffix)
+        yield FilmRow(table.name, line, names, label, subject, size=size)

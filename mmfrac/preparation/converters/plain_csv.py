@@ -1,0 +1,176 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""A plain CSV: a row a film, or a row a box."""
+
+import os
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mmfrac.preparation.converters.conversion import REPEATED, Conversion
+from mmfrac.preparation.converters.film_record import ConversionSummary
+from mmfrac.preparation.converters.options import ConvertOptions, Size
+from mmfrac.preparation.tables.film_row import FilmRow, RawBox
+from mmfrac.preparation.tables.table import Table
+from mmfrac.preparation.tables.values import (
+    BLANKS,
+    read_label,
+    read_length,
+    read_number,
+    read_patient,
+)
+
+WANTED = {'path': ('path', 'file_name', 'filename', 'image'), 'label': ('label',)}
+BOX = ('x1', 'y1', 'x2', 'y2')
+OPTIONAL = {
+    'patient_id': ('patient_id',),
+    **{name: (name,) for name in BOX},
+    'site': ('site',),
+    'view': ('view',),
+    'source': ('source',),
+    'width': ('width',),
+    'height': ('height',),
+}
+
+
+@dataclass(slots=True)
+class _Film:
+    """Rows of one film."""
+
+    line: int
+    label: int | None
+    patient: str
+    source: str
+    view: str
+    size: Size | None
+    boxes: dict[tuple, int] = field(default_factory=dict)
+
+
+def convert_csv(
+    table: str | os.PathLike,
+    image_dir: str | os.PathLike,
+    out_file: str | os.PathLike,
+    options: ConvertOptions | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> ConversionSummary:
+    """Convert a CSV with ``path`` and ``label``, and optionally ``patient_id``, ``x1, y1, x2, y2`` (px).
+
+    A film with several boxes has several rows. A film with label 1 has complete regions if it has a
+    box; without one, its boxes are unknown. The columns ``site`` (of a box), ``view``, ``source``,
+    ``width`` and ``height`` (px) are read where they are. Without ``patient_id`` every film is a
+    patient.
+
+    Args:
+        table (str or os.PathLike): The CSV.
+        image_dir (str or os.PathLike): Folder that paths are relative to.
+        out_file (str or os.PathLike): COCO JSON to write.
+        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        columns (Mapping[str, str], optional): Other names of columns, e.g. ``dict(label='fx')``.
+            Default: None.
+
+    Returns:
+        ConversionSummary: The counts.
+
+    Raises:
+        FileNotFoundError: If an input is missing.
+        ValueError: If ``columns`` renames a column that does not exist.
+        AnnotationError: With all problems of the table; nothing is written then.
+    """
+    wanted: dict[str, tuple[str, ...]] = dict(WANTED)
+    optional: dict[str, tuple[str, ...]] = dict(OPTIONAL)
+    for name, other in (columns or {}).items():
+        if name not in wanted and name not in optional:
+            raise ValueError(f'column {name!r} is none of {[*wanted, *optional]}')
+        optional.pop(name, None)
+        wanted[name] = (other,)
+    frontal = ('pa', 'ap', 'frontal')
+    conversion = Conversion(image_dir, out_file, options, 'csv', frontal)
+    rows = conversion.table(table, wanted, optional)
+    corners = [name for name in BOX if rows.has(name)]
+    if corners and len(corners) < len(BOX):
+        conversion.problems.add(rows.name, 'header', f'of {BOX} there is only {tuple(corners)}')
+    conversion.check_headers()
+    if not corners:
+        return conversion.write(_single_films(rows, conversion))
+    films = _read(rows, conversion)
+    rows_of_films = (row for path in films for row in _film(rows, path, films[path], conversion))
+    return conversion.write(rows_of_films, len(films))
+
+
+def _single_films(table: Table, conversion: Conversion) -> Iterator[FilmRow]:
+    """A row a film: streamed."""
+    for line, fields in table.rows():
+        row = dict(zip(table.keys, fields))
+        try:
+            film = _parse(table, line, row)
+        except ValueError as error:
+            conversion.problems.add(table.name, line, str(error))
+            continue
+        yield from _film(table, posixpath.normpath(row['path']), film, conversion)
+
+
+def _parse(table: Table, line: int, row: dict[str, str]) -> _Film:
+    if not row['path']:
+        raise ValueError('no path')
+    size = None
+    if row['width'] or row['height']:
+        size = (read_length(row['width']), read_length(row['height']))
+    patient = read_patient(row['patient_id']) if table.has('patient_id') else ''
+    return _Film(line, read_label(row['label']), patient, row['source'], row['view'], size)
+
+
+def _read(table: Table, conversion: Conversion) -> dict[str, _Film]:
+    """Films by path, in the order of the table, with the boxes of all their rows."""
+    films: dict[str, _Film] = {}
+    for line, fields in table.rows():
+        row = dict(zip(table.keys, fields))
+        try:
+            new = _parse(table, line, row)
+            box = _box([row[name] for name in BOX], table.decimal_comma)
+            if box and new.label not in (1, None):
+                raise ValueError(f'label {new.label}, but a box; a film with a fracture box has 1')
+            new.label = 1 if box else new.label
+            film = films.setdefault(posixpath.normpath(row['path']), new)
+            # a blank label says nothing against that of the film's other rows
+            film.label = new.label if film.label is None else film.label
+            new.label = film.label if new.label is None else new.label
+            _compare(film, new)
+        except ValueError as error:
+            conversion.problems.add(table.name, line, str(error))
+            continue
+        if box:
+            first = film.boxes.setdefault((*box, row['site']), line)
+            if first != line:
+                conversion.leave_out(REPEATED)
+        elif film.line != line:
+            conversion.leave_out(REPEATED)
+    return films
+
+
+def _compare(film: _Film, row: _Film) -> None:
+    for name in ('label', 'patient', 'source', 'view', 'size'):
+        old, new = getattr(film, name), getattr(row, name)
+        if old != new:
+            raise ValueError(f'{name} {new!r}, but {old!r} for the same film on line {film.line}')
+
+
+def _box(texts: list[str], decimal_comma: bool) -> tuple[float, ...] | None:
+    blank = [text.lower() in BLANKS for text in texts]
+    if all(blank):
+        return None
+    if any(blank):
+        raise ValueError(f'a box is x1, y1, x2, y2 (px), got {texts}')
+    return tuple(read_number(text, decimal_comma) for text in texts)
+
+
+def _film(table: Table, path: str, film: _Film, conversion: Conversion) -> Iterator[FilmRow]:
+    if table.has('view') and not conversion.keeps_view(film.view):
+        return
+    label = conversion.decide(film.label)
+    if label is None:
+        return
+    boxes = [RawBox(list(box), line, site or None) for (*box, site), line in film.boxes.items()]
+    patient = film.patient if table.has('patient_id') else path
+    source = film.source or None
+    yield FilmRow(
+        table.name, film.line, (path,), label, patient, bool(boxes), boxes, film.size, source
+    )

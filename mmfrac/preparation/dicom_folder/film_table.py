@@ -1,0 +1,211 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Labels of films that a table names by file, UID or accession number."""
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mmfrac.preparation.converters.conversion import REPEATED, Conversion
+from mmfrac.preparation.dicom_folder.dicom_header import DicomHeader
+from mmfrac.preparation.tables.film_row import RawBox
+from mmfrac.preparation.tables.values import BLANKS, read_label, read_number
+
+# From the surest to the widest: a film is looked for in this order.
+KEYS = {
+    'path': ('path', 'file_name', 'filename', 'file', 'image'),
+    'instance': ('SOPInstanceUID', 'sop_instance_uid', 'image_uid'),
+    'series': ('SeriesInstanceUID', 'series_instance_uid', 'series_uid'),
+    'study': ('StudyInstanceUID', 'study_instance_uid', 'study_uid'),
+    'accession': ('AccessionNumber', 'accession_number', 'accession'),
+}
+BOX = ('x1', 'y1', 'x2', 'y2')
+LABEL = ('label', 'fracture')
+_NO_FILM = 'rows of the table without a film that is kept'
+_OPTIONAL = {**KEYS, **{name: (name,) for name in BOX}, 'site': ('site',)}
+
+
+@dataclass(slots=True)
+class Entry:
+    """What a table says of a film, or of the films of a study.
+
+    Attributes:
+        line (int): Of the first of its rows.
+        label (int, optional): 1, 0, -1 uncertain; None: blank.
+        boxes (dict): Line of each box (x1, y1, x2, y2, site).
+        film (str): The film that was given it; '' as long as there is none.
+    """
+
+    line: int
+    label: int | None
+    boxes: dict[tuple, int] = field(default_factory=dict)
+    film: str = ''
+
+    def raw_boxes(self) -> list[RawBox]:
+        """Its boxes, unchecked."""
+        return [RawBox(list(box), line, site or None) for (*box, site), line in self.boxes.items()]
+
+
+class FilmTable:
+    """Entries of a table by what names them, of a row a film or a row a box.
+
+    Args:
+        table (str): The table.
+        conversion (Conversion): Takes its problems.
+        names (Iterable[str]): Files of the folder.
+        columns (Mapping[str, str]): Other names of columns, e.g. ``dict(label='fx')``. Default: None.
+
+    Raises:
+        FileNotFoundError: If there is no table.
+        ValueError: If ``columns`` renames a column that does not exist.
+        AnnotationError: If the table lacks a column.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        conversion: Conversion,
+        names: Iterable[str],
+        columns: Mapping[str, str] | None = None,
+    ) -> None:
+        wanted: dict[str, tuple[str, ...]] = {'label': LABEL}
+        optional: dict[str, tuple[str, ...]] = dict(_OPTIONAL)
+        for name, other in (columns or {}).items():
+            if name not in wanted and name not in optional:
+                raise ValueError(f'column {name!r} is none of {[*wanted, *optional]}')
+            optional.pop(name, None)
+            wanted[name] = (other,)
+        self._conversion = conversion
+        self._table = conversion.table(table, wanted, optional)
+        conversion.check_headers()
+        self.name = self._table.name
+        self._check_columns()
+        self._entries: dict[str, dict[str, Entry]] = {key: {} for key in KEYS}
+        self._missing = 0
+        self._by_base: dict[str, list[str]] = {}
+        if self._table.has('path'):
+            self._by_base = _by_base(names)
+
+    def count_unused(self) -> None:
+        """Count entries that no film was given; a problem if that is all of them."""
+        entries = [entry for some in self._entries.values() for entry in some.values()]
+        unused = self._missing + sum(not entry.film for entry in entries)
+        if unused and unused == self._missing + len(entries):
+            text = f'none of its {unused} rows names a film that is kept; do names or UIDs fit?'
+            self._conversion.problems.add(self.name, 'all lines', text)
+        elif unused:
+            self._conversion.leave_out(_NO_FILM, unused)
+
+    def find(self, header: DicomHeader) -> Entry | None:
+        """Entry of a film; one with boxes belongs to one film only.
+
+        Args:
+            header (DicomHeader): The film's.
+
+        Returns:
+            Entry or None: None if no row names it.
+        """
+        for kind, entries in self._entries.items():
+            key = header.name if kind == 'path' else getattr(header, kind)
+            entry = entries.get(key) if key else None
+            if entry is None:
+                continue
+            if entry.film and entry.boxes:
+                text = (
+                    f'boxes of {kind} {key}, which has several films ({entry.film}, {header.name}): '
+                    'name the file'
+                )
+                self._conversion.problems.add(self.name, entry.line, text)
+            entry.film = entry.film or header.name
+            return entry
+        return None
+
+    def _check_columns(self) -> None:
+        table, problems = self._table, self._conversion.problems
+        if not any(table.has(key) for key in KEYS):
+            every = ', '.join(names[0] for names in KEYS.values())
+            problems.add(
+                table.name, 'header', f'no column that names films; one of {every} is wanted'
+            )
+        corners = [name for name in BOX if table.has(name)]
+        if corners and len(corners) < len(BOX):
+            problems.add(table.name, 'header', f'of {BOX} there is only {tuple(corners)}')
+        self._conversion.check_headers()
+
+    def read(self) -> None:
+        """Read its rows."""
+        table = self._table
+        for line, fields in table.rows():
+            row = dict(zip(table.keys, fields))
+            try:
+                kind, key = self._key(row)
+                if key is None:
+                    self._missing += 1
+                else:
+                    self._add(line, row, self._entries[kind], key)
+            except ValueError as error:
+                self._conversion.problems.add(table.name, line, str(error))
+
+    def _key(self, row: Mapping[str, str]) -> tuple[str, str | None]:
+        for kind in KEYS:
+            if row[kind].lower() not in BLANKS:
+                key = self._film(row[kind]) if kind == 'path' else row[kind]
+                return kind, key
+        raise ValueError('no file, UID or accession number')
+
+    def _film(self, path: str) -> str | None:
+        """File of the folder that a row names, whatever folders it puts before; None: not there."""
+        path = posixpath.normpath(path.replace('\\', '/'))
+        base = posixpath.basename(path)
+        found = self._by_base.get(base) or self._by_base.get(_stem(base), [])
+        if len(found) > 1:
+            endings = [name for name in found if f'/{path}'.endswith(f'/{name}')]
+            endings += [name for name in found if f'/{name}'.endswith(f'/{path}')]
+            found = endings[:1] if len(set(endings)) == 1 else found
+        if len(found) > 1:
+            some = ', '.join(found[:3])
+            raise ValueError(f'{path} may be {len(found)} files ({some}, ...): name its folder')
+        return found[0] if found else None
+
+    def _add(self, line: int, row: Mapping[str, str], entries: dict[str, Entry], key: str) -> None:
+        label = read_label(row['label'])
+        texts = [row[name] for name in BOX]
+        blank = [text.lower() in BLANKS for text in texts]
+        if any(blank) and not all(blank):
+            raise ValueError(f'a box is x1, y1, x2, y2 (px), got {texts}')
+        has_box = not any(blank)
+        if has_box and label not in (1, None):
+            raise ValueError(f'label {label}, but a box; a film with a fracture box has 1')
+        label = 1 if has_box else label
+        entry = entries.setdefault(key, Entry(line, label))
+        if entry.label is None:
+            entry.label = label
+        if label is not None and label != entry.label:
+            raise ValueError(
+                f'label {label}, but {entry.label} for the same film on line {entry.line}'
+            )
+        if has_box:
+            numbers = (read_number(text, self._table.decimal_comma) for text in texts)
+            first = entry.boxes.setdefault((*numbers, row['site']), line)
+        else:
+            first = entry.line
+        if first != line:
+            self._conversion.leave_out(REPEATED)
+
+
+def _by_base(names: Iterable[str]) -> dict[str, list[str]]:
+    """Files by name, and by name without suffix where that is no file's name itself."""
+    bases: dict[str, list[str]] = defaultdict(list)
+    stems: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        base = posixpath.basename(name)
+        bases[base].append(name)
+        if _stem(base) != base:
+            stems[_stem(base)].append(name)
+    return {**stems, **bases}
+
+
+def _stem(base: str) -> str:
+    """Without the suffix of a film; numbers behind the last dot of a UID are none."""
+    stem, suffix = posixpath.splitext(base)
+    return stem if suffix[1:].isalpha() else base

@@ -1,0 +1,167 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""From a patient and a pose to the film: attenuation, exposure, scatter, blur, noise, display."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from mmfrac.preparation.phantom.devices import make_devices, make_marker
+from mmfrac.preparation.phantom.exposure import expose
+from mmfrac.preparation.phantom.lesions import Lesion, apply_lesion, draw_lesions
+from mmfrac.preparation.phantom.pose import Pose
+from mmfrac.preparation.phantom.skeleton import Skeleton, make_skeleton
+from mmfrac.preparation.phantom.soft_tissue import GRID, Build, soft_fields
+from mmfrac.preparation.phantom.tubes import PointCloud, Tubes, splat, tube_points
+from mmfrac.preparation.phantom.vessels import make_vessels
+
+
+@dataclass
+class PhantomFilm:
+    """One film with its truth.
+
+    Args:
+        image: 12-bit display-linear plane, bright bone on dark lung, (size, size) uint16.
+        boxes: xyxy in film px, (n, 4) float.
+        sites: 'rib' or 'clavicle' for each box.
+        kinds: 'acute' or 'chronic' for each box.
+        pixel_mm: Spacing of the pixels at the detector, mm.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    sites: list[str]
+    kinds: list[str]
+    pixel_mm: float
+
+
+@dataclass
+class Patient:
+    """Everything that the films of one patient share."""
+
+    skeleton: Skeleton
+    build: Build
+    vessels: list[Tubes]
+    texture: np.ndarray  # (GRID, GRID) float32, fine structure of the lung, unit variance
+    mottle: np.ndarray  # (GRID, GRID) float32, coarse unevenness of the soft parts
+
+
+@lru_cache(maxsize=4)
+def make_patient(patient_seed: int) -> Patient:
+    """Draw the anatomy of a patient."""
+    rng = np.random.default_rng([1, patient_seed])
+    skeleton = make_skeleton(rng, age=float(rng.random()), build=float(rng.normal(1.0, 0.045)))
+    build = Build.random(rng, skeleton)
+    vessels = make_vessels(rng, skeleton, min(build.dome))
+    texture = 0.6 * _noise(rng, 1.3) + _noise(rng, 3.0) + 0.8 * _noise(rng, 7.0)
+    mottle = _noise(rng, 14.0) + 0.8 * _noise(rng, 30.0)
+    return Patient(skeleton, build, vessels, texture, mottle)
+
+
+def _noise(rng: np.random.Generator, sigma: float) -> np.ndarray:
+    """Smooth noise of unit variance on the grid."""
+    cell = max(1, int(sigma / 2))
+    white = rng.standard_normal((GRID // cell + 1,) * 2, dtype=np.float32)
+    small = cv2.GaussianBlur(white, (0, 0), sigma / cell)
+    return cv2.resize(small / small.std(), (GRID, GRID), interpolation=cv2.INTER_LINEAR)
+
+
+def render_film(
+    patient_seed: int,
+    film_seed: int,
+    size: int = 512,
+    num_fractures: int = 0,
+    difficulty: float = 0.3,
+) -> PhantomFilm:
+    """Render one synthetic chest film.
+
+    Args:
+        patient_seed: Chooses the anatomy.
+        film_seed: Chooses pose, exposure, devices, noise and fractures.
+        size: Edge of the square film in px, default 512.
+        num_fractures: Number of fractures, default 0. They leave every other draw as it is.
+        difficulty: 0 obvious to 1 subtle, default 0.3.
+
+    Returns:
+        The film and its boxes.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+    if size < 32 or num_fractures < 0 or not 0.0 <= difficulty <= 1.0:
+        raise ValueError(
+            f'render_film(size={size}, num_fractures={num_fractures}, difficulty={difficulty}): '
+            'size must be at least 32 px, num_fractures at least 0, difficulty in [0, 1]'
+        )
+    patient, pose, fields, lesions = _stage(patient_seed, film_seed, num_fractures, difficulty)
+    mottle, texture = (_in_pose(plane, pose) for plane in (patient.mottle, patient.texture))
+    soft = fields.attenuation * (1.0 + 0.012 * mottle) + 0.0035 * texture * fields.air
+    key = [patient_seed, film_seed]
+    device_rng = np.random.default_rng([4, *key])
+    devices = make_devices(device_rng, patient.skeleton)
+    bones = _bones(patient, pose, size, lesions) + _sum_tubes(devices, pose, size)
+    marker = make_marker(device_rng, pose.film_cm)
+    ink = None if marker is None else _sum_tubes([marker], Pose.of_film(pose.film_cm), size)
+    image = expose(
+        np.random.default_rng([5, *key]), soft, fields.air, bones, ink, pose.film_cm, size
+    )
+    return PhantomFilm(image, *_truth(lesions, size), 10.0 * pose.film_cm / size)
+
+
+def film_truth(
+    patient_seed: int, film_seed: int, size: int, num_fractures: int, difficulty: float
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Boxes, sites and kinds that `render_film` gives for the same arguments, without the film."""
+    return _truth(_stage(patient_seed, film_seed, num_fractures, difficulty)[3], size)
+
+
+def _stage(patient_seed: int, film_seed: int, num_fractures: int, difficulty: float):
+    """Patient, pose, soft parts and fractures of a film; each has its own random stream."""
+    patient = make_patient(patient_seed)
+    key = [patient_seed, film_seed]
+    pose = Pose.random(np.random.default_rng([2, *key]))
+    fields = soft_fields(patient.build, patient.skeleton, pose)
+    lesions: list[Lesion] = []
+    if num_fractures:
+        rng = np.random.default_rng([3, *key])
+        lesions = draw_lesions(rng, patient.skeleton, pose, fields.air, num_fractures, difficulty)
+    return patient, pose, fields, lesions
+
+
+def _in_pose(plane: np.ndarray, pose: Pose) -> np.ndarray:
+    """Patient texture on the grid of the film."""
+    corners = np.array([[-18.0, 1.0], [18.0, 1.0], [-18.0, 37.0]])
+    source = (corners + [18.0, -1.0]) * (GRID / 36.0)
+    target = pose.project_plane(corners) * (GRID / pose.film_cm)
+    warp = cv2.getAffineTransform(source.astype(np.float32), target.astype(np.float32))
+    return cv2.warpAffine(plane, warp, (GRID, GRID), borderMode=cv2.BORDER_REFLECT)
+
+
+def _truth(lesions: list[Lesion], size: int) -> tuple[np.ndarray, list[str], list[str]]:
+    boxes = np.array([lesion.box for lesion in lesions], float).reshape(-1, 4) * size
+    return boxes, [lesion.site for lesion in lesions], [lesion.kind for lesion in lesions]
+
+
+def _sum_tubes(groups: list[Tubes], pose: Pose, size: int) -> np.ndarray:
+    return splat((tube_points(group, pose, size) for group in groups), pose.film_cm, size)
+
+
+def _bones(patient: Patient, pose: Pose, size: int, lesions: list[Lesion]) -> np.ndarray:
+    """Attenuation of bones and vessels with the lesions in them."""
+    skeleton = patient.skeleton
+
+    def clouds() -> Iterator[PointCloud]:
+        for site, group in (('rib', skeleton.ribs), ('clavicle', skeleton.clavicles)):
+            cloud = tube_points(group, pose, size)
+            for lesion in lesions:
+                if lesion.site == site:
+                    apply_lesion(cloud, lesion.tube, lesion)
+            yield cloud
+        for group in (skeleton.cartilage, *skeleton.others, *patient.vessels):
+            yield tube_points(group, pose, size)
+
+    return splat(clouds(), pose.film_cm, size)

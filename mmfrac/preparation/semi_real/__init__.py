@@ -1,0 +1,32 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Synthetic fractures in real films without fractures."""
+
+from mmfrac.preparation.semi_real.contact_sheet import draw_contact_sheet
+from mmfrac.preparation.semi_real.film import SemiRealFilm, make_film
+from mmfrac.preparation.semi_real.lungs import Lungs, find_lungs
+from mmfrac.preparation.semi_real.negatives import (
+    NegativeFilm,
+    negatives_of_annotations,
+    negatives_of_folder,
+)
+from mmfrac.preparation.semi_real.plan import Shares
+from mmfrac.preparation.semi_real.recipe import Recipe
+from mmfrac.preparation.semi_real.rib_sites import RibSite, find_rib_sites
+from mmfrac.preparation.semi_real.writer import SetSummary, write_semi_real
+
+__all__ = [
+    'Lungs',
+    'NegativeFilm',
+    'Recipe',
+    'RibSite',
+    'SemiRealFilm',
+    'SetSummary',
+    'Shares',
+    'draw_contact_sheet',
+    'find_lungs',
+    'find_rib_sites',
+    'make_film',
+    'negatives_of_annotations',
+    'negatives_of_folder',
+    'write_semi_real',
+]

@@ -1,0 +1,195 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""A negative film with fractures put into its ribs, and the exact boxes around what changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from mmfrac.preparation.semi_real.film_depth import at_native_depth
+from mmfrac.preparation.semi_real.fractures import (
+    REACH,
+    Fracture,
+    added_bone,
+    displacement,
+    draw_fracture,
+    lost_bone,
+)
+from mmfrac.preparation.semi_real.lungs import find_lungs
+from mmfrac.preparation.semi_real.rib_sites import RibSite, find_rib_sites
+
+# Fractures keep this many half widths apart: what one changes the next does not touch.
+APART = 2 * REACH + 0.5
+# A box holds the pixels that change by more than this share of the greatest change.
+BOX_LEVEL = 0.1
+BOX_BLUR = 0.25
+GRAIN_SIGMA = 1.0
+NO_LUNGS = 'both lungs not found'
+NO_RIBS = 'no rib clear enough'
+
+
+@dataclass(frozen=True)
+class FilmFracture:
+    """One fracture of a film.
+
+    Attributes:
+        box (tuple[float, float, float, float]): xyxy, film px.
+        fracture (Fracture): What it is like.
+        site (RibSite): Where it is.
+    """
+
+    box: tuple[float, float, float, float]
+    fracture: Fracture
+    site: RibSite
+
+
+@dataclass(frozen=True)
+class SemiRealFilm:
+    """A film with fractures, or why it has none.
+
+    Attributes:
+        plane (np.ndarray): (h, w) float32 in [0, 1]; the very film where there are no fractures.
+        fractures (list[FilmFracture]): In the order in which they were made.
+        reason (str): Why there are none; '' if there are.
+    """
+
+    plane: np.ndarray
+    fractures: list[FilmFracture]
+    reason: str = ''
+
+
+def make_film(
+    plane: np.ndarray, rng: np.random.Generator, number: int, difficulty: float
+) -> SemiRealFilm:
+    """Put fractures into the ribs of a film.
+
+    Args:
+        plane (np.ndarray): Film (h, w) float32 in [0, 1], bright bone on dark lung.
+        rng (np.random.Generator): Chooses places and fractures, for every difficulty the same.
+        number (int): How many; fewer where the film has no more places far enough apart.
+        difficulty (float): 0 obvious to 1 subtle.
+
+    Returns:
+        SemiRealFilm: Without fractures where lungs or ribs are not found.
+    """
+    lungs = find_lungs(plane)
+    if lungs is None:
+        return SemiRealFilm(plane, [], NO_LUNGS)
+    sites = _choose(find_rib_sites(plane, lungs), rng, number)
+    if not sites:
+        return SemiRealFilm(plane, [], NO_RIBS)
+    broken = plane.copy()
+    made = []
+    for site in sites:
+        fracture = draw_fracture(rng, difficulty)
+        break_rib(broken, site, fracture)
+        made.append((site, fracture))
+    broken = at_native_depth(broken, plane)
+    fractures = [
+        FilmFracture(changed_box(plane, broken, site), fracture, site) for site, fracture in made
+    ]
+    return SemiRealFilm(broken, fractures)
+
+
+def break_rib(plane: np.ndarray, site: RibSite, fracture: Fracture) -> None:
+    """Put one fracture into a film, in place.
+
+    Structures are moved by cubic interpolation; the grain of the film, what is finer than a pixel
+    or so, is moved by whole pixels, because any interpolation would smooth it and give the place
+    away.
+
+    Args:
+        plane (np.ndarray): Film (h, w) float32.
+        site (RibSite): Where.
+        fracture (Fracture): What.
+    """
+    window = _window(plane.shape, site)
+    patch = plane[window]
+    top, left = window[0].start, window[1].start
+    y, x = np.mgrid[: patch.shape[0], : patch.shape[1]].astype(np.float64)
+    along, across = _rib_axes(site, x + left, y + top)
+    pixel = 1 / site.half_width
+    moved = displacement(fracture, along, across, pixel) * site.half_width
+    from_x = (x + moved * np.sin(site.angle)).astype(np.float32)
+    from_y = (y - moved * np.cos(site.angle)).astype(np.float32)
+    base = cv2.GaussianBlur(patch, (0, 0), GRAIN_SIGMA)
+    reflect = cv2.BORDER_REFLECT_101
+    broken = cv2.remap(base, from_x, from_y, cv2.INTER_CUBIC, borderMode=reflect)
+    grain = cv2.remap(patch - base, from_x, from_y, cv2.INTER_NEAREST, borderMode=reflect)
+    broken = np.where(moved == 0, patch, broken + grain)
+    if fracture.kind == 'acute':
+        bone = _bone(broken, site, along, across)
+        broken = broken - bone * lost_bone(fracture, along, across, pixel)
+    else:
+        broken = broken + site.contrast * added_bone(fracture, along, across)
+    plane[window] = np.clip(broken, plane.min(), plane.max())
+
+
+def changed_box(
+    before: np.ndarray, after: np.ndarray, site: RibSite
+) -> tuple[float, float, float, float]:
+    """Bounds of what a fracture changes.
+
+    The change is blurred a little (BOX_BLUR half widths, at least a pixel): moved grain is no
+    lesion.
+
+    Args:
+        before, after (np.ndarray): Film (h, w) without and with its fractures.
+        site (RibSite): Where the fracture is.
+
+    Returns:
+        tuple[float, float, float, float]: xyxy px of the pixels that change by more than BOX_LEVEL of
+            the greatest change; a pixel covers [c, c + 1].
+    """
+    window = _window(before.shape, site)
+    change = after[window] - before[window]
+    change = np.abs(cv2.GaussianBlur(change, (0, 0), max(1.0, BOX_BLUR * site.half_width)))
+    rows, columns = np.nonzero(change > BOX_LEVEL * change.max())
+    top, left = window[0].start, window[1].start
+    return (
+        float(columns.min() + left),
+        float(rows.min() + top),
+        float(columns.max() + 1 + left),
+        float(rows.max() + 1 + top),
+    )
+
+
+def _choose(sites: list[RibSite], rng: np.random.Generator, number: int) -> list[RibSite]:
+    chosen: list[RibSite] = []
+    for index in rng.permutation(len(sites)):
+        site = sites[index]
+        apart = APART * site.half_width
+        if all(np.hypot(site.x - s.x, site.y - s.y) > apart for s in chosen):
+            chosen.append(site)
+        if len(chosen) == number:
+            break
+    return chosen
+
+
+def _window(shape: tuple[int, ...], site: RibSite) -> tuple[slice, slice]:
+    reach = int(np.ceil(REACH * site.half_width)) + 1
+    x, y = round(site.x), round(site.y)
+    return (
+        slice(max(0, y - reach), min(shape[0], y + reach + 1)),
+        slice(max(0, x - reach), min(shape[1], x + reach + 1)),
+    )
+
+
+def _rib_axes(site: RibSite, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates along and across the rib, half widths."""
+    dx, dy = x - site.x, y - site.y
+    c, s = np.cos(site.angle), np.sin(site.angle)
+    along = dx * c + dy * s
+    across = dy * c - dx * s - site.bend / 2 * along**2
+    return along / site.half_width, across / site.half_width
+
+
+def _bone(patch: np.ndarray, site: RibSite, along: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """What the rib adds to the lung behind it near the fracture, (h, w): a gap shows the lung."""
+    base = cv2.GaussianBlur(patch, (0, 0), GRAIN_SIGMA)
+    near = np.abs(along) < 1.5
+    sides = [base[near & (sign * across > 1.5) & (sign * across < 2.2)].mean() for sign in (-1, 1)]
+    lung = sides[0] + (sides[1] - sides[0]) * (across + 1.85) / 3.7
+    return np.clip(base - lung, 0, 1.6 * site.contrast)

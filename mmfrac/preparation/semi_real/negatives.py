@@ -1,0 +1,229 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""The user's own films without fractures, and whose they are."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from mmfrac.datasets.annotation_checks import check_annotations, film_name, find_missing
+from mmfrac.datasets.annotation_io import read_annotations
+from mmfrac.datasets.radiographs.film_suffixes import FILM_SUFFIXES
+from mmfrac.datasets.radiographs.radiograph_io import RadiographError, film_size
+from mmfrac.utils.annotation_error import AnnotationError, MissingFilmError, raise_problems
+
+
+@dataclass(frozen=True)
+class NegativeFilm:
+    """One film without a fracture.
+
+    Attributes:
+        path (str): The file.
+        name (str): Its path below the folder of films, with '/'.
+        patient_id (str): Splits keep a patient's films together.
+    """
+
+    path: str
+    name: str
+    patient_id: str
+
+
+def negatives_of_annotations(
+    annotation_file: str | os.PathLike, image_dir: str | os.PathLike
+) -> tuple[list[NegativeFilm], dict[str, int]]:
+    """Films with label 0 of an annotation file.
+
+    Args:
+        annotation_file (str or os.PathLike): COCO JSON with mmfrac's fields; every negative needs its
+            `patient_id`.
+        image_dir (str or os.PathLike): Folder of its file names.
+
+    Returns:
+        tuple[list[NegativeFilm], dict[str, int]]: Films by name, and how many films were left out why.
+
+    Raises:
+        FileNotFoundError: If file or folder is missing.
+        AnnotationError: With all that is wrong with the file; films that are missing included.
+    """
+    file, folder = os.fspath(annotation_file), os.fspath(image_dir)
+    _need_folder(folder)
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"no annotation file '{file}'")
+    data = read_annotations(file)
+    raise_problems(file, check_annotations(data))
+    boxed = {annotation['image_id'] for annotation in data['annotations']}
+    left_out: Counter[str] = Counter()
+    negatives = []
+    for index, image in enumerate(data['images']):
+        label = image.get('label', int(image['id'] in boxed))
+        if label == 0:
+            negatives.append((film_name(index, image), image))
+        else:
+            left_out['label 1, has a fracture' if label == 1 else 'label -1, unknown'] += 1
+    unknown = [
+        f"{name}: no 'patient_id'; splits keep a patient's films together"
+        for name, image in negatives
+        if 'patient_id' not in image
+    ]
+    raise_problems(file, unknown)
+    raise_problems(file, find_missing(negatives, folder), MissingFilmError)
+    films = [
+        NegativeFilm(
+            os.path.join(folder, image['file_name']),
+            _below(image['file_name']),
+            str(image['patient_id']),
+        )
+        for _, image in negatives
+    ]
+    return _sorted(films, file), dict(left_out)
+
+
+def negatives_of_folder(
+    image_dir: str | os.PathLike,
+    patients: str | os.PathLike | None = None,
+    columns: tuple[str, str] = ('file_name', 'patient_id'),
+    pattern: str | None = None,
+) -> tuple[list[NegativeFilm], dict[str, int]]:
+    """Films of a folder and its subfolders, none of which shows a fracture.
+
+    Args:
+        image_dir (str or os.PathLike): The folder.
+        patients (str or os.PathLike, optional): CSV with a row for each film that is wanted; films are
+            named by their path below the folder or, if that is unique, by their file name. Default:
+            None.
+        columns (tuple[str, str]): Its columns of film and patient. Default: 'file_name', 'patient_id'.
+        pattern (str, optional): In place of the CSV: regular expression that is searched in the film's
+            path below the folder; its first group is the patient. Default: None.
+
+    Returns:
+        tuple[list[NegativeFilm], dict[str, int]]: Films by name, and how many files were left out why.
+
+    Raises:
+        FileNotFoundError: If folder or CSV is missing.
+        ValueError: If there is neither CSV nor pattern, or no film is left.
+        AnnotationError: With all that is wrong with the CSV, or all films the pattern does not fit.
+    """
+    folder = os.fspath(image_dir)
+    _need_folder(folder)
+    if (patients is None) == (pattern is None):
+        raise ValueError(
+            'whose the films are must be known: give either a CSV of the patients (--patients) or a '
+            r"pattern of the file names (--patient-pattern '(\d{8})_\d{3}' for NIH ChestX-ray14)"
+        )
+    left_out: Counter[str] = Counter()
+    names = _film_names(folder, left_out)
+    if patients is not None:
+        owners = _read_owners(os.fspath(patients), columns, names, left_out)
+    else:
+        owners = _match_owners(str(pattern), names, folder)
+    films = [
+        NegativeFilm(os.path.join(folder, name), name, owners[name])
+        for name in names
+        if name in owners
+    ]
+    return _sorted(films, folder), dict(left_out)
+
+
+def _below(file_name: str) -> str:
+    """A name that stays below the folder it is joined to: file names may be absolute."""
+    parts = PurePath(file_name).parts
+    return '/'.join(part for part in parts if part not in (os.sep, os.pardir))
+
+
+def _need_folder(folder: str) -> None:
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"no folder of films '{folder}'")
+
+
+def _sorted(films: list[NegativeFilm], where: str) -> list[NegativeFilm]:
+    if not films:
+        raise ValueError(f'no film without fracture in {where}')
+    return sorted(films, key=lambda film: film.name)
+
+
+def _film_names(folder: str, left_out: Counter[str]) -> list[str]:
+    """Paths below the folder; DICOM files often have no suffix, so others are looked into."""
+    names = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        for file in sorted(files):
+            path = os.path.join(parent, file)
+            if not file.startswith('.') and _is_film(path):
+                names.append(os.path.relpath(path, folder).replace(os.sep, '/'))
+            else:
+                left_out['file that is no film'] += 1
+    return names
+
+
+def _is_film(path: str) -> bool:
+    if path.lower().endswith(FILM_SUFFIXES):
+        return True
+    try:
+        film_size(path)
+    except RadiographError:
+        return False
+    return True
+
+
+def _match_owners(pattern: str, names: list[str], folder: str) -> dict[str, str]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f'{pattern!r} is no regular expression: {error}') from error
+    if compiled.groups < 1:
+        raise ValueError(f'{pattern!r} has no group (...): the first group is the patient')
+    owners, problems = {}, []
+    for name in names:
+        match = compiled.search(name)
+        if match and match.group(1):
+            owners[name] = match.group(1)
+        else:
+            problems.append(f'{name}: the pattern {pattern!r} finds no patient')
+    raise_problems(folder, problems)
+    return owners
+
+
+def _read_owners(
+    file: str, columns: tuple[str, str], names: list[str], left_out: Counter[str]
+) -> dict[str, str]:
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"no CSV of the patients '{file}'")
+    known = {name: [name] for name in names}
+    for name in names:
+        base = name.rsplit('/', 1)[-1]
+        if base != name:
+            known.setdefault(base, []).append(name)
+    owners: dict[str, str] = {}
+    problems = []
+    with open(file, encoding='utf-8-sig', newline='') as table:
+        reader = csv.DictReader(table)
+        absent = [column for column in columns if column not in (reader.fieldnames or ())]
+        if absent:
+            raise AnnotationError(
+                f'{file}: no column {absent}; found {reader.fieldnames}; name yours with --columns'
+            )
+        for row in reader:
+            film, patient = ((row[column] or '').strip() for column in columns)
+            found = known.get(film.replace('\\', '/'), [])
+            if not film or not patient:
+                problems.append(
+                    f'line {reader.line_num}: film {film!r}, patient {patient!r}: empty'
+                )
+            elif not found:
+                left_out['row of a film that is not in the folder'] += 1
+            elif len(found) > 1:
+                problems.append(f'line {reader.line_num}: {film!r} is any of {found[:3]}')
+            elif owners.setdefault(found[0], patient) != patient:
+                problems.append(
+                    f'line {reader.line_num}: {film!r} of patient {patient!r} is of '
+                    f'{owners[found[0]]!r} above'
+                )
+    raise_problems(file, problems)
+    without = len(names) - len(owners)
+    if without:
+        left_out['film without a row'] += without
+    return owners

@@ -1,0 +1,184 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""A semi-real set on disk, resumable, the same for any number of workers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mmfrac.preparation.converters.coco_writer import write_films
+from mmfrac.preparation.converters.film_record import ConversionSummary, FilmRecord, Lesion
+from mmfrac.preparation.semi_real.film_files import crashed_film, png_name, write_film
+from mmfrac.preparation.semi_real.negatives import NegativeFilm
+from mmfrac.preparation.semi_real.plan import SPLITS, PlannedFilm, plan_films
+from mmfrac.preparation.semi_real.recipe import Recipe
+from mmfrac.preparation.semi_real.set_folder import SetFolder
+from mmfrac.utils.annotation_error import raise_problems
+from mmfrac.utils.film_pool import map_films
+
+FORMAT_VERSION = 1
+TRUTH = 'train_truth'
+
+
+@dataclass(frozen=True)
+class SetSummary:
+    """Counts of a set; ``str()`` is a table.
+
+    Attributes:
+        splits (dict[str, ConversionSummary]): Of each annotation file.
+        stayed_negative (dict[str, int]): Films that should have got fractures but did not, and why.
+        left_out (dict[str, int]): What of the input was not used, and why.
+    """
+
+    splits: dict[str, ConversionSummary]
+    stayed_negative: dict[str, int]
+    left_out: dict[str, int]
+
+    def __str__(self) -> str:
+        lines = [f'{"split":<12}' + ''.join(f'{name:>10}' for name in ('films', *_COLUMNS))]
+        for name, split in self.splits.items():
+            subsets = (split.subsets[subset] for subset in ('P_hos', 'P_pub', 'N'))
+            cells = (split.films, *subsets, split.boxes, split.patients)
+            lines.append(f'{name:<12}' + ''.join(f'{cell:>10}' for cell in cells))
+        for what, counts in (
+            ('stayed negative', self.stayed_negative),
+            ('left out', self.left_out),
+        ):
+            lines += [f'{what}: {count} ({reason})' for reason, count in sorted(counts.items())]
+        return '\n'.join(lines)
+
+
+_COLUMNS = ('P_hos', 'P_pub', 'N', 'boxes', 'patients')
+
+
+def write_semi_real(
+    films: Sequence[NegativeFilm],
+    out_dir: str | os.PathLike,
+    recipe: Recipe | None = None,
+    workers: int = 2,
+    overwrite: bool = False,
+    progress: bool = True,
+    left_out: dict[str, int] | None = None,
+) -> SetSummary:
+    """Write a set of real films with synthetic fractures, or what is missing of it.
+
+    Films that get fractures become 16-bit PNG of their own size and depth; the others are copied
+    byte for byte. The originals are only read.
+
+    Args:
+        films (Sequence[NegativeFilm]): Films without fractures.
+        out_dir (str or os.PathLike): Folder of the set; gets `images/`, `annotations/{train,val,test,
+            train_truth}.json`, `lesions.jsonl` and `semi_real.json`. `train_truth.json` has the boxes
+            of the label-only films, too: for measuring, not for training.
+        recipe (Recipe, optional): Seed, difficulty, shares. Default: `Recipe()`.
+        workers (int): Processes; the result does not depend on it. Default: 2.
+        overwrite (bool): Replace a set of another recipe or other films. Default: False.
+        progress (bool): Show a progress bar. Default: True.
+        left_out (dict[str, int], optional): For the summary: what of the input was not used. Default:
+            None.
+
+    Returns:
+        SetSummary: Counts.
+
+    Raises:
+        ValueError: On impossible settings, or if the folder holds something else.
+        AnnotationError: Naming all films that cannot be read, would get one name, or lie in the folder
+            that is written; no annotation file is written then.
+    """
+    recipe = recipe or Recipe()
+    if workers < 0:
+        raise ValueError(f'workers={workers}: must not be negative')
+    plans = plan_films(films, recipe.shares, recipe.seed)
+    folder = SetFolder(Path(out_dir), _identity(films, recipe))
+    _check_places(plans, folder)
+    folder.claim(overwrite)
+    known = folder.read_journal()
+    todo = [plan for plan in plans if plan.film.name not in known]
+    write = partial(write_film, folder.images, recipe)
+    made = map_films(write, todo, workers if workers > 1 else 0, crashed_film)
+    bar = tqdm(
+        total=len(plans),
+        initial=len(plans) - len(todo),
+        desc=f'semi-real {folder.root.name}',
+        unit='film',
+        disable=not progress,
+        mininterval=0.2 if sys.stderr.isatty() else 15.0,
+    )
+    problems = []
+    with bar, folder.open_journal() as journal:
+        for plan, entry in zip(todo, made):
+            if 'problem' in entry:
+                problems.append(entry['problem'])
+            else:
+                journal.add(entry)
+                known[plan.film.name] = entry
+            bar.update()
+    raise_problems(str(folder.root), problems)
+    reasons = Counter(known[plan.film.name]['reason'] for plan in plans)
+    del reasons['']
+    return SetSummary(_write_annotations(folder, plans, known), dict(reasons), left_out or {})
+
+
+def _identity(films: Sequence[NegativeFilm], recipe: Recipe) -> dict[str, Any]:
+    """What two sets must have in common for one to be the other's beginning."""
+    names = json.dumps(sorted([film.name, film.patient_id] for film in films))
+    digest = hashlib.sha256(names.encode()).hexdigest()
+    return {'format_version': FORMAT_VERSION, **asdict(recipe), 'films': digest}
+
+
+def _check_places(plans: Sequence[PlannedFilm], folder: SetFolder) -> None:
+    """No two films may get one name, and no source may be written over."""
+    names = Counter(name for plan in plans for name in {plan.film.name, png_name(plan.film.name)})
+    problems = [
+        f'{name}: two films would get this name; rename one of them'
+        for name, count in sorted(names.items())
+        if count > 1
+    ]
+    images = os.path.realpath(folder.images) + os.sep
+    problems += [
+        f'{plan.film.path}: lies in the folder that is written; choose another one'
+        for plan in plans
+        if os.path.realpath(plan.film.path).startswith(images)
+    ]
+    raise_problems(str(folder.images), problems)
+
+
+def _write_annotations(
+    folder: SetFolder, plans: Sequence[PlannedFilm], known: dict[str, dict[str, Any]]
+) -> dict[str, ConversionSummary]:
+    summaries = {}
+    for name in (*SPLITS, TRUTH):
+        split = 'train' if name == TRUTH else name
+        records = [
+            _record(plan, known[plan.film.name], shows_all=name == TRUTH)
+            for plan in plans
+            if plan.split == split
+        ]
+        if records:
+            summaries[name] = write_films(records, folder.annotations / f'{name}.json')
+    return summaries
+
+
+def _record(plan: PlannedFilm, entry: dict[str, Any], shows_all: bool) -> FilmRecord:
+    lesions = [Lesion(tuple(lesion['box']), site='rib') for lesion in entry['lesions']]
+    is_label_only = bool(lesions) and plan.source == 'public'
+    return FilmRecord(
+        file_name=entry['file_name'],
+        width=entry['width'],
+        height=entry['height'],
+        label=int(bool(lesions)),
+        regions=not is_label_only,
+        source=plan.source,
+        patient_id=plan.film.patient_id,
+        lesions=lesions if shows_all or not is_label_only else [],
+    )

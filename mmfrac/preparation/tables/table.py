@@ -1,0 +1,187 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Rows of a label table with their line numbers, one at a time."""
+
+import csv
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TextIO
+
+from tqdm import tqdm
+
+from mmfrac.preparation.tables.problems import Problems
+from mmfrac.preparation.tables.table_file import DAMAGE, Header, column_key, open_table, read_header
+
+# Rows between two updates of the progress bar.
+_STRIDE = 500
+# A header that is named in a message is cut to so many columns and characters.
+_SHOWN = 40
+# Bytes that the encoding does not have, line breaks, and NUL: none of them is part of a value.
+_UNUSABLE = re.compile('[\udc80-\udcff\n\r\0]')
+
+Columns = Mapping[str, Sequence[str]]
+
+
+class Table:
+    """A label table: its columns by name, its rows one at a time.
+
+    UTF-8 with or without byte-order mark or UTF-16, any line ends, comma, semicolon, tab or bar
+    between fields, plain, gzipped or zipped. Columns are found in any order, without regard to case.
+    What is wrong is added to ``problems``.
+
+    Args:
+        path (str or os.PathLike): The table.
+        wanted (Columns): Names under which each column may be found, by its key; all are needed.
+        problems (Problems): Takes what is wrong.
+        optional (Columns, optional): The same, of columns that may be absent. Default: none.
+        encoding (str): Encoding of the file. Default: 'utf-8'.
+        progress (bool): Show a bar while rows are read. Default: False.
+
+    Raises:
+        FileNotFoundError: If there is no such table.
+        ValueError: If it is a workbook, or an archive of several files.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        wanted: Columns,
+        problems: Problems,
+        optional: Columns | None = None,
+        encoding: str = 'utf-8',
+        progress: bool = False,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.name = os.path.basename(self.path)
+        self.encoding = encoding
+        self._problems = problems
+        self._progress = progress
+        self._columns = {**wanted, **(optional or {})}
+        self._places: dict[str, int] = {}
+        names = {column_key(name) for names in self._columns.values() for name in names}
+        self._names = frozenset(names)
+        self._header = Header()
+        self._read_header(wanted)
+
+    def has(self, key: str) -> bool:
+        """Whether there is the optional column ``key``."""
+        return key in self._places
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the wanted and optional columns, in the order of the fields of a row."""
+        return tuple(self._columns)
+
+    @property
+    def decimal_comma(self) -> bool:
+        """Whether a comma may stand in a number, as it parts no fields."""
+        return self._header.delimiter != ','
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Sound rows, in the order of the file.
+
+        Yields:
+            tuple[int, list[str]]: Line on which the row begins, counted from 1, and the fields of
+                the wanted and optional columns in their order, without outer blanks; '' for a column
+                that is absent.
+        """
+        if not self._header.names:
+            return
+        # One field more than the header has stands for the columns that are absent.
+        places = [self._places.get(key, len(self._header.names)) for key in self._columns]
+        bar = tqdm(
+            total=os.path.getsize(self.path),
+            desc=self.name,
+            unit='B',
+            unit_scale=True,
+            disable=not self._progress,
+        )
+        count = 0
+        with bar, open_table(self.path, self.encoding) as (file, disk):
+            for count, (line, row) in enumerate(self._records(file), 1):
+                if count % _STRIDE == 0:
+                    bar.update(disk.tell() - bar.n)
+                fault = self._length_fault(row)
+                if not fault:
+                    row.append('')
+                    fields = [row[place].strip() for place in places]
+                    fault = self._field_fault(fields)
+                if fault:
+                    self._problems.add(self.name, line, fault)
+                else:
+                    yield line, fields
+            bar.update(bar.total - bar.n)
+        if not count:
+            self._problems.add(self.name, 'header', 'the table has no row below its header')
+
+    def _read_header(self, wanted: Columns) -> None:
+        try:
+            with open_table(self.path, self.encoding) as (file, _):
+                header = read_header(file, self._names)
+        except FileNotFoundError:
+            raise
+        except (csv.Error, LookupError, *DAMAGE) as error:
+            self._problems.add(self.name, 'header', f'the file cannot be read ({error})')
+            return
+        if not header.names:
+            self._problems.add(self.name, 'header', 'the table is empty')
+            return
+        found = [column_key(name) for name in header.names]
+        faults = []
+        for key, names in self._columns.items():
+            present = [name for name in map(column_key, names) if name in found]
+            if present and found.count(present[0]) > 1:
+                faults.append(f'column {present[0]!r} is there twice')
+            elif present:
+                self._places[key] = found.index(present[0])
+        absent = [' or '.join(map(repr, wanted[key])) for key in wanted if key not in self._places]
+        if absent and not faults:
+            columns = ', '.join(repr(name[:_SHOWN]) for name in header.names[:_SHOWN])
+            every = ', '.join(' or '.join(map(repr, names)) for names in wanted.values())
+            faults.append(f'no column {", ".join(absent)}; wanted: {every}; found: {columns}')
+        for fault in faults:
+            self._problems.add(self.name, 'header', fault)
+        if not faults:
+            self._header = header
+
+    def _records(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
+        """Records that are not blank, with the line on which each begins."""
+        above = read_header(file, self._names).lines
+        # strict: a quote out of place is an error, not a field that swallows the rows after it
+        reader = csv.reader(file, delimiter=self._header.delimiter, strict=True)
+        while True:
+            line = above + reader.line_num + 1
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                self._problems.add(self.name, line, f'not a row of a table: {error}')
+                continue
+            except DAMAGE as error:
+                self._problems.add(self.name, line, f'the file is damaged from here on ({error})')
+                return
+            if any(row):
+                yield line, row
+
+    def _length_fault(self, row: list[str]) -> str | None:
+        """What is wrong with the number of fields; empty ones too many are taken off."""
+        width = len(self._header.names)
+        if len(row) > width and not any(field.strip() for field in row[width:]):
+            del row[width:]
+        if len(row) != width:
+            return f'{len(row)} field' + 's' * (len(row) != 1) + f', the header has {width}'
+        return None
+
+    def _field_fault(self, fields: Sequence[str]) -> str | None:
+        for key, field in zip(self._columns, fields):
+            bad = _UNUSABLE.search(field)
+            if bad and bad.group() < ' ':
+                return f'{key}: {field[:_SHOWN]!r} holds {bad.group()!r}; a quote may be missing'
+            if bad:
+                text = field[:_SHOWN].encode(errors='surrogateescape')
+                return (
+                    f'{key}: {text!r} is not {self.encoding}; save the table as UTF-8 or name its '
+                    'encoding (--encoding cp1252)'
+                )
+        return None

@@ -1,0 +1,151 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Whether the libraries that mmfrac stands on are there, in versions that work together."""
+
+import importlib
+import platform
+from importlib import metadata
+from pathlib import Path
+
+# import name -> (lowest version that works, first that does not), as in requirements/
+BOUNDS = {
+    'torch': ('2.1', '3'),
+    'mmengine': ('0.10.7', '0.11'),
+    'mmcv': ('2.1.0', '2.4'),
+    'mmdet': ('3.3.0', '3.6'),
+}
+# the onedl distributions carry the same import names
+ALTERNATIVES = {
+    'mmengine': 'onedl-mmengine',
+    'mmcv': 'onedl-mmcv',
+    'mmdet': 'onedl-mmdetection',
+}
+# distributions that bring the same library in another shape
+SUBSTITUTES = {
+    'opencv-python': (
+        'opencv-python-headless',
+        'opencv-contrib-python',
+        'opencv-contrib-python-headless',
+    )
+}
+# in the order in which they stand on each other: the first that fails is the cause
+IMPORTS = {
+    'torch': 'reinstall it, see requirements/',
+    'cv2': (
+        'on a machine without libGL: pip uninstall opencv-python, then '
+        'pip install opencv-python-headless'
+    ),
+    'mmengine': 'reinstall it, see requirements/',
+    'mmcv': 'reinstall it, see requirements/',
+    'mmcv._ext': (
+        'mmcv was installed without its compiled ops, or built for another torch: pip uninstall '
+        'mmcv, then MMCV_WITH_OPS=1 pip install --no-build-isolation --no-cache-dir mmcv==2.1.0'
+    ),
+    'mmdet': 'install an mmdet and an mmcv that fit each other, see requirements/tested.txt',
+}
+HOW_TO_MEND = (
+    'bash tools/setup_env.sh makes an environment (.venv) with versions that work together; '
+    'requirements/tested.txt lists them.'
+)
+
+
+def check_environment() -> None:
+    """Check the OpenMMLab stack.
+
+    Raises:
+        ImportError: One message that names everything that is missing, out of bounds, installed
+            twice or built without ops, and how to mend it.
+    """
+    found = [_both_installed(name) for name in ALTERNATIVES]
+    found += [_out_of_bounds(name) for name in BOUNDS]
+    problems = [problem for problem in found if problem]
+    if not problems:
+        problems = _first_import_problem()
+    if problems:
+        raise ImportError(
+            'mmfrac cannot run here:\n  ' + '\n  '.join(problems) + f'\n{HOW_TO_MEND}'
+        )
+
+
+def unmet_requirements(path: str | Path) -> list[str]:
+    """List the lines of a requirements file that this environment does not meet.
+
+    Args:
+        path (str | Path): File with one requirement a line; comments and empty lines are skipped.
+
+    Returns:
+        list[str]: One sentence for each distribution that is missing or out of range.
+    """
+    from packaging.requirements import Requirement
+
+    lines = [line.split('#')[0].strip() for line in Path(path).read_text().splitlines()]
+    wanted = [Requirement(line) for line in lines if line]
+    wanted = [one for one in wanted if one.marker is None or one.marker.evaluate()]
+    problems = []
+    for one in wanted:
+        names = (one.name, ALTERNATIVES.get(one.name, one.name), *SUBSTITUTES.get(one.name, ()))
+        versions = [version for name in names if (version := _installed(name))]
+        if not versions:
+            problems.append(f'{one.name} is not installed ({one.specifier})')
+        elif not any(one.specifier.contains(version, prereleases=True) for version in versions):
+            problems.append(f'{one.name} {versions[0]} is out of range ({one.specifier})')
+    return problems
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of mmfrac, Python and the libraries that figures depend on."""
+    wanted: dict[str, tuple[str, ...]]
+    wanted = {name: (name, ALTERNATIVES.get(name, name)) for name in BOUNDS}
+    wanted |= {name: (name,) for name in ('numpy', 'scipy', 'numba')}
+    # here: tools/setup_env.sh loads this file by its path, outside the package
+    from mmfrac.version import __version__
+
+    found = {'mmfrac': __version__, 'python': platform.python_version()}
+    for name, distributions in wanted.items():
+        versions = (_installed(distribution) for distribution in distributions)
+        found[name] = next((version for version in versions if version), 'not installed')
+    return found
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _both_installed(name: str) -> str | None:
+    other = ALTERNATIVES[name]
+    if _installed(name) and _installed(other):
+        return f'{name} and {other} are both installed and overwrite each other: uninstall one'
+    return None
+
+
+def _out_of_bounds(name: str) -> str | None:
+    version = _installed(name) or _installed(ALTERNATIVES.get(name, name))
+    low, high = BOUNDS[name]
+    if version is None:
+        return f'{name} is not installed (>= {low}, < {high})'
+    if not _numbers(low) <= _numbers(version) < _numbers(high):
+        return f'{name} {version} is out of bounds (>= {low}, < {high})'
+    return None
+
+
+def _numbers(version: str, length: int = 4) -> tuple[int, ...]:
+    """Return the leading numbers, without `packaging`, which may be what is missing."""
+    numbers = []
+    for part in version.split('+')[0].split('.'):
+        digits = part[: len(part) - len(part.lstrip('0123456789'))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple((numbers + [0] * length)[:length])
+
+
+def _first_import_problem() -> list[str]:
+    for name, how_to_mend in IMPORTS.items():
+        try:
+            importlib.import_module(name)
+        # mmdet asserts the versions it accepts; a library that does not load is an OSError
+        except (AssertionError, ImportError, OSError) as error:
+            return [f'{name} does not import ({error}): {how_to_mend}']
+    return []

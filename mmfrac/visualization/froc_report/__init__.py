@@ -1,6 +1,0 @@
-# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""What tools/analysis_tools/froc.py writes: tables, JSON, CSV, curves, an HTML page."""
-
-from .writing import ReportInputs, write_report
-
-__all__ = ['ReportInputs', 'write_report']

@@ -1,0 +1,81 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmfrac.datasets.transforms.prob_map_target import ProbMapTarget
+from mmfrac.utils.geometry import box_corners, project, rasterise_convex
+
+
+def results(boxes, homography=None, shape=(32, 32), ori_shape=(32, 32)):
+    made = dict(
+        img_shape=shape,
+        ori_shape=ori_shape,
+        instances=[dict(bbox=list(box), bbox_label=0, ignore_flag=0) for box in boxes],
+    )
+    if homography is not None:
+        made['homography_matrix'] = np.asarray(homography, dtype=np.float32)
+    return made
+
+
+def test_cells_whose_centre_is_in_the_box():
+    out = ProbMapTarget(stride=4)(results([[3, 6, 15, 11]]))
+    # centres at 2, 6, 10, 14, ... px: columns 1..3, rows 1..2 (6 and 10)
+    expected = np.zeros((8, 8), np.uint8)
+    expected[1:3, 1:4] = 1
+    np.testing.assert_array_equal(out['gt_prob_map'], expected)
+    assert out['valid_map'].all()
+
+
+def test_tiny_lesion_keeps_a_cell():
+    out = ProbMapTarget(stride=4)(results([[4.1, 8.1, 5.0, 9.0]]))
+    assert out['gt_prob_map'].sum() == 1 and out['gt_prob_map'][2, 1] == 1
+
+
+def test_scaled_film_with_padding():
+    scale = [[0.5, 0, 0], [0, 0.5, 0], [0, 0, 1]]
+    out = ProbMapTarget(stride=4)(
+        results([[0, 0, 16, 16]], scale, shape=(32, 32), ori_shape=(64, 32))
+    )
+    assert out['gt_prob_map'][:2, :2].all() and out['gt_prob_map'].sum() == 4
+    assert out['valid_map'][:, :4].all() and not out['valid_map'][:, 4:].any()
+
+
+def test_rotated_box_is_the_polygon_not_the_grown_box():
+    rotation = np.vstack([cv2.getRotationMatrix2D((64, 64), 38, 1), [0, 0, 1]])
+    out = ProbMapTarget(stride=4)(
+        results([[44, 44, 84, 84]], rotation, shape=(128, 128), ori_shape=(128, 128))
+    )
+    area = int(out['gt_prob_map'].sum()) * 16
+    assert area == pytest.approx(40 * 40, rel=0.08)
+    assert out['valid_map'].sum() < out['valid_map'].size
+
+
+def test_input_that_is_no_multiple_of_the_stride_is_refused():
+    with pytest.raises(ValueError, match='multiple'):
+        ProbMapTarget(stride=4)(results([], shape=(30, 32)))
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.floats(-10, 40), min_size=4, max_size=4),
+    st.floats(-180, 180),
+    st.floats(0.3, 2),
+    st.booleans(),
+)
+def test_rasterise_convex_equals_point_in_polygon_tests(values, angle, scale, mirrored):
+    x1, x2 = sorted(values[:2])
+    y1, y2 = sorted(values[2:])
+    matrix = np.vstack([cv2.getRotationMatrix2D((15, 12), angle, scale), [0, 0, 1]])
+    if mirrored:
+        matrix = np.diag([-1.0, 1, 1]) @ matrix + np.array([[0, 0, 30], [0, 0, 0], [0, 0, 0]])
+    corners = project(box_corners(np.array([x1, y1, x2, y2])), matrix)
+    mask = rasterise_convex(corners, (20, 30))
+    contour = corners.astype(np.float32)[:, None]
+    for row in range(0, 20, 3):
+        for column in range(0, 30, 3):
+            distance = cv2.pointPolygonTest(contour, (column + 0.5, row + 0.5), True)
+            if abs(distance) > 1e-3:
+                assert mask[row, column] == (distance > 0)

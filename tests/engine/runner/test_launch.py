@@ -1,0 +1,44 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import subprocess
+import sys
+
+from torch.distributed import is_initialized
+
+from mmfrac.engine.runner.launch import finish_launch
+
+# a rank with work for atexit, output that is still buffered, and an interpreter that would fail later
+RANK = """
+import atexit, sys
+from torch import distributed
+from mmfrac.engine.runner.launch import finish_launch
+
+class Late:
+    def __del__(self):
+        print('the interpreter was torn down')
+
+late = Late()
+distributed.init_process_group(
+    'gloo', store=distributed.FileStore(sys.argv[1], 1), rank=0, world_size=1
+)
+atexit.register(lambda: print('atexit ran'))
+print('done')
+finish_launch()
+print('still here')
+"""
+
+
+def test_a_distributed_run_ends_before_the_interpreter_is_torn_down(tmp_path, repository):
+    done = subprocess.run(
+        [sys.executable, '-c', RANK, str(tmp_path / 'store')],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ['done', 'atexit ran']
+
+
+def test_nothing_happens_without_a_launcher():
+    assert not is_initialized()
+    finish_launch()

@@ -1,0 +1,212 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmfrac.preparation.checks import check_data, severities, write_report
+from tests.preparation.checks.broken_set import broken_set, sound_set
+
+
+def check(root, *args, **options):
+    return check_data(root, *args, **dict(workers=0, progress=False) | options)
+
+
+def test_sound_set(tmp_path):
+    root = sound_set(tmp_path / 'data').write()
+    report, films = check(root)
+    assert report.findings == [] and films == {} and report.decoded == 4
+    assert '0 errors, 0 warnings' in str(report)
+    train = report.splits['train']
+    assert (train.films, train.positives, train.negatives, train.boxes) == (2, 1, 1, 1)
+
+
+@pytest.fixture(scope='module')
+def broken(tmp_path_factory):
+    return broken_set(tmp_path_factory.mktemp('broken') / 'data')
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_each_fault_is_found_once(broken, workers):
+    root, expected = broken
+    report, films = check(root, workers=workers)
+    assert report.counts == expected
+    by_check = {name: report.of_check(name) for name in expected}
+
+    def names(check):
+        return {finding.film for finding in by_check[check]}
+
+    assert names('unreadable_film') == {'cut.png', 'text.png', 'empty.dcm', 'huge.dcm'}
+    assert names('label') == {'healthy.png', 'boxless.png'}
+    assert names('odd_box') == {'thin.png', 'large.png'}
+    assert names('inverted') == {'inverted.png'} and names('blank_film') == {'blank.png'}
+    assert '80 x 96 px, the film has 80 x 50' in by_check['wrong_size'][0].message
+    assert 'one.png' in by_check['same_pixels'][0].message
+    assert 'three.png' in by_check['shared_pixels'][0].message
+    assert by_check['shared_patient'][0].message == 'patient p is in train (p_a.png), val (p_b.png)'
+    assert 'train_b.png is in train, val' in by_check['shared_film'][0].message
+    assert 'train/inverted.png' in films and 'train/gone.png' not in films
+    kinds = [report.severity[finding.check] for finding in report.findings]
+    assert kinds == sorted(kinds) and report.num_warnings == 5
+    text = str(report)
+    assert 'error: unreadable films: 4 (unreadable_film)' in text and 'cut.png' in text
+
+
+def test_without_decoding_files_are_only_looked_for(broken):
+    report, _ = check(broken[0], decode=False)
+    assert report.counts['missing_film'] == 1 and report.decoded == 0
+    assert 'unreadable_film' not in report.counts and 'same_pixels' not in report.counts
+    assert report.counts['shared_film'] == 1
+
+
+def test_severities(broken):
+    chosen = severities(errors=['inverted'], warnings=['box'], off=['label', 'odd_box'])
+    report, _ = check(broken[0], severity=chosen)
+    assert report.severity['inverted'] == 'error' and report.severity['box'] == 'warning'
+    assert 'label' not in report.counts and 'odd_box' not in report.counts
+    assert report.num_warnings == 2
+    assert set(severities(strict=True).values()) == {'error'}
+    assert severities(off=['inverted'], strict=True)['inverted'] == 'off'
+    with pytest.raises(ValueError, match=r"\['nothing'\], valid are \['root'"):
+        severities(errors=['nothing'])
+    with pytest.raises(ValueError, match='two severities'):
+        severities(errors=['box'], off=['box'])
+
+
+def test_report_as_json(broken, tmp_path):
+    report, _ = check(broken[0])
+    write_report(report, tmp_path / 'deep' / 'a.json')
+    data = json.loads((tmp_path / 'deep' / 'a.json').read_text())
+    assert data['ok'] is False and data['errors'] == report.num_errors
+    assert data['checks']['box'] == dict(
+        severity='error', title='boxes outside their film or without size', found=1
+    )
+    assert len(data['findings']) == len(report.findings) and data['splits']['train']['films'] == 20
+    assert {'check', 'severity', 'split', 'film', 'message'} == set(data['findings'][0])
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ('', 'not JSON'),
+        ('{"images": [', 'not JSON'),
+        ('[' * 100_000, 'not JSON'),
+        ('\x80\x81', 'not JSON'),
+    ],
+)
+def test_damaged_annotation_file(tmp_path, content, words):
+    root = sound_set(tmp_path / 'data').write()
+    (root / 'annotations' / 'val.json').write_bytes(content.encode('latin-1'))
+    report, _ = check(root)
+    assert report.counts == dict(file=1) and words in report.findings[0].message
+    assert report.splits['train'].films == 2 and report.decoded == 2
+
+
+@pytest.mark.parametrize(
+    'content',
+    ['null', '[]', '7', '{}', '{"images": 5, "annotations": [], "categories": []}'],
+)
+def test_json_of_another_shape(tmp_path, content):
+    root = sound_set(tmp_path / 'data').write()
+    (root / 'annotations' / 'val.json').write_text(content)
+    report, _ = check(root)
+    assert report.counts['field'] >= 1 and report.splits['train'].films == 2
+
+
+def test_missing_folders(tmp_path):
+    report, _ = check(tmp_path / 'nowhere')
+    assert report.counts == dict(root=1) and 'nowhere' in report.findings[0].message
+    root = sound_set(tmp_path / 'data').write()
+    shutil.rmtree(root / 'images')
+    report, _ = check(root)
+    assert report.counts == dict(root=1) and 'images' in report.findings[0].message
+    (root / 'annotations' / 'train.json').rename(root / 'annotations' / 'fold_0.json')
+    (root / 'annotations' / 'val.json').unlink()
+    report, _ = check(root)
+    assert 'fold_0.json' in report.findings[0].message
+    report, _ = check(root, ['annotations/fold_0.json', 'annotations/none.json'])
+    assert report.counts == dict(root=1, file=1)
+
+
+def test_names_that_no_file_can_have(tmp_path):
+    data = sound_set(tmp_path / 'data')
+    for name in ('nul\0.png', 'half\ud800.png', 'x' * 5000 + '.png', '../../etc', 'dir'):
+        data.film('train', name, pixels=False)
+    (tmp_path / 'data' / 'images' / 'dir').mkdir()
+    report, _ = check(data.write())
+    assert report.counts['unreadable_film'] + report.counts['missing_film'] == 5
+    str(report).encode()
+    assert check(data.root, decode=False)[0].counts['missing_film'] == 5
+
+
+def test_one_file_under_two_spellings_is_decoded_once(tmp_path):
+    data = sound_set(tmp_path / 'data')
+    data.film('val', './train_b.png', pixels=False)
+    report, _ = check(data.write())
+    assert report.counts == dict(shared_film=1) and report.decoded == 4
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_value_in_any_field(tmp_path_factory, data):
+    root = tmp_path_factory.mktemp('any') / 'data'
+    broken = sound_set(root)
+    content = broken.splits['train']
+    for _ in range(data.draw(st.integers(1, 3))):
+        part = data.draw(st.sampled_from(['images', 'annotations', 'categories']))
+        record = data.draw(st.sampled_from(content[part]))
+        key = data.draw(st.sampled_from([*record, 'patient_id', 'ignore']))
+        record[key] = data.draw(JSON_VALUES | st.sampled_from([10**400, -(2**70), 1e308]))
+    report, _ = check(broken.write())
+    str(report), json.dumps(report.to_dict())
+    assert report.splits['val'].films == 2
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_damaged_bytes_of_films_never_stop_the_check(tmp_path, shared_data, seed):
+    data = sound_set(tmp_path / 'data')
+    sources = [
+        *sorted((shared_data / 'real_cxr' / 'dicom').iterdir()),
+        *sorted((shared_data / 'semi_real_v1' / 'images').iterdir())[:3],
+    ]
+    draw = random.Random(seed)
+    for index, source in enumerate(sources):
+        content = bytearray(source.read_bytes())
+        start = draw.choice([0, 128, 400, len(content) // 2])
+        for _ in range(draw.choice([1, 20, 2000])):
+            content[draw.randrange(start, min(len(content), start + 5000))] = draw.randrange(256)
+        if draw.random() < 0.3:
+            del content[draw.randrange(len(content)) :]
+        name = f'{index}{source.suffix}'
+        (data.root / 'images' / name).write_bytes(content)
+        data.film('train', name, pixels=False)
+    report, _ = check(data.write(), workers=1)
+    assert report.decoded + report.counts.get('unreadable_film', 0) == 4 + len(sources)
+
+
+def test_real_films_are_sound(shared_data, tmp_path):
+    """No false alarm on real films, among them one that its header inverts."""
+    root = tmp_path / 'data'
+    data = sound_set(root)
+    for path in sorted((shared_data / 'real_cxr' / 'images').iterdir())[:6]:
+        shutil.copy(path, root / 'images')
+        data.film('train', path.name, pixels=False, width=1024, height=1024)
+    fake = shared_data / 'real_cxr' / 'dicom' / 'Fake_MONOHR1.dcm'
+    shutil.copy(fake, root / 'images')
+    data.film('train', fake.name, pixels=False, width=1024, height=1024)
+    report, _ = check(data.write(), workers=2)
+    assert report.counts == dict(inverted=1) and report.findings[0].film == fake.name
+    assert np.isfinite(report.findings[0].weight)

@@ -1,0 +1,171 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import faulthandler
+import os
+import signal
+import threading
+import unicodedata
+
+import pytest
+
+from mmfrac.preparation.converters import film_files
+from mmfrac.preparation.converters.film_files import FilmFiles
+from mmfrac.preparation.converters.film_finder import FilmFinder, relative, with_suffixes
+from mmfrac.preparation.converters.options import ConvertOptions
+from mmfrac.preparation.tables.film_row import FilmRow
+from mmfrac.utils import film_pool
+
+
+def rows(*names, size=None):
+    groups = [name if isinstance(name, tuple) else (name,) for name in names]
+    return [FilmRow('t.csv', line, group, 0, 'p', size=size) for line, group in enumerate(groups)]
+
+
+def look_up(root, films, unique=False, **options):
+    with FilmFiles(root, ConvertOptions(**options), unique) as files:
+        return files.look_up(films)
+
+
+@pytest.mark.parametrize(
+    ('name', 'found'),
+    [
+        ('a/b c/ü.png', 'a/b c/ü.png'),
+        ('./a/../a/b c/ü.png', 'a/b c/ü.png'),
+        ('a\\b c\\ü.png', 'a/b c/ü.png'),
+        ('C:\\data\\a\\b c\\ü.png', 'a/b c/ü.png'),
+        ('release/a/b c/ü.png', 'a/b c/ü.png'),
+        (unicodedata.normalize('NFD', 'a/b c/ü.png'), 'a/b c/ü.png'),
+        ('a/b c/ü.PNG', 'a/b c/ü.png'),
+        ('/elsewhere/release/a/b c/ü.png', 'a/b c/ü.png'),
+        ('a', None),
+        ('a/b c', None),
+        ('x\0.png', None),
+        ('y' * 5000, None),
+    ],
+)
+def test_find(films, name, found):
+    root = films('a/b c/ü.png')
+    assert FilmFinder(str(root), unique_names=False).find([name]) == found
+
+
+def test_absolute_paths(films):
+    root, other = films('a.png'), films('b.png', folder='other')
+    finder = FilmFinder(str(root), unique_names=False)
+    assert finder.find([str(root / 'a.png')]) == 'a.png'
+    assert finder.find([str(other / 'b.png')]) == str(other / 'b.png')
+    assert relative('/x/films/a.png', '/x/films') == 'a.png'
+    assert relative('/x/films2/a.png', '/x/films') == '/x/films2/a.png'
+
+
+def test_the_first_film_settles_the_root_of_the_names(films):
+    """What is found without its first folder must not hide that another is not there."""
+    root = films('train/p1/a.png', 'a.png')
+    finder = FilmFinder(str(root), unique_names=False)
+    assert finder.find(['release/train/p1/a.png']) == 'train/p1/a.png' and finder.is_settled
+    assert finder.find(['release/train/p2/a.png']) is None
+    assert finder.find(['train/p1/a.png']) == 'train/p1/a.png'
+
+
+def test_unique_names_are_searched_for(films):
+    root = films('images_001/images/1.png', 'images_002/images/2.jpg', 'x/3.png', 'y/3.png')
+    os.symlink(root, root / 'x' / 'loop')
+    finder = FilmFinder(str(root), unique_names=True)
+    assert finder.find(['1.png']) == 'images_001/images/1.png'
+    assert finder.find(with_suffixes('2', '.dicom', None)) == 'images_002/images/2.jpg'
+    assert finder.find(['4.png']) is None
+    with pytest.raises(ValueError, match=r'3.png is in .* 2 times, as x/3.png, y/3.png'):
+        finder.find(['3.png'])
+    assert FilmFinder(str(root), unique_names=False).find(['1.png']) is None
+
+
+def test_sizes_and_faults_of_a_batch(films):
+    names = [f'{index}.png' for index in range(200)]
+    root = films(*names)
+    (root / '7.png').write_bytes(b'not a film')
+    found = look_up(root, rows('no.png', *names))
+    assert found[0].is_missing and str(root / 'no.png') in found[0].fault
+    assert [one.name for one in found[1:]] == names
+    assert found[8].fault and 'cannot read film' in found[8].fault
+    assert {one.size for one in found[1:] if one.name != '7.png'} == {(40, 30)}
+
+
+def test_verify_decodes(films):
+    root = films('a.png', 'cut.png', 'b.png')
+    (root / 'cut.png').write_bytes((root / 'cut.png').read_bytes()[:100])
+    assert look_up(root, rows('cut.png'))[0].fault is None
+    for workers in (1, 2):
+        found = look_up(root, rows('a.png', 'cut.png', 'x', 'b.png'), verify=True, workers=workers)
+        assert [bool(one.fault) for one in found] == [False, True, True, False]
+        assert 'truncated' in found[1].fault and found[2].is_missing
+    wrong = look_up(root, rows('a.png'), verify=True, size=(41, 30), workers=1)
+    assert 'its pixels are (40, 30), not (41, 30)' in wrong[0].fault
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def aborted():
+    faulthandler.disable()  # of pytest, which would tell of it at length
+    os.abort()
+
+
+@pytest.mark.parametrize('death', [killed, aborted])
+@pytest.mark.parametrize('workers', [1, 2])
+def test_films_that_kill_their_process_are_faults_of_theirs(films, monkeypatch, workers, death):
+    names = [f'{index}.png' for index in range(40)]
+    root = films(*names)
+    read = film_files.read_radiograph
+
+    def deadly(path):
+        return death() if path.endswith(('/7.png', '/31.png')) else read(path)
+
+    monkeypatch.setattr(film_files, 'read_radiograph', deadly)
+    with FilmFiles(root, ConvertOptions(verify=True, workers=workers), False) as files:
+        for batch in (names[:20], names[20:], names):
+            found = files.look_up(rows(*batch))
+            assert [one.name for one in found] == batch
+            faults = {one.name: one.fault for one in found if one.fault}
+            assert list(faults) == [name for name in batch if name in ('7.png', '31.png')]
+            for name, fault in faults.items():
+                assert f"film '{root / name}' crashes its decoder" in fault
+
+
+def test_no_thread_lives_when_processes_are_forked(films, monkeypatch):
+    """A fork cuts them off, with the locks that they hold."""
+    names = [f'{index}.png' for index in range(200)]
+    root = films(*names)
+    alive = []
+    started, measured = film_pool.FilmPool._started, set()
+    before = threading.enumerate()
+
+    def start(pool, workers):
+        alive.append([one for one in threading.enumerate() if one not in before])
+        return started(pool, workers)
+
+    def decode(path):
+        if path.endswith('/5.png'):
+            killed()
+        return None, (40, 30)
+
+    def size(path):
+        measured.add(threading.current_thread())
+        return 40, 30
+
+    monkeypatch.setattr(film_pool.FilmPool, '_started', start)
+    monkeypatch.setattr(film_files, 'decode_film', decode)
+    monkeypatch.setattr(film_files, 'film_size', size)
+    found = look_up(root, rows(*names), verify=True, workers=2)
+    assert [one.name for one in found if one.fault] == ['5.png']
+    assert measured - {threading.main_thread()}
+    assert len(alive) > 2 and not any(alive)
+
+
+def test_sizes_without_films(tmp_path, films):
+    assert look_up('nowhere', rows('a\\b.png'), size=(5, 6))[0].size == (5, 6)
+    assert look_up('nowhere', rows('a\\b.png'), size=(5, 6))[0].name == 'a/b.png'
+    assert look_up('nowhere', rows('a', size=(7, 8)), size='table')[0].size == (7, 8)
+    assert 'no size' in look_up('nowhere', rows('a'), size='table')[0].fault
+    root = films('a.png')
+    assert look_up(root, rows('a.png', size=(7, 8)), missing='drop')[0].size == (40, 30)
+    with pytest.raises(FileNotFoundError, match='--size'):
+        look_up(tmp_path / 'no', rows('a.png'))

@@ -1,0 +1,103 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import argparse
+from pathlib import Path
+
+import pytest
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from torch import nn
+
+from mmfrac.utils.config_file import KeyValues, load_config
+from mmfrac.utils.plain_errors import plain_errors
+
+
+@pytest.mark.parametrize(
+    'name, text, words',
+    [
+        ('a.py', 'x = 1\nmodel = dict(\n', 'never closed in line 2: model = dict('),
+        ('a.py', 'model = dict(a=nothing)', "NameError: name 'nothing' is not defined"),
+        ('a.py', '', 'has no model'),
+        ('a.json', '{"a": 1}', 'has no model'),
+        ('a.txt', 'model = dict()', 'its name must end'),
+    ],
+)
+def test_files_that_are_no_config(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError) as caught:
+        load_config(tmp_path / name)
+    assert words in str(caught.value) and str(tmp_path / name) in str(caught.value)
+
+
+def test_missing_files(tmp_path):
+    (tmp_path / 'a.py').write_text("_base_ = 'base.py'\n")
+    with pytest.raises(FileNotFoundError, match=r'a\.py: .*base\.py.*_base_'):
+        load_config(tmp_path / 'a.py')
+    with pytest.raises(FileNotFoundError, match='no config file'):
+        load_config(tmp_path)
+
+
+def test_benchmark_files_have_no_model(tmp_path):
+    (tmp_path / 'a.py').write_text('methods = dict()\n')
+    assert load_config(tmp_path / 'a.py', needs_model=False).methods == {}
+
+
+def test_options_that_are_no_pairs(capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues)
+    assert parser.parse_args(['--cfg-options', 'a.b=3', 'c=x=1']).cfg_options == {
+        'a.b': 3,
+        'c': 'x=1',
+    }
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', 'a=3', 'b'])
+    assert 'key=value pairs, got b' in capsys.readouterr().err
+
+
+class Small(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        if width < 0:
+            # not of the config: the fault of the code
+            raise TypeError('cannot count backwards')
+
+
+def setting():
+    return Config(dict(model=dict())).test_dataloader
+
+
+@pytest.mark.parametrize(
+    'action, words',
+    [
+        (lambda: MODELS.build(dict(type='PiTeachr')), 'KeyError: PiTeachr is not in the'),
+        (lambda: MODELS.build(dict(type=Small, widht=3)), "unexpected keyword argument 'widht'"),
+        (lambda: MODELS.build(dict(type=Small)), "missing 1 required positional argument: 'width'"),
+        (setting, "no attribute 'test_dataloader'"),
+        (lambda: Path('/dev/null/a').read_bytes(), 'NotADirectoryError'),
+        (lambda: Path('/').write_bytes(b''), "IsADirectoryError: [Errno 21] Is a directory: '/'"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_message(capsys, action, words):
+    with pytest.raises(SystemExit) as ended, plain_errors():
+        action()
+    assert ended.value.code == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'error, action',
+    [
+        (TypeError, lambda: MODELS.build(dict(type=Small, width=-1))),
+        (KeyError, lambda: {}['a']),
+        (AttributeError, lambda: object().a),
+        (ZeroDivisionError, lambda: 1 / 0),
+    ],
+)
+def test_faults_of_the_code_keep_their_traceback(error, action):
+    with pytest.raises(error), plain_errors():
+        action()
+
+
+def test_traceback_on_request(monkeypatch):
+    monkeypatch.setenv('MMFRAC_TRACEBACK', '1')
+    with pytest.raises(KeyError), plain_errors():
+        MODELS.build(dict(type='PiTeachr'))
