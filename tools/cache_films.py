@@ -6,12 +6,17 @@ import shutil
 import sys
 from pathlib import Path
 
-from mmfrac.datasets.film_cache.film_set import SPLITS, FilmSet, films_of_config
-from mmfrac.datasets.film_cache.writer import CacheReport, check_cache, fill_cache
-from mmfrac.utils.cli import CFG_OPTIONS_HELP
-from mmfrac.utils.config import set_data_root
-from mmfrac.utils.config_file import KeyValues, load_config
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.datasets.film_cache.writer import (
+    SPLITS,
+    CacheReport,
+    FilmSet,
+    check_cache,
+    fill_cache,
+    films_of_config,
+)
+from mmfrac.utils.cli import CFG_OPTIONS_HELP, KeyValues
+from mmfrac.utils.config import load_config, set_data_root
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/cache_films.py configs/frac_ssl.py /data/cache --data-root /data/cxr --estimate

@@ -5,7 +5,7 @@ import argparse
 import sys
 
 from mmfrac.preparation.checks import CHECKS, check_data, severities, write_page, write_report
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/check_data.py data/cxr --html check.html --json check.json

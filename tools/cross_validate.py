@@ -18,7 +18,7 @@ from mmfrac.experiments.cross_validation import (
 from mmfrac.experiments.cross_validation.fold_run import Trainer
 from mmfrac.experiments.launching import exit_on_sigterm
 from mmfrac.utils.cli import add_common_arguments, config_from_arguments
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/split_folds.py data/cxr/annotations/all.json

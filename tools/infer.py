@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from mmfrac.apis import FracInferencer
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/infer.py films/ case.dcm --config configs/phantom/frac_ssl_phantom.py \\

@@ -10,7 +10,7 @@ for variable in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
     os.environ.setdefault(variable, '1')
 
 from mmfrac.preparation.phantom import paper_counts, write_phantom  # noqa: E402
-from mmfrac.utils.plain_errors import plain_errors  # noqa: E402
+from mmfrac.utils.errors import plain_errors  # noqa: E402
 
 EXAMPLE = """example:
   python tools/make_phantom.py data/phantom --num-train 600 --val 30 60 --test 60 120 --size 320

@@ -16,7 +16,7 @@ from mmfrac.preparation.semi_real import (  # noqa: E402
     negatives_of_folder,
     write_semi_real,
 )
-from mmfrac.utils.plain_errors import plain_errors  # noqa: E402
+from mmfrac.utils.errors import plain_errors  # noqa: E402
 
 EXAMPLE = r"""example:
   python tools/make_semi_real.py FOLDER/images data/semi_real \

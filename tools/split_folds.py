@@ -8,9 +8,8 @@ out, five folds.
 import argparse
 from pathlib import Path
 
-from mmfrac.preparation.splits.fold_files import write_folds
-from mmfrac.preparation.splits.split_counts import split_table
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.preparation.splits.folds import split_table, write_folds
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/split_folds.py data/cxr/annotations/all.json

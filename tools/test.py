@@ -13,11 +13,11 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmfrac.engine.runner.launch import finish_launch, prepare_launch
-from mmfrac.engine.runner.tta import use_tta
+from mmfrac.engine.runner.options import use_tta
 from mmfrac.evaluation import SavePredictions
 from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_from_arguments
 from mmfrac.utils.environment import installed_versions
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/test.py configs/phantom/frac_ssl_phantom.py work_dirs/frac_ssl_phantom/epoch_14.pth

@@ -1,4 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Prob maps, image scores and boxes of films, from a config and a checkpoint."""
+
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -10,6 +12,7 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS, TRANSFORMS
 from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
@@ -17,17 +20,143 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmfrac.apis.films import Film, Films, checked_plane, list_films
-from mmfrac.apis.inference_results import prediction_of_film, saved_prediction, show_overlay
+from mmfrac.datasets.radiographs.read import FILM_SUFFIXES, film_size
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
-from mmfrac.engine.runner.checkpoint_file import load_checkpoint_file
+from mmfrac.engine.runner.checkpoints import load_checkpoint_file
+from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
+from mmfrac.evaluation.offline.film_results import FilmPrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_film
-from mmfrac.utils.config_file import load_config
+from mmfrac.utils.config import load_config
 from mmfrac.utils.io import AtomicLocalBackend
-from mmfrac.visualization.film_names import FilmNames
-from mmfrac.visualization.prob_map_visualization_hook import overlay_of_sample, write_png
+from mmfrac.visualization.prob_map_visualization_hook import FilmNames, overlay_of_sample, write_png
+
+Film = str | np.ndarray
+
+Films = str | os.PathLike | np.ndarray | Sequence[str | os.PathLike | np.ndarray]
+
+
+def list_films(inputs: Films) -> list[Film]:
+    """Films of files, folders and planes, in the order given, folders sorted by path.
+
+    Folders are searched with those below them. A file with a film's suffix is taken as it is; of
+    the others (DICOM files often have no suffix) those whose content is a film's. Hidden files and
+    DICOMDIR indexes are left out. A file that is named itself is always taken.
+
+    Args:
+        inputs (str, PathLike, np.ndarray, or Sequence of these): Files, folders, planes ``(h, w)``.
+
+    Returns:
+        list[str | np.ndarray]: Paths and planes.
+
+    Raises:
+        FileNotFoundError: When a folder holds no film.
+        ValueError: When there is no input, or one of another type.
+    """
+    if isinstance(inputs, (str, os.PathLike, np.ndarray)):
+        inputs = [inputs]
+    if not isinstance(inputs, Sequence) or not inputs:
+        raise ValueError(f'films are paths, folders or planes, or a list of them, got {inputs!r}')
+    films: list[Film] = []
+    for item in inputs:
+        if isinstance(item, np.ndarray):
+            films.append(item)
+        elif not isinstance(item, (str, os.PathLike)):
+            raise ValueError(f'a film is a path, a folder or a plane, got {type(item).__name__}')
+        elif os.path.isdir(item):
+            films.extend(_films_in(Path(item)))
+        else:
+            films.append(os.fspath(item))
+    return films
+
+
+def checked_plane(plane: np.ndarray) -> np.ndarray:
+    """A plane given as an array, as the loader would give it.
+
+    Args:
+        plane (np.ndarray): ``(h, w)``, float in [0, 1] or uint8, bright bone on dark lung.
+
+    Returns:
+        np.ndarray: ``(h, w)`` float32 in [0, 1].
+
+    Raises:
+        ValueError: When it has another shape, type or range.
+    """
+    if plane.ndim != 2 or not plane.size:
+        raise ValueError(f'a film is one plane (h, w), got an array of shape {plane.shape}')
+    if plane.dtype == np.uint8:
+        return plane.astype(np.float32) / 255
+    in_range = np.issubdtype(plane.dtype, np.floating) and 0 <= plane.min() <= plane.max() <= 1
+    if not in_range:
+        raise ValueError(
+            f'a plane is float in [0, 1] or uint8, got {plane.dtype} from {plane.min()} to '
+            f'{plane.max()}; scale it, bright bone on dark lung'
+        )
+    return np.ascontiguousarray(plane, dtype=np.float32)
+
+
+def _films_in(folder: Path) -> list[str]:
+    films = [str(path) for path in sorted(folder.rglob('*')) if path.is_file() and _is_film(path)]
+    if not films:
+        raise FileNotFoundError(
+            f'no film in {folder}: neither a file {", ".join(FILM_SUFFIXES)} nor one without suffix '
+            'that is DICOM'
+        )
+    return films
+
+
+def _is_film(path: Path) -> bool:
+    if path.name.startswith('.') or path.name == 'DICOMDIR':
+        return False
+    if path.suffix.lower() in FILM_SUFFIXES:
+        return True
+    try:
+        film_size(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def prediction_of_film(name: str, sample: DetDataSample) -> dict[str, Any]:
+    """Prediction in plain types, see ``FracInferencer.__call__``."""
+    found = sample.pred_instances
+    scores = [float(score) for score in found.scores]
+    score = float(sample.pred_score) if 'pred_score' in sample else max(scores, default=0.0)
+    scale = sample.metainfo.get('map_scale')
+    return dict(
+        film=name,
+        score=score,
+        boxes=found.bboxes.tolist(),
+        scores=scores,
+        map_scale=None if scale is None else [float(side) for side in scale],
+    )
+
+
+def saved_prediction(name: str, sample: DetDataSample) -> FilmPrediction:
+    """Prediction in the form that ``tools/analysis_tools/froc.py`` reads.
+
+    Raises:
+        PredictionError: When it is malformed.
+    """
+    prediction = prediction_of_sample(sample.to_dict() | dict(img_path=name))
+    faults = prediction.faults()
+    if faults:
+        raise PredictionError(f'of film {name}', faults)
+    return prediction
+
+
+def show_overlay(overlay: np.ndarray, name: str, wait_time: float) -> None:
+    """Show an overlay ``(H, W, 3)`` uint8 RGB in a window.
+
+    Args:
+        overlay (np.ndarray): Picture.
+        name (str): Title of the window.
+        wait_time (float): Seconds that it stays open; 0: until a key is pressed.
+    """
+    DetLocalVisualizer().show(overlay, win_name=name, wait_time=wait_time)
+
 
 _ON_ERROR = ('report', 'raise')
+
 # steps of a test pipeline that need annotations
 _ANNOTATION_STEPS = ('LoadAnnotations', 'ProbMapTarget')
 

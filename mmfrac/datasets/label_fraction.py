@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from mmfrac.datasets.subsets import subset_of
+from mmfrac.datasets.labels import subset_of
 
 _RESTS = ('P_pub', 'drop')
 

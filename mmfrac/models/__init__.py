@@ -4,6 +4,7 @@ from mmfrac.models.detectors.cam_classifier import CAMClassifier
 from mmfrac.models.detectors.ensemble_detector import EnsembleDetector
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
+from mmfrac.models.ema import PredictionEMA
 from mmfrac.models.heads.prob_map_head import ProbMapHead
 from mmfrac.models.losses import (
     KLDLoss,
@@ -14,7 +15,6 @@ from mmfrac.models.losses import (
     WindowLoss,
 )
 from mmfrac.models.mix_up import MixUp
-from mmfrac.models.prediction_ema import PredictionEMA
 from mmfrac.models.pseudo_labels import (
     AdaptiveAsymmetricSharpening,
     ConstantSharpening,

@@ -10,7 +10,7 @@ from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 from torch import Tensor
 
-from mmfrac.models.components import components
+from mmfrac.models.postprocess import components
 from mmfrac.models.pseudo_labels.warp import warp_map
 
 

@@ -3,13 +3,30 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from mmengine.config import Config
-from mmengine.logging import print_log
+from mmengine.config import Config, DictAction
 
-from mmfrac.utils.config import set_data_root, set_film_cache
-from mmfrac.utils.config_file import KeyValues, load_config
+from mmfrac.utils.config import load_config, set_data_root, set_film_cache
+
+
+class KeyValues(DictAction):
+    """mmengine's ``key=value`` options, with a word about what is none."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        wrong = [value for value in values or () if '=' not in value]
+        if wrong:
+            parser.error(f'{option_string} takes key=value pairs, got {" ".join(wrong)}')
+        super().__call__(parser, namespace, values, option_string)
+
 
 CFG_OPTIONS_HELP = (
     'settings of the config to override, as key=value pairs; nested keys with dots, lists as '
@@ -65,41 +82,3 @@ def config_from_arguments(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     return cfg
-
-
-def resume_training(cfg: Config, checkpoint: str) -> None:
-    """Make a run continue.
-
-    Args:
-        cfg (Config): With ``work_dir``; ``resume`` and ``load_from`` are set. Where there is nothing to
-            continue from with 'auto' it is left as it is, and training starts anew.
-        checkpoint (str): File to continue from, or 'auto': the latest in the work dir.
-    """
-    found = latest_checkpoint(cfg.work_dir) if checkpoint == 'auto' else checkpoint
-    if found is None:
-        print_log(f'Nothing to resume in {cfg.work_dir}: training starts anew', logger='current')
-        return
-    cfg.resume = True
-    cfg.load_from = found
-
-
-def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """Checkpoint that was saved last in a work dir.
-
-    mmengine writes its name to the file ``last_checkpoint``. A run killed at that moment leaves the
-    file empty or cut short, and a moved work dir makes it point elsewhere: then the newest file counts.
-
-    Args:
-        work_dir (str | Path): Folder of a run.
-
-    Returns:
-        str | None: None where there is no checkpoint.
-    """
-    folder = Path(work_dir)
-    pointer = folder / 'last_checkpoint'
-    if pointer.is_file():
-        named = folder / Path(pointer.read_text().strip()).name
-        if named.is_file():
-            return str(named)
-    saved = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
-    return str(max(saved, key=lambda path: path.stat().st_mtime_ns)) if saved else None

@@ -1,4 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""The one way to write a file: under a temporary name, then renamed."""
+
 import os
 from pathlib import Path
 

@@ -1,7 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+
 import logging
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import cv2
@@ -13,11 +14,34 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
-from mmfrac.models.components import components
+from mmfrac.datasets.radiographs.read import FILM_SUFFIXES, read_radiograph
+from mmfrac.models.postprocess import components
 from mmfrac.utils.io import AtomicLocalBackend
-from mmfrac.visualization.film_names import FilmNames
 from mmfrac.visualization.overlay import draw_overlay
+
+
+class FilmNames:
+    """Names for what is written about films: the film's own, without suffix, each given once."""
+
+    def __init__(self) -> None:
+        self._films: dict[str, str] = {}
+
+    def name(self, film: str) -> str:
+        """Name of a film; a second film of the same file name gets a number.
+
+        Args:
+            film (str): Path or name of the film.
+
+        Returns:
+            str: Always the same for the same film.
+        """
+        path = PurePath(film)
+        base = path.stem if path.suffix.lower() in FILM_SUFFIXES else path.name
+        name, number = base, 1
+        while self._films.setdefault(name, film) != film:
+            number += 1
+            name = f'{base}_{number}'
+        return name
 
 
 @HOOKS.register_module()

@@ -14,8 +14,8 @@ from mmengine.config import Config
 from pydicom.uid import ExplicitVRLittleEndian
 
 from mmfrac.apis import FracInferencer
-from mmfrac.datasets.radiographs.radiograph_io import RadiographError
-from mmfrac.models.components import components
+from mmfrac.datasets.radiographs.read import RadiographError
+from mmfrac.models.postprocess import components
 from tests.models.small_model import build, detector_cfg, semi_cfg
 
 PIPELINE = [

@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmfrac.apis.films import checked_plane, list_films
+from mmfrac.apis.inferencer import checked_plane, list_films
 
 
 def test_folders_give_what_holds_a_film(tmp_path):

@@ -9,8 +9,8 @@ from mmdet.registry import DATASETS
 from mmengine.registry import init_default_scope
 
 from mmfrac.datasets import CXRDataset
-from mmfrac.datasets.annotation_checks import check_annotations
-from mmfrac.utils.annotation_error import AnnotationError, MissingFilmError
+from mmfrac.datasets.coco_checks import check_annotations
+from mmfrac.utils.errors import AnnotationError, MissingFilmError
 
 
 def content():

@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import pytest
 
-from mmfrac.datasets.film_labels import film_labels, labels_of_films
+from mmfrac.datasets.labels import film_labels, labels_of_films
 
 
 @pytest.mark.parametrize(

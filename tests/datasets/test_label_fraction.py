@@ -10,8 +10,8 @@ from mmengine.registry import init_default_scope
 
 import mmfrac  # noqa: F401
 from mmfrac.datasets.label_fraction import LabelFraction, kept_patients
-from mmfrac.utils.annotation_error import MissingFilmError
 from mmfrac.utils.config import set_label_fraction
+from mmfrac.utils.errors import MissingFilmError
 
 # patients a to j with 1 to 4 boxes on one or two films each, among negatives and label-only films
 BOXES = dict(a=[1], b=[2, 2], c=[1, 1], d=[3], e=[1], f=[2], g=[1, 3], h=[1], i=[2], j=[1])

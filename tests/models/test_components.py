@@ -2,7 +2,7 @@
 import numpy as np
 import torch
 
-from mmfrac.models.components import components
+from mmfrac.models.postprocess import components
 
 
 def test_components_by_hand():

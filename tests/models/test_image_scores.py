@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import torch
 
-from mmfrac.models.image_scores import image_scores
+from mmfrac.models.postprocess import image_scores
 from tests.models.small_model import film
 
 

@@ -16,11 +16,11 @@ from mmengine.config import Config
 
 from mmfrac.apis import FracInferencer
 from mmfrac.evaluation import froc
-from mmfrac.evaluation.metrics.records_file import read_records
+from mmfrac.evaluation.metrics.files import read_records
 from mmfrac.experiments.cross_validation import cross_validate, summary_table
 from mmfrac.experiments.cross_validation.fold_run import Trainer
 from mmfrac.experiments.cross_validation.status import read_status
-from mmfrac.preparation.splits.fold_files import write_folds
+from mmfrac.preparation.splits.folds import write_folds
 from tests.tools.tiny_run import ROOT, load, write_config
 
 TOOL = ROOT / 'tools/cross_validate.py'

@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 
-from mmfrac.utils.cli import latest_checkpoint
+from mmfrac.engine.runner.checkpoints import latest_checkpoint
 from tests.tools.tiny_run import TRAIN, killer, load, start, succeed, write_config
 
 # Two burn-in and two semi-supervised epochs of two iterations, with a learning rate that changes.

@@ -14,8 +14,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmfrac.engine.runner.checkpoints import resume_training
 from mmfrac.engine.runner.launch import finish_launch, prepare_launch
-from mmfrac.utils.cli import resume_training
 from tests.tools.test_resume import FOUR_EPOCHS, KILLED_AT, assert_equal
 from tests.tools.tiny_run import ROOT, TIMEOUT, killer, load, write_config
 

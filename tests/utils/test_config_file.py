@@ -7,8 +7,9 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
-from mmfrac.utils.config_file import KeyValues, load_config
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.cli import KeyValues
+from mmfrac.utils.config import load_config
+from mmfrac.utils.errors import plain_errors
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from mmfrac.utils.film_pool import CHUNK, FilmPool, map_films
+from mmfrac.utils.processes import CHUNK, FilmPool, map_films
 
 STOPPED = """
 import signal

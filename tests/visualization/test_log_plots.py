@@ -11,7 +11,7 @@ import mmdet
 import pytest
 from mmengine.runner import Runner
 
-from mmfrac.visualization.log_plots import plot_keys, read_series
+from mmfrac.visualization.run_plots import plot_keys, read_series
 from tests.configs.test_configs import tiny_config
 
 ANALYZE_LOGS = Path(mmdet.__file__).parent / '.mim' / 'tools/analysis_tools/analyze_logs.py'

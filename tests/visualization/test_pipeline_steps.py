@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmfrac.utils.config import set_data_root, set_img_scale
-from mmfrac.visualization.pipeline_steps import pipeline_steps
+from mmfrac.visualization.browse import pipeline_steps
 
 
 class Add(BaseTransform):

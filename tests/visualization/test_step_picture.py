@@ -4,7 +4,7 @@ import torch
 from mmdet.structures.bbox import HorizontalBoxes
 
 from mmfrac.datasets import PackProbMapInputs, ProbMapTarget
-from mmfrac.visualization.step_picture import FilmState, draw_state, film_state
+from mmfrac.visualization.browse import FilmState, draw_state, film_state
 
 SHIFT = np.array([[2.0, 0, 4], [0, 2, 8], [0, 0, 1]])
 

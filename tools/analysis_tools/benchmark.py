@@ -12,7 +12,7 @@ from benchmarks import bootstrap, cache, coverage, froc, loader, step, streaming
 from benchmarks.figure import Figure
 from benchmarks.pairing import Comparison
 
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """sections:
   froc    exact FROC record of a prob map, against 100 thresholds with OpenCV (speed)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from mmengine.visualization import Visualizer
 
-from mmfrac.utils.cli import CFG_OPTIONS_HELP, config_from_arguments
-from mmfrac.utils.config_file import KeyValues
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.cli import CFG_OPTIONS_HELP, KeyValues, config_from_arguments
+from mmfrac.utils.errors import plain_errors
 from mmfrac.visualization.browse import MODES, PHASES, browse_dataset
 
 EXAMPLE = """example:

@@ -22,7 +22,7 @@ from mmfrac.experiments.comparison import (
 )
 from mmfrac.experiments.launching import exit_on_sigterm, locked
 from mmfrac.preparation.phantom import write_phantom
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = """example:

@@ -12,17 +12,22 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mmfrac.evaluation.definitions import CLUSTERS, SOURCES, Definitions
-from mmfrac.evaluation.functional import afroc, calibration
+from mmfrac.evaluation.definitions import (
+    AFROC_FILMS,
+    CALIBRATION_KINDS,
+    CLUSTERS,
+    SOURCES,
+    Definitions,
+)
 from mmfrac.evaluation.functional.operating_point import Target
 from mmfrac.evaluation.offline import SavedPredictions, open_predictions
 from mmfrac.evaluation.offline.film_results import FilmResults, evaluate_predictions
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
-from mmfrac.evaluation.offline.summarising import FILM_FIELDS, summarise
+from mmfrac.evaluation.offline.summary import FILM_FIELDS, summarise
 from mmfrac.evaluation.report import ReportInputs, write_report
 from mmfrac.evaluation.report.tables import as_text
 from mmfrac.utils.environment import installed_versions
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/test.py configs/phantom/frac_ssl_phantom.py CHECKPOINT --out predictions/ours
@@ -71,8 +76,8 @@ def add_definitions(group) -> None:
         denominator=('all', 'negatives'),
         crossing=('first', 'best'),
         interpolation=('linear', 'step'),
-        afroc_films=afroc.FILMS,
-        calibration_kind=calibration.BINS,
+        afroc_films=AFROC_FILMS,
+        calibration_kind=CALIBRATION_KINDS,
         cluster=CLUSTERS,
     )
     for name, value in usual.as_dict().items():

@@ -10,10 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mmfrac.engine.costs.model_costs import measure_all
-from mmfrac.utils.cli import CFG_OPTIONS_HELP
-from mmfrac.utils.config_file import KeyValues
+from mmfrac.utils.cli import CFG_OPTIONS_HELP, KeyValues
+from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.io import AtomicLocalBackend
-from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/analysis_tools/model_costs.py configs/compare/phantom/*.py

@@ -7,9 +7,8 @@ With --keys: any logged values, of one run or of several in the same picture.
 import argparse
 from pathlib import Path
 
-from mmfrac.utils.plain_errors import plain_errors
-from mmfrac.visualization.log_plots import plot_keys
-from mmfrac.visualization.run_plots import plot_run
+from mmfrac.utils.errors import plain_errors
+from mmfrac.visualization.run_plots import plot_keys, plot_run
 
 EXAMPLE = """example:
   python tools/analysis_tools/plot_run.py work_dirs/frac_ssl_phantom --out plots

@@ -5,7 +5,7 @@ import argparse
 
 from mmfrac.preparation.converters import convert_chestx_det
 from mmfrac.preparation.converters.cli import converter_parser, options_of
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/chestx_det.py data/chestx_det/ChestX_Det_train.json \\

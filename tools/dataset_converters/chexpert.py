@@ -5,7 +5,7 @@ import argparse
 
 from mmfrac.preparation.converters import convert_chexpert
 from mmfrac.preparation.converters.cli import add_views, converter_parser, options_of
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/chexpert.py data/CheXpert-v1.0-small/train.csv \\

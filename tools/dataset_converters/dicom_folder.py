@@ -12,8 +12,8 @@ from mmfrac.preparation.converters.cli import (
     columns_of,
     options_of,
 )
-from mmfrac.preparation.dicom_folder.folder_options import MODALITIES, PATIENT_IDS, UNKNOWN_VIEWS
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.preparation.dicom_folder.convert import MODALITIES, PATIENT_IDS, UNKNOWN_VIEWS
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/dicom_folder.py data/hospital/images \\

@@ -5,7 +5,7 @@ import argparse
 
 from mmfrac.preparation.converters import convert_mimic_cxr
 from mmfrac.preparation.converters.cli import add_suffix, add_views, converter_parser, options_of
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/mimic_cxr.py data/mimic-cxr-2.0.0-chexpert.csv.gz data \\

@@ -6,7 +6,7 @@ import argparse
 from mmfrac.preparation.converters import convert_coco
 from mmfrac.preparation.converters.cli import converter_parser, options_of
 from mmfrac.preparation.converters.plain_coco import UNBOXED
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/plain_coco.py data/instances.json data/images \\

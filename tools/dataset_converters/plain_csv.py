@@ -11,7 +11,7 @@ from mmfrac.preparation.converters.cli import (
     converter_parser,
     options_of,
 )
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/plain_csv.py data/films.csv data/images \\

@@ -5,7 +5,7 @@ import argparse
 
 from mmfrac.preparation.converters import convert_rsna
 from mmfrac.preparation.converters.cli import add_suffix, converter_parser, options_of
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/rsna.py data/stage_2_train_labels.csv data/stage_2_train_images \\

@@ -5,8 +5,8 @@ import argparse
 
 from mmfrac.preparation.converters import convert_vindr_cxr
 from mmfrac.preparation.converters.cli import add_suffix, converter_parser, options_of
-from mmfrac.preparation.converters.reader_merge import FUSE, MERGE
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.preparation.converters.vindr_cxr import FUSE, MERGE
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/dataset_converters/vindr_cxr.py data/annotations/annotations_train.csv data/train \\

@@ -6,10 +6,10 @@ import io
 
 import torch
 
-from mmfrac.engine.runner.checkpoint_file import load_checkpoint_file
-from mmfrac.models.export import detector_checkpoint
+from mmfrac.engine.runner.checkpoints import load_checkpoint_file
+from mmfrac.models.checkpoints import detector_checkpoint
+from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.io import AtomicLocalBackend
-from mmfrac.utils.plain_errors import plain_errors
 
 EXAMPLE = """example:
   python tools/model_converters/export_detector.py work_dirs/mean_teacher/epoch_30.pth teacher.pth \\

@@ -8,8 +8,8 @@ import argparse
 
 import mmfrac  # noqa: F401
 from mmfrac.engine.runner.ensemble import write_ensemble
-from mmfrac.utils.config_file import load_config
-from mmfrac.utils.plain_errors import plain_errors
+from mmfrac.utils.config import load_config
+from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/model_converters/make_ensemble.py configs/frac_ssl.py seed0.pth seed1.pth seed2.pth \\

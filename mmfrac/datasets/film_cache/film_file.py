@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmfrac.datasets.radiographs.look_up import look_up
+from mmfrac.datasets.radiographs.grey_scale import look_up
 
 SUFFIX = '.film'
 LEFTOVER = '.tmp'

@@ -12,7 +12,7 @@ import PIL
 import pydicom
 from mmdet.datasets.transforms import Resize
 
-from mmfrac.datasets.radiographs.radiograph_io import VALUES_VERSION
+from mmfrac.datasets.radiographs.read import VALUES_VERSION
 from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph
 
 # Decoders that pydicom finds; another version of a lossy one may give other values.

@@ -4,8 +4,7 @@ from mmfrac.datasets.transforms.formatting import PackProbMapInputs
 from mmfrac.datasets.transforms.intensity import IntensityJitter
 from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph
 from mmfrac.datasets.transforms.pad_radiograph import PadRadiograph
-from mmfrac.datasets.transforms.prob_map_target import ProbMapTarget
-from mmfrac.datasets.transforms.window_target import WindowTarget
+from mmfrac.datasets.transforms.targets import ProbMapTarget, WindowTarget
 
 __all__ = [
     'CachedRadiograph',

@@ -6,8 +6,8 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.logging import print_log
 
-from mmfrac.datasets.radiographs.radiograph_io import RadiographError, read_radiograph
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.datasets.radiographs.read import RadiographError, read_radiograph
+from mmfrac.utils.errors import AnnotationError
 
 _POLICIES = ('raise', 'skip')
 

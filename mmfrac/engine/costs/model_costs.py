@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""What a config costs: parameters, operations, time and memory in training and in use."""
+"""Parameters, operations, seconds and memory of a model."""
 
 import copy
 import multiprocessing
@@ -8,32 +8,75 @@ import resource
 import statistics
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmdet.registry import DATASETS
+from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
-from mmfrac.engine.costs.model_complexity import (
-    count_operations,
-    count_parameters,
-    predicting_network,
-)
 from mmfrac.engine.costs.step_timer_hook import StepTimerHook, now
 from mmfrac.engine.runner.unwrap import unwrapped_model
-from mmfrac.utils.config import film_sets, set_data_root
-from mmfrac.utils.config_file import load_config
+from mmfrac.utils.config import film_sets, load_config, set_data_root
+
+
+def predicting_network(model: Any) -> Any:
+    """Network of a model that predicts: the student of ``SemiProbMapDetector``, what ``semi_test_cfg``
+    names of a mmdet ``SemiBaseDetector`` (its teacher, unless said otherwise), any other model itself.
+    """
+    test_cfg = getattr(model, 'semi_test_cfg', None)
+    name = 'student' if test_cfg is None else test_cfg.get('predict_on', 'teacher')
+    return getattr(model, name, model)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of parameters; one that is shared counts once, buffers do not count."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.no_grad()
+def count_operations(model: Any, film: dict[str, Any]) -> tuple[float, list[int]]:
+    """Operations of one film up to the raw output of its network, post-processing excluded.
+
+    Counted by mmengine on the traced network: a multiplication with its addition is one operation;
+    operators that it does not know (RoIAlign, NMS, activations) count nothing.
+
+    Args:
+        model (nn.Module): Any mmdet detector.
+        film (dict): Batch of one film, as the test loader gives it.
+
+    Returns:
+        tuple[float, list[int]]: 1e9 operations, and the network's input ``[C, H, W]``.
+    """
+    model.eval()
+    data = model.data_preprocessor(film, False)
+    network = predicting_network(model)
+    # two-stage detectors need the film's geometry to propose boxes
+    network.forward = partial(network.forward, data_samples=data['data_samples'])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            counted = get_model_complexity_info(
+                network, inputs=data['inputs'], show_table=False, show_arch=False
+            )
+    finally:
+        del network.forward
+    return counted['flops'] / 1e9, list(data['inputs'].shape[1:])
+
 
 # steps and films that are not timed: caches, allocators and numba warm up in them
 WARM_UP = 2
+
 # so that what a method does once over all its films costs nothing here
 MAX_FILMS = 64
 

@@ -13,7 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 from mmfrac.engine.runner.unwrap import unwrapped_model
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
-from mmfrac.models.teachers.eval_mode import eval_mode
+from mmfrac.models.teachers.base import eval_mode
 
 
 @HOOKS.register_module()

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmfrac.evaluation.functional.auroc import weighted_areas
+from mmfrac.evaluation.definitions import AFROC_FILMS
 from mmfrac.evaluation.functional.records import FilmRecord
+from mmfrac.evaluation.functional.roc import weighted_areas
 
-FILMS = ('negatives', 'all')
 WEIGHTS = ('lesions', 'films')
 
 
@@ -59,8 +59,8 @@ def bootstrap_afroc_area(
     Raises:
         ValueError: If an option is unknown.
     """
-    if films not in FILMS:
-        raise ValueError(f'films must be one of {FILMS}, got {films!r}')
+    if films not in AFROC_FILMS:
+        raise ValueError(f'films must be one of {AFROC_FILMS}, got {films!r}')
     if weights not in WEIGHTS:
         raise ValueError(f'weights must be one of {WEIGHTS}, got {weights!r}')
     num_lesions = np.array([record.lesion_scores.size for record in records], np.int64)

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-BINS = ('width', 'count')
+from mmfrac.evaluation.definitions import CALIBRATION_KINDS
+
 _LARGEST_TEMPERATURE = 1e3
 
 
@@ -56,8 +57,8 @@ def reliability(
     truth, values = _known(labels, scores)
     if num_bins < 1:
         raise ValueError(f'num_bins must be positive, got {num_bins}')
-    if bins not in BINS:
-        raise ValueError(f'bins must be one of {BINS}, got {bins!r}')
+    if bins not in CALIBRATION_KINDS:
+        raise ValueError(f'bins must be one of {CALIBRATION_KINDS}, got {bins!r}')
     if not values.size:
         empty = np.zeros(0)
         return Reliability(empty, empty, empty, float('nan'), float('nan'))

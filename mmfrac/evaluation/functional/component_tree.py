@@ -1,33 +1,258 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""False-positive components of {P >= t} for every threshold t, in one pass.
+"""False positives at every threshold of a map from one pass over its cells (a component tree)."""
 
-This is the textbook component tree (union-find over the cells in descending order) that leaves out
-the cells which cannot change anything. Cells are ranked by (value, raster index), so that no two
-cells tie. Look at those neighbours of a cell that rank higher:
-
-- there is none: the cell is a peak, a component is born;
-- they form two or more separate arcs: the cell is a saddle, it may join components;
-- all of them lie strictly to one side: the cell may widen its component's rectangle;
-- otherwise the cell joins one component whose rectangle already covers it: nothing happens.
-
-Only the first three kinds are sorted and swept. A large map is surveyed and sorted as an upper and a
-lower half, in two threads; one sweep takes the events of both in turn. Climbing from any cell over
-ever higher neighbours ends at a peak that is in the same component from the cell's value downwards,
-so a component is a set of peaks.
-"""
+import itertools
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import DTypeLike
 
-from mmfrac.evaluation.functional.event_sort import sort_descending
-from mmfrac.evaluation.functional.threads import parallel_map
-from mmfrac.evaluation.functional.tree_events import (
-    list_events,
-    number_on,
-    ring_tables,
-    survey_rows,
-)
-from mmfrac.evaluation.functional.workspace import own_workspace
+Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+
+
+def num_threads() -> int:
+    """Cores that this process may use; ``OMP_NUM_THREADS`` bounds them, as it does in torch."""
+    has_affinity = hasattr(os, 'sched_getaffinity')
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    wanted = os.environ.get('OMP_NUM_THREADS', '')
+    return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) else cores
+
+
+@contextmanager
+def parallel_map(num_arguments: int) -> Iterator[Map]:
+    """A ``map`` that runs in threads where there are cores for it.
+
+    The threads end with the context, so that nothing is left for a process that is forked later.
+
+    Args:
+        num_arguments (int): Calls at a time; 1 makes no thread.
+
+    Yields:
+        Callable: ``(function, arguments) -> results``; the first call is made by this thread.
+    """
+    others = min(num_threads(), num_arguments) - 1
+    if others < 1:
+        yield lambda function, arguments: [function(argument) for argument in arguments]
+        return
+    with ThreadPoolExecutor(others) as pool:
+
+        def run(function: Callable, arguments: Sequence) -> list:
+            futures = [pool.submit(function, argument) for argument in arguments[1:]]
+            return [function(arguments[0]), *(future.result() for future in futures)]
+
+        yield run
+
+
+class Workspace:
+    """Named scratch arrays that keep their memory between calls.
+
+    Fresh pages cost a quarter of the time of a large map. What is held are the pages of the largest map
+    so far, about 60 bytes a cell at worst.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, np.ndarray] = {}
+
+    def array(self, name: str, shape: int | tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        """An array with arbitrary content; an earlier one of the same name is overwritten.
+
+        Args:
+            name (str): Which of the arrays.
+            shape (int | tuple[int, ...]): Its shape.
+            dtype (DTypeLike): Its type.
+
+        Returns:
+            np.ndarray: C-contiguous.
+        """
+        shape = (shape,) if isinstance(shape, int) else shape
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            buffer = self._buffers[name] = np.empty(size, np.uint8)
+        return buffer[:size].view(dtype).reshape(shape)
+
+
+_of_threads = threading.local()
+
+
+def own_workspace() -> Workspace:
+    """The workspace of the calling thread; its helpers may use it too, under other names."""
+    if not hasattr(_of_threads, 'workspace'):
+        _of_threads.workspace = Workspace()
+    return _of_threads.workspace
+
+
+def sort_descending(
+    values: np.ndarray,
+    rows: np.ndarray,
+    keys: np.ndarray,
+    sorted_values: np.ndarray,
+    sorted_rows: np.ndarray,
+) -> None:
+    """Sort rows by a positive value, largest first.
+
+    Positive floats order like their bit patterns: with its row's number behind it, a float32 makes one
+    64-bit integer, which NumPy sorts with vector instructions.
+
+    Args:
+        values (np.ndarray): (n,) float32 or float64, >= 0.
+        rows (np.ndarray): (n, 4) int32.
+        keys (np.ndarray): (n,) uint64, scratch.
+        sorted_values (np.ndarray): (n,), filled in.
+        sorted_rows (np.ndarray): (n, 4), filled in.
+    """
+    if values.dtype == np.float32:
+        _join(values.view(np.uint32), keys)
+        keys.sort()
+    else:
+        keys[:] = np.argsort(values)
+    _take(values, rows, keys, sorted_values, sorted_rows)
+
+
+@njit(cache=True, nogil=True)
+def _join(patterns, keys):
+    for i in range(patterns.size):
+        keys[i] = np.uint64(patterns[i]) << np.uint64(32) | np.uint64(i)
+
+
+@njit(cache=True, nogil=True)
+def _take(values, rows, keys, sorted_values, sorted_rows):
+    for i in range(keys.size):
+        row = np.uint32(keys[keys.size - 1 - i])
+        sorted_values[i] = values[row]
+        for k in range(4):
+            sorted_rows[i, k] = rows[row, k]
+
+
+# (row, column) step to each neighbour, clockwise from north. A ring is a bit set of neighbours.
+_RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
+
+
+class _RingTables(NamedTuple):
+    """What each of the 256 rings of higher neighbours says about its cell."""
+
+    num_arcs: np.ndarray  # (256,) int32, 0 for a peak
+    arc_steps: np.ndarray  # (256, 4, 2) int32, (row, column) step to one neighbour of each arc
+    widens: np.ndarray  # (256,) bool, the cell may widen the rectangle
+
+
+@lru_cache(maxsize=2)
+def ring_tables(connectivity: int) -> _RingTables:
+    def connected(step) -> bool:
+        return max(map(abs, step)) == 1 and (connectivity == 8 or 0 in step)
+
+    def adjacent(a: int, b: int) -> bool:
+        return connected((_RING[a][0] - _RING[b][0], _RING[a][1] - _RING[b][1]))
+
+    neighbours = {k for k in range(8) if connected(_RING[k])}
+    covers = [
+        {k for k in neighbours if _RING[k][axis] != -side}
+        for axis, side in itertools.product((0, 1), (-1, 1))
+    ]
+    num_arcs = np.zeros(256, np.int32)
+    arc_steps = np.zeros((256, 4, 2), np.int32)
+    widens = np.zeros(256, np.bool_)
+    for ring in range(256):
+        rest = {k for k in range(8) if ring >> k & 1}
+        widens[ring] = not all(rest & cover for cover in covers)
+        while rest:
+            arc = {min(rest)}
+            while grown := {k for k in rest - arc if any(adjacent(k, j) for j in arc)}:
+                arc |= grown
+            rest -= arc
+            # With 4-connectivity a lone corner is no neighbour; it only links two sides.
+            if arc & neighbours:
+                arc_steps[ring, num_arcs[ring]] = _RING[min(arc & neighbours)]
+                num_arcs[ring] += 1
+    return _RingTables(num_arcs, arc_steps, widens)
+
+
+@njit(cache=True, nogil=True)
+def survey_rows(padded, start, stop, num_arcs, arc_steps, swept_rings, rings, uphill, cells):
+    """Fill in rings, uphill pointers (a peak's is ``-1 - its number``) and cells to sweep."""
+    width = padded.shape[1]
+    num_cells = num_peaks = 0
+    for r in range(start, stop):
+        # Slices in place of column +- 1 keep index checks out of the loop, so that it vectorises.
+        n, here, s = padded[r - 1, 1:-1], padded[r, 1:-1], padded[r + 1, 1:-1]
+        nw, w, sw = padded[r - 1, :-2], padded[r, :-2], padded[r + 1, :-2]
+        ne, e, se = padded[r - 1, 2:], padded[r, 2:], padded[r + 1, 2:]
+        ring = rings[r, 1:-1]
+        for c in range(width - 2):
+            value = here[c]
+            # Of two equal cells the later one in raster order ranks higher.
+            ring[c] = (
+                np.uint8(n[c] > value)
+                | np.uint8(ne[c] > value) << 1
+                | np.uint8(e[c] >= value) << 2
+                | np.uint8(se[c] >= value) << 3
+                | np.uint8(s[c] >= value) << 4
+                | np.uint8(sw[c] >= value) << 5
+                | np.uint8(w[c] > value) << 6
+                | np.uint8(nw[c] > value) << 7
+            )
+        # Sums in place of branches: on noise a branch a cell costs several times as much.
+        for c in range(width - 2):
+            cell = r * width + c + 1
+            in_a_mask = here[c] > 0
+            is_peak = in_a_mask & (num_arcs[ring[c]] == 0)
+            uphill[cell] = -1 - num_peaks if is_peak else cell + arc_steps[ring[c], 0]
+            num_peaks += is_peak
+            cells[num_cells] = cell
+            num_cells += in_a_mask & swept_rings[ring[c]]
+    return num_cells, num_peaks
+
+
+@njit(cache=True, nogil=True)
+def number_on(cells, uphill, first_peak):
+    """Let the numbers of the peaks among ``cells`` begin at ``first_peak``."""
+    for cell in cells:
+        if uphill[cell] < 0:
+            uphill[cell] -= first_peak
+
+
+@njit(cache=True, nogil=True)
+def _climb(uphill, cell):
+    """Number of a peak above ``cell``; halves the path on the way."""
+    above = uphill[cell]
+    while above >= 0:
+        if uphill[above] < 0:
+            return -1 - uphill[above]
+        uphill[cell] = uphill[above]
+        cell = uphill[above]
+        above = uphill[cell]
+    return -1 - above
+
+
+@njit(cache=True, nogil=True)
+def list_events(padded, cells, rings, uphill, num_arcs, arc_steps, widens, values, events):
+    """Fill in (peak, peak to join or the same, column, row) of what may happen at ``cells``."""
+    flat, flat_rings, width = padded.ravel(), rings.ravel(), padded.shape[1]
+    n = row = 0
+    for cell in cells:
+        while cell >= (row + 2) * width:
+            row += 1
+        ring = flat_rings[cell]
+        peak = _climb(uphill, cell)
+        for arc in range(max(1, num_arcs[ring])):
+            other = peak if arc == 0 else _climb(uphill, cell + arc_steps[ring, arc])
+            if other != peak or (arc == 0 and widens[ring]):
+                values[n] = flat[cell]
+                events[n, 0] = peak
+                events[n, 1] = other
+                events[n, 2] = cell - (row + 1) * width - 1
+                events[n, 3] = row
+                n += 1
+    return n
+
 
 # Cells of a map from which on a second thread pays.
 _TWO_THREADS_FROM = 2**18

@@ -9,9 +9,9 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmfrac.evaluation.froc_options import check_fppi, check_option
-from mmfrac.evaluation.functional.auroc import auroc
+from mmfrac.evaluation.definitions import check_fppi, check_option
 from mmfrac.evaluation.functional.records import FilmRecord, box_record, image_record
+from mmfrac.evaluation.functional.roc import auroc
 
 __all__ = [
     'FilmRecord',

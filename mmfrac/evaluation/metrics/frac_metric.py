@@ -5,17 +5,48 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from numpy.typing import ArrayLike
 
 from mmfrac.evaluation.functional import froc
-from mmfrac.evaluation.functional.record_tails import RecordTails, trim_cut_records
-from mmfrac.evaluation.functional.trimming import check_max_fppi
-from mmfrac.evaluation.metrics.arrays import as_numpy
-from mmfrac.evaluation.metrics.film_samples import distinct, lesion_boxes, read_field
-from mmfrac.evaluation.metrics.metrics_file import write_metrics
-from mmfrac.evaluation.metrics.records_file import FilmResult, write_records
+from mmfrac.evaluation.functional.trimming import RecordTails, check_max_fppi, trim_cut_records
+from mmfrac.evaluation.metrics.files import FilmResult, write_metrics, write_records
+
+
+def as_numpy(data: Any) -> np.ndarray:
+    """A tensor or array as a NumPy array; bfloat16, which NumPy lacks, becomes float32."""
+    if not isinstance(data, torch.Tensor):
+        return np.asarray(data)
+    data = data.detach().cpu()
+    return (data.float() if data.dtype == torch.bfloat16 else data).numpy()
+
+
+def read_field(sample: dict, key: str, film: str) -> Any:
+    """A field of a data sample; a ``ValueError`` that says how to get it where it is missing."""
+    if key in sample:
+        return sample[key]
+    mend = (
+        'the model has to predict it'
+        if key.startswith('pred_')
+        else "add it to meta_keys of the packing transform (or to the model's own predictions)"
+    )
+    raise ValueError(f'data sample of film {film} has no {key!r}: {mend}')
+
+
+def lesion_boxes(instances: Sequence[dict]) -> list:
+    """Boxes of a film that are lesions, without ignored ones."""
+    return [box['bbox'] for box in instances if not box.get('ignore_flag')]
+
+
+def distinct(results: Sequence[dict]) -> list[dict]:
+    """Results with one a film, the first of each, in their order."""
+    films: dict[str, dict] = {}
+    for result in results:
+        films.setdefault(result['film'], result)
+    return list(films.values())
+
 
 _SOURCES = ('auto', 'prob_map', 'boxes')
 
@@ -40,7 +71,7 @@ class FracMetric(BaseMetric):
         recall_fppi (Sequence[float]): FPPI values of 'Recall@...'. Defaults to (.1,).
         out_file (str, optional): JSON file for the metrics, the options and the curve. Defaults to None.
         records_file (str, optional): JSON file for the records of the films, see
-            :func:`mmfrac.evaluation.metrics.records_file.write_records`. Defaults to None.
+            :func:`mmfrac.evaluation.metrics.files.write_records`. Defaults to None.
         records_max_fppi (float): FPPI up to which these are exact. Defaults to 2.
         max_fppi (float, optional): FPPI up to which the curve is kept, and so gathered between ranks;
             what is reported does not change. Only with ``crossing='first'``. Defaults to None, all.

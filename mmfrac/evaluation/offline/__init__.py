@@ -3,7 +3,7 @@
 
 from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import MapFolder, MapFolderWriter
-from mmfrac.evaluation.offline.opening import SavedPredictions, open_predictions
+from mmfrac.evaluation.offline.predictions import SavedPredictions, open_predictions
 
 __all__ = [
     'FilmPrediction',

@@ -1,9 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Metrics with intervals, and their replicates, from film results."""
+"""Metrics with intervals from film results, of all films and of groups of them."""
 
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from mmfrac.evaluation.functional.bootstrap import (
     interval,
     patient_weights,
 )
+from mmfrac.evaluation.functional.froc import FilmRecord
 from mmfrac.evaluation.offline.film_results import FilmResults
+from mmfrac.evaluation.offline.ground_truth import TrueFilm
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,3 +101,180 @@ def estimate_metrics(
             afroc_area(records, *area), bootstrap_afroc_area(records, takes, *area), level
         )
     return found
+
+
+AGE_EDGES = (40.0, 60.0, 80.0)
+
+SIZE_NAMES = ('small', 'medium', 'large')
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Metrics of one part.
+
+    Attributes:
+        name (str): Part, e.g. 'hospital'.
+        num_films (int): Films of the part; of lesions: films that have one of them.
+        num_lesions (int): Lesions of the part, on films with complete regions.
+        metrics (dict[str, Estimate]): By name.
+    """
+
+    name: str
+    num_films: int
+    num_lesions: int
+    metrics: dict[str, Estimate]
+
+
+def film_groups(
+    results: FilmResults, parts: Sequence[str], replicates: np.ndarray, definitions: Definitions
+) -> list[Group]:
+    """Metrics of parts of the films, each as if there were no others.
+
+    Args:
+        results (FilmResults): Of a model.
+        parts (Sequence[str]): (n) part of each film.
+        replicates (np.ndarray): (r, n) of :func:`estimates.draw`.
+        definitions (Definitions): See there.
+
+    Returns:
+        list[Group]: AUROC, FROC and the first recall of each part, by name.
+    """
+    groups = []
+    names = np.asarray(parts, dtype=object)
+    for name in sorted(set(parts)):
+        chosen = names == name
+        part = FilmResults(
+            [film for film, takes in zip(results.films, chosen) if takes],
+            results.labels[chosen],
+            results.scores[chosen],
+            [record for record, takes in zip(results.records, chosen) if takes],
+            results.kinds,
+        )
+        found = estimate_metrics(part, replicates[:, chosen], definitions)
+        shown = {key: found[key] for key in ('AUROC', 'FROC', _first_recall(definitions))}
+        num_lesions = sum(record.lesion_scores.size for record in part.measured)
+        groups.append(Group(name, int(chosen.sum()), num_lesions, shown))
+    return groups
+
+
+def lesion_groups(
+    results: FilmResults,
+    parts: Sequence[Sequence[str]],
+    replicates: np.ndarray,
+    definitions: Definitions,
+) -> list[Group]:
+    """Recall of parts of the lesions, beside the false positives of all films.
+
+    Args:
+        results (FilmResults): Of a model.
+        parts (Sequence[Sequence[str]]): (n) part of each lesion of each film.
+        replicates (np.ndarray): (r, n) of :func:`estimates.draw`.
+        definitions (Definitions): See there.
+
+    Returns:
+        list[Group]: FROC and the recalls of each part, by name.
+    """
+    measured = results.with_regions
+    takes = replicates[:, measured]
+    kept = [names for names, is_measured in zip(parts, measured) if is_measured]
+    counting = froc.counting_films(results.measured, definitions.denominator)
+    options = dict(crossing=definitions.crossing, interpolation=definitions.interpolation)
+    fppi = list(definitions.recall_fppi)
+    groups = []
+    names = {name for names in kept for name in names}
+    for name in sorted(names, key=_place):
+        chosen = [np.array([other == name for other in names], bool) for names in kept]
+        records = [_with_lesions(r, mask) for r, mask in zip(results.measured, chosen)]
+        curve = froc.froc_curve(records, definitions.denominator, counting)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            recalls = froc.recall_at(curve, fppi, **options)
+            score = froc.froc_score(curve, definitions.targets, **options)
+        wanted = [*definitions.targets, *fppi]
+        drawn = bootstrap_recalls(
+            records, takes, wanted, definitions.denominator, **options, counting=counting
+        )
+        num_targets = len(definitions.targets)
+        level = definitions.level
+        metrics = {
+            'FROC': Estimate.of(score, drawn[:, :num_targets].mean(axis=1), level, score.held)
+        }
+        for x, recall, values in zip(fppi, recalls, drawn[:, num_targets:].T):
+            metrics[f'Recall@{x:g}'] = Estimate.of(recall, values, level, recall.held)
+        num_films = sum(bool(mask.any()) for mask in chosen)
+        groups.append(Group(name, num_films, curve.num_lesions, metrics))
+    return groups
+
+
+def film_parts(films: Sequence[TrueFilm], field: str) -> list[str] | None:
+    """Part of each film by a field of the annotation file.
+
+    Args:
+        films (Sequence[TrueFilm]): (n) films.
+        field (str): 'source', 'age' (in bands) or any field of the images, e.g. 'sex'.
+
+    Returns:
+        list[str] | None: (n) 'unknown' where a film has no such field; None where no film has it.
+    """
+    if field == 'source':
+        return [film.source for film in films]
+    values = [film.fields.get(field) for film in films]
+    if all(value is None for value in values):
+        return None
+    return [_age_band(value) if field == 'age' else _text(value) for value in values]
+
+
+def size_parts(films: Sequence[TrueFilm]) -> tuple[list[list[str]], tuple[float, float]]:
+    """Part of each lesion by size: thirds of all lesions.
+
+    The size of a lesion is the root of its box's area over the root of its film's.
+
+    Args:
+        films (Sequence[TrueFilm]): (n) films.
+
+    Returns:
+        tuple: (n) 'small', 'medium' or 'large' of each lesion, and the two sizes between them.
+    """
+    sizes = [
+        np.sqrt((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) / np.prod(film.shape))
+        for film in films
+        for box in [film.boxes]
+    ]
+    pooled = np.concatenate(sizes) if sizes else np.zeros(0)
+    if not pooled.size:
+        return [[] for _ in films], (float('nan'), float('nan'))
+    low, high = np.quantile(pooled, [1 / 3, 2 / 3])
+    places = [np.searchsorted([low, high], size, side='right') for size in sizes]
+    return [[SIZE_NAMES[place] for place in film] for film in places], (float(low), float(high))
+
+
+def _with_lesions(record: FilmRecord, mask: np.ndarray) -> FilmRecord:
+    return FilmRecord(
+        record.thresholds, record.false_positives, record.lesion_scores[mask], record.image_score
+    )
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (SIZE_NAMES.index(name) if name in SIZE_NAMES else 0), name
+
+
+def _first_recall(definitions: Definitions) -> str:
+    return f'Recall@{definitions.recall_fppi[0]:g}'
+
+
+def _text(value: Any) -> str:
+    return 'unknown' if value is None or value == '' else str(value)
+
+
+def _age_band(value: Any) -> str:
+    try:
+        age = float(value)
+    except (TypeError, ValueError):
+        return 'unknown'
+    if not np.isfinite(age):
+        return 'unknown'
+    edges = [0.0, *AGE_EDGES]
+    place = int(np.searchsorted(AGE_EDGES, age, side='right'))
+    if place == len(AGE_EDGES):
+        return f'{edges[-1]:g} and over'
+    return f'{edges[place]:g} to under {AGE_EDGES[place]:g}'

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmfrac.datasets.annotation_io import read_annotations
+from mmfrac.datasets.coco_checks import read_annotations
 from mmfrac.datasets.cxr_dataset import CXRDataset
 
 _COCO_FIELDS = {'id', 'file_name', 'width', 'height', 'license', 'date_captured', 'flickr_url'}

@@ -1,18 +1,116 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""The HTML page of a report: one file that needs nothing else."""
+"""The HTML page of a report, with the worst false positives and misses drawn on their films."""
 
 import base64
+import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
+from mmfrac.datasets.radiographs.read import read_radiograph
+from mmfrac.evaluation.functional.afroc import highest_false_positive
+from mmfrac.evaluation.offline.film_results import FilmPrediction, FilmResults, SavedPredictions
 from mmfrac.evaluation.offline.summary import Summary
-from mmfrac.evaluation.report.findings import Finding
 from mmfrac.evaluation.report.tables import with_interval
+from mmfrac.models.postprocess import components
+from mmfrac.visualization.overlay import draw_overlay
+
+PICTURE_SIZE = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """A film that a model does badly on.
+
+    Attributes:
+        title (str): Film and score.
+        jpeg (bytes): Overlay; empty where the film cannot be read.
+        note (str): Why there is no overlay.
+    """
+
+    title: str
+    jpeg: bytes
+    note: str = ''
+
+
+def worst_false_positives(results: FilmResults, number: int) -> list[tuple[int, float]]:
+    """Films with the highest false positives: (index, its score), highest first."""
+    found = [
+        (index, highest_false_positive(record))
+        for index, record in enumerate(results.records)
+        if record is not None and record.thresholds.size
+    ]
+    return sorted(found, key=lambda item: -item[1])[:number]
+
+
+def worst_misses(results: FilmResults, number: int) -> list[tuple[int, float]]:
+    """Films of the lesions with the lowest scores: (index, score), lowest first, each film once."""
+    found = [
+        (index, float(record.lesion_scores.min()))
+        for index, record in enumerate(results.records)
+        if record is not None and record.lesion_scores.size
+    ]
+    return sorted(found, key=lambda item: item[1])[:number]
+
+
+def draw_findings(
+    chosen: Sequence[tuple[int, float]],
+    results: FilmResults,
+    predictions: SavedPredictions,
+    threshold_of: Callable[[float], float],
+    image_folder: Path | None,
+) -> Iterator[Finding]:
+    """Overlays of chosen films.
+
+    Args:
+        chosen (Sequence): (index of a film, score) as above.
+        results (FilmResults): Of the model.
+        predictions (SavedPredictions): Its predictions.
+        threshold_of (Callable): Threshold of an overlay from the score.
+        image_folder (Path, optional): Where the film names start; None: films are named only.
+
+    Yields:
+        Finding: One for each.
+    """
+    for index, score in chosen:
+        film = results.films[index]
+        title = f'{film.name}, score {score:.3f}'
+        if image_folder is None:
+            yield Finding(title, b'', 'no films: --data-root was not given')
+            continue
+        try:
+            plane = read_radiograph(str(image_folder / film.name))
+        except (OSError, ValueError) as error:
+            yield Finding(title, b'', str(error))
+            continue
+        picture = _overlay(plane, film.boxes, predictions[film.name], threshold_of(score))
+        yield Finding(title, _jpeg(picture))
+
+
+def _overlay(
+    plane: np.ndarray, boxes: np.ndarray, prediction: FilmPrediction, threshold: float
+) -> np.ndarray:
+    instances = dict(bboxes=prediction.boxes, scores=prediction.box_scores)
+    cells, scale = prediction.prob_map, prediction.map_scale
+    if cells is not None and scale is not None:
+        instances = components(
+            torch.from_numpy(cells.astype(np.float32)), scale, plane.shape, threshold
+        )
+    return draw_overlay(plane, cells, scale, boxes, instances, PICTURE_SIZE, threshold)
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format='JPEG', quality=90, subsampling=0)
+    return content.getvalue()
 
 
 def render_page(

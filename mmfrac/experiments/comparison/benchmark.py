@@ -8,9 +8,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmfrac.engine.runner.amp import use_amp
-from mmfrac.utils.config import merge_config_file
-from mmfrac.utils.config_file import load_config
+from mmfrac.engine.runner.options import use_amp
+from mmfrac.utils.config import load_config, merge_config_file
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class Tested:
 
     Attributes:
         metrics (dict[str, float]): By name.
-        records (dict): See ``mmfrac.evaluation.metrics.records_file``.
+        records (dict): See ``mmfrac.evaluation.metrics.files``.
         versions (dict[str, str]): Of the libraries.
     """
 

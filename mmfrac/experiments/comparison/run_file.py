@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfrac.engine.runner.run_log import EpochValues
-from mmfrac.evaluation.metrics.records_file import FilmResult, read_records
+from mmfrac.evaluation.metrics.files import FilmResult, read_records
 from mmfrac.utils.io import AtomicLocalBackend
 
 
@@ -26,7 +26,7 @@ class RunResult:
         validation (dict[str, float]): Metrics of the chosen epoch.
         test (dict[str, float]): Metrics.
         epochs (dict[str, dict[int, float]]): Logged values by key and epoch.
-        records (dict): See ``mmfrac.evaluation.metrics.records_file``.
+        records (dict): See ``mmfrac.evaluation.metrics.files``.
         versions (dict[str, str]): Of the libraries.
     """
 

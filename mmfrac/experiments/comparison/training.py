@@ -11,11 +11,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmfrac.engine.runner.checkpoint_file import load_checkpoint_file
+from mmfrac.engine.runner.checkpoints import latest_checkpoint, load_checkpoint_file
 from mmfrac.engine.runner.run_log import logged_keys, read_scalars
 from mmfrac.experiments.comparison.place import Place
 from mmfrac.experiments.launching import write_config
-from mmfrac.utils.cli import latest_checkpoint
 from mmfrac.utils.io import AtomicLocalBackend
 
 METRICS = ('frac/AUROC', 'frac/FROC', 'frac/Recall@0.1')

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmfrac.engine.runner.ensemble import write_ensemble
-from mmfrac.evaluation.metrics.records_file import FilmResult, read_records
+from mmfrac.evaluation.metrics.files import FilmResult, read_records
 from mmfrac.experiments.cross_validation.fold_run import (
     FoldRun,
     Trainer,
@@ -22,7 +22,7 @@ from mmfrac.experiments.cross_validation.status import FoldStatus, read_status, 
 from mmfrac.experiments.cross_validation.streaming import evaluate_detectors, frac_options
 from mmfrac.experiments.cross_validation.summary import Summary, summarise
 from mmfrac.experiments.launching import locked
-from mmfrac.preparation.splits.fold_files import read_folds
+from mmfrac.preparation.splits.folds import read_folds
 from mmfrac.utils.io import AtomicLocalBackend
 
 VAL_RECORDS = 'val_records.json'

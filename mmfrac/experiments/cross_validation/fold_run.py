@@ -10,9 +10,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmfrac.engine.runner.checkpoint_file import load_checkpoint_file
+from mmfrac.engine.runner.checkpoints import latest_checkpoint, load_checkpoint_file
 from mmfrac.experiments.launching import Processes, fingerprint, write_config
-from mmfrac.utils.cli import latest_checkpoint
 from mmfrac.utils.config import film_sets, set_fold
 
 BEST = 'best_frac_AUROC_*.pth'

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mmfrac.evaluation.functional.froc import FrocCurve
+from mmfrac.evaluation.metrics.files import FilmResult
 from mmfrac.evaluation.metrics.frac_metric import FracMetric
-from mmfrac.evaluation.metrics.records_file import FilmResult
 
 _OPTIONS = ('denominator', 'crossing', 'interpolation', 'targets', 'recall_fppi')
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mmfrac.evaluation.functional.froc import FrocCurve
-from mmfrac.evaluation.metrics.metrics_file import curve_content
+from mmfrac.evaluation.metrics.files import curve_content
 from mmfrac.experiments.cross_validation.summary import Row, Summary
 from mmfrac.utils.io import AtomicLocalBackend
 from mmfrac.visualization.curves import plot_froc

@@ -10,7 +10,7 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
-from mmfrac.models.components import components
+from mmfrac.models.postprocess import components
 
 _IMAGE_SCORES = ('maximum', 'mean')
 
@@ -19,7 +19,7 @@ _IMAGE_SCORES = ('maximum', 'mean')
 class EnsembleDetector(BaseDetector):
     """Several prob map detectors as one: the mean of their maps.
 
-    It predicts only; ``mmfrac.engine.runner.ensembling`` makes its config and its checkpoint from
+    It predicts only; ``mmfrac.engine.runner.ensemble`` makes its config and its checkpoint from
     those of the detectors.
 
     Args:

@@ -1,4 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Teacher-student training of a prob map detector."""
+
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,14 +12,37 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.model import ModuleList as MMModuleList
 from torch import Tensor
 
-from mmfrac.models.adapted_weights import STUDENT, AdaptedWeights
-from mmfrac.models.detectors.ramp_up import consistency_weight
-from mmfrac.models.image_scores import image_scores
-from mmfrac.models.losses.reduction import reduce_cells
+from mmfrac.models.checkpoints import STUDENT, AdaptedWeights
+from mmfrac.models.losses.cell_loss import reduce_cells
+from mmfrac.models.postprocess import image_scores
 from mmfrac.models.pseudo_labels.uncertain_cells import uncertain_cells
 from mmfrac.models.teachers.base import call_event
 
+
+def consistency_weight(epoch: int, ramp_up_epochs: int) -> float:
+    r"""Weight of L_semi while it ramps up (Temporal Ensembling [9], Mean Teacher [10]).
+
+    .. math:: w(t) = \exp(-5 (1 - \min(t, T) / T)^2)
+
+    Args:
+        epoch (int): ``t``, semi-supervised epochs so far; 0 in the first.
+        ramp_up_epochs (int): ``T``; 0 for no ramp.
+
+    Returns:
+        float: In (0, 1]; 1 from epoch ``T`` on.
+
+    Raises:
+        ValueError: When an epoch is negative.
+    """
+    if epoch < 0 or ramp_up_epochs < 0:
+        raise ValueError(f'epochs must be >= 0, got {epoch} and {ramp_up_epochs}')
+    if epoch >= ramp_up_epochs:
+        return 1.0
+    return math.exp(-5 * (1 - epoch / ramp_up_epochs) ** 2)
+
+
 MultiBranchInputs = dict[str, Tensor]
+
 MultiBranchSamples = dict[str, SampleList]
 
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from mmfrac.models.losses.semi_loss import SemiLoss
+from mmfrac.models.losses.cell_loss import SemiLoss
 
 
 def kld_cells(logits: Tensor, target: Tensor) -> Tensor:

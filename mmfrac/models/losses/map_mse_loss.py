@@ -2,7 +2,7 @@
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from mmfrac.models.losses.semi_loss import SemiLoss
+from mmfrac.models.losses.cell_loss import SemiLoss
 
 
 @MODELS.register_module()

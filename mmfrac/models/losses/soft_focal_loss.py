@@ -3,7 +3,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from mmfrac.models.losses.semi_loss import SemiLoss
+from mmfrac.models.losses.cell_loss import SemiLoss
 
 SMALLEST = 1e-6  # distance of prediction and target
 

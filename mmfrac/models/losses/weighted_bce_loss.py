@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from mmfrac.models.losses.reduction import check_reduction, reduce_cells
+from mmfrac.models.losses.cell_loss import check_reduction, reduce_cells
 
 
 @MODELS.register_module()

@@ -3,8 +3,8 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from mmfrac.models.losses.cell_loss import check_reduction, reduce_cells
 from mmfrac.models.losses.kld_loss import kld_cells
-from mmfrac.models.losses.reduction import check_reduction, reduce_cells
 
 
 @MODELS.register_module()

@@ -4,7 +4,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
-from mmfrac.models.image_scores import image_scores
+from mmfrac.models.postprocess import image_scores
 
 
 def lift_maximum(y: Tensor, scores: Tensor, floor: float) -> Tensor:

@@ -6,7 +6,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
-from mmfrac.models.image_scores import image_scores
+from mmfrac.models.postprocess import image_scores
 
 
 def dynamic_sharpen(y: Tensor, t: float | Tensor, a: float | Tensor) -> Tensor:

@@ -1,10 +1,26 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""What a teacher is, and what it is told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """Put a model into eval mode and give every module its own mode back afterwards."""
+    trained = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module in trained:
+            module.training = True
 
 
 class BaseTeacher(nn.Module):

@@ -7,9 +7,8 @@ from mmdet.structures import SampleList
 from torch import Tensor
 
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
-from mmfrac.models.fused_ema import FusedEMA
-from mmfrac.models.teachers.base import BaseTeacher
-from mmfrac.models.teachers.eval_mode import eval_mode
+from mmfrac.models.ema import FusedEMA
+from mmfrac.models.teachers.base import BaseTeacher, eval_mode
 
 
 @MODELS.register_module()

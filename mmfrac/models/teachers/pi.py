@@ -5,8 +5,7 @@ from mmdet.structures import SampleList
 from torch import Tensor
 
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
-from mmfrac.models.teachers.base import BaseTeacher
-from mmfrac.models.teachers.eval_mode import eval_mode
+from mmfrac.models.teachers.base import BaseTeacher, eval_mode
 
 
 @MODELS.register_module()

@@ -1,8 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from mmfrac.preparation.checks.data_check import check_data
 from mmfrac.preparation.checks.finding import CHECKS, Check, Finding, severities
-from mmfrac.preparation.checks.page import write_page
-from mmfrac.preparation.checks.report import Report, write_report
+from mmfrac.preparation.checks.report import Report, write_page, write_report
 
 __all__ = [
     'CHECKS',

@@ -1,14 +1,58 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""All findings of a data set, as text and as JSON."""
+"""The report of a data check as text, JSON and HTML page."""
 
+import base64
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.checks.finding import CHECKS, Finding
+from mmfrac.preparation.checks.split_file import Film
 from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.processes import default_workers, map_films
+from mmfrac.visualization.overlay import GT_GREEN, Canvas, Colour, grey_picture
+
+
+def draw_annotated(
+    plane: np.ndarray,
+    boxes: np.ndarray | Sequence = (),
+    polygons: Sequence[np.ndarray] = (),
+    size: int | None = None,
+    box_colour: Colour = GT_GREEN,
+    polygon_colour: Colour = GT_GREEN,
+    texts: Sequence[str] = (),
+) -> np.ndarray:
+    """Draw boxes and outlines on a film.
+
+    Args:
+        plane (np.ndarray): Film (h, w), float in [0, 1].
+        boxes (np.ndarray): (n, 4) xyxy, px of the plane. Default: none.
+        polygons (Sequence[np.ndarray]): (k, 2) xy each, px of the plane. Default: none.
+        size (int, optional): Longest side of the picture, px. Default: that of the plane.
+        box_colour, polygon_colour (tuple): RGB. Default: green.
+        texts (Sequence[str]): One for each box. Default: none.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8 RGB.
+    """
+    zoom = 1.0 if size is None else size / max(plane.shape)
+    canvas = Canvas(np.repeat(grey_picture(plane, zoom)[..., None], 3, axis=2), zoom)
+    for polygon in polygons:
+        canvas.polygon(polygon, polygon_colour, width=2)
+    for index, box in enumerate(np.asarray(boxes, np.float64).reshape(-1, 4)):
+        canvas.box(box, box_colour, width=2, text=texts[index] if texts else '')
+    return canvas.picture()
+
 
 SHOWN_LINES = 10
 
@@ -142,3 +186,90 @@ def write_report(report: Report, out_file: str | os.PathLike) -> None:
 def printable(text: str) -> str:
     """Text that any UTF-8 stream takes: lone surrogates (of odd file names) are spelled out."""
     return text.encode('utf-8', 'backslashreplace').decode()
+
+
+_TEMPLATE = Path(__file__).with_name('page.html.jinja')
+
+_JPEG_QUALITY = 85
+
+
+@dataclass
+class _Picture:
+    film: str
+    message: str
+    data: str
+
+
+@dataclass
+class _Section:
+    name: str
+    title: str
+    advice: str
+    severity: str
+    found: int
+    messages: list[str]
+    pictures: list[_Picture] = field(default_factory=list)
+
+
+def write_page(
+    report: Report,
+    films: Mapping[str, Film],
+    out_file: str | os.PathLike,
+    films_a_check: int = 24,
+    lines_a_check: int = 200,
+    size: int = 256,
+    workers: int | None = None,
+) -> None:
+    """Write a report as a self-contained HTML page, under a temporary name that is then renamed.
+
+    Args:
+        report (Report): Of :func:`check_data`.
+        films (Mapping[str, Film]): Films that can be drawn, of :func:`check_data`.
+        out_file (str or os.PathLike): HTML; its folder is made.
+        films_a_check (int): Pictures of the worst films of each check. Default: 24.
+        lines_a_check (int): Findings of each check that are written out. Default: 200.
+        size (int): Longest side of a picture, px. Default: 256.
+        workers (int, optional): Processes that draw; 0: this one. Default: one a processor.
+    """
+    sections = []
+    wanted: list[tuple[_Section, str, str]] = []
+    for name, found in report.counts.items():
+        findings, check = report.of_check(name), CHECKS[name]
+        messages = [printable(finding.message) for finding in findings[:lines_a_check]]
+        severity = report.severity[name]
+        section = _Section(name, check.title, check.advice, severity, found, messages)
+        sections.append(section)
+        keys: dict[str, str] = {}
+        for finding in findings:
+            key = f'{finding.split}/{finding.film}'
+            if key in films and len(keys) < films_a_check:
+                keys.setdefault(key, finding.message)
+        wanted += [(section, key, message) for key, message in keys.items()]
+    draw = partial(_drawn, size=size)
+    count = default_workers() if workers is None else workers
+    drawn = map_films(draw, (films[key] for _, key, _ in wanted), count, _not_drawn)
+    for (section, key, message), data in zip(wanted, drawn, strict=True):
+        if data:
+            section.pictures.append(_Picture(printable(key), printable(message), data))
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    template = environment.from_string(_TEMPLATE.read_text(encoding='utf-8'))
+    page = template.render(report=report, checks=CHECKS, sections=sections)
+    AtomicLocalBackend().put_text(printable(page), os.fspath(out_file))
+
+
+def _drawn(film: Film, size: int) -> str:
+    """A film with its boxes as base64 JPEG; '' if it cannot be drawn."""
+    try:
+        plane = read_radiograph(film.path)
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in film.boxes]
+        picture = draw_annotated(plane, np.array(boxes).reshape(-1, 4), size=size)
+        encoded, content = cv2.imencode(
+            '.jpg', picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        )
+        return base64.b64encode(content.tobytes()).decode() if encoded else ''
+    except Exception:  # the file may have changed since it was checked; the page goes without it
+        return ''
+
+
+def _not_drawn(film: Film) -> str:
+    return ''

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmfrac.datasets.annotation_checks import find_problems
-from mmfrac.datasets.annotation_io import read_annotations
+from mmfrac.datasets.coco_checks import find_problems, read_annotations
 from mmfrac.preparation.checks.finding import Finding
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.utils.errors import AnnotationError
 
 # px; no film is as large, and JSON integers may be larger than a float can be
 _BEYOND = 10**6

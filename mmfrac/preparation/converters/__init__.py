@@ -16,8 +16,7 @@ from mmfrac.preparation.converters.plain_coco import convert_coco
 from mmfrac.preparation.converters.plain_csv import convert_csv
 from mmfrac.preparation.converters.rsna import convert_rsna
 from mmfrac.preparation.converters.vindr_cxr import convert_vindr_cxr
-from mmfrac.preparation.dicom_folder.dicom_folder import convert_dicom_folder
-from mmfrac.preparation.dicom_folder.folder_options import FolderOptions
+from mmfrac.preparation.dicom_folder.convert import FolderOptions, convert_dicom_folder
 
 __all__ = [
     'ConversionSummary',

@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from mmfrac.datasets.annotation_io import read_annotations
-from mmfrac.preparation.converters.box_checks import flat_polygon
-from mmfrac.preparation.converters.conversion import Conversion
-from mmfrac.preparation.converters.film_record import ConversionSummary
+from mmfrac.datasets.coco_checks import read_annotations
+from mmfrac.preparation.converters.coco_writer import ConversionSummary
+from mmfrac.preparation.converters.conversion import Conversion, flat_polygon
 from mmfrac.preparation.converters.options import ConvertOptions
-from mmfrac.preparation.tables.film_row import FilmRow, RawBox
-from mmfrac.utils.annotation_error import AnnotationError, raise_problems
+from mmfrac.preparation.tables.values import FilmRow, RawBox
+from mmfrac.utils.errors import AnnotationError, raise_problems
 
 FINDING = 'fracture'
 _NIH_NAME = re.compile(r'(\d{8})_\d{3}')

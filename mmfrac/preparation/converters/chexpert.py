@@ -5,12 +5,11 @@ import os
 import re
 from collections.abc import Iterator
 
+from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
-from mmfrac.preparation.converters.film_record import ConversionSummary
 from mmfrac.preparation.converters.options import ConvertOptions
-from mmfrac.preparation.tables.film_row import FilmRow
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import read_label
+from mmfrac.preparation.tables.values import FilmRow, read_label
 
 _PATIENT = re.compile(r'(?:^|[/\\])(patient\w+)[/\\]')
 _VIEW = re.compile(r'_(frontal|lateral)\.\w+$')

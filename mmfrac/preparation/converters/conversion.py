@@ -1,32 +1,299 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""From the rows of label tables to one COCO JSON: what all converters do alike."""
+"""What all converters share: films, their lesions, their files, and what is wrong with any of them."""
 
+import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from tqdm import tqdm
 
-from mmfrac.preparation.converters.coco_writer import FilmWriter
-from mmfrac.preparation.converters.film_files import FilmFiles, FoundFilm
-from mmfrac.preparation.converters.film_record import ConversionSummary, FilmRecord, Lesion
-from mmfrac.preparation.converters.lesions import check_boxes
+from mmfrac.datasets.coco_checks import BOX_TOLERANCE
+from mmfrac.datasets.radiographs.read import film_size, read_radiograph
+from mmfrac.preparation.converters.coco_writer import (
+    ConversionSummary,
+    FilmRecord,
+    FilmWriter,
+    Lesion,
+)
+from mmfrac.preparation.converters.film_finder import FilmFinder, plain_name, relative
 from mmfrac.preparation.converters.options import ConvertOptions, Size
-from mmfrac.preparation.tables.film_row import FilmRow
 from mmfrac.preparation.tables.problems import Problems, place_name
 from mmfrac.preparation.tables.table import Columns, Table
-from mmfrac.preparation.tables.values import BLANKS, read_label
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.preparation.tables.values import BLANKS, FilmRow, RawBox, read_label
+from mmfrac.utils.errors import AnnotationError
+from mmfrac.utils.processes import FilmPool, crash_text
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        type(v) in (int, float) and math.isfinite(v) for v in values
+    )
+
+
+def _outside(points: list[float], limits: tuple[int, int]) -> bool:
+    return any(
+        v < -BOX_TOLERANCE or v > limits[i % 2] + BOX_TOLERANCE for i, v in enumerate(points)
+    )
+
+
+def box_fault(box: Any, limits: tuple[int, int]) -> str | None:
+    """What is wrong with a box, None if nothing is; 1 px beyond the film passes.
+
+    Args:
+        box (Any): Should be [x1, y1, x2, y2], px.
+        limits (tuple[int, int]): Width and height of the film, px.
+    """
+    if not _numbers(box) or len(box) != 4:
+        return f'a box is four numbers [x1, y1, x2, y2] (px), got {box!r}'
+    if _outside(box, limits):
+        return f'box {box} lies outside its film of {limits[0]} x {limits[1]} px'
+    x1, y1, x2, y2 = clip_points(box, limits)
+    if x2 <= x1 or y2 <= y1:
+        return f'box {box} (x1, y1, x2, y2) has no positive size'
+    return None
+
+
+def polygon_fault(points: Any, limits: tuple[int, int]) -> str | None:
+    """What is wrong with a polygon, None if nothing is; 1 px beyond the film passes.
+
+    Args:
+        points (Any): Should be [x1, y1, x2, y2, x3, y3, ...], px.
+        limits (tuple[int, int]): Width and height of the film, px.
+    """
+    if not _numbers(points) or len(points) < 6:
+        return 'a polygon is a list of at least three points [x, y] (px)'
+    if _outside(points, limits):
+        return f'its polygon lies outside the film of {limits[0]} x {limits[1]} px'
+    return None
+
+
+def flat_polygon(polygon: Any) -> list | None:
+    """[[x, y], ...] to [x, y, ...]; None if it is anything else."""
+    if not isinstance(polygon, list) or not all(
+        isinstance(p, list) and len(p) == 2 for p in polygon
+    ):
+        return None
+    return [v for point in polygon for v in point]
+
+
+def clip_points(points: list[float], limits: tuple[int, int]) -> list[float]:
+    """[x, y, ...] moved onto the film of ``limits`` (width, height, px)."""
+    return [min(max(v, 0), limits[i % 2]) for i, v in enumerate(points)]
+
+
+@dataclass
+class CheckedBoxes:
+    """What became of the boxes of one film.
+
+    Attributes:
+        lesions (list[Lesion]): The fractures, px of the film.
+        faults (list[tuple[int | str, str]]): Place and fault of each box that cannot be used.
+        clipped (int): Boxes that left their film by a rounding and were cut to it.
+    """
+
+    lesions: list[Lesion] = field(default_factory=list)
+    faults: list[tuple[int | str, str]] = field(default_factory=list)
+    clipped: int = 0
+
+
+def check_boxes(boxes: Sequence[RawBox], drawn_on: Size, size: Size) -> CheckedBoxes:
+    """Check the boxes of a film and scale them to it.
+
+    Args:
+        boxes (Sequence[RawBox]): px of a film of ``drawn_on``; those of other findings are checked only.
+        drawn_on (tuple[int, int]): Width and height (px) of the film when they were drawn.
+        size (tuple[int, int]): Width and height (px) of its file; each side is scaled by itself.
+
+    Returns:
+        CheckedBoxes: Lesions and faults.
+    """
+    checked = CheckedBoxes()
+    for raw in boxes:
+        fault = box_fault(raw.box, drawn_on)
+        if not fault and raw.polygon is not None:
+            fault = polygon_fault(raw.polygon, drawn_on)
+        if fault:
+            checked.faults.append((raw.place, fault))
+        elif raw.is_fracture:
+            box = clip_points(raw.box, drawn_on)
+            checked.clipped += box != list(raw.box)
+            x1, y1, x2, y2 = _scaled(box, drawn_on, size)
+            polygon = raw.polygon and _scaled(clip_points(raw.polygon, drawn_on), drawn_on, size)
+            checked.lesions.append(Lesion((x1, y1, x2, y2), polygon, raw.site))
+    return checked
+
+
+def _scaled(points: list[float], old: Size, new: Size) -> list[float]:
+    if old == new:
+        return points
+    return [value * new[i % 2] / old[i % 2] for i, value in enumerate(points)]
+
+
+# Headers are read by threads, which wait for the storage at the same time, so many a task.
+_THREADS = 8
+
+_CHUNK = 64
+
+_HOW_WITHOUT = (
+    'the sizes of the films are read from there; without films give --size table (where the tables '
+    'have sizes) or --size WIDTHxHEIGHT'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFilm:
+    """What is known of a film's file.
+
+    Attributes:
+        name (str): Path below the image folder.
+        size (tuple[int, int], optional): Width and height, px.
+        fault (str, optional): Why it cannot be used.
+        is_missing (bool): There is no such file.
+    """
+
+    name: str
+    size: Size | None = None
+    fault: str | None = None
+    is_missing: bool = False
+
+
+class FilmFiles:
+    """Looks films up on disk, batch by batch; a context manager.
+
+    Args:
+        image_dir (str or os.PathLike): Folder with the films.
+        options (ConvertOptions): Where sizes come from, and whether films are decoded.
+        unique_names (bool): Whether no two films of the set have the same file name.
+
+    Raises:
+        FileNotFoundError: If films are to be looked at and there is no such folder.
+    """
+
+    def __init__(
+        self, image_dir: str | os.PathLike, options: ConvertOptions, unique_names: bool
+    ) -> None:
+        self.image_dir = os.fspath(image_dir)
+        self.options = options
+        self._finder = FilmFinder(self.image_dir, unique_names)
+        self._stack = ExitStack()
+        if options.looks_at_files and not os.path.isdir(self.image_dir):
+            raise FileNotFoundError(f"no image folder '{self.image_dir}': {_HOW_WITHOUT}")
+
+    def __enter__(self) -> 'FilmFiles':
+        if self.options.verify:
+            # small chunks: processes wait for the last one of each batch
+            pool = FilmPool(decode_film, self.options.workers, crashed_film, chunk=4)
+            self._pool = self._stack.enter_context(pool)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def look_up(self, rows: Sequence[FilmRow]) -> list[FoundFilm]:
+        """Find and measure the films of a batch.
+
+        Args:
+            rows (Sequence[FilmRow]): As the tables name them.
+
+        Returns:
+            list[FoundFilm]: In the same order.
+        """
+        if not self.options.looks_at_files:
+            return [self._unseen(row) for row in rows]
+        found: list[FoundFilm] = []
+        for row in rows:
+            if self._finder.is_settled:
+                break
+            found.append(self._measure(row))
+        rest = rows[len(found) :]
+        chunks = [rest[start : start + _CHUNK] for start in range(0, len(rest), _CHUNK)]
+        # threads end with their batch: none lives when processes are forked
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for some in threads.map(lambda chunk: [self._measure(row) for row in chunk], chunks):
+                found += some
+        return list(self._decode(found)) if self.options.verify else found
+
+    def _unseen(self, row: FilmRow) -> FoundFilm:
+        name = relative(plain_name(row.names[0]), self.image_dir)
+        return self._with_size(row, name, None)
+
+    def _with_size(self, row: FilmRow, name: str, size: Size | None) -> FoundFilm:
+        """Takes the size that the options want; ``size`` is that of the file."""
+        if not isinstance(self.options.size, str):
+            return FoundFilm(name, self.options.size)
+        if self.options.size == 'files':
+            return FoundFilm(name, size)
+        if row.size is None:
+            return FoundFilm(
+                name, None, 'the table gives no size: use --size files or WIDTHxHEIGHT'
+            )
+        return FoundFilm(name, row.size)
+
+    def _measure(self, row: FilmRow) -> FoundFilm:
+        try:
+            name = self._finder.find(row.names)
+            if name is None:
+                path = os.path.join(self.image_dir, row.names[0])
+                return FoundFilm(row.names[0], fault=f'missing file {path}', is_missing=True)
+            size = None
+            if self.options.size == 'files':
+                size = film_size(os.path.join(self.image_dir, name))
+            return self._with_size(row, name, size)
+        except (OSError, ValueError) as error:
+            return FoundFilm(row.names[0], fault=str(error))
+
+    def _decode(self, found: Sequence[FoundFilm]) -> Iterator[FoundFilm]:
+        sound = (os.path.join(self.image_dir, one.name) for one in found if not one.fault)
+        decoded = self._pool.map(sound)
+        for one in found:
+            if one.fault:
+                yield one
+                continue
+            fault, size = next(decoded)
+            if not fault and size != one.size:
+                fault = f'its pixels are {size}, not {one.size} (width, height)'
+            yield FoundFilm(one.name, one.size, fault)
+
+
+def decode_film(path: str) -> tuple[str | None, Size | None]:
+    """Whether a film decodes.
+
+    Args:
+        path (str): Its file.
+
+    Returns:
+        tuple[str | None, tuple[int, int] | None]: What is wrong with it, None if nothing is; and the
+            width and height (px) of its pixels.
+    """
+    try:
+        height, width = read_radiograph(path).shape
+    except (OSError, ValueError, MemoryError) as error:
+        return str(error) or type(error).__name__, None
+    return None, (width, height)
+
+
+def crashed_film(path: str) -> tuple[str | None, Size | None]:
+    """What ``decode_film`` gives for a film that takes its process with it."""
+    return crash_text(path), None
+
 
 Place = tuple[str, int | str]
 
 _BATCH = 1024
+
 # Kinds of films left out that the summary lists one by one.
 _REASONS = 40
 
 CLIPPED = 'boxes clipped to their film'
+
 SCALED = 'films with boxes scaled to the size of their file'
+
 REPEATED = 'repeated row'
 
 

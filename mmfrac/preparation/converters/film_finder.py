@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from threading import Lock
 
-from mmfrac.datasets.radiographs.film_suffixes import FILM_SUFFIXES
+from mmfrac.datasets.radiographs.read import FILM_SUFFIXES
 
 
 class FilmFinder:

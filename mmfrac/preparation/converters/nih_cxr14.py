@@ -4,12 +4,11 @@
 import os
 from collections.abc import Iterator, Sequence
 
+from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
-from mmfrac.preparation.converters.film_record import ConversionSummary
 from mmfrac.preparation.converters.options import ConvertOptions
-from mmfrac.preparation.tables.film_row import FilmRow, RawBox
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import read_number, read_patient
+from mmfrac.preparation.tables.values import FilmRow, RawBox, read_number, read_patient
 
 # The release holds all films in this size (px), and its boxes are drawn in it.
 RELEASE_SIZE = (1024, 1024)

@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
-from mmfrac.preparation.converters.film_record import ConversionSummary
 from mmfrac.preparation.converters.options import ConvertOptions
-from mmfrac.preparation.tables.film_row import FilmRow
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import BLANKS, read_length, read_patient
+from mmfrac.preparation.tables.values import BLANKS, FilmRow, read_length, read_patient
 
 FRACTURES = frozenset({'rib fracture', 'callus rib fracture', 'clavicle fracture'})
 OTHER_FRACTURES = {'humeral': 'humeral fracture', 'vertebral': 'vertebral fracture'}

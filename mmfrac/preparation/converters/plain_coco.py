@@ -7,13 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mmfrac.datasets.annotation_checks import check_annotations
-from mmfrac.datasets.annotation_io import read_annotations
+from mmfrac.datasets.coco_checks import check_annotations, read_annotations
+from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
-from mmfrac.preparation.converters.film_record import ConversionSummary
 from mmfrac.preparation.converters.options import ConvertOptions
-from mmfrac.preparation.tables.film_row import FilmRow, RawBox
-from mmfrac.utils.annotation_error import AnnotationError, raise_problems
+from mmfrac.preparation.tables.values import FilmRow, RawBox
+from mmfrac.utils.errors import AnnotationError, raise_problems
 
 UNBOXED = ('negative', 'unknown')
 

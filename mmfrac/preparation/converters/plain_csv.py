@@ -6,13 +6,14 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
-from mmfrac.preparation.converters.film_record import ConversionSummary
 from mmfrac.preparation.converters.options import ConvertOptions, Size
-from mmfrac.preparation.tables.film_row import FilmRow, RawBox
 from mmfrac.preparation.tables.table import Table
 from mmfrac.preparation.tables.values import (
     BLANKS,
+    FilmRow,
+    RawBox,
     read_label,
     read_length,
     read_number,

@@ -5,16 +5,15 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from mmfrac.datasets.annotation_io import read_annotations
+from mmfrac.datasets.coco_checks import read_annotations
+from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.film_finder import with_suffixes
-from mmfrac.preparation.converters.film_record import ConversionSummary
 from mmfrac.preparation.converters.nih_cxr14 import RELEASE_SIZE, nih_patient
 from mmfrac.preparation.converters.options import ConvertOptions
-from mmfrac.preparation.tables.film_row import FilmRow
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import read_label, read_number
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.preparation.tables.values import FilmRow, read_label, read_number
+from mmfrac.utils.errors import AnnotationError
 
 _NORMAL = 'normal'
 _CLASSES = (_NORMAL, 'lung opacity', 'no lung opacity / not normal')

@@ -1,24 +1,99 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""VinDr-CXR: boxes of three readers, a row a box."""
+"""VinDr-CXR and VinBigData: boxes of several readers of one film become one reading."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
 from mmfrac.preparation.converters.film_finder import with_suffixes
-from mmfrac.preparation.converters.film_record import ConversionSummary
 from mmfrac.preparation.converters.options import ConvertOptions, Size
-from mmfrac.preparation.converters.reader_merge import merge_boxes, readers_needed
-from mmfrac.preparation.tables.film_row import FilmRow, RawBox
 from mmfrac.preparation.tables.table import Columns, Table
-from mmfrac.preparation.tables.values import BLANKS, read_length, read_number
+from mmfrac.preparation.tables.values import BLANKS, FilmRow, RawBox, read_length, read_number
+
+MERGE = ('any', 'majority', 'all')
+
+FUSE = ('mean', 'union')
+
+
+def readers_needed(merge: str, readers: int) -> int:
+    """How many of the film's readers must agree.
+
+    Args:
+        merge (str): 'any', 'majority' (more than half) or 'all'.
+        readers (int): Readers of the film.
+
+    Raises:
+        ValueError: If ``merge`` is none of these.
+    """
+    if merge not in MERGE:
+        raise ValueError(f'merge {merge!r} is none of {list(MERGE)}')
+    return {'any': 1, 'majority': readers // 2 + 1, 'all': readers}[merge]
+
+
+def merge_boxes(
+    boxes: Sequence[Sequence[float]],
+    readers: Sequence[str],
+    needed: int,
+    iou: float = 0.4,
+    fuse: str = 'mean',
+) -> list[list[float]]:
+    """One box for each lesion that enough readers marked.
+
+    Boxes that overlap by at least ``iou`` are one lesion, and so are those linked through others; the
+    order of the boxes does not matter.
+
+    Args:
+        boxes (Sequence[Sequence[float]]): (n, 4) xyxy, px.
+        readers (Sequence[str]): (n) who drew each.
+        needed (int): Readers that must have marked a lesion.
+        iou (float): Intersection over union from which boxes are one lesion. Default: 0.4.
+        fuse (str): 'mean' of the corners, or 'union', the rectangle around all. Default: 'mean'.
+
+    Returns:
+        list[list[float]]: (m, 4) xyxy, px, sorted.
+
+    Raises:
+        ValueError: If ``fuse`` is none of these, or ``iou`` not in (0, 1].
+    """
+    if fuse not in FUSE or not 0 < iou <= 1:
+        raise ValueError(f'fuse is one of {list(FUSE)} and iou in (0, 1], got {fuse!r}, {iou}')
+    if not len(boxes):
+        return []
+    array = np.asarray(boxes, np.float64)
+    low = np.maximum(array[:, None, :2], array[None, :, :2])
+    high = np.minimum(array[:, None, 2:], array[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    areas = np.prod(array[:, 2:] - array[:, :2], axis=1)
+    overlaps = shared / (areas[:, None] + areas[None] - shared) >= iou
+    count, lesions = connected_components(coo_array(overlaps), directed=False)
+    names = np.asarray(readers)
+    fused = []
+    for lesion in range(count):
+        mine = array[lesions == lesion]
+        if len(set(names[lesions == lesion])) < needed:
+            continue
+        if fuse == 'mean':
+            # not by the order of the boxes: sums of floats depend on it
+            box = np.sort(mine, axis=0).mean(axis=0)
+        else:
+            box = np.concatenate([mine[:, :2].min(axis=0), mine[:, 2:].max(axis=0)])
+        fused.append([round(float(value), 2) for value in box])
+    return sorted(fused)
+
 
 SITES = {'rib fracture': 'rib', 'clavicle fracture': 'clavicle'}
 
 _NO_FINDING = 'no finding'
+
 # The challenge's table has no fracture class; fractures are among these.
 _OTHER = 'other lesion'
+
 _SIZE: Columns = dict(width=('width', 'dim1'), height=('height', 'dim0'))
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
-from mmfrac.preparation.dicom_folder.dicom_header import DicomHeader
-from mmfrac.preparation.tables.film_row import RawBox
-from mmfrac.preparation.tables.values import BLANKS, read_label, read_number
+from mmfrac.preparation.dicom_folder.header import DicomHeader
+from mmfrac.preparation.tables.values import BLANKS, RawBox, read_label, read_number
 
 # From the surest to the widest: a film is looked for in this order.
 KEYS = {

@@ -2,9 +2,8 @@
 """Synthetic chest films with exact fracture truth."""
 
 from mmfrac.preparation.phantom.dicom import write_dicom
-from mmfrac.preparation.phantom.plan import paper_counts
 from mmfrac.preparation.phantom.render import PhantomFilm, film_truth, render_film
-from mmfrac.preparation.phantom.writer import write_phantom
+from mmfrac.preparation.phantom.writer import paper_counts, write_phantom
 
 __all__ = [
     'PhantomFilm',

@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""The bones of one patient: ribs with their cartilage, clavicles, spine, shoulder blades and arms."""
+"""Bones of one patient: ribs, clavicles, spine, shoulder blades and arms."""
 
 from __future__ import annotations
 
@@ -7,18 +7,124 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmfrac.preparation.phantom.shoulders import make_shoulders
-from mmfrac.preparation.phantom.spine import make_spine
 from mmfrac.preparation.phantom.tubes import Tubes, smooth_paths
 
+
+def make_shoulders(
+    rng: np.random.Generator, level: np.ndarray, build: float, bone: float
+) -> list[Tubes]:
+    """Scapular borders and spine as ridges, humerus as a long tube with a round head."""
+    ridges, arms = [], []
+    swing = rng.normal(0.0, 0.6)
+    top = level[2]
+    for sign in (-1.0, 1.0):
+        out = sign * (build + rng.normal(0.0, 0.015))
+        tip = [out * (13.4 + swing), top + 12.5, -8.0]
+        glenoid = [out * 16.0, top + 1.8, -3.0]
+        medial = [out * (10.0 + 0.4 * swing), top + 0.4, -8.0]
+        acromion = [out * 17.3, top - 2.2, -2.0]
+        ridges += [
+            [tip, [out * (14.6 + 0.6 * swing), top + 7.5, -6.5], glenoid],
+            [tip, [out * (11.2 + 0.7 * swing), top + 7.0, -8.5], medial],
+            [medial, [out * 13.4, top - 0.6, -7.0], acromion],
+            [medial, [out * 12.6, top - 0.5, -6.0], [out * 15.2, top - 0.7, 1.0]],
+        ]
+        spread = rng.uniform(3.0, 9.0)
+        # Straight: a bent tube as wide as the head would cross itself.
+        run = np.linspace(0.0, 1.0, 4)[:, None]
+        head = np.array([out * 17.7, top - 0.8, -2.0])
+        arms.append(head + run * [out * (1.0 + 1.4 * spread), 34.0, 0.0])
+    ends = np.clip(np.minimum(np.arange(32), np.arange(32)[::-1]) / 5.0 + 0.1, 0.0, 1.0)[None]
+    ridge = Tubes(
+        smooth_paths(np.array(ridges), 32),
+        np.tile(np.array([[0.42, 0.42], [0.2, 0.2], [0.4, 0.4], [0.3, 0.3]]), (2, 1))[:, None]
+        * np.ones((1, 32, 1)),
+        np.tile(np.array([0.075, 0.05, 0.06, 0.05]), 2)[:, None] * bone * ends,
+        np.tile(np.array([0.08, 0.05, 0.05, 0.04]), 2)[:, None] * bone * ends,
+    )
+    paths = smooth_paths(np.array(arms), 48)
+    along = np.cumsum(np.linalg.norm(np.gradient(paths[0], axis=0), axis=1))
+    head = np.sqrt(np.clip(2.3**2 - (along - 2.3) ** 2, 0.01, None))
+    neck = 1.05 + 1.2 * np.exp(-(((along - 2.6) / 1.7) ** 2))
+    thick = np.where(along < 2.3, head, neck)
+    arm = Tubes(
+        paths,
+        np.broadcast_to(np.stack([thick, thick], -1), (2, 48, 2)).copy(),
+        np.broadcast_to(bone * (0.05 + 0.15 * np.clip(along / 6 - 0.4, 0, 1)), (2, 48)).copy(),
+        np.full((2, 48), 0.05 * bone),
+        (0.0, 0.0, 1.0),
+    )
+    return [ridge, arm]
+
+
+def make_spine(
+    rng: np.random.Generator, spine_x: np.ndarray, spine_y: np.ndarray, bone: float
+) -> list[Tubes]:
+    """Waisted bodies with dense end plates, pedicle rings, spinous and transverse processes."""
+    count = len(spine_y)
+    gap = np.gradient(spine_y)
+    size = np.linspace(0.75, 1.15, count)
+    t = np.linspace(-1.0, 1.0, 13)
+    centre = np.zeros((count, 13, 3))
+    centre[..., 0] = spine_x[:, None] + np.gradient(spine_x)[:, None] * t / 2
+    centre[..., 1] = spine_y[:, None] + gap[:, None] * 0.41 * t
+    centre[..., 2] = -4.5
+    radii = np.repeat((1.5 * size[:, None] * (0.9 + 0.1 * t**2))[..., None], 2, axis=-1)
+    plate = np.where(np.abs(t) > 0.9, 1.0, 0.0)
+    bodies = Tubes(
+        centre,
+        radii,
+        np.full((count, 13), 0.05 * bone),
+        bone * (0.045 + 0.16 * plate) * np.ones((count, 1)),
+        (0.0, 0.0, 1.0),
+    )
+    pedicle, processes = np.zeros((2 * count, 4, 3)), np.zeros((3 * count, 6, 3))
+    depth = np.linspace(-0.4, 0.4, 4)
+    run = np.linspace(0.0, 1.0, 6)
+    for i in range(count):
+        for s, sign in enumerate((-1.0, 1.0)):
+            x = spine_x[i] + sign * 0.95 * size[i]
+            pedicle[2 * i + s] = np.stack(
+                [np.full(4, x), np.full(4, spine_y[i] - 0.2), -6.0 + depth], 1
+            )
+            reach = 2.0 * (1.15 - 0.03 * i)
+            processes[3 * i + s] = np.stack(
+                [x + sign * reach * run, spine_y[i] - 0.2 - 0.5 * run, -6.5 - 1.2 * run], 1
+            )
+        wobble = rng.normal(0.0, 0.06)
+        processes[3 * i + 2] = np.stack(
+            [spine_x[i] + wobble * run, spine_y[i] + 0.4 + 1.3 * run, -7.0 - 2.0 * run], 1
+        )
+    rings = Tubes(
+        pedicle,
+        np.broadcast_to([0.5, 0.36], (2 * count, 4, 2)).copy(),
+        np.full((2 * count, 4), 0.045 * bone),
+        np.zeros((2 * count, 4)),
+    )
+    spurs = Tubes(
+        processes,
+        np.broadcast_to([0.42, 0.3], (3 * count, 6, 2)).copy(),
+        np.full((3 * count, 6), 0.05 * bone),
+        np.full((3 * count, 6), 0.04 * bone),
+    )
+    return [bodies, rings, spurs]
+
+
 PAIRS = 12
+
 # Table of a normal adult, rib 1 to 12, in cm and radians.
 HALF_WIDTH = np.array([6.1, 9.0, 11.0, 12.2, 13.0, 13.5, 13.8, 13.9, 13.8, 13.4, 12.8, 12.0])
+
 HALF_DEPTH = np.array([3.6, 5.0, 6.2, 7.2, 8.0, 8.6, 9.0, 9.2, 9.2, 9.0, 8.6, 8.0])
+
 DROP = np.array([4.4, 6.0, 7.6, 9.0, 10.3, 11.4, 12.4, 13.2, 13.4, 13.2, 12.0, 10.5])
+
 END_ANGLE = np.array([2.35, 2.45, 2.50, 2.52, 2.50, 2.46, 2.40, 2.30, 2.15, 1.98, 1.25, 0.75])
+
 SPACING = np.array([0.0, 1.8, 2.1, 2.3, 2.35, 2.4, 2.45, 2.5, 2.5, 2.55, 2.6, 2.65])
+
 FIRST_VERTEBRA_CM = 4.6
+
 LATERAL_SHARE = 0.47
 
 

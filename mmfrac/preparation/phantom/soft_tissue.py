@@ -1,20 +1,266 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Thickness of body, air and organs along the beam, on one grid so that all film sizes agree."""
+"""Soft parts of one patient: outlines in the coronal plane in cm, vessels, thickness."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from scipy.interpolate import CubicSpline
 
-from mmfrac.preparation.phantom import contours
-from mmfrac.preparation.phantom.contours import Build
 from mmfrac.preparation.phantom.pose import Pose
 from mmfrac.preparation.phantom.skeleton import Skeleton
+from mmfrac.preparation.phantom.tubes import Tubes
+
+
+@dataclass
+class Build:
+    """Soft parts of one patient; lengths in cm.
+
+    Args:
+        fat: Extra thickness at the side of the chest.
+        depth: Thickness of the body.
+        dome: y of the right and left diaphragm dome, (2,).
+        heart: Width factor of the heart.
+        breast: Thickness of the breasts, 0 for none.
+        bubble: Radius of the stomach bubble.
+        wobble: Small contour irregularities, (32,).
+    """
+
+    fat: float
+    depth: float
+    dome: tuple[float, float]
+    heart: float
+    breast: float
+    bubble: float
+    wobble: np.ndarray
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, skeleton: Skeleton) -> Build:
+        """Draw the soft parts that fit the bones."""
+        right = skeleton.level[9] + rng.normal(-0.6, 0.7)
+        return cls(
+            fat=float(rng.uniform(1.0, 3.2)),
+            depth=float(rng.uniform(19.0, 24.0)),
+            dome=(right, right + rng.uniform(0.5, 1.6)),
+            heart=float(np.clip(rng.normal(1.0, 0.09), 0.82, 1.25)),
+            breast=float(rng.uniform(1.5, 3.5) * (rng.random() < 0.5)),
+            bubble=float(rng.uniform(1.0, 2.6) * (rng.random() < 0.65)),
+            wobble=rng.normal(0.0, 1.0, 32),
+        )
+
+
+def _spline(points: list, closed: bool = True, samples: int = 240) -> np.ndarray:
+    """Smooth contour through the points by chord length."""
+    knots = np.asarray(points, float)
+    if closed:
+        knots = np.concatenate([knots, knots[:1]])
+    place = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
+    curve = CubicSpline(place, knots, bc_type='periodic' if closed else 'natural')
+    return curve(np.linspace(0.0, place[-1], samples))
+
+
+def torso_contour(build: Build, skeleton: Skeleton) -> np.ndarray:
+    """Neck, shoulders and flanks."""
+    level, side = skeleton.level, skeleton.wall_x[1] + 0.5
+    flank = side[7] + build.fat
+    neck = 5.6 + 0.25 * build.wobble[1]
+    right = [
+        (neck, -20.0),
+        (neck, level[0] - 4.5),
+        (neck + 2.2, level[0] - 2.4),
+        (12.5, level[0] - 0.9),
+        (17.6, level[2] - 3.0),
+        (21.3, level[3] - 1.2),
+        (22.8, level[5]),
+        (flank + 2.1, level[6] + 0.6),
+        (flank + 0.4, level[8]),
+        (flank + 0.1 * build.wobble[2], level[10]),
+        (flank + 0.5, level[11] + 4.0),
+        (flank + 1.0, 60.0),
+    ]
+    dense = _spline(right, closed=False)
+    left = dense[::-1] * [-1.0, 1.0]
+    return np.concatenate([dense, left])
+
+
+def arm_contour(skeleton: Skeleton, side: int) -> np.ndarray:
+    """One upper arm."""
+    path = skeleton.others[-1].centre[side][:, :2]
+    normal = np.gradient(path, axis=0)[:, ::-1] * [1.0, -1.0]
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    width = np.linspace(3.2, 5.2, len(path))[:, None]
+    return np.concatenate([path + normal * width, (path - normal * width)[::-1]])
+
+
+def lung_contour(
+    build: Build, level: np.ndarray, wall_x: np.ndarray, wall_y: np.ndarray, side: int
+) -> np.ndarray:
+    """Apex, chest wall, the recess behind the dome, and a medial border hidden in the mediastinum."""
+    sign = -1.0 if side == 0 else 1.0
+    low = build.dome[side] + 4.6 + 0.4 * build.wobble[8 + side]
+    keep = wall_y < low - 1.5
+    corner = (np.interp(low, wall_y, wall_x) + sign * 0.1, low)
+    top = [(2.4, level[0] + 0.7), (4.3, level[0] - 0.1), (0.72 * abs(wall_x[1]), level[0] + 1.5)]
+    outer = [(sign * x, y) for x, y in top]
+    outer += [*list(zip(wall_x[keep], wall_y[keep]))[1:], corner]
+    base = [corner, (sign * 7.0, low + 0.3), (sign * 2.5, low - 1.2)]
+    inner = [(sign * 0.2, level[5]), (sign * 1.4, level[0] + 1.0)]
+    return np.concatenate(
+        [_spline(outer, closed=False, samples=120), _spline(base, closed=False, samples=40), inner]
+    )
+
+
+def dome_contour(build: Build, side: int) -> np.ndarray:
+    """What lies under the diaphragm, from its contour down."""
+    sign, y = (-1.0, build.dome[0]) if side == 0 else (1.0, build.dome[1])
+    lean = 0.25 * build.wobble[12 + side]
+    crest = [
+        (-1.0, 3.4),
+        (2.0, 1.5),
+        (4.6, 0.35),
+        (7.0 + lean, 0.0),
+        (9.6, 0.6),
+        (12.0, 2.6),
+        (14.0, 5.4),
+    ]
+    crest += [(15.5, 9.0)]
+    edge = _spline([(sign * x, y + dy) for x, dy in crest], closed=False)
+    return np.concatenate([edge, [(sign * 15.5, 70.0), (-sign * 1.0, 70.0)]])
+
+
+def mediastinum_contour(build: Build, level: np.ndarray) -> np.ndarray:
+    """Great vessels and spine, with the aortic knob."""
+    knob = 3.1 + 0.3 * build.wobble[10]
+    left = [
+        (2.6, -10.0),
+        (2.4, level[0]),
+        (2.7, level[2]),
+        (knob, level[3] + 1.2),
+        (2.7, level[5] - 0.5),
+    ]
+    left += [(2.9, level[6]), (2.8, level[8]), (2.6, 60.0)]
+    right = [
+        (-2.5, 60.0),
+        (-2.6, level[8]),
+        (-2.7, level[5]),
+        (-2.6 - 0.2 * build.wobble[11], level[3]),
+    ]
+    right += [(-2.5, level[1]), (-2.6, -10.0)]
+    return np.concatenate([_spline(left, closed=False), _spline(right, closed=False)])
+
+
+def heart_contour(build: Build, level: np.ndarray) -> np.ndarray:
+    """Heart, apex to the right of the film."""
+    w, base = build.heart, build.dome[1]
+    top = level[4] + 0.8
+    return _spline(
+        [
+            (0.0, top - 0.8),
+            (2.6 * w, top),
+            (3.4 * w, top + 1.8),
+            (5.4 * w, 0.45 * top + 0.55 * base),
+            (8.2 * w, base - 1.6),
+            (8.3 * w, base + 0.6),
+            (5.0 * w, base + 2.2),
+            (-0.5, base + 2.0),
+            (-3.4 * w, base + 0.2),
+            (-4.3 * w, base - 2.6),
+            (-3.6 * w, 0.5 * top + 0.5 * base - 0.4),
+            (-2.5, top + 0.2),
+        ]
+    )
+
+
+STATIONS = 6
+
+GENERATIONS = 7
+
+
+def make_vessels(rng: np.random.Generator, skeleton: Skeleton, dome: float) -> list[Tubes]:
+    """Grow the trees of both lungs.
+
+    Args:
+        rng: Generator of this patient.
+        skeleton: Gives the chest wall.
+        dome: y of the diaphragm, cm.
+
+    Returns:
+        Groups of tubes of like calibre, and the airway (negative fill).
+    """
+    crowd = rng.uniform(0.8, 1.25)
+    groups: list[list[Tubes]] = [[] for _ in range(3)]
+    for side, sign in enumerate((-1.0, 1.0)):
+        hilum = np.array([sign * 3.0, skeleton.level[6] - 0.6 - 0.5 * side, 0.0])
+        fan = np.deg2rad(np.array([-75, -48, -15, 12, 35, 55, 72, 84]) + rng.normal(0, 6, 8))
+        heading = np.stack([sign * np.cos(fan), np.sin(fan), rng.normal(0, 0.35, 8)], 1)
+        start = hilum + heading * 0.2 + rng.normal(0, 0.25, (8, 3))
+        radius = rng.uniform(0.3, 0.48, 8)
+        for generation in range(GENERATIONS):
+            tube, start, heading, radius = _grow(rng, start, heading, radius, crowd)
+            groups[min(generation // 2, 2)].append(tube)
+            limit = np.interp(start[:, 1], skeleton.wall_y, np.abs(skeleton.wall_x[side])) - 0.8
+            alive = (np.abs(start[:, 0]) < limit) & (start[:, 1] < dome + 2.5)
+            alive &= (start[:, 1] > skeleton.level[0]) & (start[:, 0] * sign > 1.5)
+            start, heading, radius = start[alive], heading[alive], radius[alive]
+    return [_merge(g) for g in groups] + [_airway(rng, skeleton)]
+
+
+def _grow(rng, start, heading, radius, crowd):
+    """One generation: a bent segment of every branch, then its two daughters."""
+    count = len(start)
+    length = rng.uniform(1.0, 2.3, (count, 1))
+    heading = heading / np.linalg.norm(heading, axis=1, keepdims=True)
+    bend = rng.normal(0.0, 0.12, (count, 3))
+    t = np.linspace(0.0, 1.0, STATIONS)[None, :, None]
+    path = start[:, None] + (heading * length)[:, None] * t + (bend * length)[:, None] * t**2
+    taper = radius[:, None] * np.linspace(1.0, 0.86, STATIONS)
+    tube = Tubes(
+        path,
+        np.repeat(taper[..., None], 2, axis=-1),
+        np.zeros((count, STATIONS)),
+        np.full((count, STATIONS), SOFT_MU * 1.35 * crowd),
+    )
+    onward = heading + 2.0 * bend
+    split = rng.normal(0.0, 1.0, (count, 3)) * [0.55, 0.55, 0.4]
+    daughters = np.concatenate([onward + 0.5 * split, onward - 0.8 * split])
+    share = rng.uniform(0.68, 0.86, count)
+    radii = np.concatenate([radius * share, radius * np.sqrt(1.0 - share**2 * 0.72)])
+    return tube, np.concatenate([path[:, -1]] * 2), daughters, radii
+
+
+def _merge(tubes: list[Tubes]) -> Tubes:
+    parts = [np.concatenate(p) for p in zip(*((t.centre, t.radii, t.wall, t.fill) for t in tubes))]
+    return Tubes(parts[0], parts[1], parts[2], parts[3])
+
+
+def _airway(rng, skeleton: Skeleton) -> Tubes:
+    """Trachea and main bronchi as air in soft tissue."""
+    level, lean = skeleton.level, rng.normal(0.2, 0.25)
+    fork = np.array([-lean, level[4] + 0.9, -1.0])
+    t = np.linspace(0.0, 1.0, STATIONS)[:, None]
+    runs = [
+        (np.array([0.0, level[0] - 9.0, 0.0]), fork),
+        (fork, fork + [-3.2, 2.6, 0.0]),
+        (fork, fork + [4.0, 2.4, 0.0]),
+    ]
+    centre = np.stack([a + (b - a) * t for a, b in runs])
+    radius = np.array([0.85, 0.6, 0.52])[:, None] * np.ones((1, STATIONS))
+    return Tubes(
+        centre,
+        np.repeat(radius[..., None], 2, axis=-1),
+        np.zeros((3, STATIONS)),
+        np.full((3, STATIONS), -0.75 * SOFT_MU),
+        (0.0, 0.0, 1.0),
+    )
+
 
 GRID = 320
+
 SOFT_MU = 0.19
+
 LUNG_AIR = 0.78
 
 
@@ -52,17 +298,17 @@ def soft_fields(build: Build, skeleton: Skeleton, pose: Pose) -> SoftFields:
     rows = (np.arange(GRID, dtype=np.float32) + 0.5) * (pose.film_cm / GRID)
     patient_y = rows[:, None] - pose.shift[1] + 19.0
 
-    torso = _mask(contours.torso(build, skeleton), pose)
+    torso = _mask(torso_contour(build, skeleton), pose)
     swell = np.interp(patient_y[:, 0], [0, 5, 10, 17, 26, 38], [0.55, 0.6, 0.7, 0.9, 1.0, 1.06])
     body = _round(torso, 8.0, pose) * (build.depth * swell[:, None]).astype(np.float32)
     for side, sign in enumerate((-1.0, 1.0)):
-        arm = _mask(contours.arm(skeleton, side), pose)
+        arm = _mask(arm_contour(skeleton, side), pose)
         body = np.maximum(body, _round(arm, 4.0, pose) * 8.5)
         if build.breast:
             body += _breast(build, level, sign, side, pose)
 
-    centre = _mask(contours.mediastinum(build, level), pose)
-    heart = _mask(contours.heart(build, level), pose, 4.0)
+    centre = _mask(mediastinum_contour(build, level), pose)
+    heart = _mask(heart_contour(build, level), pose, 4.0)
     solid = np.maximum(
         _round(centre, 2.6, pose) * np.float32(0.62 * build.depth),
         _round(heart, 5.0, pose) * np.float32(0.60 * build.depth),
@@ -73,8 +319,8 @@ def soft_fields(build: Build, skeleton: Skeleton, pose: Pose) -> SoftFields:
     )
     room = (build.depth * depth[:, None]).astype(np.float32)
     for side in range(2):
-        lung = _mask(contours.lung(build, level, wall_x[side], wall_y, side), pose)
-        dome = _mask(contours.dome(build, side), pose)
+        lung = _mask(lung_contour(build, level, wall_x[side], wall_y, side), pose)
+        dome = _mask(dome_contour(build, side), pose)
         # Below the dome's edge the liver takes the lung's room fast; a thin recess stays behind it.
         below = _round(dome, 4.0, pose) * room
         filled = _round(lung, 6.0, pose) * room - solid

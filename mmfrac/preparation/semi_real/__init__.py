@@ -9,8 +9,7 @@ from mmfrac.preparation.semi_real.negatives import (
     negatives_of_annotations,
     negatives_of_folder,
 )
-from mmfrac.preparation.semi_real.plan import Shares
-from mmfrac.preparation.semi_real.recipe import Recipe
+from mmfrac.preparation.semi_real.plan import Recipe, Shares
 from mmfrac.preparation.semi_real.rib_sites import RibSite, find_rib_sites
 from mmfrac.preparation.semi_real.writer import SetSummary, write_semi_real
 

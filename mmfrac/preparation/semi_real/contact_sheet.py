@@ -12,11 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
+from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.semi_real.negatives import NegativeFilm
 from mmfrac.preparation.semi_real.set_folder import JOURNAL_NAME
-from mmfrac.visualization.marks import Canvas
-from mmfrac.visualization.overlay import contact_sheet
+from mmfrac.visualization.overlay import Canvas, contact_sheet
 
 CROP = 240
 # Half the edge of a crop, in half widths of the rib.

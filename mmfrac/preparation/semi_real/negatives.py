@@ -10,11 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from mmfrac.datasets.annotation_checks import check_annotations, film_name, find_missing
-from mmfrac.datasets.annotation_io import read_annotations
-from mmfrac.datasets.radiographs.film_suffixes import FILM_SUFFIXES
-from mmfrac.datasets.radiographs.radiograph_io import RadiographError, film_size
-from mmfrac.utils.annotation_error import AnnotationError, MissingFilmError, raise_problems
+from mmfrac.datasets.coco_checks import check_annotations, film_name, find_missing, read_annotations
+from mmfrac.datasets.radiographs.read import FILM_SUFFIXES, RadiographError, film_size
+from mmfrac.utils.errors import AnnotationError, MissingFilmError, raise_problems
 
 
 @dataclass(frozen=True)

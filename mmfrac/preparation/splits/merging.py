@@ -4,10 +4,9 @@
 import os
 from collections.abc import Sequence
 
-from mmfrac.datasets.annotation_checks import check_annotations, film_name
-from mmfrac.datasets.annotation_io import read_annotations
-from mmfrac.datasets.film_labels import labels_of_films
-from mmfrac.utils.annotation_error import MAX_LINES, AnnotationError
+from mmfrac.datasets.coco_checks import check_annotations, film_name, read_annotations
+from mmfrac.datasets.labels import labels_of_films
+from mmfrac.utils.errors import MAX_LINES, AnnotationError
 
 
 def read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:

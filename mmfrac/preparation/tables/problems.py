@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 
-from mmfrac.utils.annotation_error import MAX_LINES, AnnotationError
+from mmfrac.utils.errors import MAX_LINES, AnnotationError
 
 
 class Problems:

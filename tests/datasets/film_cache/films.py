@@ -12,7 +12,7 @@ from mmengine.config import Config
 from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless
 
-from mmfrac.datasets.radiographs.radiograph_io import film_size
+from mmfrac.datasets.radiographs.read import film_size
 from mmfrac.preparation.phantom import write_dicom
 from mmfrac.utils.config import set_data_root, set_img_scale
 

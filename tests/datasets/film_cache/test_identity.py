@@ -11,11 +11,10 @@ from mmdet.registry import DATASETS
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
-from mmfrac.datasets.film_cache.film_set import films_of_config
-from mmfrac.datasets.film_cache.writer import check_cache, fill_cache
-from mmfrac.datasets.radiographs.radiograph_io import film_size
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.datasets.film_cache.writer import check_cache, fill_cache, films_of_config
+from mmfrac.datasets.radiographs.read import film_size
 from mmfrac.utils.config import set_film_cache
+from mmfrac.utils.errors import AnnotationError
 from tests.datasets.film_cache.films import config, datasets, write_data, write_kinds
 
 

@@ -4,7 +4,7 @@ import zlib
 import cv2
 import numpy as np
 
-from mmfrac.datasets.radiographs.radiograph_io import VALUES_VERSION, read_radiograph
+from mmfrac.datasets.radiographs.read import VALUES_VERSION, read_radiograph
 from tests.datasets.radiographs.test_dicom_io import make_dicom, ramp
 
 # Checksums of planes that need no rounding library: raise VALUES_VERSION when they have to change, or

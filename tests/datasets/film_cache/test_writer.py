@@ -16,9 +16,8 @@ from mmdet.registry import DATASETS
 from torch.utils.data import DataLoader
 
 from mmfrac.datasets.film_cache import film_file, store, writer
-from mmfrac.datasets.film_cache.film_set import films_of_config
 from mmfrac.datasets.film_cache.store import FilmCacheError, NotCachedError
-from mmfrac.datasets.film_cache.writer import check_cache, fill_cache
+from mmfrac.datasets.film_cache.writer import check_cache, fill_cache, films_of_config
 from mmfrac.datasets.transforms import cached_radiograph
 from mmfrac.utils.config import set_film_cache
 from tests.datasets.film_cache.films import config, write_data

@@ -10,8 +10,8 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
-from mmfrac.datasets.radiographs.dicom_extent import codestream_size
-from mmfrac.datasets.radiographs.radiograph_io import RadiographError, film_size, read_radiograph
+from mmfrac.datasets.radiographs.dicom import codestream_size
+from mmfrac.datasets.radiographs.read import RadiographError, film_size, read_radiograph
 from tests.datasets.radiographs.test_dicom_io import error_of, make_dicom, ramp
 
 

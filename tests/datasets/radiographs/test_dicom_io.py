@@ -16,8 +16,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from mmfrac.datasets.radiographs import dicom_grey_scale
-from mmfrac.datasets.radiographs.radiograph_io import RadiographError, film_size, read_radiograph
+from mmfrac.datasets.radiographs import grey_scale as dicom_grey_scale
+from mmfrac.datasets.radiographs.read import RadiographError, film_size, read_radiograph
 
 CR = '1.2.840.10008.5.1.4.1.1.1'
 

@@ -3,7 +3,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.datasets.radiographs.look_up import look_up
+from mmfrac.datasets.radiographs.grey_scale import look_up
 
 
 @settings(max_examples=100, deadline=None)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmfrac.datasets.radiographs.radiograph_io import RadiographError, film_size, read_radiograph
+from mmfrac.datasets.radiographs.read import RadiographError, film_size, read_radiograph
 
 # What is seen of the film [[0, 1, 2], [3, 4, 5]] (EXIF 2.32, tag 274).
 SEEN = {

@@ -9,8 +9,8 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmfrac.datasets import LoadRadiograph
-from mmfrac.datasets.radiographs.radiograph_io import RadiographError, film_size, read_radiograph
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.datasets.radiographs.read import RadiographError, film_size, read_radiograph
+from mmfrac.utils.errors import AnnotationError
 
 GREY8 = np.arange(240, dtype=np.uint8).reshape(12, 20)
 GREY16 = np.linspace(0, 65535, 240).astype(np.uint16).reshape(12, 20)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.datasets.transforms.prob_map_target import ProbMapTarget
+from mmfrac.datasets.transforms.targets import ProbMapTarget
 from mmfrac.utils.geometry import box_corners, project, rasterise_convex
 
 

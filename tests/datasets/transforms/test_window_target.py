@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mmfrac.datasets.transforms import PackProbMapInputs, ProbMapTarget, WindowTarget
-from mmfrac.datasets.transforms.window_target import window_bounds
+from mmfrac.datasets.transforms.targets import window_bounds
 
 
 def test_bounds_by_hand():

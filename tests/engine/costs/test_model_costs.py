@@ -12,12 +12,13 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from torch import nn
 
-from mmfrac.engine.costs.model_complexity import (
+from mmfrac.engine.costs.model_costs import (
     count_operations,
     count_parameters,
+    measure,
+    measure_all,
     predicting_network,
 )
-from mmfrac.engine.costs.model_costs import measure, measure_all
 from mmfrac.engine.costs.step_timer_hook import StepTimerHook
 from tests.models.small_model import build, detector_cfg, semi_cfg
 from tests.tools.tiny_run import ROOT, write_config

@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfrac.evaluation.functional import component_tree
-from mmfrac.evaluation.functional.event_sort import sort_descending
+from mmfrac.evaluation.functional.component_tree import ring_tables, sort_descending
 from mmfrac.evaluation.functional.froc import image_record
-from mmfrac.evaluation.functional.tree_events import ring_tables
 from tests.evaluation.slow_twins import false_positives, is_hit
 
 

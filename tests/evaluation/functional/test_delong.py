@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.functional.bootstrap import bootstrap_auroc, patient_weights
-from mmfrac.evaluation.functional.delong import delong, delong_interval, delong_test
+from mmfrac.evaluation.functional.roc import delong, delong_interval, delong_test
 
 
 def psi(positive, negative):

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import METRICS
 
-from mmfrac.evaluation.functional import froc, record_tails
+from mmfrac.evaluation.functional import froc
+from mmfrac.evaluation.functional import trimming as record_tails
 from mmfrac.evaluation.functional.trimming import trim_records
 from tests.evaluation.functional.test_froc import several_films
 from tests.evaluation.metrics.test_frac_metric import LESION, evaluate, sample

@@ -6,7 +6,7 @@ import pytest
 
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.functional.bootstrap import bootstrap_recalls, patient_weights
-from mmfrac.evaluation.metrics.records_file import FilmResult, read_records, write_records
+from mmfrac.evaluation.metrics.files import FilmResult, read_records, write_records
 from tests.evaluation.metrics.test_frac_metric import LESION, evaluate, sample
 
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from mmfrac.evaluation.functional.bootstrap import bootstrap_auroc, patient_weights
-from mmfrac.evaluation.functional.delong import delong_test
-from mmfrac.evaluation.offline.comparison import paired_bootstrap_test
+from mmfrac.evaluation.functional.roc import delong_test
+from mmfrac.evaluation.offline.summary import paired_bootstrap_test
 
 
 def test_by_hand():

@@ -5,13 +5,13 @@ import pytest
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.functional.bootstrap import interval
-from mmfrac.evaluation.functional.delong import delong_test
 from mmfrac.evaluation.functional.operating_point import Target
-from mmfrac.evaluation.offline import breakdown
+from mmfrac.evaluation.functional.roc import delong_test
+from mmfrac.evaluation.offline import estimates as breakdown
 from mmfrac.evaluation.offline.estimates import draw, estimate_metrics
 from mmfrac.evaluation.offline.film_results import FilmResults
 from mmfrac.evaluation.offline.ground_truth import TrueFilm
-from mmfrac.evaluation.offline.summarising import summarise
+from mmfrac.evaluation.offline.summary import summarise
 
 FEW = Definitions(replicates=60, seed=3, recall_fppi=(0.5, 1.0))
 

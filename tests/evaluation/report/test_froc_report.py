@@ -14,9 +14,9 @@ from mmfrac.evaluation.functional.operating_point import Target
 from mmfrac.evaluation.offline import open_predictions
 from mmfrac.evaluation.offline.film_results import evaluate_predictions
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
-from mmfrac.evaluation.offline.summarising import summarise
+from mmfrac.evaluation.offline.summary import summarise
 from mmfrac.evaluation.report import ReportInputs, write_report
-from mmfrac.evaluation.report.findings import worst_false_positives, worst_misses
+from mmfrac.evaluation.report.page import worst_false_positives, worst_misses
 from mmfrac.evaluation.report.tables import as_text
 from tests.evaluation.offline.prediction_files import (
     FILMS,

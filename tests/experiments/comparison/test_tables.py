@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmfrac.evaluation import froc
-from mmfrac.evaluation.metrics.records_file import FilmResult, write_records
+from mmfrac.evaluation.metrics.files import FilmResult, write_records
 from mmfrac.experiments.comparison import (
     compare,
     comparison_table,

@@ -12,7 +12,7 @@ from mmfrac.experiments.cross_validation.fold_run import Trainer, best_checkpoin
 from mmfrac.experiments.cross_validation.status import FoldStatus, read_status, write_status
 from mmfrac.experiments.cross_validation.streaming import frac_options
 from mmfrac.experiments.launching import locked
-from mmfrac.preparation.splits.fold_files import write_folds
+from mmfrac.preparation.splits.folds import write_folds
 from mmfrac.utils.config import film_sets, set_fold
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmfrac.evaluation.functional.froc import FilmRecord
-from mmfrac.evaluation.metrics.records_file import FilmResult
+from mmfrac.evaluation.metrics.files import FilmResult
 from mmfrac.experiments.cross_validation import summarise, summary_table, write_summary
 
 

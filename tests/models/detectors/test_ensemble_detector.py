@@ -12,8 +12,12 @@ from mmengine.runner import Runner
 from mmengine.structures import PixelData
 
 from mmfrac.apis import FracInferencer
-from mmfrac.engine.runner.ensemble import build_ensemble, write_ensemble
-from mmfrac.engine.runner.ensembling import ensemble_checkpoint, ensemble_config
+from mmfrac.engine.runner.ensemble import (
+    build_ensemble,
+    ensemble_checkpoint,
+    ensemble_config,
+    write_ensemble,
+)
 from mmfrac.models.detectors.ensemble_detector import EnsembleDetector
 from tests.configs.test_configs import tiny_config
 from tests.models.small_model import PREPROCESSOR, build, detector_cfg, film, semi_cfg

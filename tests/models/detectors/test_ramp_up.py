@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from mmfrac.models.detectors.ramp_up import consistency_weight
+from mmfrac.models.detectors.semi_prob_map_detector import consistency_weight
 from tests.models.small_model import build, semi_cfg
 
 

@@ -8,7 +8,7 @@ from mmengine.model import MomentumAnnealingEMA
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from mmfrac.engine import TeacherHook
-from mmfrac.models.fused_ema import FusedEMA
+from mmfrac.models.ema import FusedEMA
 from tests.models.small_model import build, semi_cfg
 
 MEAN_TEACHER = dict(type='MeanTeacher')

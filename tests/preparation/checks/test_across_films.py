@@ -2,7 +2,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmfrac.preparation.checks.across_films import (
+from mmfrac.preparation.checks.data_check import (
     equal_pixels,
     odd_boxes,
     one_class,

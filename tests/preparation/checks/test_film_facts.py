@@ -3,8 +3,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmfrac.preparation.checks.film_facts import BLANK_SPREAD, film_facts, pixel_digest
-from mmfrac.preparation.checks.inversion import INVERTED, inversion_score
+from mmfrac.preparation.checks.data_check import (
+    BLANK_SPREAD,
+    INVERTED,
+    film_facts,
+    inversion_score,
+    pixel_digest,
+)
 from tests.preparation.checks.broken_set import chest
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmfrac.datasets import CXRDataset
 from mmfrac.preparation.converters import FilmRecord, Lesion, convert_chestx_det, write_films
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.utils.errors import AnnotationError
 
 NAMES = ['nih_name,det_name', '00000007_001.png,71.png', '00000007_002.png,72.png']
 

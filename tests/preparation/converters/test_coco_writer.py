@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.datasets.annotation_checks import check_annotations
+from mmfrac.datasets.coco_checks import check_annotations
 from mmfrac.preparation.converters import FilmRecord, FilmWriter, Lesion, write_films
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.utils.errors import AnnotationError
 
 
 def film(name='a.png', label=0, regions=True, lesions=(), patient='p', size=(40, 30)):

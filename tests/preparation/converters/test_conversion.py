@@ -15,9 +15,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from mmfrac.datasets import CXRDataset
-from mmfrac.datasets.annotation_checks import check_annotations
+from mmfrac.datasets.coco_checks import check_annotations
 from mmfrac.preparation.converters import ConvertOptions, convert_csv
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.utils.errors import AnnotationError
 
 GIVEN = ConvertOptions(size=(40, 30))
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.datasets.annotation_checks import check_annotations
+from mmfrac.datasets.coco_checks import check_annotations
 from mmfrac.preparation.converters import (
     ConvertOptions,
     convert_chestx_det,

@@ -7,12 +7,12 @@ import unicodedata
 
 import pytest
 
-from mmfrac.preparation.converters import film_files
-from mmfrac.preparation.converters.film_files import FilmFiles
+from mmfrac.preparation.converters import conversion as film_files
+from mmfrac.preparation.converters.conversion import FilmFiles
 from mmfrac.preparation.converters.film_finder import FilmFinder, relative, with_suffixes
 from mmfrac.preparation.converters.options import ConvertOptions
-from mmfrac.preparation.tables.film_row import FilmRow
-from mmfrac.utils import film_pool
+from mmfrac.preparation.tables.values import FilmRow
+from mmfrac.utils import processes as film_pool
 
 
 def rows(*names, size=None):

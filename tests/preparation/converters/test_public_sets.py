@@ -18,7 +18,7 @@ from mmfrac.preparation.converters import (
     convert_vindr_cxr,
 )
 from mmfrac.preparation.converters.padchest import read_findings
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.utils.errors import AnnotationError
 
 
 @pytest.fixture

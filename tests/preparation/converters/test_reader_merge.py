@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.preparation.converters.reader_merge import merge_boxes, readers_needed
+from mmfrac.preparation.converters.vindr_cxr import merge_boxes, readers_needed
 
 A, A2, FAR = [0, 0, 10, 10], [2, 0, 12, 10], [50, 50, 60, 60]  # A and A2 overlap by 80 / 120
 

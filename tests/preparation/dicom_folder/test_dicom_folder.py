@@ -13,7 +13,7 @@ import pytest
 
 from mmfrac.datasets import CXRDataset
 from mmfrac.preparation.converters import ConvertOptions, FolderOptions, convert_dicom_folder
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.utils.errors import AnnotationError
 from tests.datasets.radiographs.test_dicom_io import make_dicom, ramp
 
 KEY = 'k' * 32

@@ -17,8 +17,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from mmfrac.preparation.dicom_folder import dicom_header
-from mmfrac.preparation.dicom_folder.dicom_header import read_header
+from mmfrac.preparation.dicom_folder import header as dicom_header
+from mmfrac.preparation.dicom_folder.header import read_header
 from tests.datasets.radiographs.test_dicom_io import make_dicom, ramp
 
 HEADER = dict(

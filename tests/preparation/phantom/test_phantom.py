@@ -16,7 +16,7 @@ from mmfrac.preparation.phantom import (
     write_dicom,
     write_phantom,
 )
-from mmfrac.preparation.phantom.plan import ROLES, SPLITS, check_counts, plan_films
+from mmfrac.preparation.phantom.writer import ROLES, SPLITS, check_counts, plan_films
 
 COUNTS = {
     'train': {'P_hos': 2, 'N_hos': 3, 'P_pub': 3, 'N_pub': 2},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
+from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.semi_real import RibSite, make_film
 from mmfrac.preparation.semi_real.film import (
     BOX_BLUR,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
-from mmfrac.preparation.semi_real.film_depth import at_native_depth, native_bits, png_values
+from mmfrac.datasets.radiographs.read import read_radiograph
+from mmfrac.preparation.semi_real.film import at_native_depth, native_bits, png_values
 
 
 def plane_of(bits, seed, brightest=1.0):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
+from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.semi_real import find_lungs
 from mmfrac.preparation.semi_real.lungs import LEVELS, basin_depth
 from tests.preparation.semi_real.chest_films import chest_film, films_without_lungs

@@ -8,7 +8,7 @@ import pytest
 
 from mmfrac.preparation.phantom import write_dicom
 from mmfrac.preparation.semi_real import negatives_of_annotations, negatives_of_folder
-from mmfrac.utils.annotation_error import AnnotationError, MissingFilmError
+from mmfrac.utils.errors import AnnotationError, MissingFilmError
 
 
 @pytest.fixture

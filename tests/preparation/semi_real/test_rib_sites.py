@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mmfrac.preparation.semi_real import find_lungs, find_rib_sites
-from mmfrac.preparation.semi_real.ridges import crests, follow, ridge_field, sample
+from mmfrac.preparation.semi_real.rib_sites import crests, follow, ridge_field, sample
 from tests.preparation.semi_real.chest_films import chest_film, drawn_chest
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmfrac.datasets import CXRDataset
-from mmfrac.datasets.radiographs.radiograph_io import read_radiograph
+from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.semi_real import (
     NegativeFilm,
     Recipe,
@@ -18,7 +18,7 @@ from mmfrac.preparation.semi_real import (
     write_semi_real,
 )
 from mmfrac.preparation.semi_real.film import BOX_LEVEL
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.utils.errors import AnnotationError
 from tests.preparation.semi_real.chest_films import write_films
 
 RECIPE = Recipe(seed=2, fractures=(1, 2), shares=Shares((0.6, 0.2, 0.2), 0.5, 1.0, 0.5))
@@ -206,7 +206,7 @@ def test_a_film_that_crashes_its_decoder_is_named(films, tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGKILL)
         return read_radiograph(path)
 
-    monkeypatch.setattr('mmfrac.preparation.semi_real.film_files.read_radiograph', read)
+    monkeypatch.setattr('mmfrac.preparation.semi_real.writer.read_radiograph', read)
     recipe = Recipe(shares=Shares((0, 0, 1), 0.0, 1.0, 0.0))
     with pytest.raises(AnnotationError, match='crashes its decoder') as error:
         write_semi_real(films[:6], tmp_path, recipe, workers=2, progress=False)

@@ -7,11 +7,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mmfrac.datasets.annotation_checks import check_annotations
-from mmfrac.preparation.splits.fold_files import read_folds, write_folds
-from mmfrac.preparation.splits.folds import HOLD_OUT, choose_hold_out, hold_out_and_folds
-from mmfrac.preparation.splits.split_counts import split_table
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.datasets.coco_checks import check_annotations
+from mmfrac.preparation.splits.folds import (
+    HOLD_OUT,
+    choose_hold_out,
+    hold_out_and_folds,
+    read_folds,
+    split_table,
+    write_folds,
+)
+from mmfrac.utils.errors import AnnotationError
 
 KINDS = dict(P_hos=(1, True), N=(0, True), P_pub=(1, False), U=(-1, False))
 
@@ -257,7 +262,7 @@ def test_nothing_is_overwritten_or_half_written(tmp_path, monkeypatch):
         file.write('{')
 
     with monkeypatch.context() as patched:
-        patched.setattr('mmfrac.preparation.splits.fold_files.json.dump', full_disk)
+        patched.setattr('mmfrac.preparation.splits.folds.json.dump', full_disk)
         with pytest.raises(OSError, match='no space'):
             write_folds([file], out, hold_out=20, seed=1, overwrite=True)
     assert splits_of(out) == before and sorted(tmp_path.iterdir()) == [file, out]

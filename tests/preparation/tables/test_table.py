@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mmfrac.preparation.tables.problems import Problems
 from mmfrac.preparation.tables.table import Table
-from mmfrac.utils.annotation_error import AnnotationError
+from mmfrac.utils.errors import AnnotationError
 
 WANTED = dict(path=('path', 'file_name'), label=('label',))
 ROWS = [(2, ['a b/ü.png', '1', '']), (3, ['c.png', '0', ''])]

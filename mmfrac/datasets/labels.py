@@ -1,0 +1,161 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""The one rule for label, regions, source, patient and subset of a film, and for which boxes are
+lesions."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+SUBSETS = ('P_hos', 'N', 'P_pub', 'U')
+
+
+def subset_of(label: int, regions: bool) -> str:
+    """Which set a film belongs to.
+
+    Args:
+        label (int): 1 fracture, 0 none, -1 unknown.
+        regions (bool): Whether its boxes are complete.
+
+    Returns:
+        str: 'P_hos' (label 1, regions), 'P_pub' (label 1, no regions), 'N' (label 0), 'U' (label
+            -1).
+    """
+    if label == 1:
+        return 'P_hos' if regions else 'P_pub'
+    return 'N' if label == 0 else 'U'
+
+
+def names_of(names: str | Sequence[str] | None) -> list[str] | None:
+    """One name or several as a list; None stays None."""
+    if names is None:
+        return None
+    return [names] if isinstance(names, str) else list(names)
+
+
+def subsets_of(subset: str | Sequence[str] | None) -> list[str] | None:
+    """As ``names_of``; a ValueError for a name that is no subset."""
+    wanted = names_of(subset)
+    unknown = sorted(set(wanted or ()) - set(SUBSETS))
+    if unknown:
+        raise ValueError(f'unknown subset {unknown}, valid are {list(SUBSETS)}')
+    return wanted
+
+
+def select_films(
+    infos: Sequence[dict],
+    subset: Sequence[str] | None,
+    sources: Sequence[str] | None,
+    file: str,
+) -> list[int]:
+    """Places of the films wanted.
+
+    Args:
+        infos (Sequence[dict]): Films with ``label``, ``regions`` and ``source``.
+        subset (Sequence[str], optional): Subsets to keep; None: all.
+        sources (Sequence[str], optional): Sources to keep; None: all.
+        file (str): Annotation file, for the message.
+
+    Returns:
+        list[int]: Ascending.
+
+    Raises:
+        ValueError: If no film has one of the sources, or none is left.
+    """
+    present = Counter(info['source'] for info in infos)
+    unknown = sorted(set(sources or ()) - set(present))
+    if unknown:
+        raise ValueError(f'no film of source {unknown} in {file}, its sources are {dict(present)}')
+    groups = [(info['source'], subset_of(info['label'], info['regions'])) for info in infos]
+    kept = [
+        index
+        for index, (source, group) in enumerate(groups)
+        if (sources is None or source in sources) and (subset is None or group in subset)
+    ]
+    if not kept:
+        counts = sorted(Counter(groups).items())
+        found = ', '.join(f'{n} {group} of {source}' for (source, group), n in counts)
+        raise ValueError(
+            f'nothing left of {file} for subset={subset}, sources={sources}; it has '
+            f'{found or "no film"}'
+        )
+    return kept
+
+
+class FilmLabels(NamedTuple):
+    """Fields of a COCO image that plain COCO lacks.
+
+    Attributes:
+        label (int): 1 fracture, 0 none, -1 unknown; without it 1 for a film with a box, else 0.
+        regions (bool): Whether its boxes are complete; without it so for label 0 and with a box.
+        source (str): Where the film comes from; without it 'unknown'.
+        patient (str): Without one the file name.
+    """
+
+    label: int
+    regions: bool
+    source: str
+    patient: str
+
+    @property
+    def subset(self) -> str:
+        """See ``subset_of``."""
+        return subset_of(self.label, self.regions)
+
+
+def film_labels(image: Mapping[str, Any], boxes: int) -> FilmLabels:
+    """Labels of one film.
+
+    Args:
+        image (Mapping): COCO image.
+        boxes (int): How many annotations it has.
+
+    Returns:
+        FilmLabels: With nothing absent.
+    """
+    label = image.get('label', int(boxes > 0))
+    return FilmLabels(
+        label=label,
+        regions=image.get('regions', label == 0 or boxes > 0),
+        source=image.get('source', 'unknown'),
+        patient=str(image.get('patient_id', image['file_name'])),
+    )
+
+
+def labels_of_films(images: Iterable[dict], annotations: Iterable[dict]) -> list[FilmLabels]:
+    """Labels of each film, in their order.
+
+    Args:
+        images (Iterable[dict]): COCO images.
+        annotations (Iterable[dict]): COCO annotations.
+
+    Returns:
+        list[FilmLabels]: Of ``film_labels``.
+    """
+    boxes = Counter(annotation['image_id'] for annotation in annotations)
+    return [film_labels(image, boxes[image['id']]) for image in images]
+
+
+def lesion_instance(annotation: dict, bbox_label: int) -> dict:
+    """A COCO annotation as an instance of mmdet.
+
+    Args:
+        annotation (dict): With ``bbox`` ``[x, y, w, h]`` in px of the film.
+        bbox_label (int): Index of its class.
+
+    Returns:
+        dict: ``bbox`` (xyxy), ``bbox_label``, ``ignore_flag``, ``site``; ``mask`` and ``polygon`` where
+        there is one.
+    """
+    x, y, w, h = annotation['bbox']
+    instance = dict(
+        bbox=[x, y, x + w, y + h],
+        bbox_label=bbox_label,
+        ignore_flag=int(bool(annotation.get('iscrowd') or annotation.get('ignore'))),
+        site=annotation.get('site'),
+    )
+    segmentation = annotation.get('segmentation')
+    if segmentation:
+        instance['mask'] = segmentation
+        if isinstance(segmentation, list):
+            instance['polygon'] = segmentation
+    return instance

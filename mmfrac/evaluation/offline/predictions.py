@@ -1,0 +1,270 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Saved predictions of any kind: a folder of maps, COCO results, a table of boxes."""
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
+from mmfrac.evaluation.offline.ground_truth import FilmFinder, GroundTruth, TrueFilm
+from mmfrac.evaluation.offline.map_folder import MapFolder, read_film
+from mmfrac.preparation.tables.problems import Problems
+from mmfrac.preparation.tables.table import Table
+from mmfrac.preparation.tables.values import read_number
+
+_CSV_BOX = ('x1', 'y1', 'x2', 'y2')
+
+_NUMBERS = {name: (name,) for name in (*_CSV_BOX, 'score')}
+
+_FILM = dict(film=('film',), image_id=('image_id',))
+
+
+class FoundBox(NamedTuple):
+    """A box on a film; without ``box`` the score is the film's own."""
+
+    film: TrueFilm
+    box: tuple[float, float, float, float] | None
+    score: float
+
+
+def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list[str]]:
+    """Boxes of a COCO result file, a list of ``image_id``, ``category_id``, ``bbox`` (xywh), ``score``.
+
+    Args:
+        path (Path): JSON.
+        truth (GroundTruth): Films; results of other categories than its own are left out.
+
+    Returns:
+        tuple[list[FoundBox], list[str]]: Boxes, and a line for every record that is wrong.
+
+    Raises:
+        ValueError: If the file is no JSON list, or all its results are of other categories.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON: {error}') from error
+    if not isinstance(content, list):
+        raise ValueError(
+            f'{path} must hold a list of COCO results (image_id, category_id, bbox, score), it holds a '
+            f'{type(content).__name__}'
+        )
+    finder = FilmFinder(truth)
+    found, problems = [], []
+    others: Counter[str] = Counter()
+    for index, result in enumerate(content):
+        where = f'{path.name}[{index}]'
+        try:
+            if result['category_id'] not in truth.category_ids:
+                others[repr(result['category_id'])] += 1
+                continue
+            film = finder.by_id(result['image_id'])
+            x, y, width, height = (float(value) for value in result['bbox'])
+            score = float(result['score'])
+        except (KeyError, TypeError, ValueError) as error:
+            fault = f'no {error}' if isinstance(error, KeyError) else str(error)
+            problems.append(f'{where}: {fault}; wanted are image_id, category_id, bbox and score')
+            continue
+        if film is None:
+            problems.append(f'{where}: image_id {result["image_id"]!r} is no film of {truth.file}')
+        else:
+            found.append(FoundBox(film, (x, y, x + width, y + height), score))
+    if content and others.total() == len(content):
+        counts = ', '.join(f'{number} of {name}' for name, number in others.most_common(10))
+        raise ValueError(
+            f'{path}: no result is of category_id {list(truth.category_ids)}, the lesions of '
+            f'{truth.file}; there are {counts}: write the category_id of the annotation file'
+        )
+    return found, problems
+
+
+def read_box_table(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list[str]]:
+    """Boxes of a CSV file with the columns ``film``, ``x1``, ``y1``, ``x2``, ``y2``, ``score``.
+
+    A row whose box is empty gives the film's image score. ``image_id`` may stand in place of ``film``.
+    Read as the converters read theirs: any delimiter, UTF-8 or UTF-16, columns in any order.
+
+    Args:
+        path (Path): CSV.
+        truth (GroundTruth): Films.
+
+    Returns:
+        tuple[list[FoundBox], list[str]]: Boxes, and a line for every row that is wrong.
+
+    Raises:
+        ValueError: If a column is missing or there twice, or the file is no table.
+    """
+    problems = Problems()
+    table = Table(path, _NUMBERS, problems, _FILM)
+    if not problems and not (table.has('film') or table.has('image_id')):
+        problems.add(table.name, 'header', "no column 'film' or 'image_id'")
+    if problems:
+        raise ValueError(
+            f'{path} needs the columns film (or image_id), x1, y1, x2, y2, score: '
+            + '; '.join(problems.lines)
+        )
+    finder = FilmFinder(truth)
+    found = []
+    for line, fields in table.rows():
+        row = dict(zip(table.keys, fields))
+        film = _film_of(row, finder)
+        if film is None:
+            name = row['film'] or row['image_id']
+            problems.add(table.name, line, f'{name!r} is no film of {truth.file}')
+            continue
+        try:
+            found.append(_row(film, row, table.decimal_comma))
+        except ValueError as error:
+            problems.add(table.name, line, str(error))
+    return found, problems.lines
+
+
+def _film_of(row: dict[str, str], finder: FilmFinder) -> TrueFilm | None:
+    if row['film']:
+        return finder.by_path(row['film'])
+    image_id = row['image_id']
+    return finder.by_id(int(image_id)) if image_id.isdecimal() else None
+
+
+def _row(film: TrueFilm, row: dict[str, str], decimal_comma: bool) -> FoundBox:
+    score = _number(row, 'score', decimal_comma)
+    if not any(row[name] for name in _CSV_BOX):
+        return FoundBox(film, None, score)
+    x1, y1, x2, y2 = (_number(row, name, decimal_comma) for name in _CSV_BOX)
+    return FoundBox(film, (x1, y1, x2, y2), score)
+
+
+def _number(row: dict[str, str], name: str, decimal_comma: bool) -> float:
+    try:
+        return float(read_number(row[name], decimal_comma))
+    except ValueError as error:
+        raise ValueError(f'{name} must be a finite number, got {row[name]!r}') from error
+
+
+def double_scores(found: list[FoundBox]) -> Iterator[str]:
+    """A line for every film with more than one row without box."""
+    seen = set()
+    for item in found:
+        if item.box is None:
+            if item.film.name in seen:
+                yield f'{item.film.name}: more than one image score'
+            seen.add(item.film.name)
+
+
+class SavedPredictions:
+    """Predictions of every film of an annotation file; maps are read when they are asked for.
+
+    Args:
+        path (str): Where they are.
+        kind (str): 'folder', 'COCO results' or 'CSV'.
+        readers (Mapping): Film name to a function that gives its prediction.
+        run (dict): Where they come from, as far as they say.
+        num_silent (int): Films of which a list of boxes says nothing; they count as films without
+            boxes. Defaults to 0.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        kind: str,
+        readers: Mapping[str, Callable[[], FilmPrediction]],
+        run: dict,
+        num_silent: int = 0,
+    ) -> None:
+        self.path = path
+        self.kind = kind
+        self.run = run
+        self.num_silent = num_silent
+        self._readers = readers
+
+    def __getitem__(self, film: str) -> FilmPrediction:
+        return self._readers[film]()
+
+
+def open_predictions(path: str | os.PathLike, truth: GroundTruth) -> SavedPredictions:
+    """Open predictions: a folder of ``.npz``, COCO results (``.json``) or a table (``.csv``).
+
+    Args:
+        path (str or PathLike): Folder or file.
+        truth (GroundTruth): Films that they are of.
+
+    Returns:
+        SavedPredictions: One for each film.
+
+    Raises:
+        FileNotFoundError: If there is nothing.
+        PredictionError: With all of: films that a folder lacks, films that the annotation file does not
+            have, films that come twice, records that cannot be read.
+        ValueError: If the file is of no known kind.
+    """
+    where = Path(path)
+    if where.is_dir():
+        return _open_folder(where, truth)
+    if not where.is_file():
+        raise FileNotFoundError(f'no predictions {path}')
+    readers = {'.json': ('COCO results', read_coco_results), '.csv': ('CSV', read_box_table)}
+    if where.suffix.lower() not in readers:
+        raise ValueError(
+            f'predictions are a folder of .npz (tools/test.py --out), COCO results (.json) or a table '
+            f'(.csv), got {path}'
+        )
+    kind, read = readers[where.suffix.lower()]
+    found, problems = read(where, truth)
+    problems += double_scores(found)
+    predictions = _by_film(found, truth)
+    for name, prediction in predictions.items():
+        problems += [f'{name}: {fault}' for fault in prediction.faults()]
+    if problems:
+        raise PredictionError(str(where), problems)
+    num_silent = len(truth.films) - len({item.film.name for item in found})
+    say = {name: partial(_same, prediction) for name, prediction in predictions.items()}
+    return SavedPredictions(str(where), kind, say, {}, num_silent)
+
+
+def _open_folder(folder: Path, truth: GroundTruth) -> SavedPredictions:
+    maps = MapFolder(folder)
+    finder = FilmFinder(truth)
+    paths: dict[str, Path] = {}
+    problems = []
+    for path, name in maps.films():
+        film = finder.by_path(name)
+        if film is None:
+            problems.append(f'{path.name}: {name} is no film of {truth.file}')
+        elif film.name in paths:
+            problems.append(f'{path.name}: film {film.name} again, also in {paths[film.name].name}')
+        else:
+            paths[film.name] = path
+    problems += [f'film {film.name} is missing' for film in truth.films if film.name not in paths]
+    if problems:
+        raise PredictionError(str(folder), problems)
+    readers = {name: partial(read_film, path, name) for name, path in paths.items()}
+    return SavedPredictions(str(folder), 'folder', readers, maps.run)
+
+
+def _by_film(found: list[FoundBox], truth: GroundTruth) -> dict[str, FilmPrediction]:
+    boxes, scores, image_scores = defaultdict(list), defaultdict(list), {}
+    for item in found:
+        if item.box is None:
+            image_scores[item.film.name] = item.score
+        else:
+            boxes[item.film.name].append(item.box)
+            scores[item.film.name].append(item.score)
+    return {
+        film.name: FilmPrediction(
+            film.name,
+            np.array(boxes[film.name], np.float64).reshape(-1, 4),
+            np.array(scores[film.name], np.float64),
+            image_scores.get(film.name),
+        )
+        for film in truth.films
+    }
+
+
+def _same(prediction: FilmPrediction) -> FilmPrediction:
+    return prediction

@@ -1,0 +1,94 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""From prob maps to image scores, boxes and data samples."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample, SampleList
+from mmengine.structures import InstanceData, PixelData
+from scipy import ndimage
+from torch import Tensor
+
+
+def image_scores(prob_map: Tensor, samples: SampleList) -> Tensor:
+    """Image scores of a batch: maxima of the maps over the films' own area.
+
+    Args:
+        prob_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
+        samples (list[DetDataSample]): The films in the same view. Without ``gt_prob_map`` nothing is
+            known of padding, and all cells count.
+
+    Returns:
+        Tensor: ``(N,)``.
+    """
+    if samples and 'gt_prob_map' in samples[0]:
+        valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
+        prob_map = prob_map.masked_fill(~valid, 0)
+    return prob_map.flatten(1).amax(dim=1)
+
+
+def components(
+    prob_map: Tensor,
+    scale: tuple[float, float],
+    film_shape: tuple[int, int],
+    component_thr: float = 0.2,
+    max_per_img: int = 100,
+) -> InstanceData:
+    """8-connected components of a thresholded prob map as boxes.
+
+    Args:
+        prob_map (Tensor): ``(h, w)`` in [0, 1].
+        scale (tuple): Px per cell in x and y.
+        film_shape (tuple): ``(H, W)`` px; boxes are clipped to it.
+        component_thr (float): Cells with at least this probability belong. Defaults to 0.2.
+        max_per_img (int): Boxes that are kept, highest score first. Defaults to 100.
+
+    Returns:
+        InstanceData: ``bboxes`` ``(n, 4)`` xyxy px, ``scores`` ``(n,)`` maxima of the components,
+        ``labels`` ``(n,)`` zeros; on the map's device.
+    """
+    values = prob_map.detach().cpu().numpy()
+    mask = (values >= component_thr).astype(np.uint8)
+    count, cells, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    x, y, w, h = (stats[1:, i] for i in range(4))
+    boxes = np.stack([x, y, x + w, y + h], axis=1) * np.tile(np.asarray(scale, np.float32), 2)
+    boxes[:, 0::2] = boxes[:, 0::2].clip(0, film_shape[1])
+    boxes[:, 1::2] = boxes[:, 1::2].clip(0, film_shape[0])
+    scores = np.asarray(ndimage.maximum(values, cells, np.arange(1, count)), dtype=np.float32)
+    order = np.argsort(-scores, kind='stable')[:max_per_img]
+    return InstanceData(
+        bboxes=torch.from_numpy(boxes[order].astype(np.float32)).to(prob_map.device),
+        scores=torch.from_numpy(scores[order]).to(prob_map.device),
+        labels=torch.zeros(len(order), dtype=torch.long, device=prob_map.device),
+    )
+
+
+def add_prediction(
+    sample: DetDataSample,
+    prob_map: Tensor,
+    score: Tensor,
+    stride: int,
+    test_cfg: dict[str, Any],
+    rescale: bool = True,
+) -> None:
+    """Write the prediction of a film into its data sample, as ``FracMetric`` reads it.
+
+    Args:
+        sample (DetDataSample): Film in the un-augmented view. It gets ``pred_prob_map``
+            (``PixelData``), ``pred_score``, ``pred_instances`` (components of the map with their maxima
+            as scores) and the meta key ``map_scale`` = (px per cell in x, in y).
+        prob_map (Tensor): ``(1, h, w)`` in [0, 1], the film's own area.
+        score (Tensor): Scalar image score in [0, 1].
+        stride (int): Input px per map cell.
+        test_cfg (dict): Options of ``components``.
+        rescale (bool): Boxes and ``map_scale`` in film px, else in input px. Defaults to True.
+    """
+    factor = sample.scale_factor if rescale else (1, 1)
+    scale = (stride / factor[0], stride / factor[1])
+    sample.set_metainfo(dict(map_scale=scale))
+    sample.pred_prob_map = PixelData(data=prob_map)
+    sample.pred_score = score
+    size = sample.ori_shape if rescale else sample.img_shape
+    sample.pred_instances = components(prob_map[0], scale, size, **test_cfg)
