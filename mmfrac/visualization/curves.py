@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""FROC curves and curves of the sharpening, and what all plots share."""
+"""Curves of the sharpening and of a training, and what all plots share."""
 
 import io
 import os
@@ -15,7 +15,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmfrac.evaluation.functional import froc
 from mmfrac.models.pseudo_labels.sharpening import dynamic_sharpen
 from mmfrac.utils.io import AtomicLocalBackend
 
@@ -93,12 +92,6 @@ def save_figure(figure: Figure, out: PathLike) -> Path:
     return path
 
 
-# curves whose legend fits into the axes
-MOST_INSIDE = 6
-
-FROC_TARGETS = (0.1, 0.2, 0.3, 0.4, 0.5)
-
-
 def plot_sharpening(out: PathLike, t: float = 0.4, a: float | Sequence[float] = (1, 4, 6)) -> Path:
     """Dynamic sharpening function DS(y) (paper, Fig. 3 (a)).
 
@@ -159,54 +152,6 @@ def plot_sharpening_epochs(
         return _save_epochs(figure, out)
 
 
-def plot_froc(out: PathLike, curves: Mapping[str, Any], max_fppi: float = 1.0) -> Path:
-    """FROC curves (paper, Fig. 4), with markers at FPPI 0.1 to 0.5 and the FROC score, their mean.
-
-    FPPI is drawn as its running maximum over falling thresholds, as ``froc.recall_at`` reads it by
-    default. Beyond the last operating point the recall is held and drawn dotted.
-
-    Args:
-        out (str or PathLike): Picture, PNG or SVG by suffix.
-        curves (Mapping[str, FrocCurve or dict]): Name and curve; a dict has ``fppi`` and ``recall`` in
-            the order of falling thresholds.
-        max_fppi (float): Right end of the axis. Defaults to 1.
-
-    Returns:
-        Path: Where it was written.
-
-    Raises:
-        ValueError: When there is no curve, or one with NaN in it (no lesion, or no film).
-    """
-    if not curves:
-        raise ValueError('plot_froc needs one curve at least')
-    with rc_context(RC):
-        # a long legend would hide the curves: it stands beside them
-        many = len(curves) > MOST_INSIDE
-        figure, axes = new_figure((9.5, 5.6) if many else (6, 4.6))
-        for (name, values), style in zip(curves.items(), line_styles()):
-            curve = _as_curve(name, values)
-            score = froc.froc_score(curve, FROC_TARGETS)
-            fppi = np.maximum.accumulate(curve.fppi)
-            (line,) = axes.plot(fppi, curve.recall, label=f'{name}  ({score:.3f})', **style)
-            colour = line.get_color()
-            marks = froc.recall_at(curve, FROC_TARGETS)
-            axes.plot(FROC_TARGETS, marks, 'o', color=colour, markersize=5)
-            if fppi[-1] < max_fppi:
-                held = curve.recall[[-1, -1]]
-                axes.plot([fppi[-1], max_fppi], held, ':', color=colour, linewidth=1.5)
-        axes.set(
-            xlim=(0, max_fppi),
-            ylim=(0, 1.01),
-            xlabel='false positives per image (FPPI)',
-            ylabel='recall',
-        )
-        if many:
-            figure.legend(loc='outside right center', title='FROC score')
-        else:
-            axes.legend(loc='best', title='FROC score')
-        return save_figure(figure, out)
-
-
 def plot_val_metrics(out: PathLike, metrics: Mapping[str, Mapping[int, float]]) -> Path:
     """Validation metrics in each epoch.
 
@@ -232,18 +177,6 @@ def plot_val_metrics(out: PathLike, metrics: Mapping[str, Mapping[int, float]]) 
         axes.set(ylim=(0, 1.01), ylabel='validation metric')
         axes.legend(loc='best')
         return _save_epochs(figure, out)
-
-
-def _as_curve(name: str, curve: Any) -> froc.FrocCurve:
-    if isinstance(curve, Mapping):
-        fppi, recall = (np.asarray(curve[key], np.float64) for key in ('fppi', 'recall'))
-        if not fppi.size or fppi[0] or recall[0]:
-            fppi, recall = np.append(0, fppi), np.append(0, recall)
-        # what is drawn depends on neither thresholds nor counts
-        curve = froc.FrocCurve(np.full(fppi.shape, np.nan), fppi, recall, 1, 1)
-    if not (np.isfinite(curve.fppi).all() and np.isfinite(curve.recall).all()):
-        raise ValueError(f'FROC curve {name!r} holds NaN: no lesion or no film was evaluated')
-    return curve
 
 
 def _save_epochs(figure: Figure, out: PathLike) -> Path:

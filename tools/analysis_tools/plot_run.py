@@ -7,8 +7,9 @@ With --keys: any logged values, of one run or of several in the same picture.
 import argparse
 from pathlib import Path
 
+from mmfrac.evaluation.report.curves import plot_run
 from mmfrac.utils.errors import plain_errors
-from mmfrac.visualization.run_plots import plot_keys, plot_run
+from mmfrac.visualization.run_plots import plot_keys
 
 EXAMPLE = """example:
   python tools/analysis_tools/plot_run.py work_dirs/frac_ssl_phantom --out plots

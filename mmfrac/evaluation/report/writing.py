@@ -18,6 +18,7 @@ from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.froc import curve_until
 from mmfrac.evaluation.offline import SavedPredictions
 from mmfrac.evaluation.offline.summary import ModelSummary, Summary
+from mmfrac.evaluation.report.curves import PathLike
 from mmfrac.evaluation.report.page import (
     Finding,
     draw_findings,
@@ -27,7 +28,7 @@ from mmfrac.evaluation.report.page import (
 )
 from mmfrac.evaluation.report.tables import COLUMNS, CURVE_END, as_plain, as_rows
 from mmfrac.utils.io import AtomicLocalBackend
-from mmfrac.visualization.curves import RC, PathLike, line_styles, new_figure, save_figure
+from mmfrac.visualization.curves import RC, line_styles, new_figure, save_figure
 
 _LOG_FROM = 0.01
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from mmfrac.evaluation.functional.froc import FrocCurve
 from mmfrac.evaluation.metrics.files import curve_content
+from mmfrac.evaluation.report.curves import plot_froc
 from mmfrac.experiments.cross_validation.summary import Row, Summary
 from mmfrac.utils.io import AtomicLocalBackend
-from mmfrac.visualization.curves import plot_froc
 
 
 def summary_table(summary: Summary) -> str:
