@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from mmfrac.datasets.film_cache.writer import (
+from mmfrac.datasets.film_cache.cache_writer import (
     SPLITS,
     CacheReport,
     FilmSet,

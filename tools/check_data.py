@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from mmfrac.preparation.checks import CHECKS, check_data, severities, write_page, write_report
+from mmfrac.preparation.checks import CHECKS, check_data, severities, write_check_report, write_page
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
@@ -58,7 +58,7 @@ def main() -> int:
     )
     print(report)
     if args.json:
-        write_report(report, args.json)
+        write_check_report(report, args.json)
         print(f'wrote {args.json}')
     if args.html:
         write_page(report, films, args.html, workers=args.workers)

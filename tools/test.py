@@ -13,9 +13,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmfrac.engine.runner.launch import finish_launch, prepare_launch
-from mmfrac.engine.runner.options import use_tta
 from mmfrac.evaluation import SavePredictions
 from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_from_arguments
+from mmfrac.utils.config import use_tta
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import plain_errors
 

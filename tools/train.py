@@ -7,9 +7,9 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmfrac.engine.runner.amp import use_amp
 from mmfrac.engine.runner.checkpoints import resume_training
 from mmfrac.engine.runner.launch import finish_launch, prepare_launch
-from mmfrac.engine.runner.options import use_amp
 from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_from_arguments
 from mmfrac.utils.errors import plain_errors
 

@@ -25,7 +25,7 @@ from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.film_results import FilmPrediction, PredictionError
-from mmfrac.evaluation.offline.map_folder import write_film
+from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config
 from mmfrac.utils.io import AtomicLocalBackend
 from mmfrac.visualization.prob_map_visualization_hook import FilmNames, overlay_of_sample, write_png
@@ -280,7 +280,7 @@ class FracInferencer:
                     results['visualization'].append(str(path))
                 if folder is not None and save_maps and 'pred_prob_map' in sample:
                     saved = saved_prediction(film.name, sample)
-                    write_film(folder / 'maps' / f'{name}.npz', saved)
+                    write_prediction(folder / 'maps' / f'{name}.npz', saved)
         if folder is not None and not no_save_pred:
             content = dict(checkpoint=self.weights, **results)
             AtomicLocalBackend().put_text(

@@ -2,8 +2,8 @@
 """The metric: film records, FROC, AUROC and the MMEngine shell around them."""
 
 from mmfrac.evaluation.functional import froc
-from mmfrac.evaluation.functional.froc import FilmRecord, FrocCurve, Recall
+from mmfrac.evaluation.functional.froc import FrocCurve, ImageRecord, Recall
 from mmfrac.evaluation.metrics.frac_metric import FracMetric
 from mmfrac.evaluation.metrics.save_predictions import SavePredictions
 
-__all__ = ['FilmRecord', 'FracMetric', 'FrocCurve', 'Recall', 'SavePredictions', 'froc']
+__all__ = ['FracMetric', 'FrocCurve', 'ImageRecord', 'Recall', 'SavePredictions', 'froc']

@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from mmfrac.visualization.curves import plot_sharpening, plot_sharpening_epochs, plot_val_metrics
 from mmfrac.visualization.mlflow_backend import FracMLflowVisBackend
 from mmfrac.visualization.overlay import contact_sheet, draw_overlay
+from mmfrac.visualization.plots import plot_sharpening, plot_sharpening_epochs, plot_val_metrics
 from mmfrac.visualization.prob_map_visualization_hook import ProbMapVisualizationHook
 
 __all__ = [

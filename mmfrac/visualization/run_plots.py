@@ -10,12 +10,7 @@ from matplotlib import rc_context
 from matplotlib.ticker import MaxNLocator
 
 from mmfrac.engine.runner.run_log import read_log
-from mmfrac.visualization.curves import (
-    RC,
-    line_styles,
-    new_figure,
-    save_figure,
-)
+from mmfrac.visualization.plots import RC, line_styles, new_figure, save_figure
 
 
 class LoggedSeries(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmfrac.models.checkpoints import detector_checkpoint
+from mmfrac.models.state_dicts import detector_checkpoint
 from tests.models.small_model import build, detector_cfg, semi_cfg
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/model_converters/export_detector.py'

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from mmfrac.evaluation import froc
-from mmfrac.visualization import curves
+from mmfrac.visualization import plots as curves
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 import argparse
 
 from mmfrac.preparation.converters import convert_chexpert
-from mmfrac.preparation.converters.cli import add_views, converter_parser, options_of
+from mmfrac.preparation.converters.arguments import add_views, converter_parser, options_of
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:

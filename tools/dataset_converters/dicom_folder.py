@@ -4,7 +4,7 @@
 import argparse
 
 from mmfrac.preparation.converters import FolderOptions, convert_dicom_folder
-from mmfrac.preparation.converters.cli import (
+from mmfrac.preparation.converters.arguments import (
     add_columns,
     add_decoding,
     add_labels,

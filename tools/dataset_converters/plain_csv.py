@@ -4,7 +4,7 @@
 import argparse
 
 from mmfrac.preparation.converters import convert_csv
-from mmfrac.preparation.converters.cli import (
+from mmfrac.preparation.converters.arguments import (
     add_columns,
     add_views,
     columns_of,

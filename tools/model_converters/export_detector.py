@@ -7,7 +7,7 @@ import io
 import torch
 
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
-from mmfrac.models.checkpoints import detector_checkpoint
+from mmfrac.models.state_dicts import detector_checkpoint
 from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.io import AtomicLocalBackend
 

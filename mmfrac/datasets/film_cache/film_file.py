@@ -70,7 +70,7 @@ def source_state(path: str) -> SourceState:
     return SourceState(found.st_size, found.st_mtime_ns)
 
 
-def write_film(path: str, film: CachedFilm) -> int:
+def write_entry(path: str, film: CachedFilm) -> int:
     """Write one film under a temporary name and rename it; any number of writers may do so.
 
     Args:
@@ -107,7 +107,7 @@ def write_film(path: str, film: CachedFilm) -> int:
 
 
 class FilmFile:
-    """An open file of ``write_film``; nothing of its pixels is read before they are touched.
+    """An open file of ``write_entry``; nothing of its pixels is read before they are touched.
 
     Args:
         path (str): The file.

@@ -14,8 +14,8 @@ from mmengine.registry import init_default_scope
 
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
-from mmfrac.models.checkpoints import detector_checkpoint
 from mmfrac.models.detectors.ensemble_detector import EnsembleDetector
+from mmfrac.models.state_dicts import detector_checkpoint
 from mmfrac.utils.io import AtomicLocalBackend
 
 # of a config that only tests

@@ -11,19 +11,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmfrac.evaluation.definitions import AFROC_FILMS
-from mmfrac.evaluation.functional.records import FilmRecord
+from mmfrac.evaluation.functional.records import ImageRecord
 from mmfrac.evaluation.functional.roc import weighted_areas
 
 WEIGHTS = ('lesions', 'films')
 
 
 def afroc_area(
-    records: Sequence[FilmRecord], films: str = 'negatives', weights: str = 'lesions'
+    records: Sequence[ImageRecord], films: str = 'negatives', weights: str = 'lesions'
 ) -> float:
     """JAFROC figure of merit.
 
     Args:
-        records (Sequence[FilmRecord]): One a film.
+        records (Sequence[ImageRecord]): One a film.
         films (str): Whose highest false positives count: 'negatives' (AFROC, JAFROC) films without
             lesions, or 'all' (AFROC1). Defaults to 'negatives'.
         weights (str): 'lesions': every lesion alike; 'films' (wAFROC): every film with lesions alike,
@@ -40,7 +40,7 @@ def afroc_area(
 
 
 def bootstrap_afroc_area(
-    records: Sequence[FilmRecord],
+    records: Sequence[ImageRecord],
     replicates: np.ndarray,
     films: str = 'negatives',
     weights: str = 'lesions',
@@ -48,7 +48,7 @@ def bootstrap_afroc_area(
     """:func:`afroc_area` of every replicate.
 
     Args:
-        records (Sequence[FilmRecord]): (n,) one a film.
+        records (Sequence[ImageRecord]): (n,) one a film.
         replicates (np.ndarray): (r, n) how often each replicate takes each film.
         films (str): See :func:`afroc_area`. Defaults to 'negatives'.
         weights (str): See :func:`afroc_area`. Defaults to 'lesions'.
@@ -78,6 +78,6 @@ def bootstrap_afroc_area(
     return weighted_areas(rated_films, is_lesion, shares, ratings, replicates)
 
 
-def highest_false_positive(record: FilmRecord) -> float:
+def highest_false_positive(record: ImageRecord) -> float:
     """Highest threshold at which a film has a false positive; 0 if it has none."""
     return float(record.thresholds[0]) if record.thresholds.size else 0.0

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from mmfrac.evaluation.definitions import check_fppi, check_option
 from mmfrac.evaluation.functional.froc import counting_films
-from mmfrac.evaluation.functional.records import FilmRecord
+from mmfrac.evaluation.functional.records import ImageRecord
 from mmfrac.evaluation.functional.roc import weighted_areas
 
 
@@ -33,12 +33,12 @@ class PooledEvents(NamedTuple):
 
 
 def pooled_events(
-    records: Sequence[FilmRecord], counting: np.ndarray, depth: int | None = None
+    records: Sequence[ImageRecord], counting: np.ndarray, depth: int | None = None
 ) -> PooledEvents:
     """Pool the events of all records.
 
     Args:
-        records (Sequence[FilmRecord]): (n) one a film.
+        records (Sequence[ImageRecord]): (n) one a film.
         counting (np.ndarray): (n,) bool, films whose false positives count.
         depth (int, optional): Leave out what lies below the highest threshold that is the ``depth``-th
             of a film, so that at most ``depth`` a film have to be sorted; what is left is complete.
@@ -109,7 +109,7 @@ def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 
 
 
 def bootstrap_recalls(
-    records: Sequence[FilmRecord],
+    records: Sequence[ImageRecord],
     weights: np.ndarray,
     fppi: Sequence[float],
     denominator: str = 'all',
@@ -120,7 +120,7 @@ def bootstrap_recalls(
     """``recall_at`` of every replicate; the options are those of :func:`froc.recall_at`.
 
     Args:
-        records (Sequence[FilmRecord]): (n,) one a film.
+        records (Sequence[ImageRecord]): (n,) one a film.
         weights (np.ndarray): (r, n) how often each replicate takes each film.
         fppi (Sequence[float]): (k,) false positives per image.
         denominator (str): See :func:`froc.froc_curve`. Defaults to 'all'.

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmfrac.evaluation.definitions import check_fppi, check_option
-from mmfrac.evaluation.functional.records import FilmRecord, box_record, image_record
+from mmfrac.evaluation.functional.records import ImageRecord, box_record, image_record
 from mmfrac.evaluation.functional.roc import auroc
 
 __all__ = [
-    'FilmRecord',
     'FrocCurve',
+    'ImageRecord',
     'Recall',
     'auroc',
     'box_record',
@@ -63,14 +63,14 @@ class FrocCurve:
 
 
 def froc_curve(
-    records: Sequence[FilmRecord],
+    records: Sequence[ImageRecord],
     denominator: str = 'all',
     counting: ArrayLike | None = None,
 ) -> FrocCurve:
     """Pool the records of all films into one FROC curve.
 
     Args:
-        records (Sequence[FilmRecord]): One record a film.
+        records (Sequence[ImageRecord]): One record a film.
         denominator (str): 'all': false positives of all films per film; 'negatives': of the films
             without lesions per film without lesions. Defaults to 'all'.
         counting (ArrayLike, optional): (n,) bool, films on which false positives are counted and by
@@ -217,12 +217,12 @@ def _recall_at(curve: FrocCurve, wanted: float, crossing: str, interpolation: st
 
 
 def counting_films(
-    records: Sequence[FilmRecord], denominator: str, counting: ArrayLike | None = None
+    records: Sequence[ImageRecord], denominator: str, counting: ArrayLike | None = None
 ) -> np.ndarray:
     """On which films false positives are counted, (n,) bool; see :func:`froc_curve`.
 
     Args:
-        records (Sequence[FilmRecord]): Records of the films.
+        records (Sequence[ImageRecord]): Records of the films.
         denominator (str): 'all' or 'negatives'.
         counting (ArrayLike | None): (n,) bool, in place of ``denominator``. Defaults to None.
 
@@ -240,7 +240,7 @@ def counting_films(
     return chosen
 
 
-def count_changes(record: FilmRecord) -> np.ndarray:
+def count_changes(record: ImageRecord) -> np.ndarray:
     """Change of the false positives at each threshold of a record, (k,) int64."""
     return np.diff(record.false_positives.astype(np.int64), prepend=0)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmfrac.evaluation.functional.froc import FilmRecord, FrocCurve, check_fppi, check_option
+from mmfrac.evaluation.functional.froc import FrocCurve, ImageRecord, check_fppi, check_option
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def choose_threshold(curve: FrocCurve, target: Target, crossing: str = 'first') 
 
 
 def rates_at(
-    records: Sequence[FilmRecord | None],
+    records: Sequence[ImageRecord | None],
     labels: ArrayLike,
     scores: ArrayLike,
     threshold: float,
@@ -92,7 +92,7 @@ def rates_at(
     """What a threshold achieves, in every replicate.
 
     Args:
-        records (Sequence[FilmRecord | None]): (n,) one a film with complete regions, None for the
+        records (Sequence[ImageRecord | None]): (n,) one a film with complete regions, None for the
             others.
         labels (ArrayLike): (n,) 1, 0 or -1.
         scores (ArrayLike): (n,) image scores.

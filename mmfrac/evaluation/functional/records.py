@@ -11,7 +11,7 @@ from mmfrac.evaluation.functional.component_tree import false_positive_counts
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class FilmRecord:
+class ImageRecord:
     """Hits and false positives of one film at every threshold t > 0.
 
     Attributes:
@@ -58,7 +58,7 @@ def image_record(
     connectivity: int = 8,
     *,
     name: str = '',
-) -> FilmRecord:
+) -> ImageRecord:
     """Record of a prob map: paper section 3, "Evaluation Metrics", at every threshold at once.
 
     The mask at t is {P >= t}. A lesion is hit when the cell that holds its box midpoint is in the
@@ -73,7 +73,7 @@ def image_record(
         name (str): Film, for error messages. Defaults to ''.
 
     Returns:
-        FilmRecord: ``lesion_scores`` are the map values at the box midpoints, ``image_score`` is
+        ImageRecord: ``lesion_scores`` are the map values at the box midpoints, ``image_score`` is
         the maximum of the map.
 
     Raises:
@@ -92,12 +92,12 @@ def image_record(
     thresholds, counts = false_positive_counts(values, boxes, (steps[0], steps[1]), connectivity)
     last_cells = np.array(values.shape[::-1]) - 1
     columns, rows = np.clip(np.floor(_midpoints(boxes) / steps), 0, last_cells).astype(np.int64).T
-    return FilmRecord(thresholds, _compact(counts), values[rows, columns], float(values.max()))
+    return ImageRecord(thresholds, _compact(counts), values[rows, columns], float(values.max()))
 
 
 def box_record(
     boxes: ArrayLike, scores: ArrayLike, gt_boxes: ArrayLike, *, name: str = ''
-) -> FilmRecord:
+) -> ImageRecord:
     """Record of a box detector under the rules of :func:`image_record`.
 
     At t the boxes with score >= t are kept. A lesion is hit when its box midpoint lies in the union
@@ -111,7 +111,7 @@ def box_record(
         name (str): Film, for error messages. Defaults to ''.
 
     Returns:
-        FilmRecord: ``lesion_scores`` and ``image_score`` are 0 where there is no box.
+        ImageRecord: ``lesion_scores`` and ``image_score`` are 0 where there is no box.
 
     Raises:
         ValueError: If a box is malformed or the scores do not match the boxes.
@@ -129,7 +129,7 @@ def box_record(
     lesion_scores = np.where(hits, values[:, None], 0).max(axis=0, initial=0)
     is_false = ~_contain(lesions, _midpoints(kept)).any(axis=0) & (values > 0)
     ascending, counts = np.unique(values[is_false], return_counts=True)
-    return FilmRecord(
+    return ImageRecord(
         ascending[::-1].copy(),
         _compact(np.cumsum(counts[::-1])),
         lesion_scores.astype(values.dtype),

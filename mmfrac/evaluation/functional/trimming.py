@@ -7,7 +7,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from mmfrac.evaluation.functional.froc import FilmRecord, count_changes, counting_films
+from mmfrac.evaluation.functional.froc import ImageRecord, count_changes, counting_films
 
 
 def check_max_fppi(max_fppi: float | None, needed: Sequence[float], crossing: str) -> float | None:
@@ -37,8 +37,8 @@ def check_max_fppi(max_fppi: float | None, needed: Sequence[float], crossing: st
 
 
 def trim_records(
-    records: Sequence[FilmRecord], num_films: int, max_fppi: float, denominator: str = 'all'
-) -> list[FilmRecord]:
+    records: Sequence[ImageRecord], num_films: int, max_fppi: float, denominator: str = 'all'
+) -> list[ImageRecord]:
     """Records without what lies below the threshold at which FPPI must have passed ``max_fppi``.
 
     At a threshold where these films alone have more than ``max_fppi * num_films`` false positives, all
@@ -47,13 +47,13 @@ def trim_records(
     has a threshold for nearly every map cell, next to nothing is left to gather.
 
     Args:
-        records (Sequence[FilmRecord]): Of distinct films.
+        records (Sequence[ImageRecord]): Of distinct films.
         num_films (int): Films of all ranks, or more.
         max_fppi (float): False positives per image up to which the pooled curve has to be exact.
         denominator (str): See :func:`froc.froc_curve`. Defaults to 'all'.
 
     Returns:
-        list[FilmRecord]: In the same order; the arrays are copies, so that the memory of the rest is
+        list[ImageRecord]: In the same order; the arrays are copies, so that the memory of the rest is
         given back.
     """
     lowest = lowest_needed(records, num_films, max_fppi, denominator)
@@ -61,12 +61,12 @@ def trim_records(
 
 
 def lowest_needed(
-    records: Sequence[FilmRecord], num_films: int, max_fppi: float, denominator: str = 'all'
+    records: Sequence[ImageRecord], num_films: int, max_fppi: float, denominator: str = 'all'
 ) -> float:
     """Highest threshold at which films alone pass ``max_fppi``; 0 if they never do.
 
     Args:
-        records (Sequence[FilmRecord]): See :func:`trim_records`.
+        records (Sequence[ImageRecord]): See :func:`trim_records`.
         num_films (int): See there.
         max_fppi (float): See there.
         denominator (str): See there. Defaults to 'all'.
@@ -86,12 +86,12 @@ def lowest_needed(
     return float(descending[past[0]]) if past.size else 0.0
 
 
-def trim_to(record: FilmRecord, lowest: float) -> FilmRecord:
+def trim_to(record: ImageRecord, lowest: float) -> ImageRecord:
     """A record without its thresholds below ``lowest``, as a copy where there are any."""
     kept = np.count_nonzero(record.thresholds >= lowest)
     if kept == record.thresholds.size:
         return record
-    return FilmRecord(
+    return ImageRecord(
         record.thresholds[:kept].copy(),
         record.false_positives[:kept].copy(),
         record.lesion_scores,
@@ -123,14 +123,14 @@ class RecordTails:
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None
 
-    def cut(self, record: FilmRecord) -> tuple[FilmRecord, Tail | None]:
+    def cut(self, record: ImageRecord) -> tuple[ImageRecord, Tail | None]:
         """Put away what lies below the first ``DEPTH`` thresholds.
 
         Args:
-            record (FilmRecord): Of a film.
+            record (ImageRecord): Of a film.
 
         Returns:
-            tuple[FilmRecord, Tail | None]: What stays, and where the rest is; None if there is none.
+            tuple[ImageRecord, Tail | None]: What stays, and where the rest is; None if there is none.
         """
         if record.thresholds.size <= DEPTH:
             return record, None
@@ -142,21 +142,21 @@ class RecordTails:
         self._file.write(thresholds.tobytes() + counts.tobytes())
         return trim_to(record, float(record.thresholds[DEPTH - 1])), tail
 
-    def join(self, head: FilmRecord, tail: Tail) -> FilmRecord:
+    def join(self, head: ImageRecord, tail: Tail) -> ImageRecord:
         """The record as it was.
 
         Args:
-            head (FilmRecord): What stayed.
+            head (ImageRecord): What stayed.
             tail (Tail): Where the rest is.
 
         Returns:
-            FilmRecord: Equal to the one that was cut.
+            ImageRecord: Equal to the one that was cut.
         """
         assert self._file is not None
         self._file.seek(tail.offset)
         thresholds = self._read(tail.threshold_type, tail.size)
         counts = self._read(tail.count_type, tail.size)
-        return FilmRecord(
+        return ImageRecord(
             np.concatenate([head.thresholds, thresholds]),
             np.concatenate([head.false_positives, counts]),
             head.lesion_scores,
@@ -175,17 +175,17 @@ class RecordTails:
 
 
 def trim_cut_records(
-    heads: Sequence[FilmRecord],
+    heads: Sequence[ImageRecord],
     tails: Sequence[Tail | None],
     store: RecordTails,
     num_films: int,
     max_fppi: float,
     denominator: str = 'all',
-) -> list[FilmRecord]:
+) -> list[ImageRecord]:
     """:func:`trimming.trim_records` of records that were cut; reads the tails that reach high enough.
 
     Args:
-        heads (Sequence[FilmRecord]): (n) what stayed of each record.
+        heads (Sequence[ImageRecord]): (n) what stayed of each record.
         tails (Sequence[Tail | None]): (n) where the rest is.
         store (RecordTails): Who has it.
         num_films (int): See there.
@@ -193,7 +193,7 @@ def trim_cut_records(
         denominator (str): See there. Defaults to 'all'.
 
     Returns:
-        list[FilmRecord]: The same as of the whole records.
+        list[ImageRecord]: The same as of the whole records.
     """
     records = list(heads)
     counting = counting_films(records, denominator)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mmfrac.evaluation.functional.froc import FilmRecord, FrocCurve, froc_curve
+from mmfrac.evaluation.functional.froc import FrocCurve, ImageRecord, froc_curve
 
 
 def write_metrics(
@@ -70,14 +70,14 @@ class FilmResult:
         patient (str): Patient, the unit of the bootstrap.
         label (int): 1, 0 or -1.
         score (float): Image score.
-        record (FilmRecord | None): None for a film without complete regions.
+        record (ImageRecord | None): None for a film without complete regions.
     """
 
     film: str
     patient: str
     label: int
     score: float
-    record: FilmRecord | None
+    record: ImageRecord | None
 
 
 def write_records(
@@ -136,7 +136,7 @@ def read_records(content: Any, where: str = 'records') -> list[FilmResult]:
     return results
 
 
-def _threshold_at(records: Sequence[FilmRecord], max_fppi: float) -> float:
+def _threshold_at(records: Sequence[ImageRecord], max_fppi: float) -> float:
     if not records:
         return 0.0
     curve = froc_curve(records)
@@ -162,7 +162,7 @@ def _plain(result: FilmResult, lowest: float) -> dict[str, Any]:
 def _film_result(entry: dict[str, Any]) -> FilmResult:
     record = None
     if 'thresholds' in entry:
-        record = FilmRecord(
+        record = ImageRecord(
             np.asarray(entry['thresholds'], np.float32),
             np.asarray(entry['false_positives'], np.int64),
             np.asarray(entry['lesion_scores'], np.float32),

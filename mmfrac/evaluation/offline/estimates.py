@@ -17,7 +17,7 @@ from mmfrac.evaluation.functional.bootstrap import (
     interval,
     patient_weights,
 )
-from mmfrac.evaluation.functional.froc import FilmRecord
+from mmfrac.evaluation.functional.froc import ImageRecord
 from mmfrac.evaluation.offline.film_results import FilmResults
 from mmfrac.evaluation.offline.ground_truth import TrueFilm
 
@@ -248,8 +248,8 @@ def size_parts(films: Sequence[TrueFilm]) -> tuple[list[list[str]], tuple[float,
     return [[SIZE_NAMES[place] for place in film] for film in places], (float(low), float(high))
 
 
-def _with_lesions(record: FilmRecord, mask: np.ndarray) -> FilmRecord:
-    return FilmRecord(
+def _with_lesions(record: ImageRecord, mask: np.ndarray) -> ImageRecord:
+    return ImageRecord(
         record.thresholds, record.false_positives, record.lesion_scores[mask], record.image_score
     )
 

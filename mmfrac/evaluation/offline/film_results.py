@@ -8,7 +8,7 @@ import numpy as np
 
 from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.functional import froc
-from mmfrac.evaluation.functional.froc import FilmRecord
+from mmfrac.evaluation.functional.froc import ImageRecord
 from mmfrac.evaluation.offline.film_results import FilmPrediction, PredictionError, SavedPredictions
 from mmfrac.evaluation.offline.ground_truth import GroundTruth, TrueFilm
 
@@ -21,14 +21,14 @@ class FilmResults:
         films (list[TrueFilm]): (n) films.
         labels (np.ndarray): (n,) int.
         scores (np.ndarray): (n,) image scores, float64.
-        records (list[FilmRecord | None]): (n) None for films without complete regions.
+        records (list[ImageRecord | None]): (n) None for films without complete regions.
         kinds (tuple[str, ...]): What was evaluated, 'prob_map' or 'boxes', or both.
     """
 
     films: list[TrueFilm]
     labels: np.ndarray
     scores: np.ndarray
-    records: list[FilmRecord | None]
+    records: list[ImageRecord | None]
     kinds: tuple[str, ...]
 
     @property
@@ -37,7 +37,7 @@ class FilmResults:
         return np.array([record is not None for record in self.records], bool)
 
     @property
-    def measured(self) -> list[FilmRecord]:
+    def measured(self) -> list[ImageRecord]:
         """Records of the films that have one."""
         return [record for record in self.records if record is not None]
 
@@ -89,7 +89,7 @@ def evaluate_predictions(
 
 def film_record(
     film: TrueFilm, prediction: FilmPrediction, definitions: Definitions
-) -> tuple[str, FilmRecord]:
+) -> tuple[str, ImageRecord]:
     """Record of one film, and what it was made of: 'prob_map' or 'boxes'."""
     lesions = film.boxes if film.regions else np.zeros((0, 4))
     if prediction.prob_map is not None and definitions.source != 'boxes':

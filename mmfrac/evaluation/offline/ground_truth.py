@@ -88,7 +88,7 @@ def read_ground_truth(ann_file: str | os.PathLike, category: str = 'fracture') -
     return GroundTruth(path, films, tuple(dataset.cat_ids))
 
 
-class FilmFinder:
+class ImageIndex:
     """Finds the film that a path or a COCO id means.
 
     A path means the film whose ``file_name`` is its end, of several the longest: so absolute paths and

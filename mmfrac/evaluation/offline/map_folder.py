@@ -69,7 +69,7 @@ class MapFolderWriter:
         name = PurePath(prediction.film).name
         # the same in every process, and different for films of one name in two folders
         path = self._partial / f'{name}.{zlib.crc32(prediction.film.encode()):08x}.npz'
-        write_film(path, prediction)
+        write_prediction(path, prediction)
         return path
 
     def finish(self, run: dict[str, Any]) -> Path:
@@ -160,7 +160,7 @@ def read_film(path: Path, film: str) -> FilmPrediction:
     )
 
 
-def write_film(path: Path, prediction: FilmPrediction) -> None:
+def write_prediction(path: Path, prediction: FilmPrediction) -> None:
     """Write one film's file under a temporary name, then rename it.
 
     Args:

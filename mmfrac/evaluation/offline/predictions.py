@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
-from mmfrac.evaluation.offline.ground_truth import FilmFinder, GroundTruth, TrueFilm
+from mmfrac.evaluation.offline.ground_truth import GroundTruth, ImageIndex, TrueFilm
 from mmfrac.evaluation.offline.map_folder import MapFolder, read_film
 from mmfrac.preparation.tables.problems import Problems
 from mmfrac.preparation.tables.table import Table
@@ -55,7 +55,7 @@ def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], l
             f'{path} must hold a list of COCO results (image_id, category_id, bbox, score), it holds a '
             f'{type(content).__name__}'
         )
-    finder = FilmFinder(truth)
+    finder = ImageIndex(truth)
     found, problems = [], []
     others: Counter[str] = Counter()
     for index, result in enumerate(content):
@@ -109,7 +109,7 @@ def read_box_table(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list
             f'{path} needs the columns film (or image_id), x1, y1, x2, y2, score: '
             + '; '.join(problems.lines)
         )
-    finder = FilmFinder(truth)
+    finder = ImageIndex(truth)
     found = []
     for line, fields in table.rows():
         row = dict(zip(table.keys, fields))
@@ -125,7 +125,7 @@ def read_box_table(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list
     return found, problems.lines
 
 
-def _film_of(row: dict[str, str], finder: FilmFinder) -> TrueFilm | None:
+def _film_of(row: dict[str, str], finder: ImageIndex) -> TrueFilm | None:
     if row['film']:
         return finder.by_path(row['film'])
     image_id = row['image_id']
@@ -229,7 +229,7 @@ def open_predictions(path: str | os.PathLike, truth: GroundTruth) -> SavedPredic
 
 def _open_folder(folder: Path, truth: GroundTruth) -> SavedPredictions:
     maps = MapFolder(folder)
-    finder = FilmFinder(truth)
+    finder = ImageIndex(truth)
     paths: dict[str, Path] = {}
     problems = []
     for path, name in maps.films():

@@ -12,7 +12,7 @@ from matplotlib import rc_context
 
 from mmfrac.engine.runner.run_log import read_scalars
 from mmfrac.evaluation.functional import froc
-from mmfrac.visualization.curves import (
+from mmfrac.visualization.plots import (
     RC,
     line_styles,
     new_figure,

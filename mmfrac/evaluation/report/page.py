@@ -27,7 +27,7 @@ PICTURE_SIZE = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
+class ErrorExample:
     """A film that a model does badly on.
 
     Attributes:
@@ -67,7 +67,7 @@ def draw_findings(
     predictions: SavedPredictions,
     threshold_of: Callable[[float], float],
     image_folder: Path | None,
-) -> Iterator[Finding]:
+) -> Iterator[ErrorExample]:
     """Overlays of chosen films.
 
     Args:
@@ -78,21 +78,21 @@ def draw_findings(
         image_folder (Path, optional): Where the film names start; None: films are named only.
 
     Yields:
-        Finding: One for each.
+        ErrorExample: One for each.
     """
     for index, score in chosen:
         film = results.films[index]
         title = f'{film.name}, score {score:.3f}'
         if image_folder is None:
-            yield Finding(title, b'', 'no films: --data-root was not given')
+            yield ErrorExample(title, b'', 'no films: --data-root was not given')
             continue
         try:
             plane = read_radiograph(str(image_folder / film.name))
         except (OSError, ValueError) as error:
-            yield Finding(title, b'', str(error))
+            yield ErrorExample(title, b'', str(error))
             continue
         picture = _overlay(plane, film.boxes, predictions[film.name], threshold_of(score))
-        yield Finding(title, _jpeg(picture))
+        yield ErrorExample(title, _jpeg(picture))
 
 
 def _overlay(
@@ -117,7 +117,7 @@ def render_page(
     summary: Summary,
     plain: Mapping[str, Any],
     pictures: Mapping[str, bytes],
-    findings: Mapping[str, Mapping[str, Sequence[Finding]]],
+    findings: Mapping[str, Mapping[str, Sequence[ErrorExample]]],
 ) -> str:
     """Render a report.
 

@@ -20,7 +20,7 @@ from mmfrac.evaluation.offline import SavedPredictions
 from mmfrac.evaluation.offline.summary import ModelSummary, Summary
 from mmfrac.evaluation.report.curves import PathLike
 from mmfrac.evaluation.report.page import (
-    Finding,
+    ErrorExample,
     draw_findings,
     render_page,
     worst_false_positives,
@@ -28,7 +28,7 @@ from mmfrac.evaluation.report.page import (
 )
 from mmfrac.evaluation.report.tables import COLUMNS, CURVE_END, as_plain, as_rows
 from mmfrac.utils.io import AtomicLocalBackend
-from mmfrac.visualization.curves import RC, line_styles, new_figure, save_figure
+from mmfrac.visualization.plots import RC, line_styles, new_figure, save_figure
 
 _LOG_FROM = 0.01
 
@@ -232,7 +232,7 @@ def write_report(
 
 def _findings(
     model: ModelSummary, predictions: SavedPredictions, image_folder: Path | None, number: int
-) -> dict[str, Sequence[Finding]]:
+) -> dict[str, Sequence[ErrorExample]]:
     points = [p.threshold for p in model.points if 0 < p.threshold < math.inf]
     threshold = points[0] if points else _OVERLAY_THRESHOLD
     results = model.results

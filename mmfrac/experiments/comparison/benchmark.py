@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmfrac.engine.runner.options import use_amp
+from mmfrac.engine.runner.amp import use_amp
 from mmfrac.utils.config import load_config, merge_config_file
 
 

@@ -11,7 +11,7 @@ from mmfrac.evaluation.report.curves import plot_froc
 from mmfrac.experiments.comparison.benchmark import Benchmark
 from mmfrac.experiments.comparison.run_file import RunResult
 from mmfrac.experiments.comparison.selection import final_runs
-from mmfrac.visualization.curves import plot_sharpening_epochs
+from mmfrac.visualization.plots import plot_sharpening_epochs
 
 FPPI = np.linspace(0, 1, 101)[1:].tolist()
 

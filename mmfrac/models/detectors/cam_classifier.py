@@ -9,9 +9,9 @@ from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor, nn
 
-from mmfrac.models.checkpoints import StudentWeights
 from mmfrac.models.heads.prob_map_head import film_cells
 from mmfrac.models.postprocess import add_prediction
+from mmfrac.models.state_dicts import StudentWeights
 
 
 @MODELS.register_module()

@@ -6,8 +6,8 @@ from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor
 
-from mmfrac.models.checkpoints import StudentWeights
 from mmfrac.models.postprocess import add_prediction
+from mmfrac.models.state_dicts import StudentWeights
 
 
 @MODELS.register_module()

@@ -12,10 +12,10 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.model import ModuleList as MMModuleList
 from torch import Tensor
 
-from mmfrac.models.checkpoints import STUDENT, AdaptedWeights
 from mmfrac.models.losses.cell_loss import reduce_cells
 from mmfrac.models.postprocess import image_scores
 from mmfrac.models.pseudo_labels.uncertain_cells import uncertain_cells
+from mmfrac.models.state_dicts import STUDENT, AdaptedWeights
 from mmfrac.models.teachers.base import call_event
 
 

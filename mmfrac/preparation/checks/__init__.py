@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from mmfrac.preparation.checks.data_check import check_data
 from mmfrac.preparation.checks.finding import CHECKS, Check, Finding, severities
-from mmfrac.preparation.checks.report import Report, write_page, write_report
+from mmfrac.preparation.checks.report import Report, write_check_report, write_page
 
 __all__ = [
     'CHECKS',
@@ -10,6 +10,6 @@ __all__ = [
     'Report',
     'check_data',
     'severities',
+    'write_check_report',
     'write_page',
-    'write_report',
 ]

@@ -165,7 +165,7 @@ def _spread(plane: np.ndarray) -> float:
 _SHOWN = 3
 
 
-def shared_patients(films: Iterable[Film]) -> list[Finding]:
+def patients_in_several_splits(films: Iterable[Film]) -> list[Finding]:
     """Patients with films in several splits, one finding each.
 
     Args:
@@ -324,7 +324,7 @@ def check_data(
             report.add(one_class(name, split.films))
         report.splits[name] = _counts(file, split.films)
         films += split.films
-    report.add(shared_patients(films))
+    report.add(patients_in_several_splits(films))
     report.add(shared_films(films))
     readable = _check_pixels(report, films, decode, workers, progress) if has_images else set()
     report.sort()

@@ -173,7 +173,7 @@ class Report:
         return '\n'.join(lines)
 
 
-def write_report(report: Report, out_file: str | os.PathLike) -> None:
+def write_check_report(report: Report, out_file: str | os.PathLike) -> None:
     """Write a report as JSON, under a temporary name that is then renamed.
 
     Args:

@@ -2,15 +2,15 @@
 from mmfrac.preparation.converters.chestx_det import convert_chestx_det
 from mmfrac.preparation.converters.chexpert import convert_chexpert
 from mmfrac.preparation.converters.coco_writer import (
+    CocoImage,
     ConversionSummary,
-    FilmRecord,
     FilmWriter,
     Lesion,
     write_films,
 )
+from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.converters.mimic_cxr import convert_mimic_cxr
 from mmfrac.preparation.converters.nih_cxr14 import convert_nih_cxr14
-from mmfrac.preparation.converters.options import ConvertOptions
 from mmfrac.preparation.converters.padchest import convert_padchest
 from mmfrac.preparation.converters.plain_coco import convert_coco
 from mmfrac.preparation.converters.plain_csv import convert_csv
@@ -19,9 +19,9 @@ from mmfrac.preparation.converters.vindr_cxr import convert_vindr_cxr
 from mmfrac.preparation.dicom_folder.convert import FolderOptions, convert_dicom_folder
 
 __all__ = [
+    'CocoImage',
     'ConversionSummary',
     'ConvertOptions',
-    'FilmRecord',
     'FilmWriter',
     'FolderOptions',
     'Lesion',

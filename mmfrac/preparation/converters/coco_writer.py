@@ -33,7 +33,7 @@ class Lesion:
 
 
 @dataclass
-class FilmRecord:
+class CocoImage:
     """One film of the output.
 
     Attributes:
@@ -106,11 +106,11 @@ class ConversionSummary:
         return '\n'.join([f'wrote {self.out_file}', *table])
 
 
-def coco_film(film: FilmRecord, image_id: int, first_id: int) -> tuple[dict, list[dict]]:
+def coco_film(film: CocoImage, image_id: int, first_id: int) -> tuple[dict, list[dict]]:
     """A film as a COCO image and its annotations.
 
     Args:
-        film (FilmRecord): The film.
+        film (CocoImage): The film.
         image_id (int): Its id.
         first_id (int): Id of its first annotation; the others count on.
 
@@ -147,7 +147,7 @@ def coco_film(film: FilmRecord, image_id: int, first_id: int) -> tuple[dict, lis
     return image, annotations
 
 
-__all__ = ['ConversionSummary', 'FilmRecord', 'FilmWriter', 'Lesion', 'write_films']
+__all__ = ['CocoImage', 'ConversionSummary', 'FilmWriter', 'Lesion', 'write_films']
 
 # Annotations wait in memory up to this many bytes, then in a temporary file.
 _IN_MEMORY = 16 * 2**20
@@ -168,7 +168,7 @@ class FilmWriter:
 
     Examples:
         >>> with FilmWriter('train.json') as writer:
-        ...     faults = writer.add(FilmRecord('a.png', 512, 512, 0, True, 'here', 'p1'))
+        ...     faults = writer.add(CocoImage('a.png', 512, 512, 0, True, 'here', 'p1'))
         ...     summary = writer.finish()
     """
 
@@ -205,11 +205,11 @@ class FilmWriter:
     def __len__(self) -> int:
         return sum(self._groups.values())
 
-    def add(self, film: FilmRecord) -> list[str]:
+    def add(self, film: CocoImage) -> list[str]:
         """Check and write one film; ids count from 1.
 
         Args:
-            film (FilmRecord): The film.
+            film (CocoImage): The film.
 
         Returns:
             list[str]: What is wrong with it; if anything is, the file cannot be finished.
@@ -279,7 +279,7 @@ class FilmWriter:
 
 
 def write_films(
-    films: Iterable[FilmRecord],
+    films: Iterable[CocoImage],
     out_file: str | os.PathLike,
     left_out: dict[str, int] | None = None,
     changed: dict[str, int] | None = None,
@@ -287,7 +287,7 @@ def write_films(
     """Write films in one go, see :class:`FilmWriter`.
 
     Args:
-        films (Iterable[FilmRecord]): In the order of the output; ids count from 1.
+        films (Iterable[CocoImage]): In the order of the output; ids count from 1.
         out_file (str or os.PathLike): JSON to write; its folder is made.
         left_out (dict[str, int], optional): For the summary. Default: None.
         changed (dict[str, int], optional): For the summary. Default: None.

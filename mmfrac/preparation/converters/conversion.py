@@ -16,13 +16,13 @@ from tqdm import tqdm
 from mmfrac.datasets.coco_checks import BOX_TOLERANCE
 from mmfrac.datasets.radiographs.read import film_size, read_radiograph
 from mmfrac.preparation.converters.coco_writer import (
+    CocoImage,
     ConversionSummary,
-    FilmRecord,
     FilmWriter,
     Lesion,
 )
-from mmfrac.preparation.converters.film_finder import FilmFinder, plain_name, relative
-from mmfrac.preparation.converters.options import ConvertOptions, Size
+from mmfrac.preparation.converters.convert_options import ConvertOptions, Size
+from mmfrac.preparation.converters.film_finder import ImageFinder, plain_name, relative
 from mmfrac.preparation.tables.problems import Problems, place_name
 from mmfrac.preparation.tables.table import Columns, Table
 from mmfrac.preparation.tables.values import BLANKS, FilmRow, RawBox, read_label
@@ -180,7 +180,7 @@ class FilmFiles:
     ) -> None:
         self.image_dir = os.fspath(image_dir)
         self.options = options
-        self._finder = FilmFinder(self.image_dir, unique_names)
+        self._finder = ImageFinder(self.image_dir, unique_names)
         self._stack = ExitStack()
         if options.looks_at_files and not os.path.isdir(self.image_dir):
             raise FileNotFoundError(f"no image folder '{self.image_dir}': {_HOW_WITHOUT}")
@@ -457,7 +457,7 @@ class Conversion:
 
     def _film(
         self, row: FilmRow, found: FoundFilm, seen: dict[str, tuple[Place, int]]
-    ) -> FilmRecord | None:
+    ) -> CocoImage | None:
         """The film of a row, or None with its problem or count."""
         if found.is_missing and self.options.missing == 'drop':
             self.leave_out('film is not in the folder')
@@ -484,7 +484,7 @@ class Conversion:
             self.problems.add(row.table, row.place, text)
             return None
         source = self.source if row.source is None else row.source
-        return FilmRecord(
+        return CocoImage(
             found.name, *found.size, row.label, regions, source, row.patient_id, lesions, row.extra
         )
 

@@ -10,7 +10,7 @@ from threading import Lock
 from mmfrac.datasets.radiographs.read import FILM_SUFFIXES
 
 
-class FilmFinder:
+class ImageFinder:
     """Finds films by the names that tables give them.
 
     A name is tried as it is, with other slashes and in the other Unicode form. Tables name films from

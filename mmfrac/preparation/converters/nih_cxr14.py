@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
-from mmfrac.preparation.converters.options import ConvertOptions
+from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.tables.table import Table
 from mmfrac.preparation.tables.values import FilmRow, RawBox, read_number, read_patient
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
-from mmfrac.preparation.converters.options import ConvertOptions
+from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.tables.table import Table
 from mmfrac.preparation.tables.values import BLANKS, FilmRow, read_length, read_patient
 

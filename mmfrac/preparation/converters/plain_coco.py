@@ -10,7 +10,7 @@ from typing import Any
 from mmfrac.datasets.coco_checks import check_annotations, read_annotations
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
-from mmfrac.preparation.converters.options import ConvertOptions
+from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.tables.values import FilmRow, RawBox
 from mmfrac.utils.errors import AnnotationError, raise_problems
 

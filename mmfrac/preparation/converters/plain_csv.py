@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
-from mmfrac.preparation.converters.options import ConvertOptions, Size
+from mmfrac.preparation.converters.convert_options import ConvertOptions, Size
 from mmfrac.preparation.tables.table import Table
 from mmfrac.preparation.tables.values import (
     BLANKS,

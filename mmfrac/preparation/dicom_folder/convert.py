@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
-from mmfrac.preparation.converters.options import ConvertOptions
+from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.dicom_folder.film_table import FilmTable
 from mmfrac.preparation.dicom_folder.film_view import FRONTAL
 from mmfrac.preparation.dicom_folder.header import (

@@ -1,9 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Synthetic chest films with exact fracture truth."""
 
-from mmfrac.preparation.phantom.dicom import write_dicom
+from mmfrac.preparation.phantom.dicom_file import write_dicom
+from mmfrac.preparation.phantom.phantom_set import paper_counts, write_phantom
 from mmfrac.preparation.phantom.render import PhantomFilm, film_truth, render_film
-from mmfrac.preparation.phantom.writer import paper_counts, write_phantom
 
 __all__ = [
     'PhantomFilm',

@@ -23,7 +23,7 @@ SEPARATION_CM = 4.5
 
 
 @dataclass(frozen=True)
-class Lesion:
+class PhantomLesion:
     """One fracture.
 
     Args:
@@ -60,7 +60,7 @@ def draw_lesions(
     air: np.ndarray,
     count: int,
     difficulty: float,
-) -> list[Lesion]:
+) -> list[PhantomLesion]:
     """Place fractures on different bones, where a reader could see them, and box them.
 
     Args:
@@ -79,7 +79,7 @@ def draw_lesions(
     """
     ribs = _candidates(skeleton.ribs, pose, air, range(2, 20))
     clavicles = _candidates(skeleton.clavicles, pose, None, range(2))
-    lesions: list[Lesion] = []
+    lesions: list[PhantomLesion] = []
     places: list[np.ndarray] = []
     for _ in range(count):
         on_clavicle = rng.random() < CLAVICLE_SHARE
@@ -127,7 +127,7 @@ def _candidates(tubes: Tubes, pose: Pose, air: np.ndarray | None, members: range
     return np.column_stack([tube[fit], arc[fit], film[fit], unit[fit]])
 
 
-def _make(draws, site, tube, arc, normal, difficulty) -> Lesion:
+def _make(draws, site, tube, arc, normal, difficulty) -> PhantomLesion:
     """Sizes between those of an obvious and of a subtle fracture."""
     vary = 0.85 + 0.3 * draws[1:4]
     scale = 1.15 if site == 'clavicle' else 1.0
@@ -139,7 +139,7 @@ def _make(draws, site, tube, arc, normal, difficulty) -> Lesion:
         easy, hard = np.array([0.85, 10.0, 0.62]), np.array([0.18, 0.40, 0.5])
         kind = 'chronic'
     size, detail, edge = (easy + (hard - easy) * difficulty) * vary
-    return Lesion(
+    return PhantomLesion(
         site,
         kind,
         tube,
@@ -153,7 +153,7 @@ def _make(draws, site, tube, arc, normal, difficulty) -> Lesion:
     )
 
 
-def apply_lesion(cloud: PointCloud, row: int, lesion: Lesion) -> None:
+def apply_lesion(cloud: PointCloud, row: int, lesion: PhantomLesion) -> None:
     """Move and reweigh the points of bone `row` in place."""
     position, mass = cloud.position[row], cloud.mass[row]
     normal = np.array(lesion.normal, np.float32)
@@ -180,7 +180,9 @@ def apply_lesion(cloud: PointCloud, row: int, lesion: Lesion) -> None:
     mass *= np.clip(outside / 0.06 + 0.5, 0.0, 1.0) * (1.0 + lesion.edge * rim)
 
 
-def _exact_box(group: Tubes, pose: Pose, lesion: Lesion) -> tuple[float, float, float, float]:
+def _exact_box(
+    group: Tubes, pose: Pose, lesion: PhantomLesion
+) -> tuple[float, float, float, float]:
     """Bounds of what the fracture changes on the film, from the bone with and without it."""
     bone = group.select(lesion.tube)
     cloud = tube_points(bone, pose, REFERENCE_SIZE)

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from mmfrac.preparation.phantom.devices import make_devices, make_marker
-from mmfrac.preparation.phantom.dicom import FULL_SCALE
-from mmfrac.preparation.phantom.lesions import Lesion, apply_lesion, draw_lesions
+from mmfrac.preparation.phantom.dicom_file import FULL_SCALE
+from mmfrac.preparation.phantom.lesions import PhantomLesion, apply_lesion, draw_lesions
 from mmfrac.preparation.phantom.pose import Pose
 from mmfrac.preparation.phantom.skeleton import Skeleton, make_skeleton
 from mmfrac.preparation.phantom.soft_tissue import GRID, Build, make_vessels, soft_fields
@@ -196,7 +196,7 @@ def _stage(patient_seed: int, film_seed: int, num_fractures: int, difficulty: fl
     key = [patient_seed, film_seed]
     pose = Pose.random(np.random.default_rng([2, *key]))
     fields = soft_fields(patient.build, patient.skeleton, pose)
-    lesions: list[Lesion] = []
+    lesions: list[PhantomLesion] = []
     if num_fractures:
         rng = np.random.default_rng([3, *key])
         lesions = draw_lesions(rng, patient.skeleton, pose, fields.air, num_fractures, difficulty)
@@ -212,7 +212,7 @@ def _in_pose(plane: np.ndarray, pose: Pose) -> np.ndarray:
     return cv2.warpAffine(plane, warp, (GRID, GRID), borderMode=cv2.BORDER_REFLECT)
 
 
-def _truth(lesions: list[Lesion], size: int) -> tuple[np.ndarray, list[str], list[str]]:
+def _truth(lesions: list[PhantomLesion], size: int) -> tuple[np.ndarray, list[str], list[str]]:
     boxes = np.array([lesion.box for lesion in lesions], float).reshape(-1, 4) * size
     return boxes, [lesion.site for lesion in lesions], [lesion.kind for lesion in lesions]
 
@@ -221,7 +221,7 @@ def _sum_tubes(groups: list[Tubes], pose: Pose, size: int) -> np.ndarray:
     return splat((tube_points(group, pose, size) for group in groups), pose.film_cm, size)
 
 
-def _bones(patient: Patient, pose: Pose, size: int, lesions: list[Lesion]) -> np.ndarray:
+def _bones(patient: Patient, pose: Pose, size: int, lesions: list[PhantomLesion]) -> np.ndarray:
     """Attenuation of bones and vessels with the lesions in them."""
     skeleton = patient.skeleton
 

@@ -11,7 +11,7 @@ from mmfrac.preparation.semi_real.negatives import (
 )
 from mmfrac.preparation.semi_real.plan import Recipe, Shares
 from mmfrac.preparation.semi_real.rib_sites import RibSite, find_rib_sites
-from mmfrac.preparation.semi_real.writer import SetSummary, write_semi_real
+from mmfrac.preparation.semi_real.semi_real_set import SetSummary, write_semi_real
 
 __all__ = [
     'Lungs',

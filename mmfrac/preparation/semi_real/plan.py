@@ -59,7 +59,7 @@ class PlannedFilm:
     gets_fractures: bool
 
 
-def plan_films(films: Sequence[NegativeFilm], shares: Shares, seed: int) -> list[PlannedFilm]:
+def plan_semi_real(films: Sequence[NegativeFilm], shares: Shares, seed: int) -> list[PlannedFilm]:
     """Deal patients to splits and sources, and films to positives and negatives.
 
     A patient is in one split and of one source.

@@ -97,7 +97,7 @@ class Header:
     lines: int = 0
 
 
-def read_header(file: TextIO, wanted: Set[str]) -> Header:
+def read_columns(file: TextIO, wanted: Set[str]) -> Header:
     """Read a table up to the end of its header.
 
     Args:
@@ -239,7 +239,7 @@ class Table:
     def _read_header(self, wanted: Columns) -> None:
         try:
             with open_table(self.path, self.encoding) as (file, _):
-                header = read_header(file, self._names)
+                header = read_columns(file, self._names)
         except FileNotFoundError:
             raise
         except (csv.Error, LookupError, *DAMAGE) as error:
@@ -268,7 +268,7 @@ class Table:
 
     def _records(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         """Records that are not blank, with the line on which each begins."""
-        above = read_header(file, self._names).lines
+        above = read_columns(file, self._names).lines
         # strict: a quote out of place is an error, not a field that swallows the rows after it
         reader = csv.reader(file, delimiter=self._header.delimiter, strict=True)
         while True:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmfrac.preparation.converters.options import Size
+from mmfrac.preparation.converters.convert_options import Size
 
 # What tables write where they say nothing.
 BLANKS = frozenset({'', 'nan', 'none', 'null', 'na', 'n/a'})

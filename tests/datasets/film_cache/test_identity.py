@@ -11,7 +11,7 @@ from mmdet.registry import DATASETS
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
-from mmfrac.datasets.film_cache.writer import check_cache, fill_cache, films_of_config
+from mmfrac.datasets.film_cache.cache_writer import check_cache, fill_cache, films_of_config
 from mmfrac.datasets.radiographs.read import film_size
 from mmfrac.utils.config import set_film_cache
 from mmfrac.utils.errors import AnnotationError

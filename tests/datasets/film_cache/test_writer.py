@@ -15,9 +15,10 @@ import pytest
 from mmdet.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from mmfrac.datasets.film_cache import film_file, store, writer
+from mmfrac.datasets.film_cache import cache_writer as writer
+from mmfrac.datasets.film_cache import film_file, store
+from mmfrac.datasets.film_cache.cache_writer import check_cache, fill_cache, films_of_config
 from mmfrac.datasets.film_cache.store import FilmCacheError, NotCachedError
-from mmfrac.datasets.film_cache.writer import check_cache, fill_cache, films_of_config
 from mmfrac.datasets.transforms import cached_radiograph
 from mmfrac.utils.config import set_film_cache
 from tests.datasets.film_cache.films import config, write_data

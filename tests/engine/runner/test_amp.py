@@ -3,7 +3,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmfrac.engine.runner import options as amp
+from mmfrac.engine.runner import amp
 from tests.configs.test_configs import tiny_config
 
 

@@ -10,12 +10,12 @@ from mmfrac.evaluation.functional.afroc import (
     highest_false_positive,
 )
 from mmfrac.evaluation.functional.bootstrap import patient_weights
-from mmfrac.evaluation.functional.froc import FilmRecord, image_record
+from mmfrac.evaluation.functional.froc import ImageRecord, image_record
 
 
 def film(highest_fp=0.0, lesions=()):
     thresholds = [highest_fp] if highest_fp else []
-    return FilmRecord(
+    return ImageRecord(
         np.array(thresholds), np.ones(len(thresholds), np.uint8), np.array(lesions, float), 0.0
     )
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfrac.evaluation import froc
-from mmfrac.evaluation.functional.froc import FilmRecord, FrocCurve
+from mmfrac.evaluation.functional.froc import FrocCurve, ImageRecord
 
 
 def film(thresholds=(), false_positives=(), lesion_scores=()):
-    return FilmRecord(
+    return ImageRecord(
         np.array(thresholds, np.float32),
         np.array(false_positives, np.uint8),
         np.array(lesion_scores, np.float32),
@@ -68,7 +68,9 @@ def several_films(draw):
         lesions = draw(st.lists(st.sampled_from([0.0, *levels, 0.625]), max_size=3))
         dtype = draw(st.sampled_from([np.float32, np.float64]))
         counts = np.array(counts, np.min_scalar_type(max(counts, default=0)))
-        records.append(FilmRecord(np.array(thresholds, dtype), counts, np.array(lesions, dtype), 0))
+        records.append(
+            ImageRecord(np.array(thresholds, dtype), counts, np.array(lesions, dtype), 0)
+        )
     return records
 
 

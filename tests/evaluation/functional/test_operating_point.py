@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from mmfrac.evaluation.functional.froc import FilmRecord, FrocCurve, froc_curve
+from mmfrac.evaluation.functional.froc import FrocCurve, ImageRecord, froc_curve
 from mmfrac.evaluation.functional.operating_point import Target, choose_threshold, rates_at
 
 # FPPI rises to 0.4, falls back to 0.1 and rises to 0.8
@@ -38,7 +38,7 @@ def test_what_cannot_be_reached_is_nan():
 
 
 def film(thresholds=(), counts=(), lesions=()):
-    return FilmRecord(np.array(thresholds), np.array(counts, np.uint8), np.array(lesions), 0.0)
+    return ImageRecord(np.array(thresholds), np.array(counts, np.uint8), np.array(lesions), 0.0)
 
 
 RECORDS = [

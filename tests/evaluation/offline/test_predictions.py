@@ -8,7 +8,7 @@ from mmfrac.evaluation import froc
 from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.offline import MapFolder, MapFolderWriter, PredictionError, open_predictions
 from mmfrac.evaluation.offline.film_results import FilmPrediction, evaluate_predictions
-from mmfrac.evaluation.offline.ground_truth import FilmFinder
+from mmfrac.evaluation.offline.ground_truth import ImageIndex
 from tests.evaluation.offline.prediction_files import (
     FILMS,
     prob_maps,
@@ -29,13 +29,13 @@ def test_ground_truth(truth):
 
 
 def test_a_path_means_the_film_whose_name_is_its_end(truth):
-    find = FilmFinder(truth).by_path
+    find = ImageIndex(truth).by_path
     for path in ('a/1.png', '/data/x/images/a/1.png', './a/1.png'):
         assert find(path).name == 'a/1.png'
     # of another folder, or without the folder that tells the two 1.png apart
     assert find('c/1.png') is None and find('1.png') is None
-    assert FilmFinder(truth).by_id(3).name == 'b/1.png'
-    assert FilmFinder(truth).by_id('3') is None
+    assert ImageIndex(truth).by_id(3).name == 'b/1.png'
+    assert ImageIndex(truth).by_id('3') is None
 
 
 def test_maps_give_the_records_of_the_arrays(truth, tmp_path):

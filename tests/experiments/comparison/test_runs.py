@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmfrac.engine.runner.options import use_amp
+from mmfrac.engine.runner.amp import use_amp
 from mmfrac.experiments.comparison import (
     Place,
     RunsFailed,

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from mmfrac.evaluation.functional.froc import FilmRecord
+from mmfrac.evaluation.functional.froc import ImageRecord
 from mmfrac.evaluation.metrics.files import FilmResult
 from mmfrac.experiments.cross_validation import summarise, summary_table, write_summary
 
@@ -14,7 +14,7 @@ from mmfrac.experiments.cross_validation import summarise, summary_table, write_
 def film(name, label, score, lesions=(), false_positives=()):
     """A film whose lesions and false positives have these scores."""
     thresholds = np.sort(np.asarray(false_positives, np.float32))[::-1]
-    record = FilmRecord(
+    record = ImageRecord(
         thresholds, np.arange(1, len(thresholds) + 1), np.asarray(lesions, np.float32), score
     )
     return FilmResult(name, f'p{name}', label, score, record)

@@ -6,8 +6,8 @@ from mmfrac.preparation.checks.data_check import (
     equal_pixels,
     odd_boxes,
     one_class,
+    patients_in_several_splits,
     shared_films,
-    shared_patients,
 )
 from mmfrac.preparation.checks.split_file import Film
 
@@ -29,7 +29,7 @@ def film(split='train', name='a', patient=None, label=0, boxes=(), size=(100, 80
 def test_what_two_splits_share(rows):
     films = [film(split, name, patient) for split, name, patient in rows]
     patients = {p for _, _, p in rows if p and len({s for s, _, q in rows if q == p}) > 1}
-    found = shared_patients(films)
+    found = patients_in_several_splits(films)
     assert {finding.message.split()[1] for finding in found} == patients
     assert len(found) == len(patients)
     names = {n for _, n, _ in rows if len({s for s, m, _ in rows if m == n}) > 1}

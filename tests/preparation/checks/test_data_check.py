@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmfrac.preparation.checks import check_data, severities, write_report
+from mmfrac.preparation.checks import check_data, severities, write_check_report
 from tests.preparation.checks.broken_set import broken_set, sound_set
 
 
@@ -79,7 +79,7 @@ def test_severities(broken):
 
 def test_report_as_json(broken, tmp_path):
     report, _ = check(broken[0])
-    write_report(report, tmp_path / 'deep' / 'a.json')
+    write_check_report(report, tmp_path / 'deep' / 'a.json')
     data = json.loads((tmp_path / 'deep' / 'a.json').read_text())
     assert data['ok'] is False and data['errors'] == report.num_errors
     assert data['checks']['box'] == dict(

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mmfrac.datasets import CXRDataset
-from mmfrac.preparation.converters import FilmRecord, Lesion, convert_chestx_det, write_films
+from mmfrac.preparation.converters import CocoImage, Lesion, convert_chestx_det, write_films
 from mmfrac.utils.errors import AnnotationError
 
 NAMES = ['nih_name,det_name', '00000007_001.png,71.png', '00000007_002.png,72.png']
@@ -186,8 +186,8 @@ def test_wrong_map(root):
 def test_writer_refuses_what_the_loader_would(tmp_path):
     lesion = Lesion((1, 1, 5, 50), site='rib')
     films = [
-        FilmRecord('a.png', 20, 20, 1, True, 's', 'p', [lesion]),
-        FilmRecord('a.png', 20, 20, 1, True, 's', 'p'),
+        CocoImage('a.png', 20, 20, 1, True, 's', 'p', [lesion]),
+        CocoImage('a.png', 20, 20, 1, True, 's', 'p'),
     ]
     with pytest.raises(AnnotationError, match='3 problems'):
         write_films(films, tmp_path / 'a.json')

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfrac.datasets.coco_checks import check_annotations
-from mmfrac.preparation.converters import FilmRecord, FilmWriter, Lesion, write_films
+from mmfrac.preparation.converters import CocoImage, FilmWriter, Lesion, write_films
 from mmfrac.utils.errors import AnnotationError
 
 
 def film(name='a.png', label=0, regions=True, lesions=(), patient='p', size=(40, 30)):
-    return FilmRecord(name, *size, label, regions, 'here', patient, list(lesions))
+    return CocoImage(name, *size, label, regions, 'here', patient, list(lesions))
 
 
 POSITIVE = film('b.png', 1, True, [Lesion((1, 2, 11, 22), site='rib'), Lesion((0, 0, 40, 30))])

@@ -9,8 +9,8 @@ import pytest
 
 from mmfrac.preparation.converters import conversion as film_files
 from mmfrac.preparation.converters.conversion import FilmFiles
-from mmfrac.preparation.converters.film_finder import FilmFinder, relative, with_suffixes
-from mmfrac.preparation.converters.options import ConvertOptions
+from mmfrac.preparation.converters.convert_options import ConvertOptions
+from mmfrac.preparation.converters.film_finder import ImageFinder, relative, with_suffixes
 from mmfrac.preparation.tables.values import FilmRow
 from mmfrac.utils import processes as film_pool
 
@@ -44,12 +44,12 @@ def look_up(root, films, unique=False, **options):
 )
 def test_find(films, name, found):
     root = films('a/b c/ü.png')
-    assert FilmFinder(str(root), unique_names=False).find([name]) == found
+    assert ImageFinder(str(root), unique_names=False).find([name]) == found
 
 
 def test_absolute_paths(films):
     root, other = films('a.png'), films('b.png', folder='other')
-    finder = FilmFinder(str(root), unique_names=False)
+    finder = ImageFinder(str(root), unique_names=False)
     assert finder.find([str(root / 'a.png')]) == 'a.png'
     assert finder.find([str(other / 'b.png')]) == str(other / 'b.png')
     assert relative('/x/films/a.png', '/x/films') == 'a.png'
@@ -59,7 +59,7 @@ def test_absolute_paths(films):
 def test_the_first_film_settles_the_root_of_the_names(films):
     """What is found without its first folder must not hide that another is not there."""
     root = films('train/p1/a.png', 'a.png')
-    finder = FilmFinder(str(root), unique_names=False)
+    finder = ImageFinder(str(root), unique_names=False)
     assert finder.find(['release/train/p1/a.png']) == 'train/p1/a.png' and finder.is_settled
     assert finder.find(['release/train/p2/a.png']) is None
     assert finder.find(['train/p1/a.png']) == 'train/p1/a.png'
@@ -68,13 +68,13 @@ def test_the_first_film_settles_the_root_of_the_names(films):
 def test_unique_names_are_searched_for(films):
     root = films('images_001/images/1.png', 'images_002/images/2.jpg', 'x/3.png', 'y/3.png')
     os.symlink(root, root / 'x' / 'loop')
-    finder = FilmFinder(str(root), unique_names=True)
+    finder = ImageFinder(str(root), unique_names=True)
     assert finder.find(['1.png']) == 'images_001/images/1.png'
     assert finder.find(with_suffixes('2', '.dicom', None)) == 'images_002/images/2.jpg'
     assert finder.find(['4.png']) is None
     with pytest.raises(ValueError, match=r'3.png is in .* 2 times, as x/3.png, y/3.png'):
         finder.find(['3.png'])
-    assert FilmFinder(str(root), unique_names=False).find(['1.png']) is None
+    assert ImageFinder(str(root), unique_names=False).find(['1.png']) is None
 
 
 def test_sizes_and_faults_of_a_batch(films):

@@ -16,7 +16,7 @@ from mmfrac.preparation.phantom import (
     write_dicom,
     write_phantom,
 )
-from mmfrac.preparation.phantom.writer import ROLES, SPLITS, check_counts, plan_films
+from mmfrac.preparation.phantom.phantom_set import ROLES, SPLITS, check_counts, plan_phantom
 
 COUNTS = {
     'train': {'P_hos': 2, 'N_hos': 3, 'P_pub': 3, 'N_pub': 2},
@@ -215,7 +215,7 @@ def test_a_process_that_dies_ends_the_command(phantom_set, tmp_path, monkeypatch
             os.kill(os.getpid(), signal.SIGKILL)
         write_dicom(path, *args)
 
-    monkeypatch.setattr('mmfrac.preparation.phantom.writer.write_dicom', die_at_the_last)
+    monkeypatch.setattr('mmfrac.preparation.phantom.phantom_set.write_dicom', die_at_the_last)
     with pytest.raises(ChildProcessError, match='take fewer workers'):
         write(tmp_path, workers=2)
     # what is written stays
@@ -261,7 +261,7 @@ def test_a_complete_set_is_left_alone(tmp_path, monkeypatch):
     counts = {'train': {'P_hos': 1, 'P_pub': 2, 'N_pub': 1}, 'test': {'P_hos': 1}}
     first = write(tmp_path, counts=counts)
     assert first['train']['positives'] == 3 and first['train']['boxes'] >= 3
-    monkeypatch.setattr('mmfrac.preparation.phantom.writer.film_truth', None)
+    monkeypatch.setattr('mmfrac.preparation.phantom.phantom_set.film_truth', None)
     assert write(tmp_path, counts=counts) == first
     next((tmp_path / 'images').iterdir()).unlink()
     with pytest.raises(
@@ -290,7 +290,7 @@ def test_refuses_a_folder_with_other_data(tmp_path):
 @settings(max_examples=60, deadline=None)
 def test_plan_keeps_counts_and_never_shares_a_patient(counts, seed):
     full = check_counts(counts)
-    films = plan_films(full, seed, (1, 3))
+    films = plan_phantom(full, seed, (1, 3))
     owner, names = {}, []
     for split in SPLITS:
         for role in ROLES:
@@ -304,11 +304,11 @@ def test_plan_keeps_counts_and_never_shares_a_patient(counts, seed):
     assert len(set(names)) == len(names)
     seeds = {(film.patient_id, film.patient_seed) for s in SPLITS for film in films[s]}
     assert len(seeds) == len(owner) == len({patient_seed for _, patient_seed in seeds})
-    assert films == plan_films(full, seed, (1, 3))
+    assert films == plan_phantom(full, seed, (1, 3))
 
 
 def test_about_a_third_is_monochrome1():
-    films = plan_films(check_counts({'train': {'N_pub': 900}}), 0, (1, 3))['train']
+    films = plan_phantom(check_counts({'train': {'N_pub': 900}}), 0, (1, 3))['train']
     assert 0.28 < np.mean([film.monochrome1 for film in films]) < 0.39
     per_patient = np.bincount([int(film.patient_id[1:]) for film in films])[1:]
     assert set(per_patient) == {1, 2, 3}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfrac.preparation.semi_real import NegativeFilm, Shares
-from mmfrac.preparation.semi_real.plan import SPLITS, film_generator, plan_films
+from mmfrac.preparation.semi_real.plan import SPLITS, film_generator, plan_semi_real
 
 
 def films_of(counts):
@@ -28,7 +28,7 @@ def films_of(counts):
 def test_patients_stay_together(counts, seed, hospital, positive):
     shares = Shares((0.5, 0.2, 0.3), hospital, positive, 1 - positive)
     films = films_of(counts)
-    plans = plan_films(films, shares, seed)
+    plans = plan_semi_real(films, shares, seed)
     assert sorted(plan.film.name for plan in plans) == sorted(film.name for film in films)
     groups = defaultdict(set)
     for plan in plans:
@@ -36,26 +36,26 @@ def test_patients_stay_together(counts, seed, hospital, positive):
     assert all(len(group) == 1 for group in groups.values())
     assert {plan.split for plan in plans} == set(SPLITS)
     assert all(plan.source == 'hospital' for plan in plans if plan.split != 'train')
-    assert plan_films(films[::-1], shares, seed) == plans
+    assert plan_semi_real(films[::-1], shares, seed) == plans
 
 
 def test_shares_are_kept():
     shares = Shares((0.6, 0.1, 0.3), hospital=0.25, hospital_positive=0.2, public_positive=0.75)
-    plans = plan_films(films_of([2] * 400), shares, 3)
+    plans = plan_semi_real(films_of([2] * 400), shares, 3)
     count = defaultdict(int)
     for plan in plans:
         count[plan.split, plan.source, plan.gets_fractures] += 1
     assert count['train', 'hospital', True] == 24 and count['train', 'hospital', False] == 96
     assert count['train', 'public', True] == 270 and count['train', 'public', False] == 90
     assert count['val', 'hospital', True] == 16 and count['test', 'hospital', True] == 48
-    assert plan_films(films_of([2] * 400), shares, 4) != plans
+    assert plan_semi_real(films_of([2] * 400), shares, 4) != plans
 
 
 def test_no_split_is_wanted_or_too_few_patients():
-    plans = plan_films(films_of([3, 3]), Shares((0, 0, 1), hospital_positive=1.0), 0)
+    plans = plan_semi_real(films_of([3, 3]), Shares((0, 0, 1), hospital_positive=1.0), 0)
     assert all(plan.split == 'test' and plan.gets_fractures for plan in plans)
     with pytest.raises(ValueError, match=r'2 patient.*in one split only'):
-        plan_films(films_of([3, 3]), Shares(), 0)
+        plan_semi_real(films_of([3, 3]), Shares(), 0)
 
 
 @pytest.mark.parametrize(

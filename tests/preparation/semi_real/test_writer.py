@@ -155,7 +155,7 @@ def test_goes_on_where_it_was_interrupted(semi_real, films, tmp_path, monkeypatc
     (tmp_path / 'set' / 'images' / lost).unlink()
     (tmp_path / 'set' / 'annotations' / 'train.json').unlink()
     done = []
-    from mmfrac.preparation.semi_real import writer
+    from mmfrac.preparation.semi_real import semi_real_set as writer
 
     original = writer.write_film
 
@@ -206,7 +206,7 @@ def test_a_film_that_crashes_its_decoder_is_named(films, tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGKILL)
         return read_radiograph(path)
 
-    monkeypatch.setattr('mmfrac.preparation.semi_real.writer.read_radiograph', read)
+    monkeypatch.setattr('mmfrac.preparation.semi_real.semi_real_set.read_radiograph', read)
     recipe = Recipe(shares=Shares((0, 0, 1), 0.0, 1.0, 0.0))
     with pytest.raises(AnnotationError, match='crashes its decoder') as error:
         write_semi_real(films[:6], tmp_path, recipe, workers=2, progress=False)

@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import pytest
 
-from mmfrac.preparation.converters.options import ConvertOptions, parse_size, parse_views
+from mmfrac.preparation.converters.convert_options import ConvertOptions, parse_size, parse_views
 from mmfrac.preparation.tables.values import read_label, read_length, read_number, read_patient
 
 

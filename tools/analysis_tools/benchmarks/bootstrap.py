@@ -13,7 +13,7 @@ from mmfrac.evaluation.functional.bootstrap import (
     bootstrap_recalls,
     patient_weights,
 )
-from mmfrac.evaluation.functional.froc import FilmRecord, image_record
+from mmfrac.evaluation.functional.froc import ImageRecord, image_record
 
 from .figure import Figure
 from .froc import noise
@@ -59,7 +59,7 @@ def measure(
         yield Figure('bootstrap', case, _median_seconds(intervals, repeats), 's', 0, GOAL_SECONDS)
 
 
-def _record(prob_map: np.ndarray, film: int, rng: np.random.Generator) -> FilmRecord:
+def _record(prob_map: np.ndarray, film: int, rng: np.random.Generator) -> ImageRecord:
     boxes = np.zeros((0, 4))
     if film % 2:
         corner = rng.uniform(0.1, 0.8, 2) * prob_map.shape

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from pydicom.uid import JPEG2000Lossless
 from torch import Tensor
 
-from mmfrac.datasets.film_cache.writer import fill_cache, films_of_config
+from mmfrac.datasets.film_cache.cache_writer import fill_cache, films_of_config
 from mmfrac.utils.config import set_data_root, set_film_cache, set_img_scale
 
 from .loader import CONFIG, write_films

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmfrac.evaluation.functional.froc import FilmRecord
+from mmfrac.evaluation.functional.froc import ImageRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,13 +13,13 @@ class SimulatedFilms:
     """Films as a metric sees them.
 
     Attributes:
-        records (list[FilmRecord]): (n) records.
+        records (list[ImageRecord]): (n) records.
         labels (np.ndarray): (n,) 1 or 0.
         scores (np.ndarray): (n,) image scores.
         patients (np.ndarray): (n,) patients.
     """
 
-    records: list[FilmRecord]
+    records: list[ImageRecord]
     labels: np.ndarray
     scores: np.ndarray
     patients: np.ndarray
@@ -52,7 +52,7 @@ def simulate(rng: np.random.Generator, num_patients: int) -> SimulatedFilms:
         counts = np.arange(1, false.size + 1).astype(np.uint8)
         lesion_scores = _logistic(lesions)
         scores[film] = max(thresholds.max(initial=0), lesion_scores.max(initial=0))
-        records.append(FilmRecord(thresholds, counts, lesion_scores, scores[film]))
+        records.append(ImageRecord(thresholds, counts, lesion_scores, scores[film]))
     return SimulatedFilms(records, labels, scores, patients)
 
 

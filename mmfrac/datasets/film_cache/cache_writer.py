@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from mmfrac.datasets.film_cache.film_file import LEFTOVER, CachedFilm, source_state, write_film
+from mmfrac.datasets.film_cache.film_file import LEFTOVER, CachedFilm, source_state, write_entry
 from mmfrac.datasets.film_cache.settings import settings_name, settings_of
 from mmfrac.datasets.film_cache.store import FilmCache, FilmCacheError, NotCachedError
 from mmfrac.datasets.transforms.cached_radiograph import cached_head, check_steps
@@ -214,7 +214,7 @@ def _fill(films: FilmSet, path: str) -> _Outcome:
     except (FileNotFoundError, RadiographError) as error:
         return 'failed', 0, str(error)
     try:
-        return 'written', write_film(films.cache.path_of(path), film), ''
+        return 'written', write_entry(films.cache.path_of(path), film), ''
     except OSError as error:
         raise FilmCacheError(
             f'cannot write to the film cache {films.cache.folder}: {error}; what was written stays, '

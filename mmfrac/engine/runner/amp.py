@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from mmdet.registry import OPTIM_WRAPPERS
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
@@ -43,25 +43,3 @@ def use_amp(cfg: Config) -> None:
         return
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.loss_scale = 'dynamic'
-
-
-def use_tta(cfg: Config) -> None:
-    """Make a config test with test-time augmentation, as mmdet's ``--tta`` does, in place.
-
-    Args:
-        cfg (Config): With ``tta_model`` and ``tta_pipeline``.
-
-    Raises:
-        ValueError: When the config has none.
-    """
-    missing = [name for name in ('tta_model', 'tta_pipeline') if name not in cfg]
-    if missing:
-        raise ValueError(
-            f'--tta needs {" and ".join(missing)} in the config; configs/_base_/datasets/cxr.py has '
-            'them for prob maps, cxr_boxes.py for boxes'
-        )
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = cfg.tta_pipeline

@@ -3,7 +3,7 @@
 
 import argparse
 
-from mmfrac.preparation.converters.options import (
+from mmfrac.preparation.converters.convert_options import (
     BLANK,
     MISSING,
     UNCERTAIN,

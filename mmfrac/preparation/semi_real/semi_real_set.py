@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from mmfrac.datasets.radiographs.read import RadiographError, film_size, read_radiograph
 from mmfrac.preparation.converters.coco_writer import (
+    CocoImage,
     ConversionSummary,
-    FilmRecord,
     Lesion,
     write_films,
 )
@@ -33,7 +33,7 @@ from mmfrac.preparation.semi_real.plan import (
     PlannedFilm,
     Recipe,
     film_generator,
-    plan_films,
+    plan_semi_real,
 )
 from mmfrac.preparation.semi_real.set_folder import SetFolder
 from mmfrac.utils.errors import raise_problems
@@ -45,7 +45,7 @@ def png_name(name: str) -> str:
     return name if name.lower().endswith('.png') else f'{name}.png'
 
 
-def write_film(images: Path, recipe: Recipe, plan: PlannedFilm) -> dict[str, Any]:
+def write_semi_real_image(images: Path, recipe: Recipe, plan: PlannedFilm) -> dict[str, Any]:
     """Write one film.
 
     Args:
@@ -76,8 +76,8 @@ def write_film(images: Path, recipe: Recipe, plan: PlannedFilm) -> dict[str, Any
         return {'problem': str(error)}
 
 
-def crashed_film(plan: PlannedFilm) -> dict[str, Any]:
-    """What ``write_film`` gives for a film that takes its process with it."""
+def crashed_image(plan: PlannedFilm) -> dict[str, Any]:
+    """What ``write_semi_real_image`` gives for a film that takes its process with it."""
     return {'problem': crash_text(plan.film.path)}
 
 
@@ -193,14 +193,14 @@ def write_semi_real(
     recipe = recipe or Recipe()
     if workers < 0:
         raise ValueError(f'workers={workers}: must not be negative')
-    plans = plan_films(films, recipe.shares, recipe.seed)
+    plans = plan_semi_real(films, recipe.shares, recipe.seed)
     folder = SetFolder(Path(out_dir), _identity(films, recipe))
     _check_places(plans, folder)
     folder.claim(overwrite)
     known = folder.read_journal()
     todo = [plan for plan in plans if plan.film.name not in known]
-    write = partial(write_film, folder.images, recipe)
-    made = map_films(write, todo, workers if workers > 1 else 0, crashed_film)
+    write = partial(write_semi_real_image, folder.images, recipe)
+    made = map_films(write, todo, workers if workers > 1 else 0, crashed_image)
     bar = tqdm(
         total=len(plans),
         initial=len(plans) - len(todo),
@@ -264,10 +264,10 @@ def _write_annotations(
     return summaries
 
 
-def _record(plan: PlannedFilm, entry: dict[str, Any], shows_all: bool) -> FilmRecord:
+def _record(plan: PlannedFilm, entry: dict[str, Any], shows_all: bool) -> CocoImage:
     lesions = [Lesion(tuple(lesion['box']), site='rib') for lesion in entry['lesions']]
     is_label_only = bool(lesions) and plan.source == 'public'
-    return FilmRecord(
+    return CocoImage(
         file_name=entry['file_name'],
         width=entry['width'],
         height=entry['height'],

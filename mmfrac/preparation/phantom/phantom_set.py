@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from mmfrac.preparation.phantom.dicom import write_dicom
+from mmfrac.preparation.phantom.dicom_file import write_dicom
 from mmfrac.preparation.phantom.render import film_truth, render_film
 from mmfrac.utils.processes import map_films
 
@@ -94,7 +94,7 @@ def check_counts(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str,
     return full
 
 
-def plan_films(
+def plan_phantom(
     counts: Mapping[str, Mapping[str, int]], seed: int, lesions_per_film: tuple[int, int]
 ) -> dict[str, list[FilmPlan]]:
     """Deal the films of each split to patients of 1 to 3 films.
@@ -196,7 +196,7 @@ def write_phantom(
     }
     root = Path(out_dir)
     _claim(root, parameters, overwrite)
-    plans = plan_films(parameters['counts'], parameters['seed'], (int(low), int(high)))
+    plans = plan_phantom(parameters['counts'], parameters['seed'], (int(low), int(high)))
     tasks = [film for split in SPLITS for film in plans[split]]
     if _is_complete(root, tasks):
         return _summary_of(root)
