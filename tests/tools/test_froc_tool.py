@@ -11,8 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmfrac.evaluation.offline import MapFolder
-from mmfrac.evaluation.offline.map_folder import read_film
+from mmfrac.evaluation.offline.map_folder import MapFolder, read_film
 from tests.tools.tiny_run import DIST_TEST, ROOT, TEST, start, succeed, write_config
 
 FROC = ROOT / 'tools/analysis_tools/froc.py'

@@ -20,9 +20,9 @@ from mmfrac.evaluation.definitions import (
     Definitions,
 )
 from mmfrac.evaluation.functional.operating_point import Target
-from mmfrac.evaluation.offline import SavedPredictions, open_predictions
 from mmfrac.evaluation.offline.film_results import FilmResults, evaluate_predictions
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
+from mmfrac.evaluation.offline.predictions import SavedPredictions, open_predictions
 from mmfrac.evaluation.offline.summary import FILM_FIELDS, summarise
 from mmfrac.evaluation.report import ReportInputs, write_report
 from mmfrac.evaluation.report.tables import as_text

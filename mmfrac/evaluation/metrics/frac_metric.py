@@ -262,14 +262,14 @@ class FracMetric(BaseMetric):
             metrics[f'Recall@{fppi:g}'] = float(recall)
         return metrics, curve
 
-    def _map_record(self, sample: dict, film: str, lesions: ArrayLike) -> froc.FilmRecord:
+    def _map_record(self, sample: dict, film: str, lesions: ArrayLike) -> froc.ImageRecord:
         prob_map = as_numpy(read_field(sample, 'pred_prob_map', film)['data'])
         if prob_map.ndim != 3 or len(prob_map) != 1:
             raise ValueError(f'prob map of film {film} must be (1, h, w), got {prob_map.shape}')
         scale = read_field(sample, 'map_scale', film)
         return froc.image_record(prob_map[0], lesions, scale, self.connectivity, name=film)
 
-    def _box_record(self, sample: dict, film: str, lesions: ArrayLike) -> froc.FilmRecord:
+    def _box_record(self, sample: dict, film: str, lesions: ArrayLike) -> froc.ImageRecord:
         boxes = read_field(sample, 'pred_instances', film)
         return froc.box_record(
             as_numpy(boxes['bboxes']), as_numpy(boxes['scores']), lesions, name=film

@@ -10,9 +10,8 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.evaluator import BaseMetric
 
 from mmfrac.evaluation.metrics.frac_metric import as_numpy
-from mmfrac.evaluation.offline import MapFolderWriter, PredictionError
-from mmfrac.evaluation.offline.film_prediction import no_boxes
-from mmfrac.evaluation.offline.film_results import FilmPrediction
+from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError, no_boxes
+from mmfrac.evaluation.offline.map_folder import MapFolderWriter
 
 
 @METRICS.register_module()

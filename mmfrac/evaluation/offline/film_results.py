@@ -9,8 +9,9 @@ import numpy as np
 from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.froc import ImageRecord
-from mmfrac.evaluation.offline.film_results import FilmPrediction, PredictionError, SavedPredictions
+from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
 from mmfrac.evaluation.offline.ground_truth import GroundTruth, TrueFilm
+from mmfrac.evaluation.offline.predictions import SavedPredictions
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,9 @@ from PIL import Image
 
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.evaluation.functional.afroc import highest_false_positive
-from mmfrac.evaluation.offline.film_results import FilmPrediction, FilmResults, SavedPredictions
+from mmfrac.evaluation.offline.film_prediction import FilmPrediction
+from mmfrac.evaluation.offline.film_results import FilmResults
+from mmfrac.evaluation.offline.predictions import SavedPredictions
 from mmfrac.evaluation.offline.summary import Summary
 from mmfrac.evaluation.report.tables import with_interval
 from mmfrac.models.postprocess import components

@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.froc import curve_until
-from mmfrac.evaluation.offline import SavedPredictions
+from mmfrac.evaluation.offline.predictions import SavedPredictions
 from mmfrac.evaluation.offline.summary import ModelSummary, Summary
 from mmfrac.evaluation.report.curves import PathLike
 from mmfrac.evaluation.report.page import (

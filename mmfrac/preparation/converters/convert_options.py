@@ -6,11 +6,11 @@ import os
 import re
 from dataclasses import dataclass
 
+from mmfrac.preparation.tables.values import Size
+
 UNCERTAIN = ('unknown', 'negative', 'positive', 'drop')
 BLANK = ('unknown', 'negative', 'drop')
 MISSING = ('error', 'drop')
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmfrac.preparation.converters.convert_options import Size
-
 # What tables write where they say nothing.
 BLANKS = frozenset({'', 'nan', 'none', 'null', 'na', 'n/a'})
+
+Size = tuple[int, int]  # (width, height) px
 
 _WORDS = {
     1: ('yes', 'y', 'true', 'positive', 'present', 'fracture'),

@@ -124,7 +124,7 @@ def test_bad_input(films):
 
 def test_at_the_target_itself_recall_still_grows():
     # one false positive on one film from 0.9 on; the lesion is found at 0.5, at the same FPPI
-    record = froc.FilmRecord(np.array([0.9]), np.array([1], np.uint8), np.array([0.5]), 0.9)
+    record = froc.ImageRecord(np.array([0.9]), np.array([1], np.uint8), np.array([0.5]), 0.9)
     for crossing in ('first', 'best'):
         recalls = bootstrap_recalls([record], np.ones((1, 1), int), [1.0, 0.5], crossing=crossing)
         assert recalls.tolist() == [[1, 0]]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmfrac.evaluation.offline import MapFolderWriter
-from mmfrac.evaluation.offline.film_results import FilmPrediction
+from mmfrac.evaluation.offline.film_prediction import FilmPrediction
+from mmfrac.evaluation.offline.map_folder import MapFolderWriter
 
 # name, label, regions, source, patient, sex, age, boxes (xyxy) with sites; films of 40 x 32 px
 FILMS = [

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from mmfrac.evaluation.definitions import Definitions
-from mmfrac.evaluation.offline import PredictionError, open_predictions
-from mmfrac.evaluation.offline.film_results import FilmPrediction, evaluate_predictions
+from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
+from mmfrac.evaluation.offline.film_results import evaluate_predictions
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
 from mmfrac.evaluation.offline.map_folder import MapFolder
+from mmfrac.evaluation.offline.predictions import open_predictions
 from tests.evaluation.offline.prediction_files import (
     FILMS,
     prob_maps,

@@ -6,9 +6,11 @@ import pytest
 
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.definitions import Definitions
-from mmfrac.evaluation.offline import MapFolder, MapFolderWriter, PredictionError, open_predictions
-from mmfrac.evaluation.offline.film_results import FilmPrediction, evaluate_predictions
+from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
+from mmfrac.evaluation.offline.film_results import evaluate_predictions
 from mmfrac.evaluation.offline.ground_truth import ImageIndex
+from mmfrac.evaluation.offline.map_folder import MapFolder, MapFolderWriter
+from mmfrac.evaluation.offline.predictions import open_predictions
 from tests.evaluation.offline.prediction_files import (
     FILMS,
     prob_maps,
