@@ -22,6 +22,11 @@ default_hooks = dict(
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     checkpoint_guard=dict(type='CheckpointGuardHook'),
     validate_resumed=dict(type='ValidateResumedHook'),
+    # these do nothing but with a SemiProbMapDetector, which refuses to train without them
+    semi_epoch=dict(type='SemiEpochHook'),
+    teacher=dict(type='TeacherHook'),
+    dynamic_sharpening=dict(type='DynamicSharpeningHook'),
+    collapse_monitor=dict(type='CollapseMonitorHook'),
 )
 
 env_cfg = dict(

@@ -7,3 +7,4 @@ _base_ = [
     '../_base_/schedules/sgd_30e.py',
     '../_base_/default_runtime.py',
 ]
+default_hooks = _base_.teacher_hooks

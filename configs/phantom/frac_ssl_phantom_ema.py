@@ -4,13 +4,12 @@
 # EMAHook). The weights that are trained are in the checkpoint as ema_state_dict, for --resume; teacher
 # and m, t, a are not averaged.
 _base_ = 'frac_ssl_phantom.py'
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(
+default_hooks = dict(
+    ema=dict(
         type='EMAHook',
         ema_type='PredictionEMA',
         momentum=0.01,
         update_buffers=True,
         priority=49,
-    ),
-]
+    )
+)

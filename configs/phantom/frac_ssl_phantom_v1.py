@@ -32,4 +32,4 @@ truth_pipeline = [
 truth_dataset = dict(
     _base_.unsup_dataset, ann_file='annotations/train_truth.json', pipeline=truth_pipeline
 )
-custom_hooks = [*_base_.custom_hooks, dict(type='PseudoTruthHook', dataset=truth_dataset)]
+default_hooks = dict(pseudo_truth=dict(type='PseudoTruthHook', dataset=truth_dataset))

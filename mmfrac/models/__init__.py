@@ -23,12 +23,20 @@ from mmfrac.models.pseudo_labels import (
     TemperatureSharpening,
     WarpToStudent,
 )
-from mmfrac.models.teachers import AugmentedTeacher, MeanTeacher, PiTeacher, TemporalEnsembleTeacher
+from mmfrac.models.teachers import (
+    AugmentedTeacher,
+    BaseTeacher,
+    MeanTeacher,
+    PiTeacher,
+    TemporalEnsembleTeacher,
+    WrappingTeacher,
+)
 from mmfrac.models.tta import ProbMapTTAModel
 
 __all__ = [
     'AdaptiveAsymmetricSharpening',
     'AugmentedTeacher',
+    'BaseTeacher',
     'CAMClassifier',
     'ConstantSharpening',
     'DynamicSharpening',
@@ -52,4 +60,5 @@ __all__ = [
     'WarpToStudent',
     'WeightedBCELoss',
     'WindowLoss',
+    'WrappingTeacher',
 ]

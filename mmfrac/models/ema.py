@@ -5,51 +5,48 @@ from typing import Any
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.model import ExponentialMovingAverage, MomentumAnnealingEMA
+from mmengine.model import ExponentialMovingAverage
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 
-class FusedEMA(MomentumAnnealingEMA):
-    """MMEngine's annealed average of weights, in one operation for all tensors.
+class StepEMA(AveragedModel):
+    r"""PyTorch's average of weights with the decay of Mean Teacher [10].
 
-    MMEngine asks the device for the number of steps once per tensor, and so waits for a GPU a hundred
-    times a step; here the number is kept on the host. State and values are MMEngine's.
+    .. math:: \theta' \leftarrow d\, \theta' + (1 - d)\, \theta, \quad d = \min(1 - 1 / (n + 1), d_{max})
+
+    The count ``n`` of updates stays on the CPU: a GPU is not waited for.
+
+    Args:
+        model (nn.Module): Model that is averaged.
+        max_decay (float): ``d_max``, weight of the old value.
+        use_buffers (bool): Average floating-point buffers too, in place of copying them. Defaults to
+            False.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._num_steps: int | None = None
+    def __init__(self, model: nn.Module, max_decay: float, use_buffers: bool = False) -> None:
+        super().__init__(model, multi_avg_fn=self._average, use_buffers=use_buffers)
+        self.max_decay = max_decay
+        self.requires_grad_(False)
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._num_steps = None
+    def _average(self, averages: Any, values: Any, _: Any) -> None:
+        if averages[0].is_floating_point():
+            weight = max(1 - self.max_decay, 1 / (1 + int(self.n_averaged)))
+            torch._foreach_lerp_(averages, values, weight)
+        else:
+            torch._foreach_copy_(averages, values)
 
-    @torch.no_grad()
-    def update_parameters(self, model: nn.Module) -> None:
-        """Follow a model by a step.
+    def _apply(self, fn: Any, recurse: bool = True) -> 'StepEMA':
+        super()._apply(fn, recurse)
+        if self.n_averaged.device.type != 'meta':
+            self.n_averaged = self.n_averaged.cpu()
+        return self
 
-        Args:
-            model (nn.Module): The model whose weights are averaged.
-        """
-        if self._num_steps is None:
-            self._num_steps = int(self.steps)
-        source = model.state_dict() if self.update_buffers else dict(model.named_parameters())
-        averages: list[Tensor] = []
-        values: list[Tensor] = []
-        for name, average in self.avg_parameters.items():
-            if self._num_steps == 0:
-                average.data.copy_(source[name].data)
-            elif average.dtype.is_floating_point:
-                averages.append(average.data)
-                values.append(source[name].data.to(average.device))
-        if averages and self._num_steps % self.interval == 0:
-            momentum = max(self.momentum, self.gamma / (self.gamma + self._num_steps))
-            torch._foreach_lerp_(averages, values, momentum)
-        if not self.update_buffers:
-            for average, value in zip(self.module.buffers(), model.buffers()):
-                average.data.copy_(value.data)
-        self.steps += 1
-        self._num_steps += 1
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        # the name of the count in checkpoints before mmfrac used PyTorch's average
+        if f'{prefix}steps' in state_dict:
+            state_dict[f'{prefix}n_averaged'] = state_dict.pop(f'{prefix}steps')
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @MODELS.register_module()

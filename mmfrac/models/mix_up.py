@@ -30,8 +30,8 @@ class MixUp(nn.Module):
               x' = \lambda x + (1 - \lambda) x_{partner}
 
     Partners are drawn from all films of the step, with boxes or with pseudo maps; a film keeps the loss
-    and the label of its larger share. Cells count where both films have a target. Branches of
-    different size are mixed by themselves.
+    and the label of its larger share. Cells count where both films have a target, with the product of
+    their weights. Branches of different size are mixed by themselves.
 
     Args:
         eta (float): Parameter of the Beta distribution; FocalMix has 0.2. Defaults to 0.2.
@@ -53,8 +53,8 @@ class MixUp(nn.Module):
 
         Args:
             inputs (dict[str, Tensor]): ``(N_b, C, H, W)`` of each branch.
-            targets (dict[str, dict]): ``target`` ``(N_b, c, h, w)``, ``valid`` ``(N_b, 1, h, w)`` bool
-                and whatever else, which is left as it is.
+            targets (dict[str, dict]): ``target`` ``(N_b, c, h, w)``, ``valid`` ``(N_b, 1, h, w)`` bool,
+                perhaps ``weight`` ``(N_b, 1, h, w)``, and whatever else, which is left as it is.
 
         Returns:
             tuple: The same, mixed.
@@ -67,21 +67,33 @@ class MixUp(nn.Module):
         mixed_inputs, mixed_targets = dict(inputs), dict(targets)
         for names in groups:
             sizes = [len(inputs[name]) for name in names]
-            films, maps, valid = (torch.cat(parts) for parts in zip(*(views[n] for n in names)))
-            partners = torch.randperm(len(films)).to(films.device)
-            share = Beta(self.eta, self.eta).sample((len(films),)).to(films)
+            images, maps, valid = (torch.cat(parts) for parts in zip(*(views[n] for n in names)))
+            weights = torch.cat([_weight(targets[name]) for name in names])
+            has_target = valid & (weights > 0)
+            partners = torch.randperm(len(images)).to(images.device)
+            share = Beta(self.eta, self.eta).sample((len(images),)).to(images)
             share = torch.maximum(share, 1 - share)
             parts = zip(
                 names,
-                mix(films, partners, share).split(sizes),
+                mix(images, partners, share).split(sizes),
                 mix(maps, partners, share).split(sizes),
                 (valid & valid[partners]).split(sizes),
+                (has_target & has_target[partners]).split(sizes),
+                (weights * weights[partners]).split(sizes),
             )
-            for name, film, target, counts in parts:
-                mixed_inputs[name] = film
-                mixed_targets[name] = {**targets[name], 'target': target, 'valid': counts}
+            for name, image, target, on_both, counts, weight in parts:
+                mixed_inputs[name] = image
+                mixed_targets[name] = {**targets[name], 'target': target}
+                if 'weight' in targets[name]:
+                    mixed_targets[name] |= dict(valid=on_both, weight=weight)
+                else:
+                    mixed_targets[name]['valid'] = counts
         return mixed_inputs, mixed_targets
 
     def extra_repr(self) -> str:
         """``eta``."""
         return f'eta={self.eta}'
+
+
+def _weight(targets: Targets) -> Tensor:
+    return targets['weight'] if 'weight' in targets else targets['valid'].float()

@@ -8,12 +8,13 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
-import mmfrac  # noqa: F401
+from mmfrac.models import DynamicSharpening, SemiProbMapDetector
 
 PREPROCESSOR = dict(type='DetDataPreprocessor', mean=[0.449], std=[0.226], pad_size_divisor=32)
 
 
 def detector_cfg(**head) -> dict:
+    head = dict(loss=dict(type='WeightedBCELoss', alpha_l=1.0)) | head
     return dict(
         type='ProbMapDetector',
         data_preprocessor=PREPROCESSOR,
@@ -43,6 +44,16 @@ def build(cfg: dict) -> torch.nn.Module:
     torch.manual_seed(0)
     model = MODELS.build(cfg)
     model.init_weights()
+    if isinstance(model, SemiProbMapDetector):
+        # what the hooks of a training do
+        model.set_epoch(model.burn_in_epochs)
+        if model.teacher.has_memory:
+            model._is_started = True  # the test opens its memory and starts it
+        else:
+            model.start_teacher()
+        for step in model.pseudo_pipeline:
+            if isinstance(step, DynamicSharpening):
+                step.expect_updates()
     return model
 
 

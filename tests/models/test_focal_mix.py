@@ -5,12 +5,13 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
+from mmfrac.models import BaseTeacher
 from mmfrac.models.mix_up import MixUp, mix
 from mmfrac.models.teachers import AugmentedTeacher
 from tests.models.small_model import build, film, semi_batch, semi_cfg
 
 
-class Leftmost(torch.nn.Module):
+class Leftmost(BaseTeacher):
     """A teacher that sees the left half of its view alone."""
 
     def forward(self, student, inputs, samples):
@@ -41,7 +42,7 @@ def test_wraps_an_average_but_no_memory():
     model = build(semi_cfg(teacher=dict(type='AugmentedTeacher', teacher=dict(type='MeanTeacher'))))
     model.teacher.start(model.student)
     model.teacher.after_step(model.student)
-    assert model.teacher.teacher.ema.steps == 1
+    assert model.teacher.teacher.ema.n_averaged == 1
     assert model.teacher(model.student, torch.rand(2, 1, 64, 64), []).shape == (2, 1, 16, 16)
     with pytest.raises(ValueError, match='put the AugmentedTeacher into it'):
         AugmentedTeacher(dict(type='TemporalEnsembleTeacher'))

@@ -12,4 +12,3 @@ model = dict(
 sources = _base_.train_dataloader.dataset.datasets
 sources = [dict(source, pipeline=_base_.train_pipeline) for source in sources]
 train_dataloader = dict(dataset=dict(datasets=sources))
-custom_hooks = []

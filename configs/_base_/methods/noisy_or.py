@@ -6,4 +6,3 @@ model['prob_map_head'] = dict(model['prob_map_head'], loss=dict(type='NoisyOrLos
 sources = _base_.train_dataloader.dataset.datasets
 sources = [dict(source, pipeline=_base_.train_pipeline) for source in sources]
 train_dataloader = dict(dataset=dict(datasets=sources))
-custom_hooks = []

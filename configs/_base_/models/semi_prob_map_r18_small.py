@@ -13,9 +13,4 @@ model = dict(
     semi_loss=dict(type='KLDLoss'),
     semi_train_cfg=dict(burn_in_epochs=10, sup_weight=1.0, unsup_weight=1.0),
 )
-custom_hooks = [
-    dict(type='SemiEpochHook'),
-    dict(type='TeacherHook'),
-    dict(type='DynamicSharpeningHook'),
-    dict(type='CollapseMonitorHook'),
-]
+custom_hooks = []

@@ -30,10 +30,10 @@ model = dict(
     semi_train_cfg=dict(unsup_weight=1.0, rpn_pseudo_thr=0.5, cls_pseudo_thr=0.5),
 )
 # 0.001 would leave most of the teacher's first weights after all 350 steps
-custom_hooks = [
-    dict(type='MeanTeacherHook', momentum=0.01, skip_buffer=False),
-    dict(type='TeacherEvalHook'),
-]
+default_hooks = dict(
+    mean_teacher=dict(_base_.teacher_hooks.mean_teacher, momentum=0.01),
+    teacher_eval=_base_.teacher_hooks.teacher_eval,
+)
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_epochs)]

@@ -7,6 +7,7 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmfrac.engine.hooks.semi_hook import is_latest
 from mmfrac.engine.runner.unwrap import unwrapped_model
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
 
@@ -69,7 +70,7 @@ class CollapseMonitorHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Log the epoch's monitors, and warn of the problems that are new."""
         values = self._epoch_means(runner)
-        if not values:
+        if not values or not is_latest(self, runner):
             return
         model = unwrapped_model(runner)
         for module in model.modules():

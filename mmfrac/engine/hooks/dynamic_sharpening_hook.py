@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from mmfrac.engine.runner.unwrap import unwrapped_model
+from mmfrac.engine.hooks.semi_hook import semi_model
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
 from mmfrac.models.teachers.base import eval_mode
@@ -35,10 +35,15 @@ class DynamicSharpeningHook(Hook):
     def __init__(self, unsup_source: int = -1) -> None:
         self.unsup_source = unsup_source
 
+    def before_train(self, runner: Runner) -> None:
+        """Tell the steps that they will be updated."""
+        for step in _sharpening_steps(semi_model(self, runner)):
+            step.expect_updates()
+
     def before_train_epoch(self, runner: Runner) -> None:
         """Make sure that ``m`` is known, and log the values in force."""
-        model = unwrapped_model(runner)
-        if runner.epoch < model.burn_in_epochs:
+        model = semi_model(self, runner)
+        if model is None or runner.epoch < model.burn_in_epochs:
             return
         for step in _sharpening_steps(model):
             if math.isnan(step.m.item()):
@@ -60,7 +65,7 @@ class DynamicSharpeningHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Turn the epoch's teacher scores into the next epoch's parameters."""
-        for step in _sharpening_steps(unwrapped_model(runner)):
+        for step in _sharpening_steps(semi_model(self, runner)):
             self._update(runner, step)
 
     def _update(self, runner: Runner, step: DynamicSharpening) -> None:
@@ -119,5 +124,7 @@ def quantile_over_films(
     return float(np.quantile(means, quantile))
 
 
-def _sharpening_steps(model: SemiProbMapDetector) -> list[DynamicSharpening]:
+def _sharpening_steps(model: SemiProbMapDetector | None) -> list[DynamicSharpening]:
+    if model is None:
+        return []
     return [module for module in model.modules() if isinstance(module, DynamicSharpening)]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from mmfrac.engine.runner.unwrap import unwrapped_model
+from mmfrac.models.pseudo_labels.warp import map_stride
 
 BINS = 10
 
@@ -67,9 +68,8 @@ class PseudoTruthHook(Hook):
         for data in DataLoader(self._films, batch_size=self.batch_size, collate_fn=pseudo_collate):
             batch = model.data_preprocessor(data, training=True)
             inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
-            teacher_map, pseudo_map = model.pseudo_maps(inputs, samples, samples)
-            stride = model.student.prob_map_head.stride
-            counts += pseudo_map_counts(teacher_map, pseudo_map, samples, stride)
+            teacher_map, pseudo_map, _ = model.pseudo_maps(inputs, samples, samples)
+            counts += pseudo_map_counts(teacher_map, pseudo_map, samples)
         model.train(was_training)
         values = rates(np.sum(all_gather_object(counts), axis=0))
         runner.visualizer.add_scalars(
@@ -81,16 +81,13 @@ class PseudoTruthHook(Hook):
         )
 
 
-def pseudo_map_counts(
-    teacher_map: Tensor, pseudo_map: Tensor, samples: SampleList, stride: int
-) -> np.ndarray:
+def pseudo_map_counts(teacher_map: Tensor, pseudo_map: Tensor, samples: SampleList) -> np.ndarray:
     """What ``rates`` needs of a batch; the counts of several batches are added.
 
     Args:
         teacher_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
         pseudo_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
         samples (list[DetDataSample]): With ``gt_prob_map`` and ``instances``.
-        stride (int): Input px per map cell.
 
     Returns:
         np.ndarray: (6 + 2 * BINS,) cells that are valid, positive in the pseudo map (above 0.5), true,
@@ -102,6 +99,7 @@ def pseudo_map_counts(
     positive = (pseudo_map > 0.5) & valid
     target = target & valid
     lesions = hits = 0
+    stride = np.asarray(map_stride(pseudo_map, samples))
     for sample, cells in zip(samples, positive[:, 0]):
         steps = np.asarray(sample.scale_factor) / stride
         for box in _boxes(sample.metainfo.get('instances', ())):

@@ -1,14 +1,14 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from mmdet.engine.hooks import SetEpochInfoHook
 from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmfrac.engine.runner.unwrap import unwrapped_model
+from mmfrac.engine.hooks.semi_hook import semi_model
 
 
 @HOOKS.register_module()
-class SemiEpochHook(SetEpochInfoHook):
-    """Tells the model the epoch, and the batch sampler whether burn-in is over.
+class SemiEpochHook(Hook):
+    """Tells a ``SemiProbMapDetector`` the epoch, and the batch sampler whether burn-in is over.
 
     The number of burn-in epochs is the model's (``semi_train_cfg.burn_in_epochs``), so that it is
     written in one place. When burn-in is over its state is kept as ``burn_in.pth``, for comparison and
@@ -19,8 +19,10 @@ class SemiEpochHook(SetEpochInfoHook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the epoch before any batch of it is drawn."""
-        super().before_train_epoch(runner)
-        model = unwrapped_model(runner)
+        model = semi_model(self, runner)
+        if model is None:
+            return
+        model.set_epoch(runner.epoch)
         batch_sampler = runner.train_dataloader.batch_sampler
         if hasattr(batch_sampler, 'supervised_only'):
             batch_sampler.supervised_only = not model.is_semi_supervised

@@ -7,57 +7,63 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
-from mmfrac.engine.runner.unwrap import unwrapped_model
-from mmfrac.models.teachers.base import call_event
+from mmfrac.engine.hooks.semi_hook import semi_model
 
 
 @HOOKS.register_module()
 class TeacherHook(Hook):
-    """Tells the teacher of a ``SemiProbMapDetector`` how the training goes.
+    """Tells the teacher of a ``SemiProbMapDetector`` how the training goes: events of ``BaseTeacher``.
 
-    Calls what the teacher has of the methods of ``BaseTeacher``. It runs before the hooks that ask the
-    teacher for maps, and before those that check or save checkpoints.
+    It runs before the hooks that ask the teacher for maps, and before those that check or save
+    checkpoints. With any other model it does nothing.
     """
 
     priority = 'ABOVE_NORMAL'
 
     def before_run(self, runner: Runner) -> None:
-        """The films are known, and no weights are loaded yet."""
-        teacher = unwrapped_model(runner).teacher
+        """The images are known, and no weights are loaded yet."""
+        model = semi_model(self, runner)
         # a run that only tests leaves the loop's config unbuilt
-        if hasattr(teacher, 'open') and isinstance(runner._train_loop, BaseLoop):
-            teacher.open(training_films(runner), runner.work_dir, runner._resume)
+        if model is not None and isinstance(runner._train_loop, BaseLoop):
+            model.teacher.open(training_images(runner), runner.work_dir, runner._resume)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """A checkpoint is there, and not used yet."""
-        if runner._resume:
-            state = teacher_state(checkpoint)
-            call_event(unwrapped_model(runner).teacher, 'check_checkpoint', state)
+        model = semi_model(self, runner)
+        if model is not None and runner._resume:
+            model.teacher.check_checkpoint(teacher_state(checkpoint))
 
     def before_train(self, runner: Runner) -> None:
         """All weights are loaded."""
-        model = unwrapped_model(runner)
-        call_event(model.teacher, 'start', model.student)
+        model = semi_model(self, runner)
+        if model is not None:
+            model.start_teacher()
 
     def before_train_epoch(self, runner: Runner) -> None:
         """An epoch begins."""
-        call_event(unwrapped_model(runner).teacher, 'start_epoch', runner.epoch)
+        model = semi_model(self, runner)
+        if model is not None:
+            model.teacher.start_epoch(runner.epoch)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """The student has made a step, or only gathered gradients for one."""
-        if made_step(runner.optim_wrapper):
-            model = unwrapped_model(runner)
-            call_event(model.teacher, 'after_step', model.student)
+        model = semi_model(self, runner)
+        if model is not None and made_step(runner.optim_wrapper):
+            model.teacher.after_step(model.student)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """An epoch ends."""
-        call_event(unwrapped_model(runner).teacher, 'end_epoch')
+        model = semi_model(self, runner)
+        if model is not None:
+            model.teacher.end_epoch()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """A checkpoint is saved."""
-        call_event(unwrapped_model(runner).teacher, 'note_checkpoint')
+        model = semi_model(self, runner)
+        if model is not None:
+            model.teacher.note_checkpoint()
 
 
 def made_step(optim_wrapper: OptimWrapper | OptimWrapperDict) -> bool:
@@ -67,8 +73,8 @@ def made_step(optim_wrapper: OptimWrapper | OptimWrapperDict) -> bool:
     return optim_wrapper.should_update()
 
 
-def training_films(runner: Runner) -> list[tuple[str, str]]:
-    """``img_path`` of every training film and its name in the annotation file."""
+def training_images(runner: Runner) -> list[tuple[str, str]]:
+    """``img_path`` of every training image and its name in the annotation file."""
     dataset = runner.train_dataloader.dataset
     infos = (dataset.get_data_info(index) for index in range(len(dataset)))
     return [(info['img_path'], info.get('file_name', info['img_path'])) for info in infos]

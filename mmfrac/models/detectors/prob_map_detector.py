@@ -56,10 +56,22 @@ class ProbMapDetector(StudentWeights, BaseDetector):
 
         Returns:
             tuple[Tensor, ...]: Levels ``(N, C, H_i, W_i)``, finest first.
+
+        Raises:
+            ValueError: When the finest level has another stride than the head was told.
         """
         if batch_inputs.size(1) == 1:
             batch_inputs = batch_inputs.expand(-1, 3, -1, -1)
-        return self.neck(self.backbone(batch_inputs))
+        feats = self.neck(self.backbone(batch_inputs))
+        stride = self.prob_map_head.featmap_stride
+        size, wanted = feats[0].shape[-2:], [side / stride for side in batch_inputs.shape[-2:]]
+        if list(size) != wanted:
+            raise ValueError(
+                f'the finest level of the neck has {size[0]} x {size[1]} cells for an input of '
+                f'{batch_inputs.size(2)} x {batch_inputs.size(3)} px, and prob_map_head.featmap_stride='
+                f'{stride} would be {wanted[0]:g} x {wanted[1]:g}: set it to the stride of that level'
+            )
+        return feats
 
     def logits(self, batch_inputs: Tensor) -> Tensor:
         """Logits ``(N, 1, h, w)`` of the prob map."""

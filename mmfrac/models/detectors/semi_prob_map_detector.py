@@ -1,22 +1,25 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Teacher-student training of a prob map detector."""
 
+import inspect
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.model import ModuleList as MMModuleList
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmfrac.models.heads.prob_map_head import check_same_cells
 from mmfrac.models.losses.cell_loss import reduce_cells
 from mmfrac.models.postprocess import image_scores
-from mmfrac.models.pseudo_labels.uncertain_cells import uncertain_cells
+from mmfrac.models.pseudo_labels.warp import homography_of
 from mmfrac.models.state_dicts import STUDENT, AdaptedWeights
-from mmfrac.models.teachers.base import call_event
+from mmfrac.models.teachers.base import build_teacher
 
 
 def consistency_weight(epoch: int, ramp_up_epochs: int) -> float:
@@ -45,27 +48,38 @@ MultiBranchInputs = dict[str, Tensor]
 
 MultiBranchSamples = dict[str, SampleList]
 
+HOOKS = (
+    "default_hooks = dict(semi_epoch=dict(type='SemiEpochHook'), teacher=dict(type='TeacherHook'), "
+    "dynamic_sharpening=dict(type='DynamicSharpeningHook'))"
+)
+
 
 @MODELS.register_module()
 class SemiProbMapDetector(AdaptedWeights, BaseDetector):
     """Teacher-student training of a prob map detector (paper, section 2.2 and Fig. 2).
 
-    ``L = L_sup + L_semi``: L_sup on the films of branch ``sup``; L_semi between the student's map of
-    branch ``unsup_student`` and the pseudo map, which is the teacher's map of the same films in branch
-    ``unsup_teacher`` after the pseudo-label pipeline. Both student branches go through the network in
-    one pass.
+    ``L = L_sup + L_semi``: L_sup on the images of branch ``sup``; L_semi between the student's map of
+    branch ``unsup_student`` and the pseudo map, which is the teacher's map of the same images in
+    branch ``unsup_teacher`` after the pseudo-label pipeline. Both student branches go through the
+    network in one pass.
+
+    ``loss`` has four parts, each a method that a subclass can replace: ``loss_by_gt``,
+    ``get_teacher_maps``, ``project_pseudo_maps`` and ``loss_by_pseudo_maps``.
 
     A checkpoint of the plain detector (supervised pre-training) loads into the student.
 
     Args:
         detector (dict): The student, a ``ProbMapDetector``.
-        teacher (dict): How the teacher map is formed. Defaults to ``dict(type='PiTeacher')``.
+        teacher (dict): How the teacher map is formed, a ``BaseTeacher``. Defaults to
+            ``dict(type='PiTeacher')``.
         pseudo_pipeline (Sequence[dict]): Steps from teacher map to pseudo map. Each is called with
-            ``(pseudo_map, teacher_samples, student_samples)``; it may leave cells out of L_semi, see
-            ``uncertain_cells``. Defaults to ``DynamicSharpening``, then
-            ``WarpToStudent``.
-        semi_loss (dict): L_semi. Defaults to ``dict(type='KLDLoss')``.
-        mix_up (dict, optional): Mixes the films of a semi-supervised step and their targets, e.g.
+            ``(pseudo_map, weight, teacher_samples, student_samples)`` and returns
+            ``(pseudo_map, weight)``; ``weight`` ``(N, 1, h, w)`` is that of each cell in L_semi, 0
+            leaves it out. A step that brings both into the student's view has
+            ``moves_to_student = True``. Defaults to ``DynamicSharpening``, then ``WarpToStudent``.
+        semi_loss (dict | Sequence[dict]): L_semi, or several whose sum it is, each with its
+            ``loss_weight``. Defaults to ``dict(type='KLDLoss')``.
+        mix_up (dict, optional): Mixes the images of a semi-supervised step and their targets, e.g.
             ``dict(type='MixUp')``. Defaults to None.
         semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0),
             ``sup_weight`` and ``unsup_weight`` (default 1), ``ramp_up_epochs`` (semi-supervised epochs
@@ -77,7 +91,9 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         training_only (tuple[str, ...]): Prefixes of the tensors that prediction does not need.
 
     Raises:
-        ValueError: When ``semi_train_cfg`` has an unknown option.
+        TypeError: When the teacher is no ``BaseTeacher``.
+        ValueError: When ``semi_train_cfg`` has an unknown option, there is no ``semi_loss``, or a step
+            takes other arguments.
     """
 
     training_only = ('teacher.', 'pseudo_pipeline.')
@@ -90,7 +106,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             dict(type='DynamicSharpening'),
             dict(type='WarpToStudent'),
         ),
-        semi_loss: ConfigType = dict(type='KLDLoss'),
+        semi_loss: ConfigType | Sequence[ConfigType] = dict(type='KLDLoss'),
         mix_up: OptConfigType = None,
         semi_train_cfg: OptConfigType = None,
         data_preprocessor: OptConfigType = None,
@@ -98,11 +114,16 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.student = MODELS.build(detector)
-        self.teacher = MODELS.build(teacher)
+        self.teacher = build_teacher(teacher)
         self.pseudo_pipeline = MMModuleList([MODELS.build(step) for step in pseudo_pipeline])
-        self.semi_loss = MODELS.build(semi_loss)
+        for step in self.pseudo_pipeline:
+            check_step(step)
+        losses = [semi_loss] if isinstance(semi_loss, dict) else list(semi_loss)
+        if not losses:
+            raise ValueError('semi_loss must be a loss or a list of at least one')
+        self.semi_losses = MMModuleList([MODELS.build(loss) for loss in losses])
         self.mix_up = None if mix_up is None else MODELS.build(mix_up)
-        call_event(self.teacher, 'attach', self.student)
+        self.teacher.attach(self.student)
         defaults = {
             'burn_in_epochs': 0,
             'sup_weight': 1.0,
@@ -115,12 +136,24 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
                 f'semi_train_cfg has no option {sorted(unknown)}; it takes {sorted(defaults)}'
             )
         self.semi_train_cfg = {**defaults, **(semi_train_cfg or {})}
-        self.epoch = self.burn_in_epochs
+        self._epoch: int | None = None
+        self._is_started = False
 
     @property
     def burn_in_epochs(self) -> int:
         """Epochs of L_sup alone before semi-supervised training."""
         return self.semi_train_cfg['burn_in_epochs']
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, counted from 0; a ``ValueError`` where nobody told it."""
+        if self._epoch is None:
+            raise ValueError(
+                'SemiProbMapDetector was not told the epoch, without which it knows neither burn-in nor '
+                f'the weight of L_semi: add {HOOKS} to the config, as '
+                'configs/_base_/default_runtime.py has them (in a loop of your own call set_epoch)'
+            )
+        return self._epoch
 
     @property
     def is_semi_supervised(self) -> bool:
@@ -136,8 +169,13 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         return ramp * self.semi_train_cfg['unsup_weight']
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the model the epoch (called by ``SemiEpochHook``)."""
-        self.epoch = epoch
+        """Tell the model the epoch, counted from 0 (called by ``SemiEpochHook``)."""
+        self._epoch = epoch
+
+    def start_teacher(self) -> None:
+        """Start the teacher when all weights are loaded (called by ``TeacherHook``)."""
+        self.teacher.start(self.student)
+        self._is_started = True
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Pyramid levels of the student."""
@@ -149,22 +187,28 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         """Losses of a multi-branch batch.
 
         Args:
-            multi_batch_inputs (dict[str, Tensor]): ``(N_b, C, H, W)`` a branch; a branch without films
+            multi_batch_inputs (dict[str, Tensor]): ``(N_b, C, H, W)`` a branch; a branch without images
                 is missing.
             multi_batch_data_samples (dict[str, list[DetDataSample]]): Their data samples.
 
         Returns:
-            dict[str, Tensor]: ``loss_sup``, ``loss_semi`` and the monitors ``semi_weight`` (of L_semi),
-            ``teacher_score`` (mean image score of the teacher), ``pseudo_positive`` (fraction of valid
-            cells above 0.5 in the pseudo maps) and ``teacher_student_gap`` (mean absolute difference
-            of student and pseudo map).
+            dict[str, Tensor]: Of ``loss_by_gt`` and ``loss_by_pseudo_maps``, with the monitors
+            ``teacher_score`` (mean image score of the teacher) and ``pseudo_positive`` (fraction of
+            valid cells above 0.5 in the pseudo maps).
 
         Raises:
-            ValueError: When a burn-in batch has no supervised film.
+            ValueError: When a burn-in batch has no supervised image, or nobody told the model the epoch
+                or started its teacher.
         """
         inputs, samples = multi_batch_inputs, multi_batch_data_samples
         with_sup = 'sup' in inputs
         with_semi = self.is_semi_supervised and 'unsup_student' in inputs
+        if not self._is_started:
+            raise ValueError(
+                f'nobody started {type(self.teacher).__name__}, the teacher, or would tell it of steps: '
+                f'add {HOOKS} to the config, as configs/_base_/default_runtime.py has them '
+                '(in a loop of your own call start_teacher, and teacher.after_step after each step)'
+            )
         branches = ['sup'] * with_sup + ['unsup_student'] * with_semi
         if not branches:
             raise ValueError(
@@ -178,67 +222,128 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             targets['sup'] = self.student.prob_map_head.targets(samples['sup'])
         if with_semi:
             teacher_samples, student_samples = samples['unsup_teacher'], samples['unsup_student']
-            teacher_map, pseudo_map = self.pseudo_maps(
+            teacher_map, pseudo_map, weight = self.pseudo_maps(
                 inputs['unsup_teacher'], teacher_samples, student_samples
             )
             valid = torch.stack([sample.gt_prob_map.valid for sample in student_samples])
-            known = self._known(teacher_samples, valid)
-            counted = valid & known
-            uncertain = uncertain_cells(
-                self.pseudo_pipeline, teacher_map, teacher_samples, student_samples
-            )
-            if uncertain is not None:
-                counted = counted & ~uncertain
-            targets['unsup_student'] = dict(target=pseudo_map, valid=counted)
+            check_same_cells(valid, pseudo_map, self.student.prob_map_head.stride)
+            has_target = weight.flatten(1).any()
+            targets['unsup_student'] = dict(target=pseudo_map, valid=valid, weight=weight)
             if self.mix_up is not None:
                 views, targets = self.mix_up(views, targets)
         logits = dict(zip(branches, self._branch_logits([views[name] for name in branches])))
         losses: dict[str, Tensor] = {}
         if with_sup:
-            sup = self.student.prob_map_head.loss_by_targets(logits['sup'], targets['sup'])
-            losses['loss_sup'] = self.semi_train_cfg['sup_weight'] * sup['loss_sup']
+            losses.update(self.loss_by_gt(logits['sup'], targets['sup']))
         if with_semi:
-            target, counted = (targets['unsup_student'][name] for name in ('target', 'valid'))
-            semi = self.semi_loss(logits['unsup_student'], target, counted)
-            losses['loss_semi'] = self.semi_weight * semi
-            losses['semi_weight'] = self.semi_weight * known.any().to(semi)
+            semi = self.loss_by_pseudo_maps(logits['unsup_student'], targets['unsup_student'])
+            losses.update(semi)
+            losses['semi_weight'] = self.semi_weight * has_target.to(losses['loss_semi'])
             losses['teacher_score'] = image_scores(teacher_map, teacher_samples).mean()
             losses['pseudo_positive'] = ((pseudo_map > 0.5) & valid).sum() / valid.sum()
-            student_map = logits['unsup_student'].detach().float().sigmoid()
-            gap = (student_map - target).abs()
-            losses['teacher_student_gap'] = reduce_cells(gap, valid, 'mean')
         return losses
+
+    def loss_by_gt(self, logits: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """L_sup of the images whose mask is known.
+
+        Args:
+            logits (Tensor): ``(N, 1, h, w)`` of the student.
+            targets (dict[str, Tensor]): Of ``ProbMapHead.targets``, perhaps mixed.
+
+        Returns:
+            dict[str, Tensor]: ``loss_sup``.
+        """
+        sup = self.student.prob_map_head.loss_by_targets(logits, targets)
+        return dict(loss_sup=self.semi_train_cfg['sup_weight'] * sup['loss_sup'])
+
+    def get_teacher_maps(self, inputs: Tensor, samples: SampleList) -> tuple[Tensor, Tensor | None]:
+        """Teacher maps of a batch, without gradient.
+
+        Args:
+            inputs (Tensor): ``(N, C, H, W)`` un-augmented view.
+            samples (list[DetDataSample]): Its images.
+
+        Returns:
+            tuple[Tensor, Tensor | None]: Prob maps ``(N, 1, h, w)`` in [0, 1], and which images have a
+            target, ``(N,)`` bool; None: all.
+        """
+        return self.teacher(self.student, inputs, samples), self.teacher.known(samples)
+
+    def project_pseudo_maps(
+        self, teacher_map: Tensor, teacher_samples: SampleList, student_samples: SampleList
+    ) -> tuple[Tensor, Tensor]:
+        """From teacher maps to pseudo maps in the student's view, by the pseudo-label pipeline.
+
+        Args:
+            teacher_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
+            teacher_samples (list[DetDataSample]): Images in the teacher's view.
+            student_samples (list[DetDataSample]): The same images in the student's view.
+
+        Returns:
+            tuple[Tensor, Tensor]: Pseudo maps in [0, 1] and the weight of their cells in L_semi, both
+            ``(N, 1, h', w')``.
+
+        Raises:
+            ValueError: When a step returns something else, or none moves the maps into a student's view
+                that is another one than the teacher's.
+        """
+        pseudo_map, weight = teacher_map, torch.ones_like(teacher_map)
+        for step in self.pseudo_pipeline:
+            result = step(pseudo_map, weight, teacher_samples, student_samples)
+            pseudo_map, weight = check_result(step, result)
+        if not any(getattr(step, 'moves_to_student', False) for step in self.pseudo_pipeline):
+            check_same_view(teacher_samples, student_samples)
+        return pseudo_map, weight
 
     @torch.no_grad()
     def pseudo_maps(
         self, teacher_inputs: Tensor, teacher_samples: SampleList, student_samples: SampleList
-    ) -> tuple[Tensor, Tensor]:
-        """Teacher maps and pseudo maps of a batch, without gradient.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Teacher maps, pseudo maps and weights of a batch, without gradient.
 
         Args:
             teacher_inputs (Tensor): ``(N, C, H, W)`` un-augmented view.
-            teacher_samples (list[DetDataSample]): Its films.
-            student_samples (list[DetDataSample]): The same films in the student's view.
+            teacher_samples (list[DetDataSample]): Its images.
+            student_samples (list[DetDataSample]): The same images in the student's view.
 
         Returns:
-            tuple[Tensor, Tensor]: Teacher prob maps in the teacher's view, pseudo maps in the
-            student's view, both ``(N, 1, h, w)`` in [0, 1].
+            tuple[Tensor, Tensor, Tensor]: Teacher prob maps in the teacher's view; pseudo maps in the
+            student's view; weights of their cells in L_semi, 0 in images without a target. All
+            ``(N, 1, h, w)``.
         """
-        teacher_map = self.teacher(self.student, teacher_inputs, teacher_samples)
-        pseudo_map = teacher_map
-        for step in self.pseudo_pipeline:
-            pseudo_map = step(pseudo_map, teacher_samples, student_samples)
+        teacher_map, known = self.get_teacher_maps(teacher_inputs, teacher_samples)
+        pseudo_map, weight = self.project_pseudo_maps(teacher_map, teacher_samples, student_samples)
+        if known is not None:
+            weight = weight.masked_fill(~known.view(-1, 1, 1, 1), 0)
         # autocast keeps the low-precision weights of the teacher's pass, and older torch gives them,
         # which have no gradient, to the student's pass too
         torch.clear_autocast_cache()
-        return teacher_map, pseudo_map
+        return teacher_map, pseudo_map, weight
 
-    def _known(self, samples: SampleList, valid: Tensor) -> Tensor:
-        """Films ``(N, 1, 1, 1)`` for which the teacher has a target."""
-        known = call_event(self.teacher, 'known', samples)
-        if known is None:
-            known = valid.new_ones(len(samples))
-        return known.view(-1, 1, 1, 1)
+    def loss_by_pseudo_maps(self, logits: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """L_semi of the images whose mask is not known.
+
+        Args:
+            logits (Tensor): ``(N, 1, h, w)`` of the student.
+            targets (dict[str, Tensor]): ``target`` (pseudo map), ``weight``, both ``(N, 1, h, w)``, and
+                ``valid`` ``(N, 1, h, w)`` bool, the cells of the images themselves; perhaps mixed.
+
+        Returns:
+            dict[str, Tensor]: ``loss_semi``, the sum of all, ``semi_term_0`` and so on, where there are
+            several, each as it enters the sum, and the monitor ``teacher_student_gap``, mean absolute
+            difference of student and pseudo map.
+        """
+        pseudo_map, valid = targets['target'], targets['valid']
+        check_same_cells(pseudo_map, logits, self.student.prob_map_head.stride)
+        weight = targets['weight'].masked_fill(~valid, 0)
+        terms = [loss(logits, pseudo_map, weight) for loss in self.semi_losses]
+        losses = dict(loss_semi=self.semi_weight * sum(terms[1:], terms[0]))
+        if len(terms) > 1:
+            for index, term in enumerate(terms):
+                losses[f'semi_term_{index}'] = (self.semi_weight * term).detach()
+        gap = (logits.detach().float().sigmoid() - pseudo_map).abs()
+        losses['teacher_student_gap'] = reduce_cells(gap, valid, 'mean')
+        return losses
 
     def _branch_logits(self, inputs: list[Tensor]) -> Sequence[Tensor]:
         if len({batch.shape[1:] for batch in inputs}) == 1:
@@ -268,3 +373,41 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             key if key.startswith('data_preprocessor.') else f'{STUDENT}{key}': value
             for key, value in state_dict.items()
         }
+
+
+def check_step(step: nn.Module) -> None:
+    """Raise a ``ValueError`` unless a step of the pseudo-label pipeline takes its arguments."""
+    try:
+        inspect.signature(step.forward).bind(
+            'pseudo_map', 'weight', 'teacher_samples', 'student_samples'
+        )
+    except TypeError as error:
+        raise ValueError(
+            f'{type(step).__name__} is no step of a pseudo-label pipeline ({error}): its forward takes '
+            '(pseudo_map, weight, teacher_samples, student_samples) and returns (pseudo_map, weight)'
+        ) from None
+
+
+def check_result(step: nn.Module, result: object) -> tuple[Tensor, Tensor]:
+    """``result`` of a step, or a ``ValueError`` when it is not a map and a weight of one shape."""
+    what = f'a {type(result).__name__}'
+    if isinstance(result, tuple) and len(result) == 2 and all(torch.is_tensor(x) for x in result):
+        pseudo_map, weight = result
+        if pseudo_map.shape == weight.shape and weight.is_floating_point():
+            return pseudo_map, weight
+        what = f'shapes {tuple(pseudo_map.shape)} and {tuple(weight.shape)} ({weight.dtype})'
+    raise ValueError(
+        f'{type(step).__name__} must return (pseudo_map, weight), floating-point tensors of one shape '
+        f'(N, 1, h, w), got {what}'
+    )
+
+
+def check_same_view(teacher_samples: SampleList, student_samples: SampleList) -> None:
+    """Raise a ``ValueError`` where a student's view is another one than the teacher's."""
+    for teacher, student in zip(teacher_samples, student_samples):
+        if not np.allclose(homography_of(teacher), homography_of(student)):
+            raise ValueError(
+                f'{student.metainfo.get("img_path")}: the student sees another view than the teacher, '
+                "and no step of pseudo_pipeline moves the maps there: add dict(type='WarpToStudent'), "
+                'or say moves_to_student = True in your own step that does'
+            )

@@ -16,22 +16,24 @@ from torch import Tensor, nn
 class ProbMapHead(BaseModule):
     """Probability-map head on a feature pyramid.
 
-    Each level passes a 3 x 3 convolution, is brought to the finest one by bilinear interpolation and
-    added up; a 3 x 3 and a 1 x 1 convolution make one logit per cell. The bias of the last one starts
-    at the prior, so that training does not begin with a map full of fractures.
+    Each level passes a 3 x 3 convolution, is brought to the size of the map by bilinear interpolation
+    and added up; a 3 x 3 and a 1 x 1 convolution make one logit per cell. The bias of the last one
+    starts at the prior, so that training does not begin with a map full of fractures.
 
     Args:
         in_channels (int): Channels of every pyramid level. Defaults to 256.
         feat_channels (int): Channels within the head. Defaults to 128.
         num_levels (int): Pyramid levels, finest first. Defaults to 4.
-        stride (int): Input px per map cell, that of the finest level. Defaults to 4.
+        stride (int): Input px per map cell, which nothing else has to be told: targets, warps and
+            predictions follow. Defaults to 4.
+        featmap_stride (int): Input px per cell of the finest level. Defaults to 4.
         prior_prob (float): Probability of a fracture cell before training. Defaults to 0.01.
         loss (dict): L_sup. Defaults to ``dict(type='WeightedBCELoss')``.
         norm_cfg (dict, optional): Norm of the 3 x 3 convolutions. Defaults to GN with 32 groups.
         init_cfg (dict, optional): Initialisation. Defaults to normal weights of ``std=0.01``.
 
     Raises:
-        ValueError: When ``prior_prob`` does not lie in (0, 1).
+        ValueError: When ``prior_prob`` does not lie in (0, 1), or a stride is not positive.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class ProbMapHead(BaseModule):
         feat_channels: int = 128,
         num_levels: int = 4,
         stride: int = 4,
+        featmap_stride: int = 4,
         prior_prob: float = 0.01,
         loss: ConfigType = dict(type='WeightedBCELoss'),
         norm_cfg: ConfigType | None = dict(type='GN', num_groups=32),
@@ -48,7 +51,10 @@ class ProbMapHead(BaseModule):
         super().__init__(init_cfg=init_cfg)
         if not 0 < prior_prob < 1:
             raise ValueError(f'prior_prob must lie in (0, 1), got {prior_prob}')
+        if stride < 1 or featmap_stride < 1:
+            raise ValueError(f'strides must be positive, got {stride} and {featmap_stride}')
         self.stride = stride
+        self.featmap_stride = featmap_stride
         self.num_levels = num_levels
         self.prior_prob = prior_prob
         self.level_convs = nn.ModuleList(
@@ -72,20 +78,27 @@ class ProbMapHead(BaseModule):
             feats (Sequence[Tensor]): Pyramid levels ``(N, in_channels, H_i, W_i)``, finest first.
 
         Returns:
-            Tensor: ``(N, 1, h, w)`` at the finest level's size.
+            Tensor: ``(N, 1, h, w)``, the size of the input over ``stride``.
 
         Raises:
-            ValueError: When there are fewer levels than ``num_levels``.
+            ValueError: When there are fewer levels than ``num_levels``, or the input is no whole number
+                of cells.
         """
         if len(feats) < self.num_levels:
             raise ValueError(
                 f'ProbMapHead expects {self.num_levels} pyramid levels, the neck gives {len(feats)}'
             )
-        fused = self.level_convs[0](feats[0])
-        for conv, feat in zip(self.level_convs[1:], feats[1:]):
-            fused = fused + F.interpolate(
-                conv(feat), size=fused.shape[-2:], mode='bilinear', align_corners=False
+        size = [side * self.featmap_stride / self.stride for side in feats[0].shape[-2:]]
+        if any(side % 1 for side in size):
+            raise ValueError(
+                f'a map of stride {self.stride} over levels of stride {self.featmap_stride} would have '
+                f'{size[0]:g} x {size[1]:g} cells: pad the input (pad_size_divisor) to whole cells'
             )
+        shape = torch.Size(map(int, size))
+        levels = [conv(feat) for conv, feat in zip(self.level_convs, feats)]
+        fused = _resized(levels[0], shape)
+        for level in levels[1:]:
+            fused = fused + _resized(level, shape)
         return self.logit_conv(self.fuse_conv(fused))
 
     def loss(self, feats: Sequence[Tensor], samples: SampleList) -> dict[str, Tensor]:
@@ -98,14 +111,22 @@ class ProbMapHead(BaseModule):
         Returns:
             dict[str, Tensor]: ``loss_sup``.
         """
-        return self.loss_by_logits(self(feats), samples)
-
-    def loss_by_logits(self, logits: Tensor, samples: SampleList) -> dict[str, Tensor]:
-        """L_sup from the logits ``(N, 1, h, w)`` of a batch."""
-        return self.loss_by_targets(logits, self.targets(samples))
+        return self.loss_by_targets(self(feats), self.targets(samples))
 
     def loss_by_targets(self, logits: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """L_sup from the logits ``(N, 1, h, w)`` and what ``targets`` gave."""
+        """L_sup of a batch.
+
+        Args:
+            logits (Tensor): ``(N, 1, h, w)``.
+            targets (dict[str, Tensor]): What ``targets`` gave.
+
+        Returns:
+            dict[str, Tensor]: ``loss_sup``.
+
+        Raises:
+            ValueError: When the targets are of another stride.
+        """
+        check_same_cells(targets['target'], logits, self.stride)
         return dict(loss_sup=self.loss_sup(logits, **targets))
 
     def targets(self, samples: SampleList) -> dict[str, Tensor]:
@@ -129,12 +150,12 @@ class ProbMapHead(BaseModule):
             for label, sample in zip(labels, samples)
         ]
         known = torch.tensor(mask_known, device=valid.device)
-        films = torch.tensor(labels, device=valid.device)
+        label_ids = torch.tensor(labels, device=valid.device)
         if not getattr(self.loss_sup, 'needs_mask', True):
-            return dict(target=target, valid=valid, labels=films, mask_known=known)
+            return dict(target=target, valid=valid, labels=label_ids, mask_known=known)
         if not all(mask_known):
             valid = valid & known.view(-1, 1, 1, 1)
-        return dict(target=target, valid=valid, labels=films.clamp(min=0))
+        return dict(target=target, valid=valid, labels=label_ids.clamp(min=0))
 
     def predict(self, feats: Sequence[Tensor], samples: SampleList) -> list[Tensor]:
         """Prob maps of the films' own area.
@@ -153,6 +174,32 @@ class ProbMapHead(BaseModule):
                 prob_maps, (film_cells(sample, self.stride) for sample in samples)
             )
         ]
+
+
+def check_same_cells(target: Tensor, logits: Tensor, stride: int) -> None:
+    """Raise unless a target has as many cells as the map of the head.
+
+    Args:
+        target (Tensor): ``(N, c, h, w)``.
+        logits (Tensor): ``(N, 1, h, w)`` of the head.
+        stride (int): Input px per cell of the head.
+
+    Raises:
+        ValueError: When it has another stride; both are named.
+    """
+    (height, width), (rows, columns) = target.shape[-2:], logits.shape[-2:]
+    if (height, width) != (rows, columns):
+        raise ValueError(
+            f'the head gives maps of {rows} x {columns} cells (stride {stride}), the targets have '
+            f'{height} x {width} (stride {stride * rows / height:g}): give ProbMapTarget (or '
+            f'WindowTarget) stride={stride}, as tools/train.py does where the option is left out'
+        )
+
+
+def _resized(level: Tensor, shape: torch.Size) -> Tensor:
+    if level.shape[-2:] == shape:
+        return level
+    return F.interpolate(level, size=shape, mode='bilinear', align_corners=False)
 
 
 def film_cells(sample, stride: int) -> tuple[float, float]:

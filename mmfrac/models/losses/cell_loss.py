@@ -14,27 +14,33 @@ def check_reduction(reduction: str) -> str:
     return reduction
 
 
-def reduce_cells(cells: Tensor, valid: Tensor, reduction: str) -> Tensor:
-    """Mean or sum of per-cell losses over the valid cells.
+def reduce_cells(cells: Tensor, weight: Tensor, reduction: str) -> Tensor:
+    """Weighted mean or sum of per-cell losses.
 
     Args:
         cells (Tensor): ``(N, 1, h, w)``.
-        valid (Tensor): ``(N, 1, h, w)`` bool; other cells do not count, whatever their value.
-        reduction (str): ``'mean'`` (0 when no cell is valid) or ``'sum'``.
+        weight (Tensor): ``(N, 1, h, w)``, floating point >= 0 or bool; a cell with 0 does not count,
+            whatever its value.
+        reduction (str): ``'mean'``, over the sum of the weights (0 when that is 0), or ``'sum'``.
 
     Returns:
         Tensor: Scalar.
     """
-    total = cells.masked_fill(~valid, 0).sum()
-    return total if reduction == 'sum' else total / valid.sum().clamp(min=1)
+    counts = weight > 0
+    if weight.dtype != torch.bool:
+        cells = cells * weight
+    total = cells.masked_fill(~counts, 0).sum()
+    if reduction == 'sum':
+        return total
+    weights = weight.sum()
+    return total / weights.masked_fill(weights == 0, 1)
 
 
 class SemiLoss(nn.Module, ABC):
-    """An L_semi: a loss of each cell, reduced over the valid cells; in fp32, also under AMP.
+    """An L_semi: a loss of each cell, times its weight, reduced; in fp32, also under AMP.
 
     Args:
-        reduction (str): ``'mean'`` over the valid cells of the batch, or ``'sum'``. Defaults to
-            ``'mean'``.
+        reduction (str): ``'mean'`` over the weights of the batch, or ``'sum'``. Defaults to ``'mean'``.
         loss_weight (float): Defaults to 1.
 
     Raises:
@@ -50,17 +56,17 @@ class SemiLoss(nn.Module, ABC):
     def cells(self, logits: Tensor, pseudo_map: Tensor) -> Tensor:
         """Loss of each cell, fp32, all of shape ``(N, 1, h, w)``."""
 
-    def forward(self, logits: Tensor, pseudo_map: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, pseudo_map: Tensor, weight: Tensor) -> Tensor:
         """Loss of a batch.
 
         Args:
             logits (Tensor): ``(N, 1, h, w)`` of the student.
             pseudo_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
-            valid (Tensor): ``(N, 1, h, w)`` bool; cells that count.
+            weight (Tensor): ``(N, 1, h, w)`` of each cell, floating point or bool; 0 leaves it out.
 
         Returns:
             Tensor: Scalar, fp32.
         """
         with torch.autocast(logits.device.type, enabled=False):
             cells = self.cells(logits.float(), pseudo_map.float())
-            return self.loss_weight * reduce_cells(cells, valid, self.reduction)
+            return self.loss_weight * reduce_cells(cells, weight, self.reduction)

@@ -19,7 +19,7 @@ class WeightedBCELoss(nn.Module):
         alpha_r (float): Weight of fracture cells. Defaults to 10.
         alpha_l (str | float | Sequence[float]): Weight of a film by its label: ``'auto'`` is the
             inverse class frequency of the supervised films, mean 1 over an epoch (counted by
-            ``ClassWeightHook`` before training, 1 for both until then); a pair is
+            ``ClassWeightHook`` before training); a pair is
             ``(label 0, label 1)``. Defaults to ``'auto'``.
         reduction (str): ``'mean'`` over the valid cells of the batch, or ``'sum'`` as the paper
             writes it. Defaults to ``'mean'``.
@@ -40,6 +40,7 @@ class WeightedBCELoss(nn.Module):
         if alpha_r <= 0:
             raise ValueError(f'alpha_r must be positive, got {alpha_r}')
         self.auto_alpha_l = alpha_l == 'auto'
+        self._is_counted = False
         if self.auto_alpha_l:
             weights = [1.0, 1.0]
         elif isinstance(alpha_l, (int, float)):
@@ -63,6 +64,7 @@ class WeightedBCELoss(nn.Module):
             negatives (float): Films with label 0.
             positives (float): Films with label 1.
         """
+        self._is_counted = True
         total = negatives + positives
         present = (negatives > 0) + (positives > 0)
         for label, count in enumerate((negatives, positives)):
@@ -79,7 +81,16 @@ class WeightedBCELoss(nn.Module):
 
         Returns:
             Tensor: Scalar.
+
+        Raises:
+            ValueError: In training, when ``alpha_l`` is 'auto' and nobody counted the images.
         """
+        if self.training and self.auto_alpha_l and not self._is_counted:
+            raise ValueError(
+                "nobody counted the training images for WeightedBCELoss(alpha_l='auto'): add "
+                "default_hooks = dict(class_weight=dict(type='ClassWeightHook')) to the config, as "
+                'configs/_base_/default_runtime.py has it, or give alpha_l a number'
+            )
         with torch.autocast(logits.device.type, enabled=False):
             logits, target = logits.float(), target.float()
             cells = F.binary_cross_entropy_with_logits(

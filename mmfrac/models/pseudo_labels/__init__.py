@@ -14,7 +14,6 @@ from mmfrac.models.pseudo_labels.temperature_sharpening import (
     TemperatureSharpening,
     temperature_sharpen,
 )
-from mmfrac.models.pseudo_labels.uncertain_cells import uncertain_cells
 from mmfrac.models.pseudo_labels.warp import WarpToStudent, warp_map
 
 __all__ = [
@@ -29,6 +28,5 @@ __all__ = [
     'lift_maximum',
     'sharpening_parameters',
     'temperature_sharpen',
-    'uncertain_cells',
     'warp_map',
 ]

@@ -60,21 +60,26 @@ class AdaptiveAsymmetricSharpening(nn.Module):
         self.t = t
 
     def forward(
-        self, pseudo_map: Tensor, teacher_samples: SampleList, student_samples: SampleList
-    ) -> Tensor:
+        self,
+        pseudo_map: Tensor,
+        weight: Tensor,
+        teacher_samples: SampleList,
+        student_samples: SampleList,
+    ) -> tuple[Tensor, Tensor]:
         """Sharpen the teacher's maps.
 
         Args:
             pseudo_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
+            weight (Tensor): ``(N, 1, h, w)``, left as it is.
             teacher_samples (list[DetDataSample]): Films in the teacher's view; where they have
                 ``gt_prob_map``, the maximum is taken over the films' own area.
             student_samples (list[DetDataSample]): Not used.
 
         Returns:
-            Tensor: ``(N, 1, h, w)``.
+            tuple[Tensor, Tensor]: Sharpened maps and ``weight``.
         """
         strength = asymmetric_strength(image_scores(pseudo_map, teacher_samples), self.a0)
-        return asymmetric_sharpen(pseudo_map, strength.view(-1, 1, 1, 1), self.t)
+        return asymmetric_sharpen(pseudo_map, strength.view(-1, 1, 1, 1), self.t), weight
 
     def extra_repr(self) -> str:
         """``a0`` and ``t``."""

@@ -28,10 +28,14 @@ class ConstantSharpening(nn.Module):
         self.t = t
 
     def forward(
-        self, pseudo_map: Tensor, teacher_samples: SampleList, student_samples: SampleList
-    ) -> Tensor:
-        """Sharpen maps ``(N, 1, h, w)`` in [0, 1]; the samples are not used."""
-        return dynamic_sharpen(pseudo_map, self.t, self.a)
+        self,
+        pseudo_map: Tensor,
+        weight: Tensor,
+        teacher_samples: SampleList,
+        student_samples: SampleList,
+    ) -> tuple[Tensor, Tensor]:
+        """Sharpen maps ``(N, 1, h, w)`` in [0, 1]; weight and samples are not used."""
+        return dynamic_sharpen(pseudo_map, self.t, self.a), weight
 
     def extra_repr(self) -> str:
         """``a`` and ``t``."""

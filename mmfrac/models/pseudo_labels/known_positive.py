@@ -45,10 +45,15 @@ class KnownPositive(nn.Module):
         self.floor = floor
 
     def forward(
-        self, pseudo_map: Tensor, teacher_samples: SampleList, student_samples: SampleList
-    ) -> Tensor:
+        self,
+        pseudo_map: Tensor,
+        weight: Tensor,
+        teacher_samples: SampleList,
+        student_samples: SampleList,
+    ) -> tuple[Tensor, Tensor]:
         """Lift maps ``(N, 1, h, w)`` in [0, 1] in the teacher's view; padding gives no maximum."""
-        return lift_maximum(pseudo_map, image_scores(pseudo_map, teacher_samples), self.floor)
+        scores = image_scores(pseudo_map, teacher_samples)
+        return lift_maximum(pseudo_map, scores, self.floor), weight
 
     def extra_repr(self) -> str:
         """The floor."""

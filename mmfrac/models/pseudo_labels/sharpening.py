@@ -72,7 +72,7 @@ class DynamicSharpening(nn.Module):
         quantile (float): Which quantile of the scores ``m`` is. The paper's is the median; with 0.1 nine
             of ten positive films have a cell above ``m``. Defaults to 0.5.
         low (float, optional): Teacher probability up to which a cell is taught as normal. Cells above
-            it, up to ``t``, are neither fracture nor normal and count in no L_semi. Not in the paper.
+            it, up to ``t``, are neither fracture nor normal and get the weight 0. Not in the paper.
             Defaults to None: every cell counts.
 
     Raises:
@@ -96,42 +96,48 @@ class DynamicSharpening(nn.Module):
         # double precision: a threshold such as t = 0.35 must not move when it is saved
         for name, value in (('m', math.nan), ('t', t), ('a', a)):
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
+        self._is_updated = False
         self._scores: list[tuple[list[str], Tensor]] = []
 
     def forward(
-        self, pseudo_map: Tensor, teacher_samples: SampleList, student_samples: SampleList
-    ) -> Tensor:
+        self,
+        pseudo_map: Tensor,
+        weight: Tensor,
+        teacher_samples: SampleList,
+        student_samples: SampleList,
+    ) -> tuple[Tensor, Tensor]:
         """Sharpen the teacher's maps.
 
         Args:
             pseudo_map (Tensor): ``(N, 1, h, w)`` teacher prob maps in [0, 1].
+            weight (Tensor): ``(N, 1, h, w)`` of each cell in L_semi.
             teacher_samples (list[DetDataSample]): Films in the teacher's view; ``img_path`` names
                 them.
             student_samples (list[DetDataSample]): Not used.
 
         Returns:
-            Tensor: ``(N, 1, h, w)``.
+            tuple[Tensor, Tensor]: Sharpened maps and ``weight``, 0 in cells that ``low`` leaves out.
+
+        Raises:
+            ValueError: In training, when nobody said that ``m`` will be updated.
         """
         if self.training:
+            if not self._is_updated:
+                raise ValueError(
+                    'nobody updates m of DynamicSharpening, so t and a would stay what they are: add '
+                    "default_hooks = dict(dynamic_sharpening=dict(type='DynamicSharpeningHook')) to the "
+                    'config, as configs/_base_/default_runtime.py has it (or call set_m)'
+                )
             self.note_scores(pseudo_map, teacher_samples)
-        return dynamic_sharpen(pseudo_map, self.t.float(), self.a.float())
+        t = self.t.float()
+        if self.low is not None:
+            uncertain = (pseudo_map > self.low) & (pseudo_map <= t)
+            weight = weight.masked_fill(uncertain, 0)
+        return dynamic_sharpen(pseudo_map, t, self.a.float()), weight
 
-    @property
-    def leaves_cells_out(self) -> bool:
-        """Whether it has a ``low``."""
-        return self.low is not None
-
-    def is_uncertain(self, prob_map: Tensor) -> Tensor:
-        """Cells above ``low``, up to the ``t`` in force: see ``uncertain_cells``.
-
-        Args:
-            prob_map (Tensor): ``(N, 1, h, w)`` of the teacher, not sharpened.
-
-        Returns:
-            Tensor: ``(N, 1, h, w)`` bool.
-        """
-        assert self.low is not None
-        return (prob_map > self.low) & (prob_map <= self.t.float())
+    def expect_updates(self) -> None:
+        """Said by who will call ``set_m`` after every epoch, before training."""
+        self._is_updated = True
 
     def note_scores(self, prob_map: Tensor, samples: SampleList) -> None:
         """Remember the image scores of a batch: maxima over the films' own area."""
@@ -151,5 +157,6 @@ class DynamicSharpening(nn.Module):
         """Put a new ``m`` and the ``t``, ``a`` that follow from it in force."""
         t, a = sharpening_parameters(m)
         self.m.fill_(m)
+        self._is_updated = True
         self.t.fill_(t)
         self.a.fill_(a)

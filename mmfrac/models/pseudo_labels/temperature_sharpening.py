@@ -45,10 +45,14 @@ class TemperatureSharpening(nn.Module):
         self.temperature = temperature
 
     def forward(
-        self, pseudo_map: Tensor, teacher_samples: SampleList, student_samples: SampleList
-    ) -> Tensor:
-        """Sharpen maps ``(N, 1, h, w)`` in [0, 1]; the samples are not used."""
-        return temperature_sharpen(pseudo_map, self.temperature)
+        self,
+        pseudo_map: Tensor,
+        weight: Tensor,
+        teacher_samples: SampleList,
+        student_samples: SampleList,
+    ) -> tuple[Tensor, Tensor]:
+        """Sharpen maps ``(N, 1, h, w)`` in [0, 1]; weight and samples are not used."""
+        return temperature_sharpen(pseudo_map, self.temperature), weight
 
     def extra_repr(self) -> str:
         """The temperature."""

@@ -1,6 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from mmfrac.models.teachers.augmented import AugmentedTeacher
-from mmfrac.models.teachers.base import BaseTeacher
+from mmfrac.models.teachers.base import BaseTeacher, WrappingTeacher
 from mmfrac.models.teachers.mean_teacher import MeanTeacher
 from mmfrac.models.teachers.pi import PiTeacher
 from mmfrac.models.teachers.temporal_ensemble.teacher import TemporalEnsembleTeacher
@@ -11,4 +11,5 @@ __all__ = [
     'MeanTeacher',
     'PiTeacher',
     'TemporalEnsembleTeacher',
+    'WrappingTeacher',
 ]

@@ -8,14 +8,14 @@ from mmdet.utils import ConfigType
 from torch import Tensor
 
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
-from mmfrac.models.teachers.base import BaseTeacher, call_event
+from mmfrac.models.teachers.base import WrappingTeacher
 
 VIEWS: dict[str, tuple[int, ...]] = dict(none=(), horizontal=(3,), vertical=(2,), diagonal=(2, 3))
 
 
 @MODELS.register_module()
-class AugmentedTeacher(BaseTeacher):
-    """Average of another teacher's maps over flipped views of a film (FocalMix [8], MixMatch [11]).
+class AugmentedTeacher(WrappingTeacher):
+    """Average of another teacher's maps over flipped views of an image (FocalMix [8], MixMatch [11]).
 
     Each map is flipped back before it is averaged. Flips are their own inverses, so nothing is
     interpolated. FocalMix flips its volumes along each axis; chest films are usually trained with
@@ -27,7 +27,7 @@ class AugmentedTeacher(BaseTeacher):
             (both). Defaults to ``('none', 'horizontal')``.
 
     Raises:
-        ValueError: When a view is unknown, or the teacher remembers films.
+        ValueError: When a view is unknown, or the teacher remembers images.
     """
 
     def __init__(
@@ -35,30 +35,17 @@ class AugmentedTeacher(BaseTeacher):
         teacher: ConfigType = dict(type='PiTeacher'),
         views: Sequence[str] = ('none', 'horizontal'),
     ) -> None:
-        super().__init__()
+        super().__init__(teacher)
         unknown = [view for view in views if view not in VIEWS]
         if unknown or not views:
             raise ValueError(f'views must be some of {list(VIEWS)}, got {list(views)}')
         self.views = tuple(views)
-        self.teacher = MODELS.build(teacher)
-        if hasattr(self.teacher, 'known'):
+        if self.teacher.has_memory:
             name = type(self.teacher).__name__
             raise ValueError(
-                f'{name} remembers un-augmented films: put the AugmentedTeacher into it, '
+                f'{name} remembers un-augmented images: put the AugmentedTeacher into it, '
                 f"dict(type='{name}', teacher=dict(type='AugmentedTeacher'))"
             )
-
-    def attach(self, student: ProbMapDetector) -> None:
-        """Attach the inner teacher."""
-        call_event(self.teacher, 'attach', student)
-
-    def start(self, student: ProbMapDetector) -> None:
-        """Start the inner teacher."""
-        call_event(self.teacher, 'start', student)
-
-    def after_step(self, student: ProbMapDetector) -> None:
-        """Tell the inner teacher of a step."""
-        call_event(self.teacher, 'after_step', student)
 
     @torch.no_grad()
     def forward(self, student: ProbMapDetector, inputs: Tensor, samples: SampleList) -> Tensor:

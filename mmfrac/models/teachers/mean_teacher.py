@@ -7,7 +7,7 @@ from mmdet.structures import SampleList
 from torch import Tensor
 
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
-from mmfrac.models.ema import FusedEMA
+from mmfrac.models.ema import StepEMA
 from mmfrac.models.teachers.base import BaseTeacher, eval_mode
 
 
@@ -40,14 +40,11 @@ class MeanTeacher(BaseTeacher):
 
     def attach(self, student: ProbMapDetector) -> None:
         """Copy the student's structure."""
-        # its momentum is max(1 - d_max, gamma / (gamma + step))
-        self.ema = FusedEMA(
-            student, 1 - self.max_decay, gamma=1, update_buffers=self.average_buffers
-        )
+        self.ema = StepEMA(student, self.max_decay, use_buffers=self.average_buffers)
 
     def start(self, student: ProbMapDetector) -> None:
         """Begin as the student, unless steps were made before (a resumed run)."""
-        if self.ema.steps == 0:
+        if self.ema.n_averaged == 0:
             self.ema.module.load_state_dict(student.state_dict())
 
     def after_step(self, student: ProbMapDetector) -> None:

@@ -32,6 +32,6 @@ def test_sources_count_as_they_are_read():
     # 4 films a batch of each supervised source: the classes are balanced
     negatives, positives = class_frequencies(sources, shares=[4, 4, 8])
     assert negatives == pytest.approx(positives) == pytest.approx(4)
-    loss = WeightedBCELoss()
+    loss = WeightedBCELoss(alpha_l=1.0)
     loss.set_class_counts(negatives, positives)
     assert loss.alpha_l.tolist() == pytest.approx([1, 1])

@@ -6,10 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
-from torch import nn
 
 from mmfrac.engine.hooks.dynamic_sharpening_hook import DynamicSharpeningHook, quantile_over_films
-from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
+from tests.models.small_model import build, semi_cfg
 
 
 def test_median_is_over_distinct_films():
@@ -27,12 +26,14 @@ def test_other_quantiles_are_interpolated():
 
 @pytest.mark.parametrize('quantile, m, t', [(0.5, 0.7, 0.5), (0.1, 0.38, 0.28)])
 def test_the_quantile_of_the_step_sets_t(quantile, m, t):
-    step = DynamicSharpening(quantile=quantile)
+    sharpening = dict(type='DynamicSharpening', quantile=quantile)
+    model = build(semi_cfg(pseudo_pipeline=[sharpening, dict(type='WarpToStudent')]))
+    step = model.pseudo_pipeline[0]
     samples = [DetDataSample(metainfo=dict(img_path=name)) for name in 'abc']
     prob_maps = torch.zeros(3, 1, 2, 2)
     prob_maps[:, 0, 1, 1] = torch.tensor([0.7, 0.9, 0.3])
     step.note_scores(prob_maps, samples)
-    DynamicSharpeningHook().after_train_epoch(SimpleNamespace(model=nn.Sequential(step)))
+    DynamicSharpeningHook().after_train_epoch(SimpleNamespace(model=model))
     assert step.m.item() == pytest.approx(m) and step.t.item() == pytest.approx(t)
 
 

@@ -11,10 +11,11 @@ from mmfrac.engine.runner.run_log import logged_keys, read_scalars
 from tests.configs.test_configs import tiny_config
 
 
-def film(target, valid, boxes=()):
+def film(target, valid, boxes=(), scale=(2.0, 2.0)):
     sample = DetDataSample(
         metainfo=dict(
-            scale_factor=(2.0, 2.0),
+            scale_factor=scale,
+            img_shape=(4 * len(target), 4 * len(target[0])),
             instances=[dict(bbox=list(box), ignore_flag=0) for box in boxes],
         )
     )
@@ -32,7 +33,7 @@ def test_rates_by_hand():
     ]
     teacher = torch.tensor([[[[0.95, 0.05], [0.85, 0.0]]], [[[0.0, 0.0], [0.0, 1.0]]]])
     pseudo = torch.tensor([[[[0.9, 0.2], [0.8, 0.0]]], [[[0.5, 0.0], [0.0, 1.0]]]])
-    counts = pseudo_map_counts(teacher, pseudo, samples, 4)
+    counts = pseudo_map_counts(teacher, pseudo, samples)
     # 7 valid cells; positive: (0.9, 0.8); true: 2, the cell outside the film is none of them
     assert counts[:6].tolist() == [7, 2, 2, 1, 2, 1]
     values = rates(counts)
@@ -43,6 +44,17 @@ def test_rates_by_hand():
     assert rates(np.zeros_like(counts))['precision'] == 0
 
 
+def test_lesions_are_found_where_axes_have_their_own_scale():
+    # 1 px of the film is 4 input px, one cell, in x and 8, two cells, in y
+    cells = np.zeros((6, 8), int)
+    everywhere = np.ones((6, 8), bool)
+    sample = film(cells, everywhere, [(4, 0, 6, 2)], scale=(4.0, 8.0))
+    pseudo = torch.zeros(1, 1, 6, 8)
+    pseudo[0, 0, 2, 5] = 0.9  # the midpoint (5, 1) px
+    counts = pseudo_map_counts(pseudo, pseudo, [sample])
+    assert counts[4:6].tolist() == [1, 1]
+
+
 def test_counts_add_up_over_batches():
     rng = np.random.default_rng(0)
     shape = (6, 1, 5, 4)
@@ -50,9 +62,9 @@ def test_counts_add_up_over_batches():
     samples = [
         film(rng.integers(0, 2, (5, 4)), rng.random((5, 4)) < 0.8, [(1, 1, 4, 5)]) for _ in range(6)
     ]
-    whole = pseudo_map_counts(teacher, pseudo, samples, 4)
+    whole = pseudo_map_counts(teacher, pseudo, samples)
     parts = sum(
-        pseudo_map_counts(teacher[i : i + 2], pseudo[i : i + 2], samples[i : i + 2], 4)
+        pseudo_map_counts(teacher[i : i + 2], pseudo[i : i + 2], samples[i : i + 2])
         for i in (0, 2, 4)
     )
     np.testing.assert_allclose(whole, parts)

@@ -28,7 +28,7 @@ def test_teacher_of_soft_teacher_has_the_averaged_statistics(tiny_data, tmp_path
     cfg = tiny_config('compare/phantom/soft_teacher.py', tiny_data, tmp_path)
     cfg.train_cfg.val_interval = 10
     cfg.default_hooks.checkpoint = None
-    cfg.custom_hooks[0].momentum = MOMENTUM
+    cfg.default_hooks.mean_teacher.momentum = MOMENTUM
     runner = Runner.from_cfg(cfg)
     recorder = BufferRecorder()
     runner.register_hook(recorder)

@@ -69,8 +69,9 @@ def test_padding_and_unknown_masks_do_not_move_the_loss(detector):
     more = [*films, film('c', regions=False), film('d', label=-1)]
     with torch.no_grad():
         logits = detector.logits(detector.data_preprocessor(collate(more))['inputs'])
-    known = detector.prob_map_head.loss_by_logits(logits[:2], [f['data_samples'] for f in films])
-    every = detector.prob_map_head.loss_by_logits(logits, [f['data_samples'] for f in more])
+    head = detector.prob_map_head
+    known = head.loss_by_targets(logits[:2], head.targets([f['data_samples'] for f in films]))
+    every = head.loss_by_targets(logits, head.targets([f['data_samples'] for f in more]))
     torch.testing.assert_close(known['loss_sup'], every['loss_sup'])
 
 

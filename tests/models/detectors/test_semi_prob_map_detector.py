@@ -4,6 +4,7 @@ import copy
 import pytest
 import torch
 
+from mmfrac.models import BaseTeacher
 from mmfrac.models.pseudo_labels.sharpening import dynamic_sharpen
 from tests.models.small_model import build, collate, detector_cfg, film, semi_batch, semi_cfg
 
@@ -90,7 +91,7 @@ def test_batch_of_one_branch():
         for key, branches in only_unsup.items()
     }
     assert 'loss_sup' not in losses(model, only_unsup)
-    model.epoch, model.semi_train_cfg['burn_in_epochs'] = 0, 1
+    model._epoch, model.semi_train_cfg['burn_in_epochs'] = 0, 1
     with pytest.raises(ValueError, match='burn-in'):
         losses(model, only_unsup)
 
@@ -128,7 +129,7 @@ def test_unknown_semi_train_option():
 
 
 def test_monitors_leave_the_padding_out():
-    class Map(torch.nn.Module):
+    class Map(BaseTeacher):
         """0.25 on the film and 0.75 in the padding, the last 4 of 16 rows."""
 
         def forward(self, student, inputs, samples):

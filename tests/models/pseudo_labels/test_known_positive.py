@@ -27,7 +27,8 @@ def test_a_peak_in_the_padding_is_none():
     sample = DetDataSample(metainfo=dict(img_path='film'))
     sample.gt_prob_map = PixelData(valid=torch.tensor([[[True, False]]]))
     step = MODELS.build(dict(type='KnownPositive', floor=0.5))
-    found = step(torch.tensor([[[[0.25, 0.9]]]]), [sample], [sample])
+    maps = torch.tensor([[[[0.25, 0.9]]]])
+    found, _ = step(maps, torch.ones_like(maps), [sample], [sample])
     torch.testing.assert_close(found, torch.tensor([[[[0.5, 1.0]]]]))
 
 

@@ -12,7 +12,10 @@ from mmfrac.models.pseudo_labels import dynamic_sharpen, temperature_sharpen
 
 def sharpened(config, values, samples=()):
     pseudo_map = torch.tensor(values).view(1, 1, 1, -1)
-    return MODELS.build(config)(pseudo_map, samples, ()).flatten()
+    weight = torch.rand_like(pseudo_map)
+    sharp, same = MODELS.build(config)(pseudo_map, weight, samples, ())
+    assert same is weight
+    return sharp.flatten()
 
 
 @pytest.mark.parametrize('a', [4, 6])
@@ -59,11 +62,11 @@ def test_asymmetric_strength_is_that_of_each_film_without_its_padding():
         sample = DetDataSample(metainfo=dict(img_path='film'))
         sample.gt_prob_map = PixelData(valid=torch.tensor(valid).view(1, 1, 2))
         samples.append(sample)
-    found = step(maps, samples, samples)
+    found, _ = step(maps, maps, samples, samples)
     # the 1.0 lies in the padding of the first film: both have the same maximum
     assert found[0, 0, 0, 0] == found[1, 0, 0, 0] > 0.6
     # a sure map is left as it is
-    assert step(maps[:1], [], [])[0, 0, 0, 0].item() == pytest.approx(0.6)
+    assert step(maps[:1], maps[:1], [], [])[0][0, 0, 0, 0].item() == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
@@ -77,7 +80,7 @@ def test_asymmetric_strength_is_that_of_each_film_without_its_padding():
 )
 def test_stays_a_probability(config, dtype):
     values = torch.linspace(0, 1, 257, dtype=dtype).view(1, 1, 1, -1)
-    found = MODELS.build(config)(values, [], [])
+    found, _ = MODELS.build(config)(values, torch.ones_like(values), [], [])
     assert found.dtype == dtype and found.isfinite().all()
     assert found.min() == 0 and found.max() == 1
     assert (found.diff() >= 0).all()

@@ -83,16 +83,17 @@ def sample(film: str, valid: torch.Tensor) -> DetDataSample:
 
 def test_step_notes_scores_of_the_film_area_only_in_training():
     step = DynamicSharpening()
+    step.expect_updates()
     maps = torch.zeros(2, 1, 2, 2)
     maps[0, 0, 0, 0], maps[0, 0, 1, 1], maps[1, 0, 0, 1] = 0.9, 0.4, 0.6
     valid = torch.ones(1, 2, 2, dtype=torch.bool)
     without_corner = valid.clone()
     without_corner[0, 0, 0] = False
     samples = [sample('a', without_corner), sample('b', valid)]
-    step.train()(maps, samples, samples)
+    step.train()(maps, torch.ones_like(maps), samples, samples)
     scores = step.pop_scores()
     assert scores == {'a': [pytest.approx(0.4)], 'b': [pytest.approx(0.6)]}
-    step.eval()(maps, samples, samples)
+    step.eval()(maps, torch.ones_like(maps), samples, samples)
     assert step.pop_scores() == {}
 
 
@@ -104,7 +105,8 @@ def test_parameters_are_saved_and_loaded():
     other.load_state_dict(step.state_dict())
     assert (other.m.item(), other.t.item(), other.a.item()) == (0.47, 0.47 - 0.1, 4)
     y = torch.rand(2, 1, 3, 3)
-    torch.testing.assert_close(other.eval()(y, [], []), dynamic_sharpen(y, 0.37, 4))
+    found, _ = other.eval()(y, torch.ones_like(y), [], [])
+    torch.testing.assert_close(found, dynamic_sharpen(y, 0.37, 4))
 
 
 @pytest.mark.parametrize('quantile', [0, 1, -0.1])

@@ -18,7 +18,11 @@ def view(film: np.ndarray, *transforms) -> dict:
 
 def sample(results: dict) -> DetDataSample:
     return DetDataSample(
-        metainfo=dict(img_path='film', homography_matrix=results['homography_matrix'])
+        metainfo=dict(
+            img_path='film',
+            img_shape=results['img_shape'],
+            homography_matrix=results['homography_matrix'],
+        )
     )
 
 
@@ -54,7 +58,9 @@ LOAD = [Resize(scale=(128, 128), keep_ratio=True), Pad(size=(128, 128))]
 def test_warped_teacher_map_is_the_map_of_the_students_view(augment, tolerance):
     film = blob(96, 60, 40, 8)[:, :80]
     teacher, student = view(film, *LOAD), view(film, *LOAD, *augment)
-    warped = WarpToStudent(stride=4)(map_of(teacher), [sample(teacher)], [sample(student)])
+    prob_map = map_of(teacher)
+    samples = [sample(teacher)], [sample(student)]
+    warped, _ = WarpToStudent(stride=4)(prob_map, torch.ones_like(prob_map), *samples)
     difference = (warped - map_of(student)).abs().max().item()
     unwarped = (map_of(teacher) - map_of(student)).abs().max().item()
     assert difference < tolerance < 0.2 < unwarped
@@ -64,9 +70,9 @@ def test_each_film_of_a_batch_gets_its_own_warp():
     film = blob(128, 40, 70, 8)
     teacher = view(film, *LOAD)
     students = [view(film, *LOAD), view(film, *LOAD, RandomFlip(prob=1.0))]
-    warped = WarpToStudent()(
-        map_of(teacher).repeat(2, 1, 1, 1), [sample(teacher)] * 2, [sample(s) for s in students]
-    )
+    maps = map_of(teacher).repeat(2, 1, 1, 1)
+    samples = [sample(teacher)] * 2, [sample(student) for student in students]
+    warped, _ = WarpToStudent()(maps, torch.ones_like(maps), *samples)
     for index, student in enumerate(students):
         torch.testing.assert_close(warped[index], map_of(student)[0], atol=1e-5, rtol=0)
 
@@ -101,11 +107,13 @@ def test_agrees_with_opencv_on_a_random_affine():
 def test_perspective_is_refused():
     tilted = DetDataSample(
         metainfo=dict(
-            img_path='film.png', homography_matrix=np.array([[1, 0, 0], [0, 1, 0], [0.1, 0, 1]])
+            img_path='film.png',
+            img_shape=(16, 16),
+            homography_matrix=np.array([[1, 0, 0], [0, 1, 0], [0.1, 0, 1]]),
         )
     )
     with pytest.raises(ValueError, match=r'film.png.*affine'):
-        WarpToStudent()(torch.rand(1, 1, 4, 4), [tilted], [tilted])
+        WarpToStudent()(*torch.rand(2, 1, 1, 4, 4), [tilted], [tilted])
 
 
 def test_the_grid_is_not_rounded_under_amp():

@@ -9,9 +9,10 @@ import torch
 from mmdet.registry import MODELS
 
 from mmfrac.engine import TeacherHook
+from mmfrac.models import BaseTeacher
 from mmfrac.models.teachers import TemporalEnsembleTeacher
-from mmfrac.models.teachers.temporal_ensemble.film_memory import (
-    FilmMemory,
+from mmfrac.models.teachers.temporal_ensemble.map_memory import (
+    MapMemory,
     delete_epochs,
     stored_epochs,
 )
@@ -20,7 +21,7 @@ from tests.models.small_model import build, collate, film, semi_batch, semi_cfg
 FILMS = [(f'/data/{name}.png', f'{name}.png') for name in 'abcdef']
 
 
-class Given(torch.nn.Module):
+class Given(BaseTeacher):
     """A teacher whose maps are the inputs."""
 
     def forward(self, student, inputs, samples):
@@ -246,7 +247,7 @@ def resident() -> int:
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='needs /proc')
 def test_memory_of_the_process_does_not_grow_with_the_films(tmp_path):
-    memory = FilmMemory(tmp_path, 32184, (256, 256))
+    memory = MapMemory(tmp_path, 32184, (256, 256))
     values = np.random.default_rng(0).random((256, 256)).astype(np.float16)
     memory.write(1, 0, values)
     before = resident()

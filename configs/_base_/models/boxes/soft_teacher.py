@@ -22,4 +22,8 @@ model = dict(
         test_cfg=dict(rcnn=dict(score_thr=0.001)),
     ),
 )
-custom_hooks = [dict(type='MeanTeacherHook', skip_buffer=False), dict(type='TeacherEvalHook')]
+# a config merges these into its default_hooks
+teacher_hooks = dict(
+    mean_teacher=dict(type='MeanTeacherHook', skip_buffer=False),
+    teacher_eval=dict(type='TeacherEvalHook'),
+)

@@ -10,8 +10,8 @@ from mmdet.utils import ConfigType
 from torch import Tensor
 
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
-from mmfrac.models.teachers.base import BaseTeacher, call_event
-from mmfrac.models.teachers.temporal_ensemble.film_ensemble import FilmEnsemble
+from mmfrac.models.teachers.base import WrappingTeacher
+from mmfrac.models.teachers.temporal_ensemble.map_ensemble import MapEnsemble
 
 
 def accumulate(memory: Tensor, z: Tensor, decay: float) -> Tensor:
@@ -25,7 +25,7 @@ def unbiased(memory: Tensor, count: int, decay: float) -> Tensor:
 
 
 @MODELS.register_module()
-class TemporalEnsembleTeacher(BaseTeacher):
+class TemporalEnsembleTeacher(WrappingTeacher):
     r"""Average of each film's maps in earlier epochs (Temporal Ensembling [9]; paper, section 3.1).
 
     .. math:: Z \leftarrow d\, Z + (1 - d)\, z, \qquad \text{target} = Z / (1 - d^n)
@@ -36,7 +36,7 @@ class TemporalEnsembleTeacher(BaseTeacher):
     that has had none has no target: ``known`` leaves it out of L_semi, whose weight thus is 0 in the
     first epoch, and the map returned for it is ``z``.
 
-    ``Z`` is on disk in float16, memory-mapped while it is read or written, see ``FilmEnsemble``. The
+    ``Z`` is on disk in float16, memory-mapped while it is read or written, see ``MapEnsemble``. The
     memory of a resumed run is that of its checkpoint. Where every film is seen in each epoch the folder
     holds ``keep_checkpoints + 1`` maps a film, 131 kB each at 256 x 256 cells, and nothing of films
     that the teacher does not see. All ranks share it: on several machines it has to be on a file
@@ -53,6 +53,8 @@ class TemporalEnsembleTeacher(BaseTeacher):
         ValueError: When an option is out of range.
     """
 
+    has_memory = True
+
     def __init__(
         self,
         decay: float = 0.6,
@@ -60,49 +62,53 @@ class TemporalEnsembleTeacher(BaseTeacher):
         folder: str | None = None,
         keep_checkpoints: int = 3,
     ) -> None:
-        super().__init__()
+        super().__init__(teacher)
         if not 0 < decay < 1:
             raise ValueError(f'decay must lie in (0, 1), got {decay}')
         self.decay = decay
         self.folder = folder
-        self.teacher = MODELS.build(teacher)
-        self.ensemble = FilmEnsemble(keep_checkpoints)
+        self.ensemble = MapEnsemble(keep_checkpoints)
 
-    def attach(self, student: ProbMapDetector) -> None:
-        """Attach the inner teacher."""
-        call_event(self.teacher, 'attach', student)
-
-    def open(self, films: Sequence[tuple[str, str]], work_dir: str, resume: bool) -> None:
-        """Open the memory, see ``FilmEnsemble.open``."""
+    def open(self, images: Sequence[tuple[str, str]], work_dir: str, resume: bool) -> None:
+        """Open the memory, see ``MapEnsemble.open``."""
+        super().open(images, work_dir, resume)
         folder = Path(self.folder) if self.folder else Path(work_dir) / 'temporal_ensemble'
-        self.ensemble.open(films, folder, resume)
+        self.ensemble.open(images, folder, resume)
 
     def check_checkpoint(self, state: dict[str, Tensor]) -> None:
-        """Refuse to resume from a memory of other films."""
+        """Refuse to resume from a memory of other images."""
+        super().check_checkpoint(state)
         prefix = 'ensemble.'
-        own = {key.removeprefix(prefix): value for key, value in state.items() if prefix in key}
+        own = {
+            key.removeprefix(prefix): value
+            for key, value in state.items()
+            if key.startswith(prefix)
+        }
         self.ensemble.check_checkpoint(own)
 
     def start(self, student: ProbMapDetector) -> None:
         """Refuse to go on without the files of the memory."""
-        call_event(self.teacher, 'start', student)
+        super().start(student)
         self.ensemble.start()
 
     def start_epoch(self, epoch: int) -> None:
         """Begin to collect the updates of an epoch, counted from 0."""
+        super().start_epoch(epoch)
         self.ensemble.start_epoch(epoch + 1)
 
     def after_step(self, student: ProbMapDetector) -> None:
         """Write the updates of this step."""
-        call_event(self.teacher, 'after_step', student)
+        super().after_step(student)
         self.ensemble.commit()
 
     def end_epoch(self) -> None:
         """Put the updates of the epoch in force."""
+        super().end_epoch()
         self.ensemble.end_epoch()
 
     def note_checkpoint(self) -> None:
         """Keep the files of the checkpoint that is saved now."""
+        super().note_checkpoint()
         self.ensemble.note_checkpoint()
 
     def known(self, samples: SampleList) -> Tensor:

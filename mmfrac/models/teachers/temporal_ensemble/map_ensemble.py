@@ -19,8 +19,8 @@ from mmengine.dist import (
 )
 from torch import Tensor, nn
 
-from mmfrac.models.teachers.temporal_ensemble.film_memory import (
-    FilmMemory,
+from mmfrac.models.teachers.temporal_ensemble.map_memory import (
+    MapMemory,
     delete_epochs,
     stored_epochs,
 )
@@ -62,10 +62,10 @@ def check_shared_folder(folder: Path, patience: float = 5.0) -> None:
 _BUFFERS = dict(updated=0, count=0, map_shape=2, films_digest=32)
 
 
-class FilmEnsemble(nn.Module):
+class MapEnsemble(nn.Module):
     """A map for each training film that is updated at most once an epoch, shared by all ranks.
 
-    The maps are on disk (``FilmMemory``); which epoch updated a film last and how often it was updated
+    The maps are on disk (``MapMemory``); which epoch updated a film last and how often it was updated
     are buffers: saved, resumed and rolled back with the checkpoint. An update is in force from the
     next epoch on. It is the one of the first step of the epoch that saw the film, and of the lowest
     rank where several did in that step, so that it does not depend on which rank is faster.
@@ -102,11 +102,11 @@ class FilmEnsemble(nn.Module):
         self._staged: dict[int, np.ndarray] = {}
         self._needed_by_checkpoint: dict[int, set[int]] = {}
 
-    def open(self, films: Sequence[tuple[str, str]], folder: Path, resume: bool) -> None:
+    def open(self, images: Sequence[tuple[str, str]], folder: Path, resume: bool) -> None:
         """Make room for the films of a training, before weights are loaded.
 
         Args:
-            films (Sequence[tuple[str, str]]): ``img_path`` and name in the annotation file of each film.
+            images (Sequence[tuple[str, str]]): ``img_path`` and name in the annotation file of each.
                 Before a run is resumed the paths may change, the names and their order may not.
             folder (Path): Where the files are; made if need be.
             resume (bool): Go on with the memory of the checkpoint; else begin with an empty one.
@@ -117,7 +117,7 @@ class FilmEnsemble(nn.Module):
         check_shared_folder(folder)
         self.folder = folder
         self._is_resumed = resume
-        names = dict(films)
+        names = dict(images)
         self._rows = {path: row for row, path in enumerate(names)}
         self.updated = self.updated.new_zeros(len(names))
         self.count = self.count.new_zeros(len(names))
@@ -248,12 +248,12 @@ class FilmEnsemble(nn.Module):
 
     def _folder(self) -> Path:
         if self.folder is None:
-            raise ValueError('the film memory is not open: TeacherHook has to be in custom_hooks')
+            raise ValueError('the film memory is not open: TeacherHook has to be in default_hooks')
         return self.folder
 
-    def _memory(self) -> FilmMemory:
+    def _memory(self) -> MapMemory:
         height, width = self.map_shape.tolist()
-        return FilmMemory(self._folder(), len(self.updated), (height, width))
+        return MapMemory(self._folder(), len(self.updated), (height, width))
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         if not self._is_resumed:
