@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmfrac.models.postprocess import add_prediction
 from tests.models.small_model import build, collate, detector_cfg, film, semi_cfg
 
 
@@ -123,3 +124,54 @@ def test_the_student_of_a_teacher_student_checkpoint_loads():
     assert not missing
     for one, other in zip(detector.parameters(), semi.student.parameters()):
         assert torch.equal(one, other)
+
+
+def test_crop_and_scale_where_axes_have_their_own():
+    # 50 x 25 px of film are 55 x 47.5 px of input, so 13.75 columns and 11.875 rows of stride 4
+    detector = build(detector_cfg()).eval()
+    one = film('a', size=64)
+    one['data_samples'].set_metainfo(dict(ori_shape=(25, 50), scale_factor=(1.1, 1.9)))
+    data = detector.data_preprocessor(collate([one]))
+    (sample,) = detector(**data, mode='predict')
+    whole = detector.logits(data['inputs']).sigmoid()
+    torch.testing.assert_close(sample.pred_prob_map.data, whole[0, :, :12, :14])
+    assert sample.map_scale == pytest.approx((4 / 1.1, 4 / 1.9))
+    # a component of one cell: column 3, row 5 of the film
+    prob_map = torch.zeros(1, 12, 14)
+    prob_map[0, 5, 3] = 0.9
+    add_prediction(sample, prob_map, prob_map.amax(), 4, detector.test_cfg)
+    (box,) = sample.pred_instances.bboxes.tolist()
+    assert box == pytest.approx([12 / 1.1, 20 / 1.9, 16 / 1.1, 24 / 1.9])
+
+
+@pytest.mark.parametrize(('stride', 'cells'), [(2, 32), (4, 16), (8, 8), (16, 4)])
+def test_the_head_decides_the_stride(stride, cells):
+    detector = build(detector_cfg(stride=stride)).eval()
+    one = film('a', size=64)
+    data = detector.data_preprocessor(collate([one]))
+    assert detector.logits(data['inputs']).shape == (1, 1, cells, cells)
+    (sample,) = detector(**data, mode='predict')
+    assert sample.pred_prob_map.data.shape == (1, cells * 3 // 4, cells)
+    assert sample.map_scale == (stride, stride)
+
+
+def test_a_target_of_another_stride_is_an_error_that_names_both():
+    detector = build(detector_cfg(stride=8))
+    message = r'8 x 8 cells \(stride 8\), the targets have 16 x 16 \(stride 4\).*stride=8'
+    with pytest.raises(ValueError, match=message):
+        run(detector, [film('a', boxes=[(8, 8, 24, 24)])], 'loss')
+
+
+def test_a_neck_of_another_stride_is_an_error():
+    cfg = detector_cfg(num_levels=3)
+    cfg['neck'].update(start_level=1, num_outs=3)
+    with pytest.raises(ValueError, match=r'8 x 8 cells for an input of 64 x 64.*featmap_stride'):
+        build(cfg).logits(torch.rand(1, 1, 64, 64))
+    cfg['prob_map_head']['featmap_stride'] = 8
+    assert build(cfg).logits(torch.rand(1, 1, 64, 64)).shape == (1, 1, 16, 16)
+
+
+@pytest.mark.parametrize('options', [dict(stride=0), dict(featmap_stride=0)])
+def test_bad_strides(options):
+    with pytest.raises(ValueError, match='strides must be positive'):
+        build(detector_cfg(**options))
