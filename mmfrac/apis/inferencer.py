@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Prob maps, image scores and boxes of films, from a config and a checkpoint."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -27,8 +26,8 @@ from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config
-from mmfrac.utils.io import AtomicLocalBackend
-from mmfrac.visualization.prob_map_visualization_hook import FilmNames, overlay_of_sample, write_png
+from mmfrac.utils.io import write_image, write_json
+from mmfrac.visualization.prob_map_visualization_hook import FilmNames, overlay_of_sample
 
 Film = str | np.ndarray
 
@@ -276,16 +275,14 @@ class FracInferencer:
                         show_overlay(overlay, name, wait_time)
                 if folder is not None and save_vis:
                     path = folder / 'vis' / f'{name}.png'
-                    write_png(path, overlay)
+                    write_image(path, overlay)
                     results['visualization'].append(str(path))
                 if folder is not None and save_maps and 'pred_prob_map' in sample:
                     saved = saved_prediction(film.name, sample)
                     write_prediction(folder / 'maps' / f'{name}.npz', saved)
         if folder is not None and not no_save_pred:
             content = dict(checkpoint=self.weights, **results)
-            AtomicLocalBackend().put_text(
-                json.dumps(content, indent=1), folder / 'predictions.json'
-            )
+            write_json(folder / 'predictions.json', content)
         if return_vis:
             results['visualization'] = overlays
         if return_datasamples:

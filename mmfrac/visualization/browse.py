@@ -23,8 +23,9 @@ from mmengine.registry import init_default_scope
 from mmfrac.datasets.labels import subset_of
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.utils.geometry import box_corners, project
+from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import GT_GREEN, Canvas, contact_sheet, grey_picture
-from mmfrac.visualization.prob_map_visualization_hook import FilmNames, write_png
+from mmfrac.visualization.prob_map_visualization_hook import FilmNames
 
 # One step each: which of theirs are run is drawn when they are.
 _AT_RANDOM = (RandomApply, RandomChoice, RandomOrder)
@@ -327,7 +328,7 @@ def browse_dataset(
         name = names.name(info['img_path'])
         picture = film.picture(mode)
         browsed.films.append(folder / f'{name}.png')
-        write_png(browsed.films[-1], picture)
+        write_image(browsed.films[-1], picture)
         if show is not None:
             show(picture, name)
         cells += film.cells(mode)
@@ -426,5 +427,5 @@ def _write_sheet(
     browsed: Browsed, folder: Path, names: FilmNames, cells: Sequence[tuple[str, np.ndarray]]
 ) -> None:
     path = folder / f'{names.name(f"sheet_{len(browsed.sheets)}")}.png'
-    write_png(path, _sheet(cells))
+    write_image(path, _sheet(cells))
     browsed.sheets.append(path)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-import cv2
 import numpy as np
 from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
@@ -16,7 +15,7 @@ from mmengine.runner import Runner
 
 from mmfrac.datasets.radiographs.read import FILM_SUFFIXES, read_radiograph
 from mmfrac.models.postprocess import components
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import draw_overlay
 
 
@@ -179,7 +178,7 @@ class ProbMapVisualizationHook(Hook):
         name = self._names.name(sample.img_path)
         if mode == 'test' and self.test_out_dir is not None:
             folder = Path(runner.work_dir) / runner.timestamp / self.test_out_dir
-            write_png(folder / f'{name}.png', overlay)
+            write_image(folder / f'{name}.png', overlay)
         in_training = not (runner._train_loop is None or isinstance(runner._train_loop, dict))
         step = runner.epoch if in_training else 0
         runner.visualizer.add_image(f'{mode}_{name}', overlay, step=step)
@@ -214,18 +213,6 @@ def overlay_of_sample(
         kept = [item['bbox'] for item in sample.instances if not item.get('ignore_flag')]
         boxes = np.asarray(kept, np.float64).reshape(-1, 4)
     return draw_overlay(plane, prob_map, scale, boxes, instances, size, score_thr)
-
-
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture ``(H, W, 3)`` uint8 RGB under a temporary name, then rename it.
-
-    Raises:
-        ValueError: When it is no picture.
-    """
-    encoded, content = cv2.imencode('.png', picture[..., ::-1])
-    if not encoded:
-        raise ValueError(f'cannot write {path}: no picture of shape {picture.shape}')
-    AtomicLocalBackend().put(content.tobytes(), path)
 
 
 def _has_fracture(sample: DetDataSample) -> bool:

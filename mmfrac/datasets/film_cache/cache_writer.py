@@ -20,12 +20,13 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from mmfrac.datasets.film_cache.film_file import LEFTOVER, CachedFilm, source_state, write_entry
+from mmfrac.datasets.film_cache.film_file import CachedFilm, source_state, write_entry
 from mmfrac.datasets.film_cache.settings import settings_name, settings_of
 from mmfrac.datasets.film_cache.store import FilmCache, FilmCacheError, NotCachedError
 from mmfrac.datasets.transforms.cached_radiograph import cached_head, check_steps
 from mmfrac.utils.config import film_sets, is_cxr_dataset
 from mmfrac.utils.errors import RadiographError
+from mmfrac.utils.io import TEMPORARY_SUFFIX
 from mmfrac.utils.processes import FilmPool, crash_text
 
 SPLITS = ('train', 'val', 'test')
@@ -196,7 +197,7 @@ def remove_leftovers(folder: str) -> None:
     Args:
         folder (str): Of the films.
     """
-    for path in Path(folder).glob(f'??/*{LEFTOVER}'):
+    for path in Path(folder).glob(f'??/*{TEMPORARY_SUFFIX}'):
         # another writer may be doing the same
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > _ABANDONED:

@@ -10,16 +10,15 @@ values as pixels: its pixels are float32 and there are no levels.
 import mmap
 import os
 import struct
-import uuid
 import zlib
 from typing import NamedTuple
 
 import numpy as np
 
 from mmfrac.datasets.radiographs.grey_scale import look_up
+from mmfrac.utils.io import atomic_open
 
 SUFFIX = '.film'
-LEFTOVER = '.tmp'
 _MAGIC = b'MMFRACF1'
 # magic, bytes a pixel, levels, plane (h, w), film (h, w), size and mtime_ns of the source, checksum
 _HEADER = struct.Struct('<8s6IQqI12x')
@@ -91,18 +90,12 @@ def write_entry(path: str, film: CachedFilm) -> int:
         *film.source,
         checksum,
     )
+    # there before the file, so that what a killed writer leaves is found beside the others
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    # unique also among the machines that share a file system
-    partial = f'{path}.{uuid.uuid4().hex}{LEFTOVER}'
-    try:
-        with open(partial, 'wb') as file:
-            file.write(header)
-            file.write(levels.data)
-            file.write(pixels.data)
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
+    with atomic_open(path, 'wb') as file:
+        file.write(header)
+        file.write(levels.data)
+        file.write(pixels.data)
     return _HEADER.size + levels.nbytes + pixels.nbytes
 
 

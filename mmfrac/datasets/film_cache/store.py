@@ -17,7 +17,7 @@ from mmfrac.datasets.film_cache.film_file import (
     source_state,
 )
 from mmfrac.datasets.film_cache.settings import difference, settings_name
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import write_json
 
 _SETTINGS = 'settings.json'
 
@@ -104,8 +104,7 @@ class FilmCache:
     def make(self) -> None:
         """Make the folder, with ``settings.json``; nothing if it is there."""
         if not self.is_made():
-            text = json.dumps(self.settings, indent=1) + '\n'
-            AtomicLocalBackend().put_text(text, os.path.join(self.films, _SETTINGS))
+            write_json(os.path.join(self.films, _SETTINGS), self.settings, end='\n')
 
     def require(self) -> None:
         """Do nothing if there is a cache of these settings.

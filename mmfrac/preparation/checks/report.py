@@ -2,7 +2,6 @@
 """The report of a data check as text, JSON and HTML page."""
 
 import base64
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.checks.finding import CHECKS, Finding
 from mmfrac.preparation.checks.split_file import Film
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import write_json, write_text
 from mmfrac.utils.processes import default_workers, map_films
 from mmfrac.visualization.overlay import GT_GREEN, Canvas, Colour, grey_picture
 
@@ -180,7 +179,7 @@ def write_check_report(report: Report, out_file: str | os.PathLike) -> None:
         report (Report): Of :func:`check_data`.
         out_file (str or os.PathLike): JSON; its folder is made.
     """
-    AtomicLocalBackend().put_text(json.dumps(report.to_dict(), indent=1), os.fspath(out_file))
+    write_json(out_file, report.to_dict())
 
 
 def printable(text: str) -> str:
@@ -254,7 +253,7 @@ def write_page(
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(_TEMPLATE.read_text(encoding='utf-8'))
     page = template.render(report=report, checks=CHECKS, sections=sections)
-    AtomicLocalBackend().put_text(printable(page), os.fspath(out_file))
+    write_text(out_file, printable(page))
 
 
 def _drawn(film: Film, size: int) -> str:

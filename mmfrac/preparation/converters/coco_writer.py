@@ -8,11 +8,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TextIO
 
 from mmfrac.datasets.coco_checks import bbox_fault, film_name, image_faults, label_fault
 from mmfrac.datasets.labels import SUBSETS, subset_of
 from mmfrac.utils.errors import raise_problems
+from mmfrac.utils.io import atomic_open
 
 CATEGORY = dict(id=1, name='fracture')
 
@@ -153,6 +153,10 @@ __all__ = ['CocoImage', 'ConversionSummary', 'FilmWriter', 'Lesion', 'write_film
 _IN_MEMORY = 16 * 2**20
 
 
+class _NotFinished(Exception):
+    """Ends the writing of a file that gets no name."""
+
+
 class FilmWriter:
     """Writes films one by one as the COCO JSON that ``CXRDataset`` and any mmdet detector read.
 
@@ -181,26 +185,23 @@ class FilmWriter:
             raise ValueError(f"cannot write '{self.out_file}': it is a folder, name a JSON file")
         if not os.path.isdir(folder):
             raise ValueError(f"cannot write '{self.out_file}': '{folder}' is not a folder")
-        # The folder of the output is made last: a failed conversion leaves nothing.
-        name = f'.{os.path.basename(self.out_file)}.{os.getpid()}.part'
-        self._part = os.path.join(folder, name)
         self._places: dict[str, int] = {}
         self._patients: set[str] = set()
         self._groups: Counter[str] = Counter()
         self._boxes = self._polygons = 0
-        self._faulty = False
+        self._faulty = self._is_finished = False
 
     def __enter__(self) -> 'FilmWriter':
-        self._images: TextIO = open(self._part, 'w', encoding='utf-8')
+        self._opened = atomic_open(self.out_file)
+        self._images = self._opened.__enter__()
         self._annotations = tempfile.SpooledTemporaryFile(_IN_MEMORY, 'w+', encoding='utf-8')
         self._images.write('{"images": [')
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._images.close()
         self._annotations.close()
-        if os.path.exists(self._part):
-            os.remove(self._part)
+        if not self._is_finished:
+            self._opened.__exit__(_NotFinished, _NotFinished(), None)
 
     def __len__(self) -> int:
         return sum(self._groups.values())
@@ -262,9 +263,8 @@ class FilmWriter:
         self._annotations.seek(0)
         shutil.copyfileobj(self._annotations, self._images)
         self._images.write('], "categories": ' + json.dumps([CATEGORY]) + '}')
-        self._images.close()
-        os.makedirs(os.path.dirname(self.out_file) or '.', exist_ok=True)
-        os.replace(self._part, self.out_file)
+        self._is_finished = True
+        self._opened.__exit__(None, None, None)
         return ConversionSummary(
             out_file=self.out_file,
             films=len(self),

@@ -3,7 +3,6 @@
 
 import csv
 import filecmp
-import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from mmfrac.preparation.dicom_folder.header import (
 )
 from mmfrac.preparation.dicom_folder.pseudonyms import pseudonym, read_key
 from mmfrac.preparation.tables.values import FilmRow
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import atomic_open, atomic_path
 from mmfrac.utils.processes import map_films
 
 MODALITIES = ('CR', 'DX', 'DR', 'RG', 'OT')
@@ -223,9 +222,8 @@ class _Run:
         folder = Path(self.more.links)
         folder.mkdir(parents=True, exist_ok=True)
         for link, name in self._links.items():
-            part = folder / f'.{link}.{os.getpid()}.part'
-            part.symlink_to(os.path.abspath(os.path.join(self.root, name)))
-            os.replace(part, folder / link)
+            with atomic_path(folder / link) as temporary:
+                temporary.symlink_to(os.path.abspath(os.path.join(self.root, name)))
 
     def _row(self, header: DicomHeader) -> FilmRow | None:
         """The film of a file, or None with the reason noted."""
@@ -308,9 +306,7 @@ def _same_bytes(one: str, other: str) -> bool:
 
 
 def _write_left_out(path: str | os.PathLike, left_out: Sequence[LeftOut]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator='\n')
-    table.writerow(LeftOut._fields)
-    table.writerows(left_out)
-    content = text.getvalue().encode('utf-8', 'surrogateescape')
-    AtomicLocalBackend().put(content, os.fspath(path))
+    with atomic_open(path, errors='surrogateescape', newline='') as file:
+        table = csv.writer(file, lineterminator='\n')
+        table.writerow(LeftOut._fields)
+        table.writerows(left_out)

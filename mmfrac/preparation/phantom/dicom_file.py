@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     generate_uid,
 )
+
+from mmfrac.utils.io import atomic_open
 
 FULL_SCALE = 4095
 
@@ -80,6 +81,5 @@ def write_dicom(
     stored = np.uint16(FULL_SCALE) - plane if monochrome1 else plane
     record.PixelData = stored.astype('<u2').tobytes()
 
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    record.save_as(partial, enforce_file_format=True)
-    os.replace(partial, path)
+    with atomic_open(path, 'wb') as file:
+        record.save_as(file, enforce_file_format=True)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from mmfrac.preparation.phantom.dicom_file import write_dicom
 from mmfrac.preparation.phantom.render import film_truth, render_film
+from mmfrac.utils.io import remove_temporary_files, write_json
 from mmfrac.utils.processes import map_films
 
 SPLITS = ('train', 'val', 'test')
@@ -217,9 +218,9 @@ def write_phantom(
     for split in SPLITS:
         content = _coco(plans[split], truths, int(size), hide_public=False)
         if split == 'train':
-            _write_json(root / 'annotations' / 'train_truth.json', content)
+            write_json(root / 'annotations' / 'train_truth.json', content)
             content = _coco(plans[split], truths, int(size), hide_public=True)
-        _write_json(root / 'annotations' / f'{split}.json', content)
+        write_json(root / 'annotations' / f'{split}.json', content)
     return _summary_of(root)
 
 
@@ -272,9 +273,8 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> None:
             film.unlink()
     (root / 'images').mkdir(parents=True, exist_ok=True)
     (root / 'annotations').mkdir(exist_ok=True)
-    for rest in (root / 'images').glob('.*.tmp'):
-        rest.unlink()
-    _write_json(record, parameters)
+    remove_temporary_files(root / 'images')
+    write_json(record, parameters)
 
 
 def _difference(known: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -347,9 +347,3 @@ def _coco(
             )
     categories = [{'id': 1, 'name': 'fracture'}]
     return {'categories': categories, 'images': images, 'annotations': annotations}
-
-
-def _write_json(path: Path, content: Any) -> None:
-    partial_path = path.with_name(f'.{path.name}.tmp')
-    partial_path.write_text(json.dumps(content, indent=1), encoding='utf-8')
-    os.replace(partial_path, path)

@@ -15,6 +15,7 @@ import numpy as np
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.semi_real.negatives import NegativeFilm
 from mmfrac.preparation.semi_real.set_folder import JOURNAL_NAME
+from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import Canvas, contact_sheet
 
 CROP = 240
@@ -60,13 +61,7 @@ def draw_contact_sheet(
         pairs.append(before_and_after(before, after, lesion))
         titles.append(f'{Path(entry["film"]).stem}: {lesion["kind"]}')
     sheet = contact_sheet(pairs, columns, titles)
-    Path(out_file).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        is_written = cv2.imwrite(os.fspath(out_file), sheet[..., ::-1])
-    except cv2.error:
-        is_written = False
-    if not is_written:
-        raise ValueError(f"cannot write the picture '{out_file}': name a .png or .jpg file")
+    write_image(out_file, sheet)
     return len(shown)
 
 

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from tqdm import tqdm
 
 from mmfrac.datasets.radiographs.read import RadiographError, film_size, read_radiograph
@@ -37,6 +35,7 @@ from mmfrac.preparation.semi_real.plan import (
 )
 from mmfrac.preparation.semi_real.set_folder import SetFolder
 from mmfrac.utils.errors import raise_problems
+from mmfrac.utils.io import atomic_path, write_image
 from mmfrac.utils.processes import crash_text, map_films
 
 
@@ -66,7 +65,7 @@ def write_semi_real_image(images: Path, recipe: Recipe, plan: PlannedFilm) -> di
             film = make_film(read_radiograph(source), rng, number, recipe.difficulty)
             reason = film.reason
             if film.fractures:
-                _write_png(images / png_name(name), film.plane)
+                write_image(images / png_name(name), png_values(film.plane))
                 lesions = [_lesion(fracture) for fracture in film.fractures]
                 return _entry(name, png_name(name), film.plane.shape[::-1], lesions)
         size = film_size(source)
@@ -99,25 +98,12 @@ def _lesion(one: FilmFracture) -> dict[str, Any]:
     return {'box': list(one.box), 'kind': one.fracture.kind, **site}
 
 
-def _write_png(place: Path, plane: np.ndarray) -> None:
-    part = _part(place)
-    part.write_bytes(cv2.imencode('.png', png_values(plane))[1].tobytes())
-    os.replace(part, place)
-
-
 def _bring(source: str, place: Path, link: bool) -> None:
-    part = _part(place)
-    if link:
-        part.unlink(missing_ok=True)
-        part.symlink_to(os.path.abspath(source))
-    else:
-        shutil.copyfile(source, part)
-    os.replace(part, place)
-
-
-def _part(place: Path) -> Path:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place.with_name(f'.{place.name}.{os.getpid()}.part')
+    with atomic_path(place) as temporary:
+        if link:
+            temporary.symlink_to(os.path.abspath(source))
+        else:
+            shutil.copyfile(source, temporary)
 
 
 FORMAT_VERSION = 1

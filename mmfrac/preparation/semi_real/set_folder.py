@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
+
+from mmfrac.utils.io import remove_temporary_files, write_json, write_text
 
 RECIPE_NAME = 'semi_real.json'
 JOURNAL_NAME = 'lesions.jsonl'
@@ -80,11 +81,8 @@ class SetFolder:
             (self.root / JOURNAL_NAME).unlink(missing_ok=True)
         self.images.mkdir(parents=True, exist_ok=True)
         self.annotations.mkdir(exist_ok=True)
-        for rest in self.images.rglob('.*.part'):
-            rest.unlink()
-        partial_record = record.with_name(f'.{record.name}.part')
-        partial_record.write_text(json.dumps(self._recipe), encoding='utf-8')
-        os.replace(partial_record, record)
+        remove_temporary_files(self.images)
+        write_json(record, self._recipe, indent=None)
 
     def read_journal(self) -> dict[str, dict[str, Any]]:
         """Entries of films that are finished and still there, by name; the journal is tidied."""
@@ -99,10 +97,7 @@ class SetFolder:
                 continue
             if (self.images / entry['file_name']).is_file():
                 entries[entry['film']] = entry
-        partial_path = path.with_name(f'.{path.name}.part')
-        text = ''.join(json.dumps(entry) + '\n' for entry in entries.values())
-        partial_path.write_text(text, encoding='utf-8')
-        os.replace(partial_path, path)
+        write_text(path, ''.join(json.dumps(entry) + '\n' for entry in entries.values()))
         return entries
 
     def open_journal(self) -> Journal:

@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 
 from mmfrac.datasets.labels import SUBSETS, FilmLabels, labels_of_films
 from mmfrac.preparation.splits.merging import merge_annotations, read_checked, shared_patients
+from mmfrac.utils.io import atomic_folder, write_json
 from mmfrac.version import __version__
 
 HOLD_OUT = -1
@@ -361,22 +361,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
 
 
 def _write(out: Path, splits: dict[str, dict], about: dict) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f'.{out.name}.{os.getpid()}.part')
-    old = out.with_name(f'.{out.name}.{os.getpid()}.old')
-    try:
+    with atomic_folder(out) as folder:
         for name, data in splits.items():
-            _dump(part / f'{name}.json', data)
-        _dump(part / FOLDS_FILE, about, indent=1)
-        if out.exists():
-            os.rename(out, old)
-        os.rename(part, out)
-    finally:
-        for folder in (part, old):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _dump(path: Path, data: dict, indent: int | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'w', encoding='utf-8') as file:
-        json.dump(data, file, indent=indent)
+            write_json(folder / f'{name}.json', data, indent=None)
+        write_json(folder / FOLDS_FILE, about)
