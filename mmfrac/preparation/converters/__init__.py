@@ -1,4 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Public data sets and plain tables as COCO JSON, one file for each.
+
+All go through ``conversion``, which decides on films, and ``coco_writer``. May import ``tables``,
+``datasets`` and ``utils``.
+"""
+
 from mmfrac.preparation.converters.chestx_det import convert_chestx_det
 from mmfrac.preparation.converters.chexpert import convert_chexpert
 from mmfrac.preparation.converters.coco_writer import (
@@ -16,20 +22,17 @@ from mmfrac.preparation.converters.plain_coco import convert_coco
 from mmfrac.preparation.converters.plain_csv import convert_csv
 from mmfrac.preparation.converters.rsna import convert_rsna
 from mmfrac.preparation.converters.vindr_cxr import convert_vindr_cxr
-from mmfrac.preparation.dicom_folder.convert import FolderOptions, convert_dicom_folder
 
 __all__ = [
     'CocoImage',
     'ConversionSummary',
     'ConvertOptions',
     'FilmWriter',
-    'FolderOptions',
     'Lesion',
     'convert_chestx_det',
     'convert_chexpert',
     'convert_coco',
     'convert_csv',
-    'convert_dicom_folder',
     'convert_mimic_cxr',
     'convert_nih_cxr14',
     'convert_padchest',

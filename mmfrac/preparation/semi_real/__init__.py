@@ -1,5 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Synthetic fractures in real films without fractures."""
+"""Synthetic fractures in real films without fractures.
+
+Finds lungs and ribs, breaks ribs, writes a data set. May import ``converters``, ``visualization``,
+``datasets`` and ``utils``.
+"""
 
 from mmfrac.preparation.semi_real.contact_sheet import draw_contact_sheet
 from mmfrac.preparation.semi_real.film import SemiRealFilm, make_film
