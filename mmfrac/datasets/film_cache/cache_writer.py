@@ -20,9 +20,14 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from mmfrac.datasets.film_cache.film_file import CachedFilm, source_state, write_entry
-from mmfrac.datasets.film_cache.settings import settings_name, settings_of
-from mmfrac.datasets.film_cache.store import FilmCache, FilmCacheError, NotCachedError
+from mmfrac.datasets.film_cache.cached_file import CachedFilm, source_state, write_entry
+from mmfrac.datasets.film_cache.store import (
+    FilmCache,
+    FilmCacheError,
+    NotCachedError,
+    settings_name,
+    settings_of,
+)
 from mmfrac.datasets.transforms.cached_radiograph import cached_head, check_steps
 from mmfrac.utils.config import film_sets, is_cxr_dataset
 from mmfrac.utils.errors import RadiographError

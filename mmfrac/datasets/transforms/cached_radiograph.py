@@ -9,9 +9,8 @@ from mmdet.datasets.transforms import LoadAnnotations, Resize
 from mmdet.registry import TRANSFORMS
 from mmengine.logging import print_log
 
-from mmfrac.datasets.film_cache.film_file import CachedFilm
-from mmfrac.datasets.film_cache.settings import settings_of
-from mmfrac.datasets.film_cache.store import FilmCache, NotCachedError
+from mmfrac.datasets.film_cache.cached_file import CachedFilm
+from mmfrac.datasets.film_cache.store import FilmCache, NotCachedError, settings_of
 from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph, check_size
 
 

@@ -22,9 +22,8 @@ from mmfrac.preparation.converters.coco_writer import (
     Lesion,
 )
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.film_finder import ImageFinder, plain_name, relative
-from mmfrac.preparation.tables.problems import Problems, place_name
-from mmfrac.preparation.tables.table import Columns, Table
+from mmfrac.preparation.converters.file_finder import ImageFinder, plain_name, relative
+from mmfrac.preparation.tables.table import Columns, Problems, Table, place_name
 from mmfrac.preparation.tables.values import BLANKS, FilmRow, RawBox, Size, read_label
 from mmfrac.utils.errors import AnnotationError
 from mmfrac.utils.processes import FilmPool, crash_text

@@ -8,7 +8,7 @@ from mmfrac.preparation.converters.chexpert import label_of_study
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.film_finder import with_suffixes
+from mmfrac.preparation.converters.file_finder import with_suffixes
 from mmfrac.preparation.tables.table import Table
 from mmfrac.preparation.tables.values import BLANKS, FilmRow, read_label, read_length
 

@@ -9,7 +9,7 @@ from mmfrac.datasets.coco_checks import read_annotations
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.film_finder import with_suffixes
+from mmfrac.preparation.converters.file_finder import with_suffixes
 from mmfrac.preparation.converters.nih_cxr14 import RELEASE_SIZE, nih_patient
 from mmfrac.preparation.tables.table import Table
 from mmfrac.preparation.tables.values import FilmRow, read_label, read_number

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.film_finder import with_suffixes
+from mmfrac.preparation.converters.file_finder import with_suffixes
 from mmfrac.preparation.tables.table import Columns, Table
 from mmfrac.preparation.tables.values import BLANKS, FilmRow, RawBox, Size, read_length, read_number
 

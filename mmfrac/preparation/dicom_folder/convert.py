@@ -15,8 +15,6 @@ from tqdm import tqdm
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.dicom_folder.film_table import FilmTable
-from mmfrac.preparation.dicom_folder.film_view import FRONTAL
 from mmfrac.preparation.dicom_folder.header import (
     INDEX,
     NO_DICOM,
@@ -24,7 +22,9 @@ from mmfrac.preparation.dicom_folder.header import (
     crashed_header,
     read_header,
 )
+from mmfrac.preparation.dicom_folder.label_table import FilmTable
 from mmfrac.preparation.dicom_folder.pseudonyms import pseudonym, read_key
+from mmfrac.preparation.dicom_folder.view import FRONTAL
 from mmfrac.preparation.tables.values import FilmRow
 from mmfrac.utils.io import atomic_open, atomic_path
 from mmfrac.utils.processes import map_films

@@ -23,8 +23,8 @@ from pydicom.uid import (
 )
 
 from mmfrac.datasets.radiographs.read import read_radiograph
-from mmfrac.preparation.dicom_folder.film_view import view_of
 from mmfrac.preparation.dicom_folder.pseudonyms import tells_identity
+from mmfrac.preparation.dicom_folder.view import view_of
 
 UNDEFINED = 0xFFFFFFFF
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.semi_real.negatives import NegativeFilm
-from mmfrac.preparation.semi_real.set_folder import JOURNAL_NAME
+from mmfrac.preparation.semi_real.semi_real_set import JOURNAL_NAME
 from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import Canvas, contact_sheet
 

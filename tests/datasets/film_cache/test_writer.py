@@ -16,7 +16,8 @@ from mmdet.registry import DATASETS
 from torch.utils.data import DataLoader
 
 from mmfrac.datasets.film_cache import cache_writer as writer
-from mmfrac.datasets.film_cache import film_file, store
+from mmfrac.datasets.film_cache import cached_file as film_file
+from mmfrac.datasets.film_cache import store
 from mmfrac.datasets.film_cache.cache_writer import check_cache, fill_cache, films_of_config
 from mmfrac.datasets.film_cache.store import FilmCacheError, NotCachedError
 from mmfrac.datasets.transforms import cached_radiograph
@@ -141,7 +142,7 @@ def test_a_plane_that_is_not_that_of_its_film_is_noticed(root):
     fill_cache(films, progress=False)
     one, other = list(films.films)[:2]
     film = films.cache.read(one)
-    film_file.write_film(
+    film_file.write_entry(
         films.cache.path_of(other), film._replace(source=film_file.source_state(other))
     )
     assert check_cache(films, 0, progress=False).counts == dict(sound=24)
@@ -300,7 +301,7 @@ def test_films_lie_in_the_page_cache_only(tmp_path):
     plane = rng.random((1024, 1024), dtype=np.float32)
     paths = [str(tmp_path / f'{index}.film') for index in range(16)]
     for path in paths:
-        film_file.write_film(path, film_file.CachedFilm(plane, (1, 1), state))
+        film_file.write_entry(path, film_file.CachedFilm(plane, (1, 1), state))
     before = anonymous_memory()
     held = [film_file.FilmFile(path).film().plane for path in paths]
     assert all(float(film.sum()) > 0 for film in held)

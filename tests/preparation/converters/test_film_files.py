@@ -10,7 +10,7 @@ import pytest
 from mmfrac.preparation.converters import conversion as film_files
 from mmfrac.preparation.converters.conversion import FilmFiles
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.film_finder import ImageFinder, relative, with_suffixes
+from mmfrac.preparation.converters.file_finder import ImageFinder, relative, with_suffixes
 from mmfrac.preparation.tables.values import FilmRow
 from mmfrac.utils import processes as film_pool
 

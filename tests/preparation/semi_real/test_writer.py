@@ -157,13 +157,13 @@ def test_goes_on_where_it_was_interrupted(semi_real, films, tmp_path, monkeypatc
     done = []
     from mmfrac.preparation.semi_real import semi_real_set as writer
 
-    original = writer.write_film
+    original = writer.write_semi_real_image
 
     def counted(images, recipe, plan):
         done.append(plan.film.name)
         return original(images, recipe, plan)
 
-    monkeypatch.setattr(writer, 'write_film', counted)
+    monkeypatch.setattr(writer, 'write_semi_real_image', counted)
     write_semi_real(films, tmp_path / 'set', RECIPE, workers=1, progress=False)
     assert len(done) == 12 - 8
     assert everything(tmp_path / 'set') == whole
