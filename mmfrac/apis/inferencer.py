@@ -19,7 +19,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmfrac.datasets.radiographs.read import FILM_SUFFIXES, film_size
+from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, image_size
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
@@ -27,14 +27,14 @@ from mmfrac.evaluation.offline.film_prediction import FilmPrediction, Prediction
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config
 from mmfrac.utils.io import write_image, write_json
-from mmfrac.visualization.prob_map_visualization_hook import FilmNames, overlay_of_sample
+from mmfrac.visualization.prob_map_visualization_hook import ImageNames, overlay_of_sample
 
 Film = str | np.ndarray
 
 Films = str | os.PathLike | np.ndarray | Sequence[str | os.PathLike | np.ndarray]
 
 
-def list_films(inputs: Films) -> list[Film]:
+def list_images(inputs: Films) -> list[Film]:
     """Films of files, folders and planes, in the order given, folders sorted by path.
 
     Folders are searched with those below them. A file with a film's suffix is taken as it is; of
@@ -97,7 +97,7 @@ def _films_in(folder: Path) -> list[str]:
     films = [str(path) for path in sorted(folder.rglob('*')) if path.is_file() and _is_film(path)]
     if not films:
         raise FileNotFoundError(
-            f'no film in {folder}: neither a file {", ".join(FILM_SUFFIXES)} nor one without suffix '
+            f'no film in {folder}: neither a file {", ".join(IMAGE_SUFFIXES)} nor one without suffix '
             'that is DICOM'
         )
     return films
@@ -106,10 +106,10 @@ def _films_in(folder: Path) -> list[str]:
 def _is_film(path: Path) -> bool:
     if path.name.startswith('.') or path.name == 'DICOMDIR':
         return False
-    if path.suffix.lower() in FILM_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
-        film_size(path)
+        image_size(path)
     except (OSError, ValueError):
         return False
     return True
@@ -194,7 +194,7 @@ class FracInferencer:
         self.cfg = model
         self.device = torch.device(device or get_device())
         init_default_scope(model.get('default_scope', 'mmdet'))
-        self.load_film, self.prepare = _test_pipeline(model)
+        self._load_image, self.prepare = _test_pipeline(model)
         self.weights = os.fspath(weights)
         self.model: Any = _load_model(model, self.weights).to(self.device)
 
@@ -251,13 +251,13 @@ class FracInferencer:
             raise ValueError(f'on_error must be one of {_ON_ERROR}, got {on_error!r}')
         if batch_size < 1:
             raise ValueError(f'batch_size must be positive, got {batch_size}')
-        films = list_films(inputs)
+        films = list_images(inputs)
         folder = Path(out_dir) if out_dir else None
         results: dict[str, list] = dict(predictions=[], visualization=[], errors=[])
         samples: list[DetDataSample] = []
         overlays: list[np.ndarray] = []
         save_vis = folder is not None and not no_save_vis
-        names = FilmNames()
+        names = ImageNames()
         loaded = self._load_all(films, results['errors'], on_error == 'raise')
         while batch := list(islice(loaded, batch_size)):
             for film, sample in zip(batch, self._forward([film.packed for film in batch])):
@@ -308,10 +308,10 @@ class FracInferencer:
     def _load(self, film: Film, name: str) -> dict:
         if isinstance(film, np.ndarray):
             plane = checked_plane(film)
-            channels = getattr(self.load_film, 'channels', 1)
+            channels = getattr(self._load_image, 'channels', 1)
             img = plane if channels == 1 else np.repeat(plane[..., None], channels, axis=2)
             return dict(img=img, img_shape=plane.shape, ori_shape=plane.shape, img_path=name)
-        results = self.load_film(dict(img_path=film))
+        results = self._load_image(dict(img_path=film))
         if results is None:
             raise ValueError(f"cannot read film '{film}'")
         return results

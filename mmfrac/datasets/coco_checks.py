@@ -135,7 +135,7 @@ def find_problems(data: Any, classes: Collection[str] | None = None) -> list[Pro
     return problems + lines + _check_labels(data['images'], boxes)
 
 
-def film_name(index: int, image: Any) -> str:
+def image_name(index: int, image: Any) -> str:
     """How a message calls the film: ``images[12] (id 7, a.png)``."""
     if not isinstance(image, dict):
         return f'images[{index}]'
@@ -201,7 +201,7 @@ def _check_images(images: list) -> tuple[dict, list[Problem]]:
                 faults.append(f'duplicate file_name, also images[{files[image["file_name"]]}]')
             good.setdefault(image['id'], (index, image))
             files.setdefault(image['file_name'], index)
-        problems += [Problem(kind, film_name(index, image), fault, index) for fault in faults]
+        problems += [Problem(kind, image_name(index, image), fault, index) for fault in faults]
     return good, problems
 
 
@@ -299,7 +299,7 @@ def _check_labels(images: list, boxes: dict[int, int]) -> list[Problem]:
             continue
         fault = label_fault(image.get('label'), image.get('regions'), boxes.get(image['id'], 0))
         if fault:
-            problems.append(Problem('label', film_name(index, image), fault, index))
+            problems.append(Problem('label', image_name(index, image), fault, index))
     return problems
 
 

@@ -83,7 +83,7 @@ class AnnotationError(ValueError):
         self.problems = tuple(problems)
 
 
-class MissingFilmError(AnnotationError, FileNotFoundError):
+class MissingImageError(AnnotationError, FileNotFoundError):
     """An annotation file names films that do not exist."""
 
 

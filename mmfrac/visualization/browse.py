@@ -25,7 +25,7 @@ from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.utils.geometry import box_corners, project
 from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import GT_GREEN, Canvas, contact_sheet, grey_picture
-from mmfrac.visualization.prob_map_visualization_hook import FilmNames
+from mmfrac.visualization.prob_map_visualization_hook import ImageNames
 
 # One step each: which of theirs are run is drawn when they are.
 _AT_RANDOM = (RandomApply, RandomChoice, RandomOrder)
@@ -95,7 +95,7 @@ _OUTSIDE_ALPHA = 0.3
 
 
 @dataclass
-class FilmState:
+class ImageState:
     """What there is to see of a film.
 
     Attributes:
@@ -114,14 +114,14 @@ class FilmState:
     valid: np.ndarray | None = None
 
 
-def film_state(results: dict) -> FilmState | None:
+def image_state(results: dict) -> ImageState | None:
     """State of a film from what a transform returned.
 
     Args:
         results (dict): With ``img``, or packed with ``inputs`` and ``data_samples``.
 
     Returns:
-        FilmState or None: None before the film is loaded.
+        ImageState or None: None before the film is loaded.
     """
     if 'inputs' in results:
         sample = results['data_samples']
@@ -145,16 +145,16 @@ def film_state(results: dict) -> FilmState | None:
         if not instance.get('ignore_flag')
         for outline in _outlines(instance)
     ]
-    return FilmState(_unit_plane(plane), outlines, _box_array(boxes), target, valid)
+    return ImageState(_unit_plane(plane), outlines, _box_array(boxes), target, valid)
 
 
-def draw_state(state: FilmState, size: int | None = None) -> np.ndarray:
+def draw_state(state: ImageState, size: int | None = None) -> np.ndarray:
     """Draw a film's state.
 
     Lesions are green, ``gt_bboxes`` dashed yellow, target cells orange, cells off the film blue.
 
     Args:
-        state (FilmState): What to draw.
+        state (ImageState): What to draw.
         size (int, optional): Longest side of the picture, px. Default: that of the film.
 
     Returns:
@@ -233,7 +233,7 @@ class Browsed:
 
 
 @dataclass
-class BrowsedFilm:
+class BrowsedImage:
     """Pictures of one film.
 
     Attributes:
@@ -314,10 +314,10 @@ def browse_dataset(
     if not loader:
         raise ValueError(f'the config has no {phase}_dataloader')
     datasets = single_datasets(DATASETS.build(loader.dataset))
-    folder, names = Path(out_dir), FilmNames()
+    folder, names = Path(out_dir), ImageNames()
     browsed = Browsed()
     cells: list[tuple[str, np.ndarray]] = []
-    for dataset, index in spread_films(datasets, number):
+    for dataset, index in spread_images(datasets, number):
         _seed(seed + index)
         info = dataset.get_data_info(index)
         try:
@@ -356,7 +356,7 @@ def single_datasets(dataset: Any) -> list[Any]:
     return found or [dataset]
 
 
-def spread_films(datasets: Sequence[Any], number: int) -> Iterator[tuple[Any, int]]:
+def spread_images(datasets: Sequence[Any], number: int) -> Iterator[tuple[Any, int]]:
     """Films spread over data sets and subsets: from each in turn, evenly spaced.
 
     Args:
@@ -394,13 +394,13 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _browse_film(dataset: Any, info: dict, size: int) -> BrowsedFilm:
+def _browse_film(dataset: Any, info: dict, size: int) -> BrowsedImage:
     subset = _subset(info)
     title = f'{Path(info["img_path"]).name}  {subset}'
     lying = dict(img=read_radiograph(info['img_path']), instances=info.get('instances', ()))
-    state = film_state(lying)
+    state = image_state(lying)
     assert state is not None
-    film = BrowsedFilm(title, draw_state(state, size))
+    film = BrowsedImage(title, draw_state(state, size))
     wide, high = state.plane.shape[1], state.plane.shape[0]
     film.rows.append([(f'{wide} x {high}', film.original)])
     branch = ''
@@ -412,7 +412,7 @@ def _browse_film(dataset: Any, info: dict, size: int) -> BrowsedFilm:
         if step.results is None:
             film.rows[-1].append((f'{name}  left out', np.zeros((size, size, 3), np.uint8)))
             continue
-        state = film_state(step.results)
+        state = image_state(step.results)
         if state is not None:
             wide, high = state.plane.shape[1], state.plane.shape[0]
             film.rows[-1].append((f'{name}  {wide} x {high}', draw_state(state, size)))
@@ -424,7 +424,7 @@ def _sheet(cells: Sequence[tuple[str, np.ndarray]], columns: int = COLUMNS) -> n
 
 
 def _write_sheet(
-    browsed: Browsed, folder: Path, names: FilmNames, cells: Sequence[tuple[str, np.ndarray]]
+    browsed: Browsed, folder: Path, names: ImageNames, cells: Sequence[tuple[str, np.ndarray]]
 ) -> None:
     path = folder / f'{names.name(f"sheet_{len(browsed.sheets)}")}.png'
     write_image(path, _sheet(cells))

@@ -13,13 +13,13 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmfrac.datasets.radiographs.read import FILM_SUFFIXES, read_radiograph
+from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, read_radiograph
 from mmfrac.models.postprocess import components
 from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import draw_overlay
 
 
-class FilmNames:
+class ImageNames:
     """Names for what is written about films: the film's own, without suffix, each given once."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class FilmNames:
             str: Always the same for the same film.
         """
         path = PurePath(film)
-        base = path.stem if path.suffix.lower() in FILM_SUFFIXES else path.name
+        base = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
         name, number = base, 1
         while self._films.setdefault(name, film) != film:
             number += 1
@@ -94,7 +94,7 @@ class ProbMapVisualizationHook(Hook):
         self.show = show
         self.wait_time = wait_time
         self.test_out_dir = test_out_dir
-        self._names = FilmNames()
+        self._names = ImageNames()
         self._warned = False
         self._reset()
 

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.visualization import Visualizer
 
 from mmfrac.utils.config import set_data_root, set_img_scale
-from mmfrac.visualization.browse import MODES, browse_dataset, single_datasets, spread_films
+from mmfrac.visualization.browse import MODES, browse_dataset, single_datasets, spread_images
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_films_are_spread_over_data_sets_and_subsets(cfg):
     assert [len(one) for one in sets] == [10, 5]
 
     def drawn(number):
-        found = list(spread_films(sets, number))
+        found = list(spread_images(sets, number))
         assert len({(id(one), index) for one, index in found}) == len(found)
         infos = [one.get_data_info(index) for one, index in found]
         return Counter((info['label'], info['regions']) for info in infos)

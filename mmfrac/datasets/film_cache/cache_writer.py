@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from mmfrac.datasets.film_cache.cached_file import CachedFilm, source_state, write_entry
+from mmfrac.datasets.film_cache.cached_file import CachedImage, source_state, write_entry
 from mmfrac.datasets.film_cache.store import (
     FilmCache,
     FilmCacheError,
@@ -32,13 +32,13 @@ from mmfrac.datasets.transforms.cached_radiograph import cached_head, check_step
 from mmfrac.utils.config import film_sets, is_cxr_dataset
 from mmfrac.utils.errors import RadiographError
 from mmfrac.utils.io import TEMPORARY_SUFFIX
-from mmfrac.utils.processes import FilmPool, crash_text
+from mmfrac.utils.processes import FilePool, crash_text
 
 SPLITS = ('train', 'val', 'test')
 
 
 @dataclass
-class FilmSet:
+class ImageSet:
     """Films that the same steps make into planes.
 
     Attributes:
@@ -62,9 +62,9 @@ class FilmSet:
         return new[0] * new[1] * (2 if tuple(new) == tuple(size) else 4)
 
 
-def films_of_config(
+def images_of_config(
     cfg: Config, folder: str | os.PathLike, splits: Sequence[str] = SPLITS
-) -> list[FilmSet]:
+) -> list[ImageSet]:
     """Films that the data sets of a config read.
 
     Args:
@@ -73,14 +73,14 @@ def films_of_config(
         splits (Sequence[str]): Whose data loaders count. Defaults to 'train', 'val', 'test'.
 
     Returns:
-        list[FilmSet]: One for each kind of LoadRadiograph and Resize.
+        list[ImageSet]: One for each kind of LoadRadiograph and Resize.
 
     Raises:
         ValueError: If a pipeline cannot read from a cache, or there is no data set.
         FileNotFoundError, AnnotationError: As the data sets raise them.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    sets: dict[str, FilmSet] = {}
+    sets: dict[str, ImageSet] = {}
     for split in splits:
         for node in film_sets(cfg.get(f'{split}_dataloader')):
             if not is_cxr_dataset(node):
@@ -90,7 +90,7 @@ def films_of_config(
             steps = check_steps(head)
             settings = settings_of(*steps)
             films = sets.setdefault(
-                settings_name(settings), FilmSet(FilmCache(folder, settings), steps)
+                settings_name(settings), ImageSet(FilmCache(folder, settings), steps)
             ).films
             for index in range(len(dataset)):
                 info = dataset.get_data_info(index)
@@ -125,7 +125,7 @@ class CacheReport:
     problems: list[str] = field(default_factory=list)
 
 
-def fill_cache(films: FilmSet, workers: int = 0, progress: bool = True) -> CacheReport:
+def fill_cache(films: ImageSet, workers: int = 0, progress: bool = True) -> CacheReport:
     """Write every film that is not in the cache or has changed since.
 
     May be stopped and started again at any point, and run several times at once: a film is there
@@ -133,7 +133,7 @@ def fill_cache(films: FilmSet, workers: int = 0, progress: bool = True) -> Cache
     are written.
 
     Args:
-        films (FilmSet): The films.
+        films (ImageSet): The films.
         workers (int): Processes; 0: this one. Defaults to 0.
         progress (bool): Show a bar. Defaults to True.
 
@@ -150,12 +150,12 @@ def fill_cache(films: FilmSet, workers: int = 0, progress: bool = True) -> Cache
 
 
 def check_cache(
-    films: FilmSet, decode: int = 16, workers: int = 0, progress: bool = True
+    films: ImageSet, decode: int = 16, workers: int = 0, progress: bool = True
 ) -> CacheReport:
     """Read every file of the cache, and decode some films anew to compare them bit for bit.
 
     Args:
-        films (FilmSet): The films.
+        films (ImageSet): The films.
         decode (int): How many films are decoded, spread evenly. Defaults to 16.
         workers (int): Processes; 0: this one. Defaults to 0.
         progress (bool): Show a bar. Defaults to True.
@@ -174,15 +174,15 @@ def check_cache(
     return _for_each(partial(_check, films, decoded), paths, workers, progress, 'check')
 
 
-def resized_film(films: FilmSet, path: str) -> CachedFilm:
+def resized_image(films: ImageSet, path: str) -> CachedImage:
     """Decode and resize a film with the steps of its pipeline.
 
     Args:
-        films (FilmSet): Whose steps.
+        films (ImageSet): Whose steps.
         path (str): Source film.
 
     Returns:
-        CachedFilm: Plane (h, w) float32.
+        CachedImage: Plane (h, w) float32.
 
     Raises:
         FileNotFoundError, RadiographError: As LoadRadiograph raises them.
@@ -193,7 +193,7 @@ def resized_film(films: FilmSet, path: str) -> CachedFilm:
     results = load(dict(img_path=path))
     ori_shape = results['ori_shape']
     plane = resize(results)['img']
-    return CachedFilm(plane if plane.ndim == 2 else plane[..., 0], ori_shape, state)
+    return CachedImage(plane if plane.ndim == 2 else plane[..., 0], ori_shape, state)
 
 
 def remove_leftovers(folder: str) -> None:
@@ -209,14 +209,14 @@ def remove_leftovers(folder: str) -> None:
                 path.unlink()
 
 
-def _fill(films: FilmSet, path: str) -> _Outcome:
+def _fill(films: ImageSet, path: str) -> _Outcome:
     try:
         films.cache.open(path)
         return 'kept', 0, ''
     except NotCachedError:
         pass
     try:
-        film = resized_film(films, path)
+        film = resized_image(films, path)
     except (FileNotFoundError, RadiographError) as error:
         return 'failed', 0, str(error)
     try:
@@ -228,7 +228,7 @@ def _fill(films: FilmSet, path: str) -> _Outcome:
         ) from error
 
 
-def _check(films: FilmSet, decoded: set[str], path: str) -> _Outcome:
+def _check(films: ImageSet, decoded: set[str], path: str) -> _Outcome:
     start = f"film '{path}': "
     try:
         file = films.cache.open(path)
@@ -240,7 +240,7 @@ def _check(films: FilmSet, decoded: set[str], path: str) -> _Outcome:
             )
         if path not in decoded:
             return 'sound', 0, ''
-        plane = resized_film(films, path).plane
+        plane = resized_image(films, path).plane
     except (NotCachedError, FileNotFoundError, RadiographError) as error:
         return 'failed', 0, start + str(error)
     cached = file.film().plane
@@ -254,7 +254,7 @@ def _for_each(
 ) -> CacheReport:
     report = CacheReport()
     # Forked processes have the work, with all its films, without it being sent to them.
-    with FilmPool(work, workers, _crashed) as pool:
+    with FilePool(work, workers, _crashed) as pool:
         outcomes = tqdm(
             pool.map(paths),
             total=len(paths),

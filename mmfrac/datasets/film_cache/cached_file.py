@@ -28,7 +28,7 @@ _RAW: np.dtype = np.dtype('<f4')
 _SAMPLE = 2**17
 
 
-class FilmFileError(ValueError):
+class CachedFileError(ValueError):
     """A file of the cache that is cut short, altered or none of ours."""
 
 
@@ -44,7 +44,7 @@ class SourceState(NamedTuple):
     mtime_ns: int
 
 
-class CachedFilm(NamedTuple):
+class CachedImage(NamedTuple):
     """A film as it is in the cache.
 
     Attributes:
@@ -69,12 +69,12 @@ def source_state(path: str) -> SourceState:
     return SourceState(found.st_size, found.st_mtime_ns)
 
 
-def write_entry(path: str, film: CachedFilm) -> int:
+def write_entry(path: str, film: CachedImage) -> int:
     """Write one film under a temporary name and rename it; any number of writers may do so.
 
     Args:
         path (str): File to write; its folder is made.
-        film (CachedFilm): The film.
+        film (CachedImage): The film.
 
     Returns:
         int: Bytes written.
@@ -99,7 +99,7 @@ def write_entry(path: str, film: CachedFilm) -> int:
     return _HEADER.size + levels.nbytes + pixels.nbytes
 
 
-class FilmFile:
+class CachedFile:
     """An open file of ``write_entry``; nothing of its pixels is read before they are touched.
 
     Args:
@@ -110,14 +110,14 @@ class FilmFile:
 
     Raises:
         FileNotFoundError: If there is none.
-        FilmFileError: If the file is cut short or none of ours.
+        CachedFileError: If the file is cut short or none of ours.
     """
 
     def __init__(self, path: str) -> None:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             if os.fstat(descriptor).st_size < _HEADER.size:
-                raise FilmFileError('it is cut short')
+                raise CachedFileError('it is cut short')
             # A private mapping: all processes share a page until one of them writes to its own.
             self._content = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
         finally:
@@ -126,24 +126,24 @@ class FilmFile:
             self._content
         )
         if magic != _MAGIC or item not in (*_CODES, _RAW.itemsize):
-            raise FilmFileError('it is no film of this cache')
+            raise CachedFileError('it is no film of this cache')
         self.source = SourceState(size, mtime_ns)
         self._item, self._levels, self._checksum = item, levels, checksum
         self._shape, self._ori_shape = (h, w), (ori_h, ori_w)
         self._pixels_at = _HEADER.size + levels * _RAW.itemsize
         if len(self._content) != self._pixels_at + h * w * item:
-            raise FilmFileError('it is cut short')
+            raise CachedFileError('it is cut short')
 
-    def film(self) -> CachedFilm:
+    def film(self) -> CachedImage:
         """The film."""
         count = self._shape[0] * self._shape[1]
         if self._item == _RAW.itemsize:
             pixels = np.frombuffer(self._content, _RAW, count, self._pixels_at)
-            return CachedFilm(pixels.reshape(self._shape), self._ori_shape, self.source)
+            return CachedImage(pixels.reshape(self._shape), self._ori_shape, self.source)
         levels = np.frombuffer(self._content, _RAW, self._levels, _HEADER.size)
         codes = np.frombuffer(self._content, _CODES[self._item], count, self._pixels_at)
         plane = _decoded(levels, codes.reshape(self._shape))
-        return CachedFilm(plane, self._ori_shape, self.source)
+        return CachedImage(plane, self._ori_shape, self.source)
 
     def is_sound(self) -> bool:
         """Whether the whole file is as it was written."""

@@ -18,9 +18,9 @@ from mmdet.datasets.transforms import Resize
 
 from mmfrac.datasets.film_cache.cached_file import (
     SUFFIX,
-    CachedFilm,
-    FilmFile,
-    FilmFileError,
+    CachedFile,
+    CachedFileError,
+    CachedImage,
     source_state,
 )
 from mmfrac.datasets.radiographs.read import VALUES_VERSION
@@ -141,23 +141,23 @@ class FilmCache:
         key = hashlib.blake2b(os.fsencode(place), digest_size=16).hexdigest()
         return f'{self.films}/{key[:2]}/{key[2:]}{SUFFIX}'
 
-    def open(self, film: str) -> FilmFile:
+    def open(self, film: str) -> CachedFile:
         """File of a film of which the source has not changed.
 
         Args:
             film (str): Path of the source film.
 
         Returns:
-            FilmFile: Its pixels are not read yet.
+            CachedFile: Its pixels are not read yet.
 
         Raises:
             NotCachedError: If it is not there, or its source has another size or time of change.
         """
         try:
-            file = FilmFile(self.path_of(film))
+            file = CachedFile(self.path_of(film))
         except FileNotFoundError as error:
             raise NotCachedError('it is not in the cache') from error
-        except (FilmFileError, OSError) as error:
+        except (CachedFileError, OSError) as error:
             raise NotCachedError(f'its file in the cache is damaged ({error})') from error
         try:
             state = source_state(film)
@@ -167,14 +167,14 @@ class FilmCache:
             raise NotCachedError('the source has changed since it was cached')
         return file
 
-    def read(self, film: str) -> CachedFilm:
+    def read(self, film: str) -> CachedImage:
         """A film of which the source has not changed.
 
         Args:
             film (str): Path of the source film.
 
         Returns:
-            CachedFilm: The film.
+            CachedImage: The film.
 
         Raises:
             NotCachedError: See ``open``.

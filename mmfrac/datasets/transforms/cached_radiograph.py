@@ -9,7 +9,7 @@ from mmdet.datasets.transforms import LoadAnnotations, Resize
 from mmdet.registry import TRANSFORMS
 from mmengine.logging import print_log
 
-from mmfrac.datasets.film_cache.cached_file import CachedFilm
+from mmfrac.datasets.film_cache.cached_file import CachedImage
 from mmfrac.datasets.film_cache.store import FilmCache, NotCachedError, settings_of
 from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph, check_size
 
@@ -88,7 +88,7 @@ class CachedRadiograph(BaseTransform):
                 return None
         return taken
 
-    def _channels(self, film: CachedFilm) -> np.ndarray:
+    def _channels(self, film: CachedImage) -> np.ndarray:
         if self.load.channels == 1:
             return film.plane
         return np.repeat(film.plane[..., None], self.load.channels, axis=2)

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmfrac.datasets.radiographs.read import film_size, read_radiograph
+from mmfrac.datasets.radiographs.read import image_size, read_radiograph
 from mmfrac.preparation.checks.finding import Finding, severities
 from mmfrac.preparation.checks.report import Report, SplitCounts
-from mmfrac.preparation.checks.split_file import Film, find_splits, read_split, split_names
-from mmfrac.utils.processes import crash_text, default_workers, map_films
+from mmfrac.preparation.checks.split_file import ImageEntry, find_splits, read_split, split_names
+from mmfrac.utils.processes import crash_text, default_workers, map_files
 
 # Mean of 1004 frontal NIH and DICOM films (standardised, left half; the right one mirrors it): air
 # beside the head, dark lungs, bright spine and abdomen.
@@ -50,7 +50,7 @@ def inversion_score(plane: np.ndarray) -> float:
     strongest, so that films that lie or hang upside down count alike.
 
     Args:
-        plane (np.ndarray): Film (h, w), float in [0, 1].
+        plane (np.ndarray): ImageEntry (h, w), float in [0, 1].
 
     Returns:
         float: In [-1, 1]; above ``INVERTED`` the film looks inverted. 0 for a flat film.
@@ -90,7 +90,7 @@ BLANK_SPREAD = 0.02
 
 
 @dataclass(frozen=True)
-class FilmFacts:
+class FileFacts:
     """Facts of one film file.
 
     Attributes:
@@ -110,43 +110,43 @@ class FilmFacts:
     inversion: float = 0.0
 
 
-def film_facts(path: str) -> FilmFacts:
+def file_facts(path: str) -> FileFacts:
     """Read a film with the reader of ``LoadRadiograph`` and look at its pixels.
 
     Args:
         path (str): The film's file.
 
     Returns:
-        FilmFacts: Never raises: what goes wrong is a fact.
+        FileFacts: Never raises: what goes wrong is a fact.
     """
     try:
-        width, height = film_size(path)
+        width, height = image_size(path)
         if not 0 < width * height <= MAX_PIXELS:
-            return FilmFacts('unreadable_film', f'its header says {width} x {height} px')
+            return FileFacts('unreadable_film', f'its header says {width} x {height} px')
         plane = read_radiograph(path)
-        return FilmFacts(
+        return FileFacts(
             size=(plane.shape[1], plane.shape[0]),
             digest=pixel_digest(plane),
             spread=_spread(plane),
             inversion=inversion_score(plane),
         )
     except FileNotFoundError:
-        return FilmFacts('missing_film', f'missing file {path}')
+        return FileFacts('missing_film', f'missing file {path}')
     except Exception as error:  # any file at all comes here, through many decoders
         reason = str(error) or type(error).__name__
-        return FilmFacts('unreadable_film', reason)
+        return FileFacts('unreadable_film', reason)
 
 
-def crashed_facts(path: str) -> FilmFacts:
+def crashed_facts(path: str) -> FileFacts:
     """Facts of a film that took its process with it."""
-    return FilmFacts('unreadable_film', crash_text(path))
+    return FileFacts('unreadable_film', crash_text(path))
 
 
 def pixel_digest(plane: np.ndarray) -> bytes:
     """Hash of a film's pixels, whatever the file around them.
 
     Args:
-        plane (np.ndarray): Film (h, w), float in [0, 1].
+        plane (np.ndarray): ImageEntry (h, w), float in [0, 1].
 
     Returns:
         bytes: 16 bytes, the same for planes that agree in 16 bits.
@@ -165,11 +165,11 @@ def _spread(plane: np.ndarray) -> float:
 _SHOWN = 3
 
 
-def patients_in_several_splits(films: Iterable[Film]) -> list[Finding]:
+def patients_in_several_splits(films: Iterable[ImageEntry]) -> list[Finding]:
     """Patients with films in several splits, one finding each.
 
     Args:
-        films (Iterable[Film]): Of all splits; films without ``patient_id`` are left out.
+        films (Iterable[ImageEntry]): Of all splits; films without ``patient_id`` are left out.
 
     Returns:
         list[Finding]: In the order of the patients' first films.
@@ -189,9 +189,9 @@ def patients_in_several_splits(films: Iterable[Film]) -> list[Finding]:
     return findings
 
 
-def shared_films(films: Iterable[Film]) -> list[Finding]:
+def shared_images(films: Iterable[ImageEntry]) -> list[Finding]:
     """Files that several splits list, one finding each."""
-    by_path: dict[str, dict[str, Film]] = defaultdict(dict)
+    by_path: dict[str, dict[str, ImageEntry]] = defaultdict(dict)
     for film in films:
         by_path[film.path].setdefault(film.split, film)
     return [
@@ -201,11 +201,11 @@ def shared_films(films: Iterable[Film]) -> list[Finding]:
     ]
 
 
-def equal_pixels(groups: Iterable[Sequence[Film]]) -> list[Finding]:
+def equal_pixels(groups: Iterable[Sequence[ImageEntry]]) -> list[Finding]:
     """Files with the same pixels.
 
     Args:
-        groups (Iterable[Sequence[Film]]): Films of equal pixels, of two files at least each.
+        groups (Iterable[Sequence[ImageEntry]]): Films of equal pixels, of two files at least each.
 
     Returns:
         list[Finding]: For each group 'shared_pixels' if it lies in several splits, else
@@ -225,11 +225,13 @@ def equal_pixels(groups: Iterable[Sequence[Film]]) -> list[Finding]:
     return findings
 
 
-def odd_boxes(film: Film, smallest: float = 2.0, largest_share: float = 0.25) -> list[Finding]:
+def odd_boxes(
+    film: ImageEntry, smallest: float = 2.0, largest_share: float = 0.25
+) -> list[Finding]:
     """Boxes that lie within their film, but hardly hold a fracture.
 
     Args:
-        film (Film): With the size of the annotation file.
+        film (ImageEntry): With the size of the annotation file.
         smallest (float): Shorter sides are odd, px. Default: 2.
         largest_share (float): Boxes that cover more of the film are odd. Default: 0.25.
 
@@ -258,7 +260,7 @@ def odd_boxes(film: Film, smallest: float = 2.0, largest_share: float = 0.25) ->
     return findings
 
 
-def one_class(split: str, films: Sequence[Film]) -> list[Finding]:
+def one_class(split: str, films: Sequence[ImageEntry]) -> list[Finding]:
     """A split without films, or whose labels are all the same."""
     if not films:
         return [Finding('one_class', f'{split} holds no film', split)]
@@ -274,7 +276,7 @@ def _some(names: Sequence[str], shown: int = _SHOWN) -> str:
     return ', '.join(names[:shown]) + (f' and {rest} more' if rest > 0 else '')
 
 
-def _last(films: Iterable[Film]) -> tuple[str, str]:
+def _last(films: Iterable[ImageEntry]) -> tuple[str, str]:
     last = list(films)[-1]
     return last.split, last.name
 
@@ -287,7 +289,7 @@ def check_data(
     decode: bool = True,
     workers: int | None = None,
     progress: bool = True,
-) -> tuple[Report, dict[str, Film]]:
+) -> tuple[Report, dict[str, ImageEntry]]:
     """Look for everything that ``CHECKS`` lists.
 
     Each film file is decoded once, by the reader of ``LoadRadiograph``; of its pixels only a hash
@@ -304,7 +306,7 @@ def check_data(
         progress (bool): Show a progress bar. Default: True.
 
     Returns:
-        tuple[Report, dict[str, Film]]: What was found, and the films that decode and are named in
+        tuple[Report, dict[str, ImageEntry]]: What was found, and the films that decode and are named in
             it, by ``Finding.split`` and ``Finding.film`` joined with '/'.
     """
     data_root = os.fspath(data_root)
@@ -315,7 +317,7 @@ def check_data(
     has_images = os.path.isdir(folder)
     if files and not has_images:
         report.add([Finding('root', f'no image folder {folder}')])
-    films: list[Film] = []
+    films: list[ImageEntry] = []
     for name, file in zip(split_names(files), files, strict=True):
         split = read_split(name, file, folder)
         report.add(split.findings)
@@ -325,7 +327,7 @@ def check_data(
         report.splits[name] = _counts(file, split.films)
         films += split.films
     report.add(patients_in_several_splits(films))
-    report.add(shared_films(films))
+    report.add(shared_images(films))
     readable = _check_pixels(report, films, decode, workers, progress) if has_images else set()
     report.sort()
     named = {(finding.split, finding.film) for finding in report.findings}
@@ -337,7 +339,7 @@ def check_data(
     return report, shown
 
 
-def _counts(ann_file: str, films: Sequence[Film]) -> SplitCounts:
+def _counts(ann_file: str, films: Sequence[ImageEntry]) -> SplitCounts:
     labels = Counter(film.label for film in films)
     return SplitCounts(
         ann_file=ann_file,
@@ -351,21 +353,21 @@ def _counts(ann_file: str, films: Sequence[Film]) -> SplitCounts:
 
 
 def _check_pixels(
-    report: Report, films: Sequence[Film], decode: bool, workers: int | None, progress: bool
+    report: Report, films: Sequence[ImageEntry], decode: bool, workers: int | None, progress: bool
 ) -> set[str]:
     """Add what the film files show; returns the paths of those that decode."""
-    uses: dict[str, list[Film]] = defaultdict(list)
+    uses: dict[str, list[ImageEntry]] = defaultdict(list)
     for film in films:
         uses[film.path].append(film)
     if not decode:
         absent = [path for path in uses if not _is_file(path)]
         for path in absent:
-            report.add(_faults(FilmFacts('missing_film', f'missing file {path}'), uses[path]))
+            report.add(_faults(FileFacts('missing_film', f'missing file {path}'), uses[path]))
         return set()
     digests: dict[bytes, str | list[str]] = {}
     readable = set()
     count = default_workers() if workers is None else workers
-    facts = map_films(film_facts, uses, count, crashed_facts)
+    facts = map_files(file_facts, uses, count, crashed_facts)
     bar = tqdm(facts, 'decoding', len(uses), unit='film', disable=not progress)
     for path, found in zip(uses, bar, strict=True):
         report.add(_faults(found, uses[path]))
@@ -383,12 +385,12 @@ def _check_pixels(
     return readable
 
 
-def _faults(facts: FilmFacts, uses: Iterable[Film]) -> list[Finding]:
+def _faults(facts: FileFacts, uses: Iterable[ImageEntry]) -> list[Finding]:
     """Findings of one film file, for each place that lists it."""
     findings = []
     for film in uses:
 
-        def report(check: str, text: str, weight: float = 0.0, film: Film = film) -> None:
+        def report(check: str, text: str, weight: float = 0.0, film: ImageEntry = film) -> None:
             message = f'{film.split}: {film.name}: {text}'
             findings.append(Finding(check, message, film.split, film.name, weight))
 

@@ -16,9 +16,9 @@ from jinja2 import Environment, StrictUndefined
 
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.checks.finding import CHECKS, Finding
-from mmfrac.preparation.checks.split_file import Film
+from mmfrac.preparation.checks.split_file import ImageEntry
 from mmfrac.utils.io import write_json, write_text
-from mmfrac.utils.processes import default_workers, map_films
+from mmfrac.utils.processes import default_workers, map_files
 from mmfrac.visualization.overlay import GT_GREEN, Canvas, Colour, grey_picture
 
 
@@ -34,7 +34,7 @@ def draw_annotated(
     """Draw boxes and outlines on a film.
 
     Args:
-        plane (np.ndarray): Film (h, w), float in [0, 1].
+        plane (np.ndarray): ImageEntry (h, w), float in [0, 1].
         boxes (np.ndarray): (n, 4) xyxy, px of the plane. Default: none.
         polygons (Sequence[np.ndarray]): (k, 2) xy each, px of the plane. Default: none.
         size (int, optional): Longest side of the picture, px. Default: that of the plane.
@@ -83,7 +83,7 @@ class Report:
         severity (dict[str, str]): Of each check: 'error', 'warning' or 'off'.
         splits (dict[str, SplitCounts]): By name.
         findings (list[Finding]): Errors first, the worst of each check first.
-        decoded (int): Film files whose pixels were looked at.
+        decoded (int): ImageEntry files whose pixels were looked at.
     """
 
     data_root: str
@@ -212,7 +212,7 @@ class _Section:
 
 def write_page(
     report: Report,
-    films: Mapping[str, Film],
+    films: Mapping[str, ImageEntry],
     out_file: str | os.PathLike,
     films_a_check: int = 24,
     lines_a_check: int = 200,
@@ -223,7 +223,7 @@ def write_page(
 
     Args:
         report (Report): Of :func:`check_data`.
-        films (Mapping[str, Film]): Films that can be drawn, of :func:`check_data`.
+        films (Mapping[str, ImageEntry]): Films that can be drawn, of :func:`check_data`.
         out_file (str or os.PathLike): HTML; its folder is made.
         films_a_check (int): Pictures of the worst films of each check. Default: 24.
         lines_a_check (int): Findings of each check that are written out. Default: 200.
@@ -246,7 +246,7 @@ def write_page(
         wanted += [(section, key, message) for key, message in keys.items()]
     draw = partial(_drawn, size=size)
     count = default_workers() if workers is None else workers
-    drawn = map_films(draw, (films[key] for _, key, _ in wanted), count, _not_drawn)
+    drawn = map_files(draw, (films[key] for _, key, _ in wanted), count, _not_drawn)
     for (section, key, message), data in zip(wanted, drawn, strict=True):
         if data:
             section.pictures.append(_Picture(printable(key), printable(message), data))
@@ -256,7 +256,7 @@ def write_page(
     write_text(out_file, printable(page))
 
 
-def _drawn(film: Film, size: int) -> str:
+def _drawn(film: ImageEntry, size: int) -> str:
     """A film with its boxes as base64 JPEG; '' if it cannot be drawn."""
     try:
         plane = read_radiograph(film.path)
@@ -270,5 +270,5 @@ def _drawn(film: Film, size: int) -> str:
         return ''
 
 
-def _not_drawn(film: Film) -> str:
+def _not_drawn(film: ImageEntry) -> str:
     return ''

@@ -17,7 +17,7 @@ SPLIT_NAMES = ('train', 'val', 'test')
 
 
 @dataclass(slots=True)
-class Film:
+class ImageEntry:
     """A film as an annotation file lists it; what is wrong with it is None.
 
     Attributes:
@@ -45,12 +45,12 @@ class Split:
 
     Attributes:
         name (str): Stem of the file.
-        films (list[Film]): Those that name a file.
+        films (list[ImageEntry]): Those that name a file.
         findings (list[Finding]): What the file alone shows to be wrong.
     """
 
     name: str
-    films: list[Film] = field(default_factory=list)
+    films: list[ImageEntry] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -115,7 +115,7 @@ def read_split(name: str, ann_file: str, image_folder: str) -> Split:
         if file_name is None:
             continue
         key = image.get('id')
-        film = Film(
+        film = ImageEntry(
             split=name,
             name=file_name,
             path=os.path.normpath(os.path.join(image_folder, file_name)),

@@ -9,10 +9,10 @@ from mmfrac.preparation.converters.chestx_det import convert_chestx_det
 from mmfrac.preparation.converters.chexpert import convert_chexpert
 from mmfrac.preparation.converters.coco_writer import (
     CocoImage,
+    CocoWriter,
     ConversionSummary,
-    FilmWriter,
     Lesion,
-    write_films,
+    write_coco,
 )
 from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.converters.mimic_cxr import convert_mimic_cxr
@@ -25,9 +25,9 @@ from mmfrac.preparation.converters.vindr_cxr import convert_vindr_cxr
 
 __all__ = [
     'CocoImage',
+    'CocoWriter',
     'ConversionSummary',
     'ConvertOptions',
-    'FilmWriter',
     'Lesion',
     'convert_chestx_det',
     'convert_chexpert',
@@ -38,5 +38,5 @@ __all__ = [
     'convert_padchest',
     'convert_rsna',
     'convert_vindr_cxr',
-    'write_films',
+    'write_coco',
 ]

@@ -11,7 +11,7 @@ from mmfrac.datasets.coco_checks import read_annotations
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion, flat_polygon
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.tables.values import FilmRow, RawBox
+from mmfrac.preparation.tables.values import ImageRow, RawBox
 from mmfrac.utils.errors import AnnotationError, raise_problems
 
 FINDING = 'fracture'
@@ -144,7 +144,7 @@ def _patient(name: str, aliases: dict[str, str]) -> str:
 
 def _films(
     file: str, records: list, aliases: dict[str, str], conversion: Conversion
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     for index, record in enumerate(records):
         name = record.get('file_name') if isinstance(record, dict) else None
         place = f'records[{index}] ({name})'
@@ -160,7 +160,7 @@ def _films(
             if finding.lower() != FINDING:
                 conversion.leave_out(f'{finding} boxes, another finding')
         names = tuple(one for one in (name, aliases.get(name)) if one)
-        yield FilmRow(file, place, names, label, _patient(name, aliases), True, boxes)
+        yield ImageRow(file, place, names, label, _patient(name, aliases), True, boxes)
 
 
 def _boxes(record: dict) -> list[RawBox]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mmfrac.datasets.coco_checks import bbox_fault, film_name, image_faults, label_fault
+from mmfrac.datasets.coco_checks import bbox_fault, image_faults, image_name, label_fault
 from mmfrac.datasets.labels import SUBSETS, subset_of
 from mmfrac.utils.errors import raise_problems
 from mmfrac.utils.io import atomic_open
@@ -106,7 +106,7 @@ class ConversionSummary:
         return '\n'.join([f'wrote {self.out_file}', *table])
 
 
-def coco_film(film: CocoImage, image_id: int, first_id: int) -> tuple[dict, list[dict]]:
+def coco_records(film: CocoImage, image_id: int, first_id: int) -> tuple[dict, list[dict]]:
     """A film as a COCO image and its annotations.
 
     Args:
@@ -147,7 +147,7 @@ def coco_film(film: CocoImage, image_id: int, first_id: int) -> tuple[dict, list
     return image, annotations
 
 
-__all__ = ['CocoImage', 'ConversionSummary', 'FilmWriter', 'Lesion', 'write_films']
+__all__ = ['CocoImage', 'CocoWriter', 'ConversionSummary', 'Lesion', 'write_coco']
 
 # Annotations wait in memory up to this many bytes, then in a temporary file.
 _IN_MEMORY = 16 * 2**20
@@ -157,7 +157,7 @@ class _NotFinished(Exception):
     """Ends the writing of a file that gets no name."""
 
 
-class FilmWriter:
+class CocoWriter:
     """Writes films one by one as the COCO JSON that ``CXRDataset`` and any mmdet detector read.
 
     A context manager. Films are checked as the loader would, and written to a temporary file that
@@ -171,7 +171,7 @@ class FilmWriter:
         ValueError: If ``out_file`` is a folder, or lies below a file.
 
     Examples:
-        >>> with FilmWriter('train.json') as writer:
+        >>> with CocoWriter('train.json') as writer:
         ...     faults = writer.add(CocoImage('a.png', 512, 512, 0, True, 'here', 'p1'))
         ...     summary = writer.finish()
     """
@@ -191,7 +191,7 @@ class FilmWriter:
         self._boxes = self._polygons = 0
         self._faulty = self._is_finished = False
 
-    def __enter__(self) -> 'FilmWriter':
+    def __enter__(self) -> 'CocoWriter':
         self._opened = atomic_open(self.out_file)
         self._images = self._opened.__enter__()
         self._annotations = tempfile.SpooledTemporaryFile(_IN_MEMORY, 'w+', encoding='utf-8')
@@ -216,7 +216,7 @@ class FilmWriter:
             list[str]: What is wrong with it; if anything is, the file cannot be finished.
         """
         place = len(self)
-        image, annotations = coco_film(film, place + 1, self._boxes + 1)
+        image, annotations = coco_records(film, place + 1, self._boxes + 1)
         faults = image_faults(image)
         if not faults:
             boxes = (bbox_fault(a['bbox'], film.width, film.height) for a in annotations)
@@ -278,13 +278,13 @@ class FilmWriter:
         )
 
 
-def write_films(
+def write_coco(
     films: Iterable[CocoImage],
     out_file: str | os.PathLike,
     left_out: dict[str, int] | None = None,
     changed: dict[str, int] | None = None,
 ) -> ConversionSummary:
-    """Write films in one go, see :class:`FilmWriter`.
+    """Write films in one go, see :class:`CocoWriter`.
 
     Args:
         films (Iterable[CocoImage]): In the order of the output; ids count from 1.
@@ -299,9 +299,9 @@ def write_films(
         AnnotationError: If the loader would refuse the file; nothing is written.
     """
     problems = []
-    with FilmWriter(out_file) as writer:
+    with CocoWriter(out_file) as writer:
         for index, film in enumerate(films):
-            name = film_name(index, dict(id=index + 1, file_name=film.file_name))
+            name = image_name(index, dict(id=index + 1, file_name=film.file_name))
             problems += [f'{name}: {fault}' for fault in writer.add(film)]
         raise_problems(os.fspath(out_file), problems)
         return writer.finish(left_out, changed)

@@ -14,19 +14,19 @@ from typing import Any
 from tqdm import tqdm
 
 from mmfrac.datasets.coco_checks import BOX_TOLERANCE
-from mmfrac.datasets.radiographs.read import film_size, read_radiograph
+from mmfrac.datasets.radiographs.read import image_size, read_radiograph
 from mmfrac.preparation.converters.coco_writer import (
     CocoImage,
+    CocoWriter,
     ConversionSummary,
-    FilmWriter,
     Lesion,
 )
 from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.converters.file_finder import ImageFinder, plain_name, relative
-from mmfrac.preparation.tables.table import Columns, Problems, Table, place_name
-from mmfrac.preparation.tables.values import BLANKS, FilmRow, RawBox, Size, read_label
+from mmfrac.preparation.tables.table import Columns, Problems, Table, location_name
+from mmfrac.preparation.tables.values import BLANKS, ImageRow, RawBox, Size, read_label
 from mmfrac.utils.errors import AnnotationError
-from mmfrac.utils.processes import FilmPool, crash_text
+from mmfrac.utils.processes import FilePool, crash_text
 
 
 def _numbers(values: Any) -> bool:
@@ -92,7 +92,7 @@ class CheckedBoxes:
 
     Attributes:
         lesions (list[Lesion]): The fractures, px of the film.
-        faults (list[tuple[int | str, str]]): Place and fault of each box that cannot be used.
+        faults (list[tuple[int | str, str]]): Location and fault of each box that cannot be used.
         clipped (int): Boxes that left their film by a rounding and were cut to it.
     """
 
@@ -146,7 +146,7 @@ _HOW_WITHOUT = (
 
 
 @dataclass(frozen=True, slots=True)
-class FoundFilm:
+class FoundImage:
     """What is known of a film's file.
 
     Attributes:
@@ -162,7 +162,7 @@ class FoundFilm:
     is_missing: bool = False
 
 
-class FilmFiles:
+class ImageFiles:
     """Looks films up on disk, batch by batch; a context manager.
 
     Args:
@@ -184,28 +184,28 @@ class FilmFiles:
         if options.looks_at_files and not os.path.isdir(self.image_dir):
             raise FileNotFoundError(f"no image folder '{self.image_dir}': {_HOW_WITHOUT}")
 
-    def __enter__(self) -> 'FilmFiles':
+    def __enter__(self) -> 'ImageFiles':
         if self.options.verify:
             # small chunks: processes wait for the last one of each batch
-            pool = FilmPool(decode_film, self.options.workers, crashed_film, chunk=4)
+            pool = FilePool(decoded_size, self.options.workers, crashed_size, chunk=4)
             self._pool = self._stack.enter_context(pool)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
-    def look_up(self, rows: Sequence[FilmRow]) -> list[FoundFilm]:
+    def look_up(self, rows: Sequence[ImageRow]) -> list[FoundImage]:
         """Find and measure the films of a batch.
 
         Args:
-            rows (Sequence[FilmRow]): As the tables name them.
+            rows (Sequence[ImageRow]): As the tables name them.
 
         Returns:
-            list[FoundFilm]: In the same order.
+            list[FoundImage]: In the same order.
         """
         if not self.options.looks_at_files:
             return [self._unseen(row) for row in rows]
-        found: list[FoundFilm] = []
+        found: list[FoundImage] = []
         for row in rows:
             if self._finder.is_settled:
                 break
@@ -218,36 +218,36 @@ class FilmFiles:
                 found += some
         return list(self._decode(found)) if self.options.verify else found
 
-    def _unseen(self, row: FilmRow) -> FoundFilm:
+    def _unseen(self, row: ImageRow) -> FoundImage:
         name = relative(plain_name(row.names[0]), self.image_dir)
         return self._with_size(row, name, None)
 
-    def _with_size(self, row: FilmRow, name: str, size: Size | None) -> FoundFilm:
+    def _with_size(self, row: ImageRow, name: str, size: Size | None) -> FoundImage:
         """Takes the size that the options want; ``size`` is that of the file."""
         if not isinstance(self.options.size, str):
-            return FoundFilm(name, self.options.size)
+            return FoundImage(name, self.options.size)
         if self.options.size == 'files':
-            return FoundFilm(name, size)
+            return FoundImage(name, size)
         if row.size is None:
-            return FoundFilm(
+            return FoundImage(
                 name, None, 'the table gives no size: use --size files or WIDTHxHEIGHT'
             )
-        return FoundFilm(name, row.size)
+        return FoundImage(name, row.size)
 
-    def _measure(self, row: FilmRow) -> FoundFilm:
+    def _measure(self, row: ImageRow) -> FoundImage:
         try:
             name = self._finder.find(row.names)
             if name is None:
                 path = os.path.join(self.image_dir, row.names[0])
-                return FoundFilm(row.names[0], fault=f'missing file {path}', is_missing=True)
+                return FoundImage(row.names[0], fault=f'missing file {path}', is_missing=True)
             size = None
             if self.options.size == 'files':
-                size = film_size(os.path.join(self.image_dir, name))
+                size = image_size(os.path.join(self.image_dir, name))
             return self._with_size(row, name, size)
         except (OSError, ValueError) as error:
-            return FoundFilm(row.names[0], fault=str(error))
+            return FoundImage(row.names[0], fault=str(error))
 
-    def _decode(self, found: Sequence[FoundFilm]) -> Iterator[FoundFilm]:
+    def _decode(self, found: Sequence[FoundImage]) -> Iterator[FoundImage]:
         sound = (os.path.join(self.image_dir, one.name) for one in found if not one.fault)
         decoded = self._pool.map(sound)
         for one in found:
@@ -257,10 +257,10 @@ class FilmFiles:
             fault, size = next(decoded)
             if not fault and size != one.size:
                 fault = f'its pixels are {size}, not {one.size} (width, height)'
-            yield FoundFilm(one.name, one.size, fault)
+            yield FoundImage(one.name, one.size, fault)
 
 
-def decode_film(path: str) -> tuple[str | None, Size | None]:
+def decoded_size(path: str) -> tuple[str | None, Size | None]:
     """Whether a film decodes.
 
     Args:
@@ -277,12 +277,12 @@ def decode_film(path: str) -> tuple[str | None, Size | None]:
     return None, (width, height)
 
 
-def crashed_film(path: str) -> tuple[str | None, Size | None]:
-    """What ``decode_film`` gives for a film that takes its process with it."""
+def crashed_size(path: str) -> tuple[str | None, Size | None]:
+    """What ``decoded_size`` gives for a film that takes its process with it."""
     return crash_text(path), None
 
 
-Place = tuple[str, int | str]
+Location = tuple[str, int | str]
 
 _BATCH = 1024
 
@@ -299,7 +299,7 @@ REPEATED = 'repeated row'
 class Conversion:
     """One conversion: its tables, choices, counts and problems.
 
-    A converter opens its tables with :meth:`table`, turns their rows into ``FilmRow`` with the help of
+    A converter opens its tables with :meth:`table`, turns their rows into ``ImageRow`` with the help of
     :meth:`label` and :meth:`keeps_view`, and passes them to :meth:`write`. Rows are streamed: at no
     time more than a batch of films is held.
 
@@ -417,12 +417,12 @@ class Conversion:
         return False
 
     def write(
-        self, rows: Iterable[FilmRow], total: int | None = None, unique_names: bool = False
+        self, rows: Iterable[ImageRow], total: int | None = None, unique_names: bool = False
     ) -> ConversionSummary:
         """Write the films of ``rows``.
 
         Args:
-            rows (Iterable[FilmRow]): Films; read once, problems may be found meanwhile.
+            rows (Iterable[ImageRow]): Films; read once, problems may be found meanwhile.
             total (int, optional): Their number, for a bar. Default: None, tables show one.
             unique_names (bool): Whether no two films of the set have the same file name. Default:
                 False.
@@ -435,11 +435,11 @@ class Conversion:
             AnnotationError: With all problems of all tables; nothing is written then.
         """
         hidden = total is None or not self.options.progress
-        files = FilmFiles(self.image_dir, self.options, unique_names)
+        files = ImageFiles(self.image_dir, self.options, unique_names)
         # the processes of `files` before the bar, which starts a thread
-        with FilmWriter(self.out_file) as writer, files:
+        with CocoWriter(self.out_file) as writer, files:
             with tqdm(total=total, desc='films', unit='film', disable=hidden) as bar:
-                seen: dict[str, tuple[Place, int]] = {}
+                seen: dict[str, tuple[Location, int]] = {}
                 for batch in _batches(rows):
                     for row, found in zip(batch, files.look_up(batch)):
                         film = self._film(row, found, seen)
@@ -455,7 +455,7 @@ class Conversion:
             return writer.finish(self.left_out, self.changed, self.noted)
 
     def _film(
-        self, row: FilmRow, found: FoundFilm, seen: dict[str, tuple[Place, int]]
+        self, row: ImageRow, found: FoundImage, seen: dict[str, tuple[Location, int]]
     ) -> CocoImage | None:
         """The film of a row, or None with its problem or count."""
         if found.is_missing and self.options.missing == 'drop':
@@ -477,7 +477,7 @@ class Conversion:
             if known == hash(content):
                 self.leave_out(REPEATED)
                 return None
-            other = place_name(place[1])
+            other = location_name(place[1])
             other += f' of {place[0]}' if place[0] != row.table else ''
             text = f'{found.name}: the same film as {other}, but with another content'
             self.problems.add(row.table, row.place, text)
@@ -487,7 +487,7 @@ class Conversion:
             found.name, *found.size, row.label, regions, source, row.patient_id, lesions, row.extra
         )
 
-    def _lesions(self, row: FilmRow, size: Size) -> list[Lesion] | None:
+    def _lesions(self, row: ImageRow, size: Size) -> list[Lesion] | None:
         """Lesions of a film of ``size``; None if one of its boxes has a fault."""
         drawn_on = row.size or size
         checked = check_boxes(row.boxes, drawn_on, size)
@@ -503,7 +503,7 @@ class Conversion:
         return None if checked.faults else checked.lesions
 
 
-def _batches(rows: Iterable[FilmRow]) -> Iterator[list[FilmRow]]:
+def _batches(rows: Iterable[ImageRow]) -> Iterator[list[ImageRow]]:
     iterator = iter(rows)
     while batch := list(islice(iterator, _BATCH)):
         yield batch

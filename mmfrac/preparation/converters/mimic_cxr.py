@@ -10,7 +10,7 @@ from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.converters.file_finder import with_suffixes
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import BLANKS, FilmRow, read_label, read_length
+from mmfrac.preparation.tables.values import BLANKS, ImageRow, read_label, read_length
 
 _FILM = dict(dicom=('dicom_id',), subject=('subject_id',), study=('study_id',))
 
@@ -100,7 +100,7 @@ def _films(
     studies: dict[tuple[str, str], str],
     wanted: set[str] | None,
     conversion: Conversion,
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     sizes = conversion.options.size == 'table'
     for line, (dicom, subject, study, view, height, width) in table.rows():
         absent = [name for name, text in zip(_FILM, (dicom, subject, study)) if text in BLANKS]
@@ -122,4 +122,4 @@ def _films(
             continue
         folder = f'files/p{subject[:2]}/p{subject}/s{study}/{dicom}'
         names = with_suffixes(folder, '.jpg', conversion.options.suffix)
-        yield FilmRow(table.name, line, names, label, subject, size=size)
+        yield ImageRow(table.name, line, names, label, subject, size=size)

@@ -8,7 +8,7 @@ from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import FilmRow, RawBox, read_number, read_patient
+from mmfrac.preparation.tables.values import ImageRow, RawBox, read_number, read_patient
 
 # The release holds all films in this size (px), and its boxes are drawn in it.
 RELEASE_SIZE = (1024, 1024)
@@ -109,7 +109,7 @@ def _films(
     boxes: dict[str, dict[tuple, int]],
     split: str | None,
     conversion: Conversion,
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     known = set()
     for table in labelled:
         for line, fields in table.rows():
@@ -143,7 +143,7 @@ def _film(
     label: int,
     boxes: dict[str, dict[tuple, int]],
     conversion: Conversion,
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     drawn = boxes.get(row['name'], {})
     try:
         if not row['name']:
@@ -156,4 +156,4 @@ def _film(
         return
     raw = [RawBox(list(box), f'box on line {at} of the boxes') for box, at in drawn.items()]
     names = (row['name'],)
-    yield FilmRow(table.name, line, names, label, patient, bool(raw), raw, RELEASE_SIZE)
+    yield ImageRow(table.name, line, names, label, patient, bool(raw), raw, RELEASE_SIZE)

@@ -10,7 +10,7 @@ from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import BLANKS, FilmRow, read_length, read_patient
+from mmfrac.preparation.tables.values import BLANKS, ImageRow, read_length, read_patient
 
 FRACTURES = frozenset({'rib fracture', 'callus rib fracture', 'clavicle fracture'})
 OTHER_FRACTURES = {'humeral': 'humeral fracture', 'vertebral': 'vertebral fracture'}
@@ -117,7 +117,7 @@ def label_of_findings(findings: frozenset[str], counted: frozenset[str]) -> int 
 
 def _films(
     table: Table, conversion: Conversion, counted: frozenset[str], physician_only: bool
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     sizes = conversion.options.size == 'table'
     for line, fields in table.rows():
         row = dict(zip(table.keys, fields))
@@ -145,4 +145,4 @@ def _films(
             if label == 0 and other in findings:
                 conversion.changed[f'{other}, taken as none'] += 1
         names = tuple(dict.fromkeys([row['name'], f'{row["folder"]}/{row["name"]}'.lstrip('/')]))
-        yield FilmRow(table.name, line, names, label, patient, size=size)
+        yield ImageRow(table.name, line, names, label, patient, size=size)

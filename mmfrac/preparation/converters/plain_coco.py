@@ -11,7 +11,7 @@ from mmfrac.datasets.coco_checks import check_annotations, read_annotations
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.tables.values import FilmRow, RawBox
+from mmfrac.preparation.tables.values import ImageRow, RawBox
 from mmfrac.utils.errors import AnnotationError, raise_problems
 
 UNBOXED = ('negative', 'unknown')
@@ -97,7 +97,7 @@ def _films(
     unboxed: str,
     pattern: re.Pattern | None,
     conversion: Conversion,
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     names = {category['id']: category['name'] for category in data['categories']}
     boxes: dict[int, list[RawBox]] = defaultdict(list)
     for index, annotation in enumerate(data['annotations']):
@@ -129,7 +129,7 @@ def _films(
         size = (image['width'], image['height'])
         regions = bool(mine) and image.get('regions', True)
         source = conversion.options.source or image.get('source')
-        yield FilmRow(
+        yield ImageRow(
             file, place, (image['file_name'],), label, patient, regions, mine, size, source
         )
 

@@ -12,7 +12,7 @@ from mmfrac.preparation.converters.convert_options import ConvertOptions, Size
 from mmfrac.preparation.tables.table import Table
 from mmfrac.preparation.tables.values import (
     BLANKS,
-    FilmRow,
+    ImageRow,
     RawBox,
     read_label,
     read_length,
@@ -97,7 +97,7 @@ def convert_csv(
     return conversion.write(rows_of_films, len(films))
 
 
-def _single_films(table: Table, conversion: Conversion) -> Iterator[FilmRow]:
+def _single_films(table: Table, conversion: Conversion) -> Iterator[ImageRow]:
     """A row a film: streamed."""
     for line, fields in table.rows():
         row = dict(zip(table.keys, fields))
@@ -163,7 +163,7 @@ def _box(texts: list[str], decimal_comma: bool) -> tuple[float, ...] | None:
     return tuple(read_number(text, decimal_comma) for text in texts)
 
 
-def _film(table: Table, path: str, film: _Film, conversion: Conversion) -> Iterator[FilmRow]:
+def _film(table: Table, path: str, film: _Film, conversion: Conversion) -> Iterator[ImageRow]:
     if table.has('view') and not conversion.keeps_view(film.view):
         return
     label = conversion.decide(film.label)
@@ -172,6 +172,6 @@ def _film(table: Table, path: str, film: _Film, conversion: Conversion) -> Itera
     boxes = [RawBox(list(box), line, site or None) for (*box, site), line in film.boxes.items()]
     patient = film.patient if table.has('patient_id') else path
     source = film.source or None
-    yield FilmRow(
+    yield ImageRow(
         table.name, film.line, (path,), label, patient, bool(boxes), boxes, film.size, source
     )

@@ -12,7 +12,7 @@ from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.converters.file_finder import with_suffixes
 from mmfrac.preparation.converters.nih_cxr14 import RELEASE_SIZE, nih_patient
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import FilmRow, read_label, read_number
+from mmfrac.preparation.tables.values import ImageRow, read_label, read_number
 from mmfrac.utils.errors import AnnotationError
 
 _NORMAL = 'normal'
@@ -129,7 +129,7 @@ def _films(
     normal: set[str],
     patients: dict[str, str],
     conversion: Conversion,
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     for name, (line, _) in films.items():
         label = conversion.decide(0 if name in normal else None)
         if label is None:
@@ -139,4 +139,4 @@ def _films(
             continue
         patient = patients.get(name, name)
         names = with_suffixes(name, '.dcm', conversion.options.suffix)
-        yield FilmRow(table, line, names, label, patient, size=RELEASE_SIZE)
+        yield ImageRow(table, line, names, label, patient, size=RELEASE_SIZE)

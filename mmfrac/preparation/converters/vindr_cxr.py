@@ -14,7 +14,14 @@ from mmfrac.preparation.converters.conversion import REPEATED, Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.converters.file_finder import with_suffixes
 from mmfrac.preparation.tables.table import Columns, Table
-from mmfrac.preparation.tables.values import BLANKS, FilmRow, RawBox, Size, read_length, read_number
+from mmfrac.preparation.tables.values import (
+    BLANKS,
+    ImageRow,
+    RawBox,
+    Size,
+    read_length,
+    read_number,
+)
 
 MERGE = ('any', 'majority', 'all')
 
@@ -221,7 +228,7 @@ def _films(
     iou: float,
     fuse: str,
     conversion: Conversion,
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     for image, reading in readings.items():
         needed = readers_needed(merge, len(reading.readers))
         votes = len({reader for reader, _, _ in reading.marks})
@@ -241,7 +248,7 @@ def _films(
                     merged
                 )
         names = with_suffixes(image, '.dicom', conversion.options.suffix)
-        yield FilmRow(
+        yield ImageRow(
             table, reading.line, names, label, image, bool(boxes), boxes, size=reading.size
         )
 

@@ -22,12 +22,12 @@ from mmfrac.preparation.dicom_folder.header import (
     crashed_header,
     read_header,
 )
-from mmfrac.preparation.dicom_folder.label_table import FilmTable
+from mmfrac.preparation.dicom_folder.label_table import LabelTable
 from mmfrac.preparation.dicom_folder.pseudonyms import pseudonym, read_key
 from mmfrac.preparation.dicom_folder.view import FRONTAL
-from mmfrac.preparation.tables.values import FilmRow
+from mmfrac.preparation.tables.values import ImageRow
 from mmfrac.utils.io import atomic_open, atomic_path
-from mmfrac.utils.processes import map_films
+from mmfrac.utils.processes import map_files
 
 MODALITIES = ('CR', 'DX', 'DR', 'RG', 'OT')
 
@@ -180,7 +180,7 @@ class _Run:
         self.conversion = Conversion(root, out_file, settings, 'hospital', map(str.lower, FRONTAL))
         self.conversion.reads(root)
         self.names = list_files(root)
-        self.table: FilmTable | None = None
+        self.table: LabelTable | None = None
         self.left_out: list[LeftOut] = []
         self._first_of: dict[str, str] = {}
         self._links: dict[str, str] = {}
@@ -193,9 +193,9 @@ class _Run:
         """Open the table of labels."""
         if table is not None:
             path = os.fspath(table)
-            self.table = FilmTable(path, self.conversion, self.names, self.more.columns)
+            self.table = LabelTable(path, self.conversion, self.names, self.more.columns)
 
-    def rows(self) -> Iterator[FilmRow]:
+    def rows(self) -> Iterator[ImageRow]:
         """Films, file by file."""
         if self.table is not None:
             # only now: what is wrong with its rows is told together with what is wrong with films
@@ -206,7 +206,7 @@ class _Run:
             verify=self.options.verify,
             any_name=self.more.links is not None,
         )
-        headers = map_films(read, self.names, self.options.workers, crashed_header)
+        headers = map_files(read, self.names, self.options.workers, crashed_header)
         hidden = not self.options.progress
         for header in tqdm(headers, 'headers', len(self.names), unit='file', disable=hidden):
             row = self._row(header)
@@ -225,7 +225,7 @@ class _Run:
             with atomic_path(folder / link) as temporary:
                 temporary.symlink_to(os.path.abspath(os.path.join(self.root, name)))
 
-    def _row(self, header: DicomHeader) -> FilmRow | None:
+    def _row(self, header: DicomHeader) -> ImageRow | None:
         """The film of a file, or None with the reason noted."""
         reason, detail = self._reason(header)
         if reason:
@@ -245,7 +245,7 @@ class _Run:
         if header.study:
             extra['study_id'] = self._stands_for('study', header.study)
         boxes = entry.raw_boxes() if entry else []
-        return FilmRow(
+        return ImageRow(
             self.table.name if self.table else os.path.basename(self.root),
             entry.line if entry else header.name,
             (self._file_name(header),),

@@ -33,7 +33,7 @@ _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _ITEM, _DELIMITER = b'\xfe\xff\x00\xe0', b'\xfe\xff\xdd\xe0'
 
 
-class PixelPlace:
+class PixelRange:
     """Notes where the pixels of a DICOM file begin, and stops pydicom there.
 
     Args:
@@ -186,7 +186,7 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
         if not has_mark and head[:2] not in _FIRST_GROUPS:
             return DicomHeader(name, NO_DICOM)
         file.seek(0)
-        pixels = PixelPlace(file)
+        pixels = PixelRange(file)
         ds = read_partial(file, pixels.begin, _LARGEST_VALUE, True, _TAGS)
         uid = ds.file_meta.get('MediaStorageSOPClassUID')
         if uid == MediaStorageDirectoryStorage:
@@ -210,7 +210,7 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
     return header
 
 
-def _fault(ds: FileDataset, pixels: PixelPlace, end: int) -> tuple[str, str] | None:
+def _fault(ds: FileDataset, pixels: PixelRange, end: int) -> tuple[str, str] | None:
     if pixels.start < 0:
         kind = _text(ds, 'SOPClassUID')
         return NO_PIXELS, f'a {UID(kind).name}' if kind else 'it ends before its pixels'

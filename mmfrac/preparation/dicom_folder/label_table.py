@@ -45,7 +45,7 @@ class Entry:
         return [RawBox(list(box), line, site or None) for (*box, site), line in self.boxes.items()]
 
 
-class FilmTable:
+class LabelTable:
     """Entries of a table by what names them, of a row a film or a row a box.
 
     Args:

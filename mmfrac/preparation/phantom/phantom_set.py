@@ -15,9 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from mmfrac.preparation.phantom.dicom_file import write_dicom
-from mmfrac.preparation.phantom.render import film_truth, render_film
+from mmfrac.preparation.phantom.render import image_truth, render_image
 from mmfrac.utils.io import remove_temporary_files, write_json
-from mmfrac.utils.processes import map_films
+from mmfrac.utils.processes import map_files
 
 SPLITS = ('train', 'val', 'test')
 
@@ -30,7 +30,7 @@ FEWEST = 4
 PATIENTS_PER_SEED = 1_000_000
 
 
-class FilmPlan(NamedTuple):
+class ImagePlan(NamedTuple):
     """All that is needed to render one film."""
 
     file_name: str
@@ -97,7 +97,7 @@ def check_counts(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str,
 
 def plan_phantom(
     counts: Mapping[str, Mapping[str, int]], seed: int, lesions_per_film: tuple[int, int]
-) -> dict[str, list[FilmPlan]]:
+) -> dict[str, list[ImagePlan]]:
     """Deal the films of each split to patients of 1 to 3 films.
 
     A patient is of one split and one source, but may have films with and without a fracture.
@@ -110,7 +110,7 @@ def plan_phantom(
     Returns:
         Films per split.
     """
-    films: dict[str, list[FilmPlan]] = {}
+    films: dict[str, list[ImagePlan]] = {}
     patient = 0
     for index, split in enumerate(SPLITS):
         rng = np.random.default_rng([6, seed, index])
@@ -127,7 +127,7 @@ def plan_phantom(
                     some = int(rng.integers(lesions_per_film[0], lesions_per_film[1] + 1))
                     chance = rng.random(2)
                     films[split].append(
-                        FilmPlan(
+                        ImagePlan(
                             file_name=f'P{patient:06d}_{film}.dcm',
                             patient_id=f'P{patient:06d}',
                             role=roles[0] if positive else roles[1],
@@ -204,9 +204,9 @@ def write_phantom(
     make = partial(_make_film, root / 'images', int(size), float(difficulty))
     if workers > 1:
         # Compiles and caches the kernels once, before the processes part.
-        render_film(0, 0, size=32)
+        render_image(0, 0, size=32)
     results = tqdm(
-        map_films(make, tasks, workers if workers > 1 else 0, _not_drawn),
+        map_files(make, tasks, workers if workers > 1 else 0, _not_drawn),
         total=len(tasks),
         desc=f'phantom {root.name}',
         unit='film',
@@ -224,7 +224,7 @@ def write_phantom(
     return _summary_of(root)
 
 
-def _is_complete(root: Path, tasks: list[FilmPlan]) -> bool:
+def _is_complete(root: Path, tasks: list[ImagePlan]) -> bool:
     """Whether nothing is left to do; the annotation files are written last, with these parameters."""
     annotations = [root / 'annotations' / name for name in ANNOTATION_NAMES]
     if not all(path.is_file() for path in annotations):
@@ -282,21 +282,21 @@ def _difference(known: dict[str, Any], wanted: dict[str, Any]) -> str:
     return ', '.join(f'{name} {known.get(name)!r} instead of {wanted[name]!r}' for name in names)
 
 
-def _not_drawn(plan: FilmPlan) -> Any:
+def _not_drawn(plan: ImagePlan) -> Any:
     raise ChildProcessError(
         f'the process that drew {plan.file_name} died twice, for want of memory perhaps: take fewer '
         'workers; films that are written stay, run the command again to go on'
     )
 
 
-def _make_film(folder: Path, size: int, difficulty: float, film: FilmPlan) -> list[dict[str, Any]]:
+def _make_film(folder: Path, size: int, difficulty: float, film: ImagePlan) -> list[dict[str, Any]]:
     """Write one film unless it is there; its fractures either way."""
     path = folder / film.file_name
     request = (film.patient_seed, film.film_seed, size, film.num_fractures, difficulty)
     if path.is_file():
-        boxes, sites, kinds = film_truth(*request)
+        boxes, sites, kinds = image_truth(*request)
     else:
-        made = render_film(*request)
+        made = render_image(*request)
         boxes, sites, kinds = made.boxes, made.sites, made.kinds
         write_dicom(
             path, made.image, film.patient_id, made.pixel_mm, film.monochrome1, film.modality
@@ -308,7 +308,7 @@ def _make_film(folder: Path, size: int, difficulty: float, film: FilmPlan) -> li
 
 
 def _coco(
-    films: Iterable[FilmPlan],
+    films: Iterable[ImagePlan],
     truths: Mapping[str, list[dict[str, Any]]],
     size: int,
     hide_public: bool,

@@ -92,7 +92,7 @@ def _shutter(edges: np.ndarray, size: int) -> np.ndarray:
 
 
 @dataclass
-class PhantomFilm:
+class PhantomImage:
     """One film with its truth.
 
     Args:
@@ -141,13 +141,13 @@ def _noise(rng: np.random.Generator, sigma: float) -> np.ndarray:
     return cv2.resize(small / small.std(), (GRID, GRID), interpolation=cv2.INTER_LINEAR)
 
 
-def render_film(
+def render_image(
     patient_seed: int,
     film_seed: int,
     size: int = 512,
     num_fractures: int = 0,
     difficulty: float = 0.3,
-) -> PhantomFilm:
+) -> PhantomImage:
     """Render one synthetic chest film.
 
     Args:
@@ -165,7 +165,7 @@ def render_film(
     """
     if size < 32 or num_fractures < 0 or not 0.0 <= difficulty <= 1.0:
         raise ValueError(
-            f'render_film(size={size}, num_fractures={num_fractures}, difficulty={difficulty}): '
+            f'render_image(size={size}, num_fractures={num_fractures}, difficulty={difficulty}): '
             'size must be at least 32 px, num_fractures at least 0, difficulty in [0, 1]'
         )
     patient, pose, fields, lesions = _stage(patient_seed, film_seed, num_fractures, difficulty)
@@ -180,13 +180,13 @@ def render_film(
     image = expose(
         np.random.default_rng([5, *key]), soft, fields.air, bones, ink, pose.film_cm, size
     )
-    return PhantomFilm(image, *_truth(lesions, size), 10.0 * pose.film_cm / size)
+    return PhantomImage(image, *_truth(lesions, size), 10.0 * pose.film_cm / size)
 
 
-def film_truth(
+def image_truth(
     patient_seed: int, film_seed: int, size: int, num_fractures: int, difficulty: float
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """Boxes, sites and kinds that `render_film` gives for the same arguments, without the film."""
+    """Boxes, sites and kinds that `render_image` gives for the same arguments, without the film."""
     return _truth(_stage(patient_seed, film_seed, num_fractures, difficulty)[3], size)
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from mmfrac.datasets.radiographs.read import read_radiograph
-from mmfrac.preparation.semi_real.negatives import NegativeFilm
+from mmfrac.preparation.semi_real.negatives import NegativeImage
 from mmfrac.preparation.semi_real.semi_real_set import JOURNAL_NAME
 from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import Canvas, contact_sheet
@@ -26,7 +26,7 @@ GREEN = (40, 220, 40)
 
 def draw_contact_sheet(
     set_dir: str | os.PathLike,
-    films: Sequence[NegativeFilm],
+    films: Sequence[NegativeImage],
     out_file: str | os.PathLike,
     number: int = 24,
     columns: int = 4,
@@ -35,7 +35,7 @@ def draw_contact_sheet(
 
     Args:
         set_dir (str or os.PathLike): Folder that `write_semi_real` wrote.
-        films (Sequence[NegativeFilm]): Films that it was made from.
+        films (Sequence[NegativeImage]): Films that it was made from.
         out_file (str or os.PathLike): Picture to write, e.g. PNG.
         number (int): Most fractures shown, evenly spread over the set. Default: 24.
         columns (int): Pairs a row. Default: 4.

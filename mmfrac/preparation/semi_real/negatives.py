@@ -10,13 +10,18 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from mmfrac.datasets.coco_checks import check_annotations, film_name, find_missing, read_annotations
-from mmfrac.datasets.radiographs.read import FILM_SUFFIXES, RadiographError, film_size
-from mmfrac.utils.errors import AnnotationError, MissingFilmError, raise_problems
+from mmfrac.datasets.coco_checks import (
+    check_annotations,
+    find_missing,
+    image_name,
+    read_annotations,
+)
+from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, RadiographError, image_size
+from mmfrac.utils.errors import AnnotationError, MissingImageError, raise_problems
 
 
 @dataclass(frozen=True)
-class NegativeFilm:
+class NegativeImage:
     """One film without a fracture.
 
     Attributes:
@@ -32,7 +37,7 @@ class NegativeFilm:
 
 def negatives_of_annotations(
     annotation_file: str | os.PathLike, image_dir: str | os.PathLike
-) -> tuple[list[NegativeFilm], dict[str, int]]:
+) -> tuple[list[NegativeImage], dict[str, int]]:
     """Films with label 0 of an annotation file.
 
     Args:
@@ -41,7 +46,7 @@ def negatives_of_annotations(
         image_dir (str or os.PathLike): Folder of its file names.
 
     Returns:
-        tuple[list[NegativeFilm], dict[str, int]]: Films by name, and how many films were left out why.
+        tuple[list[NegativeImage], dict[str, int]]: Films by name, and how many films were left out why.
 
     Raises:
         FileNotFoundError: If file or folder is missing.
@@ -59,7 +64,7 @@ def negatives_of_annotations(
     for index, image in enumerate(data['images']):
         label = image.get('label', int(image['id'] in boxed))
         if label == 0:
-            negatives.append((film_name(index, image), image))
+            negatives.append((image_name(index, image), image))
         else:
             left_out['label 1, has a fracture' if label == 1 else 'label -1, unknown'] += 1
     unknown = [
@@ -68,9 +73,9 @@ def negatives_of_annotations(
         if 'patient_id' not in image
     ]
     raise_problems(file, unknown)
-    raise_problems(file, find_missing(negatives, folder), MissingFilmError)
+    raise_problems(file, find_missing(negatives, folder), MissingImageError)
     films = [
-        NegativeFilm(
+        NegativeImage(
             os.path.join(folder, image['file_name']),
             _below(image['file_name']),
             str(image['patient_id']),
@@ -85,7 +90,7 @@ def negatives_of_folder(
     patients: str | os.PathLike | None = None,
     columns: tuple[str, str] = ('file_name', 'patient_id'),
     pattern: str | None = None,
-) -> tuple[list[NegativeFilm], dict[str, int]]:
+) -> tuple[list[NegativeImage], dict[str, int]]:
     """Films of a folder and its subfolders, none of which shows a fracture.
 
     Args:
@@ -98,7 +103,7 @@ def negatives_of_folder(
             path below the folder; its first group is the patient. Default: None.
 
     Returns:
-        tuple[list[NegativeFilm], dict[str, int]]: Films by name, and how many files were left out why.
+        tuple[list[NegativeImage], dict[str, int]]: Films by name, and how many files were left out why.
 
     Raises:
         FileNotFoundError: If folder or CSV is missing.
@@ -119,7 +124,7 @@ def negatives_of_folder(
     else:
         owners = _match_owners(str(pattern), names, folder)
     films = [
-        NegativeFilm(os.path.join(folder, name), name, owners[name])
+        NegativeImage(os.path.join(folder, name), name, owners[name])
         for name in names
         if name in owners
     ]
@@ -137,7 +142,7 @@ def _need_folder(folder: str) -> None:
         raise FileNotFoundError(f"no folder of films '{folder}'")
 
 
-def _sorted(films: list[NegativeFilm], where: str) -> list[NegativeFilm]:
+def _sorted(films: list[NegativeImage], where: str) -> list[NegativeImage]:
     if not films:
         raise ValueError(f'no film without fracture in {where}')
     return sorted(films, key=lambda film: film.name)
@@ -158,10 +163,10 @@ def _film_names(folder: str, left_out: Counter[str]) -> list[str]:
 
 
 def _is_film(path: str) -> bool:
-    if path.lower().endswith(FILM_SUFFIXES):
+    if path.lower().endswith(IMAGE_SUFFIXES):
         return True
     try:
-        film_size(path)
+        image_size(path)
     except RadiographError:
         return False
     return True

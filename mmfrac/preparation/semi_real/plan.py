@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmfrac.preparation.semi_real.negatives import NegativeFilm
+from mmfrac.preparation.semi_real.negatives import NegativeImage
 
 SPLITS = ('train', 'val', 'test')
 
@@ -43,34 +43,34 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class PlannedFilm:
+class PlannedImage:
     """What is to become of one film.
 
     Attributes:
-        film (NegativeFilm): The film.
+        film (NegativeImage): The film.
         split (str): 'train', 'val' or 'test'.
         source (str): 'hospital' or 'public'.
         gets_fractures (bool): Whether fractures are put into it.
     """
 
-    film: NegativeFilm
+    film: NegativeImage
     split: str
     source: str
     gets_fractures: bool
 
 
-def plan_semi_real(films: Sequence[NegativeFilm], shares: Shares, seed: int) -> list[PlannedFilm]:
+def plan_semi_real(films: Sequence[NegativeImage], shares: Shares, seed: int) -> list[PlannedImage]:
     """Deal patients to splits and sources, and films to positives and negatives.
 
     A patient is in one split and of one source.
 
     Args:
-        films (Sequence[NegativeFilm]): In any order.
+        films (Sequence[NegativeImage]): In any order.
         shares (Shares): How.
         seed (int): Seed of the set.
 
     Returns:
-        list[PlannedFilm]: By split, then by name.
+        list[PlannedImage]: By split, then by name.
 
     Raises:
         ValueError: If there are too few patients for the splits that are wanted.
@@ -96,12 +96,12 @@ def plan_semi_real(films: Sequence[NegativeFilm], shares: Shares, seed: int) -> 
         share = shares.hospital_positive if is_hospital else shares.public_positive
         positive = round(share * len(members))
         planned += [
-            PlannedFilm(film, *group, place < positive) for place, film in enumerate(members)
+            PlannedImage(film, *group, place < positive) for place, film in enumerate(members)
         ]
     return sorted(planned, key=lambda plan: (SPLITS.index(plan.split), plan.film.name))
 
 
-def film_generator(seed: int, name: str) -> np.random.Generator:
+def image_generator(seed: int, name: str) -> np.random.Generator:
     """Random numbers of one film: neither other films nor the order of work change them.
 
     Args:

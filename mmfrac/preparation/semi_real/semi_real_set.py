@@ -17,25 +17,25 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mmfrac.datasets.radiographs.read import RadiographError, film_size, read_radiograph
+from mmfrac.datasets.radiographs.read import RadiographError, image_size, read_radiograph
 from mmfrac.preparation.converters.coco_writer import (
     CocoImage,
     ConversionSummary,
     Lesion,
-    write_films,
+    write_coco,
 )
-from mmfrac.preparation.semi_real.film import FilmFracture, make_film, png_values
-from mmfrac.preparation.semi_real.negatives import NegativeFilm
+from mmfrac.preparation.semi_real.drawing import PlacedFracture, add_fractures, png_values
+from mmfrac.preparation.semi_real.negatives import NegativeImage
 from mmfrac.preparation.semi_real.plan import (
     SPLITS,
-    PlannedFilm,
+    PlannedImage,
     Recipe,
-    film_generator,
+    image_generator,
     plan_semi_real,
 )
 from mmfrac.utils.errors import raise_problems
 from mmfrac.utils.io import atomic_path, remove_temporary_files, write_image, write_json, write_text
-from mmfrac.utils.processes import crash_text, map_films
+from mmfrac.utils.processes import crash_text, map_files
 
 RECIPE_NAME = 'semi_real.json'
 
@@ -145,13 +145,13 @@ def png_name(name: str) -> str:
     return name if name.lower().endswith('.png') else f'{name}.png'
 
 
-def write_semi_real_image(images: Path, recipe: Recipe, plan: PlannedFilm) -> dict[str, Any]:
+def write_semi_real_image(images: Path, recipe: Recipe, plan: PlannedImage) -> dict[str, Any]:
     """Write one film.
 
     Args:
         images (Path): Folder of the set's films.
         recipe (Recipe): How.
-        plan (PlannedFilm): Which, and whether it is to get fractures.
+        plan (PlannedImage): Which, and whether it is to get fractures.
 
     Returns:
         dict: `film` (name of the source), `file_name`, `width`, `height`, `lesions` and `reason` (why
@@ -161,22 +161,22 @@ def write_semi_real_image(images: Path, recipe: Recipe, plan: PlannedFilm) -> di
     try:
         reason = ''
         if plan.gets_fractures:
-            rng = film_generator(recipe.seed, name)
+            rng = image_generator(recipe.seed, name)
             number = int(rng.integers(recipe.fractures[0], recipe.fractures[1] + 1))
-            film = make_film(read_radiograph(source), rng, number, recipe.difficulty)
+            film = add_fractures(read_radiograph(source), rng, number, recipe.difficulty)
             reason = film.reason
             if film.fractures:
                 write_image(images / png_name(name), png_values(film.plane))
                 lesions = [_lesion(fracture) for fracture in film.fractures]
                 return _entry(name, png_name(name), film.plane.shape[::-1], lesions)
-        size = film_size(source)
+        size = image_size(source)
         _bring(source, images / name, recipe.link)
         return _entry(name, name, size, [], reason)
     except (RadiographError, OSError) as error:
         return {'problem': str(error)}
 
 
-def crashed_image(plan: PlannedFilm) -> dict[str, Any]:
+def crashed_image(plan: PlannedImage) -> dict[str, Any]:
     """What ``write_semi_real_image`` gives for a film that takes its process with it."""
     return {'problem': crash_text(plan.film.path)}
 
@@ -194,7 +194,7 @@ def _entry(
     )
 
 
-def _lesion(one: FilmFracture) -> dict[str, Any]:
+def _lesion(one: PlacedFracture) -> dict[str, Any]:
     site = {name: round(value, 5) for name, value in asdict(one.site).items()}
     return {'box': list(one.box), 'kind': one.fracture.kind, **site}
 
@@ -244,7 +244,7 @@ _COLUMNS = ('P_hos', 'P_pub', 'N', 'boxes', 'patients')
 
 
 def write_semi_real(
-    films: Sequence[NegativeFilm],
+    films: Sequence[NegativeImage],
     out_dir: str | os.PathLike,
     recipe: Recipe | None = None,
     workers: int = 2,
@@ -258,7 +258,7 @@ def write_semi_real(
     byte for byte. The originals are only read.
 
     Args:
-        films (Sequence[NegativeFilm]): Films without fractures.
+        films (Sequence[NegativeImage]): Films without fractures.
         out_dir (str or os.PathLike): Folder of the set; gets `images/`, `annotations/{train,val,test,
             train_truth}.json`, `lesions.jsonl` and `semi_real.json`. `train_truth.json` has the boxes
             of the label-only films, too: for measuring, not for training.
@@ -287,7 +287,7 @@ def write_semi_real(
     known = folder.read_journal()
     todo = [plan for plan in plans if plan.film.name not in known]
     write = partial(write_semi_real_image, folder.images, recipe)
-    made = map_films(write, todo, workers if workers > 1 else 0, crashed_image)
+    made = map_files(write, todo, workers if workers > 1 else 0, crashed_image)
     bar = tqdm(
         total=len(plans),
         initial=len(plans) - len(todo),
@@ -311,14 +311,14 @@ def write_semi_real(
     return SetSummary(_write_annotations(folder, plans, known), dict(reasons), left_out or {})
 
 
-def _identity(films: Sequence[NegativeFilm], recipe: Recipe) -> dict[str, Any]:
+def _identity(films: Sequence[NegativeImage], recipe: Recipe) -> dict[str, Any]:
     """What two sets must have in common for one to be the other's beginning."""
     names = json.dumps(sorted([film.name, film.patient_id] for film in films))
     digest = hashlib.sha256(names.encode()).hexdigest()
     return {'format_version': FORMAT_VERSION, **asdict(recipe), 'films': digest}
 
 
-def _check_places(plans: Sequence[PlannedFilm], folder: SetFolder) -> None:
+def _check_places(plans: Sequence[PlannedImage], folder: SetFolder) -> None:
     """No two films may get one name, and no source may be written over."""
     names = Counter(name for plan in plans for name in {plan.film.name, png_name(plan.film.name)})
     problems = [
@@ -336,7 +336,7 @@ def _check_places(plans: Sequence[PlannedFilm], folder: SetFolder) -> None:
 
 
 def _write_annotations(
-    folder: SetFolder, plans: Sequence[PlannedFilm], known: dict[str, dict[str, Any]]
+    folder: SetFolder, plans: Sequence[PlannedImage], known: dict[str, dict[str, Any]]
 ) -> dict[str, ConversionSummary]:
     summaries = {}
     for name in (*SPLITS, TRUTH):
@@ -347,11 +347,11 @@ def _write_annotations(
             if plan.split == split
         ]
         if records:
-            summaries[name] = write_films(records, folder.annotations / f'{name}.json')
+            summaries[name] = write_coco(records, folder.annotations / f'{name}.json')
     return summaries
 
 
-def _record(plan: PlannedFilm, entry: dict[str, Any], shows_all: bool) -> CocoImage:
+def _record(plan: PlannedImage, entry: dict[str, Any], shows_all: bool) -> CocoImage:
     lesions = [Lesion(tuple(lesion['box']), site='rib') for lesion in entry['lesions']]
     is_label_only = bool(lesions) and plan.source == 'public'
     return CocoImage(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmfrac.datasets.coco_checks import check_annotations, film_name, read_annotations
+from mmfrac.datasets.coco_checks import check_annotations, image_name, read_annotations
 from mmfrac.datasets.labels import SUBSETS, FilmLabels, labels_of_films
 from mmfrac.utils.errors import MAX_LINES, AnnotationError
 from mmfrac.utils.io import atomic_folder, write_json
@@ -49,7 +49,7 @@ def read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
         for index, image in enumerate(data['images']):
             other = first_in.setdefault(image['file_name'], path)
             if other != path:
-                problems.append(f'{path}: {film_name(index, image)}: also in {other}')
+                problems.append(f'{path}: {image_name(index, image)}: also in {other}')
         contents.append((path, data))
     if problems:
         more = [f'... and {len(problems) - MAX_LINES} more'] if len(problems) > MAX_LINES else []
@@ -161,7 +161,7 @@ def hold_out_and_folds(
     groups = np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1].ravel()
     classes = np.unique(np.asarray(strata, dtype=str), return_inverse=True)[1].ravel()
     truth = np.asarray(labels)
-    wanted = hold_out_films(hold_out, len(groups))
+    wanted = hold_out_size(hold_out, len(groups))
     _check_patients(groups, truth, num_folds + (wanted > 0))
     place = np.full(len(groups), HOLD_OUT, np.int64)
     rest = np.arange(len(groups))
@@ -181,7 +181,7 @@ def hold_out_and_folds(
     return place
 
 
-def hold_out_films(hold_out: int | float, num_films: int) -> int:
+def hold_out_size(hold_out: int | float, num_films: int) -> int:
     """Number of hold-out films of a number or a share.
 
     Args:

@@ -41,7 +41,7 @@ class Problems:
     def lines(self) -> list[str]:
         """A line for each, in the order of the tables; what concerns a whole file stands first."""
         self._found.sort(key=lambda one: (one[0], one[1] if isinstance(one[1], int) else -1))
-        return [f'{table}: {place_name(place)}: {text}' for table, place, text in self._found]
+        return [f'{table}: {location_name(place)}: {text}' for table, place, text in self._found]
 
     def raise_any(self, files: Sequence[str]) -> None:
         """Raise one error for all of them; nothing if there are none.
@@ -64,7 +64,7 @@ class Problems:
         raise AnnotationError('\n'.join(message), lines)
 
 
-def place_name(place: int | str) -> str:
+def location_name(place: int | str) -> str:
     """'line 12' for a line, other names as they are."""
     return f'line {place}' if isinstance(place, int) else place
 

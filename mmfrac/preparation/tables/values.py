@@ -111,7 +111,7 @@ class RawBox:
 
 
 @dataclass(slots=True)
-class FilmRow:
+class ImageRow:
     """A film of a label table.
 
     Attributes:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from mmfrac.datasets.film_cache import cache_writer as writer
 from mmfrac.datasets.film_cache import cached_file as film_file
 from mmfrac.datasets.film_cache import store
-from mmfrac.datasets.film_cache.cache_writer import check_cache, fill_cache, films_of_config
+from mmfrac.datasets.film_cache.cache_writer import check_cache, fill_cache, images_of_config
 from mmfrac.datasets.film_cache.store import FilmCacheError, NotCachedError
 from mmfrac.datasets.transforms import cached_radiograph
 from mmfrac.utils.config import set_film_cache
@@ -41,7 +41,7 @@ def root(tmp_path):
 
 
 def films_of(root):
-    (films,) = films_of_config(config(root), root / 'cache')
+    (films,) = images_of_config(config(root), root / 'cache')
     return films
 
 
@@ -159,7 +159,7 @@ def fill(root, barrier):
 def test_writers_and_readers_at_once(root):
     films = films_of(root)
     films.cache.make()
-    expected = {path: writer.resized_film(films, path).plane.copy() for path in films.films}
+    expected = {path: writer.resized_image(films, path).plane.copy() for path in films.films}
     barrier = FORK.Barrier(4)
     writers = [FORK.Process(target=fill, args=(root, barrier)) for _ in range(3)]
     for process in writers:
@@ -220,7 +220,7 @@ def test_a_killed_writer_leaves_whole_films_and_another_goes_on(root):
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_films_that_kill_their_process_are_listed_and_the_rest_is_done(root, monkeypatch, workers):
-    sound = writer.resized_film
+    sound = writer.resized_image
 
     def deadly(films, path):
         if path.endswith(('/3.png', '/20.png')):
@@ -233,16 +233,16 @@ def test_films_that_kill_their_process_are_listed_and_the_rest_is_done(root, mon
             assert f"film '{root}/images/{name}' crashes its decoder" in line
 
     films = films_of(root)
-    monkeypatch.setattr(writer, 'resized_film', deadly)
+    monkeypatch.setattr(writer, 'resized_image', deadly)
     report = fill_cache(films, workers, progress=False)
     # a process that is stopped with another one may leave a temporary file, or have written its film
     whole = [path for path in files(root) if path.suffix == '.film']
     assert report.counts['failed'] == 2 and len(whole) == 22
     assert report.counts['written'] + report.counts['kept'] == 22
     assert_named(report)
-    monkeypatch.setattr(writer, 'resized_film', sound)
+    monkeypatch.setattr(writer, 'resized_image', sound)
     assert fill_cache(films, workers, progress=False).counts == dict(kept=22, written=2)
-    monkeypatch.setattr(writer, 'resized_film', deadly)
+    monkeypatch.setattr(writer, 'resized_image', deadly)
     report = check_cache(films, 24, workers, progress=False)
     assert report.counts == dict(identical=22, failed=2)
     assert_named(report)
@@ -301,9 +301,9 @@ def test_films_lie_in_the_page_cache_only(tmp_path):
     plane = rng.random((1024, 1024), dtype=np.float32)
     paths = [str(tmp_path / f'{index}.film') for index in range(16)]
     for path in paths:
-        film_file.write_entry(path, film_file.CachedFilm(plane, (1, 1), state))
+        film_file.write_entry(path, film_file.CachedImage(plane, (1, 1), state))
     before = anonymous_memory()
-    held = [film_file.FilmFile(path).film().plane for path in paths]
+    held = [film_file.CachedFile(path).film().plane for path in paths]
     assert all(float(film.sum()) > 0 for film in held)
     grown = anonymous_memory() - before
     assert grown < 4 * 2**20, f'{grown} bytes for 64 MiB of films'

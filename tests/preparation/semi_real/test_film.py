@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfrac.datasets.radiographs.read import read_radiograph
-from mmfrac.preparation.semi_real import RibSite, make_film
-from mmfrac.preparation.semi_real.film import (
+from mmfrac.preparation.semi_real import RibSite, add_fractures
+from mmfrac.preparation.semi_real.drawing import (
     BOX_BLUR,
     BOX_LEVEL,
     NO_LUNGS,
@@ -141,7 +141,7 @@ def test_grain_is_moved_not_smoothed():
 
 def test_film_has_boxes_around_all_changes_and_keeps_its_depth():
     plane = chest_film(2)
-    film = make_film(plane, np.random.default_rng(0), 2, 0.3)
+    film = add_fractures(plane, np.random.default_rng(0), 2, 0.3)
     assert len(film.fractures) == 2 and film.reason == ''
     change = np.abs(film.plane - plane)
     outside = np.ones(change.shape, bool)
@@ -158,15 +158,15 @@ def test_film_has_boxes_around_all_changes_and_keeps_its_depth():
 
 
 def test_same_generator_same_film():
-    films = [make_film(chest_film(3), np.random.default_rng(5), 2, 0.4) for _ in range(2)]
+    films = [add_fractures(chest_film(3), np.random.default_rng(5), 2, 0.4) for _ in range(2)]
     np.testing.assert_array_equal(films[0].plane, films[1].plane)
     assert films[0].fractures == films[1].fractures
-    other = make_film(chest_film(3), np.random.default_rng(6), 2, 0.4)
+    other = add_fractures(chest_film(3), np.random.default_rng(6), 2, 0.4)
     assert other.fractures != films[0].fractures
 
 
 def test_difficulty_does_not_move_fractures():
-    easy, hard = (make_film(chest_film(2), np.random.default_rng(1), 2, d) for d in (0.0, 1.0))
+    easy, hard = (add_fractures(chest_film(2), np.random.default_rng(1), 2, d) for d in (0.0, 1.0))
     assert [one.site for one in easy.fractures] == [one.site for one in hard.fractures]
     assert [one.fracture.kind for one in easy.fractures] == [
         one.fracture.kind for one in hard.fractures
@@ -176,13 +176,13 @@ def test_difficulty_does_not_move_fractures():
 @pytest.mark.parametrize('kind', list(films_without_lungs()))
 def test_film_without_lungs_stays_negative(kind):
     plane = films_without_lungs()[kind]
-    film = make_film(plane, np.random.default_rng(0), 3, 0.3)
+    film = add_fractures(plane, np.random.default_rng(0), 3, 0.3)
     assert film.plane is plane and film.fractures == [] and film.reason == NO_LUNGS
 
 
 def test_film_without_ribs_stays_negative():
     plane, *_ = drawn_chest(lift=0.0)
-    film = make_film(plane, np.random.default_rng(0), 3, 0.3)
+    film = add_fractures(plane, np.random.default_rng(0), 3, 0.3)
     assert film.plane is plane and film.fractures == [] and film.reason == NO_RIBS
 
 
@@ -191,7 +191,7 @@ def test_real_films_get_fractures(shared_data):
     assert len(paths) == 3
     for index, path in enumerate(paths):
         plane = read_radiograph(path)
-        film = make_film(plane, np.random.default_rng(index), 1, 0.3)
+        film = add_fractures(plane, np.random.default_rng(index), 1, 0.3)
         assert len(film.fractures) == 1 and film.reason == ''
         one = film.fractures[0]
         x1, y1, x2, y2 = map(int, one.box)

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.preparation.semi_real import NegativeFilm, Shares
-from mmfrac.preparation.semi_real.plan import SPLITS, film_generator, plan_semi_real
+from mmfrac.preparation.semi_real import NegativeImage, Shares
+from mmfrac.preparation.semi_real.plan import SPLITS, image_generator, plan_semi_real
 
 
 def films_of(counts):
     return [
-        NegativeFilm(f'/x/{patient}_{film}', f'{patient}_{film}', f'p{patient}')
+        NegativeImage(f'/x/{patient}_{film}', f'{patient}_{film}', f'p{patient}')
         for patient, count in enumerate(counts)
         for film in range(count)
     ]
@@ -67,5 +67,5 @@ def test_impossible_shares(wrong):
 
 
 def test_generator_depends_on_seed_and_name_alone():
-    draws = [film_generator(s, n).random() for s, n in ((0, 'a'), (0, 'a'), (1, 'a'), (0, 'b'))]
+    draws = [image_generator(s, n).random() for s, n in ((0, 'a'), (0, 'a'), (1, 'a'), (0, 'b'))]
     assert draws[0] == draws[1] and len(np.unique(draws)) == 3

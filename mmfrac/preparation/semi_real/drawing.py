@@ -95,7 +95,7 @@ NO_RIBS = 'no rib clear enough'
 
 
 @dataclass(frozen=True)
-class FilmFracture:
+class PlacedFracture:
     """One fracture of a film.
 
     Attributes:
@@ -110,23 +110,23 @@ class FilmFracture:
 
 
 @dataclass(frozen=True)
-class SemiRealFilm:
+class SemiRealImage:
     """A film with fractures, or why it has none.
 
     Attributes:
         plane (np.ndarray): (h, w) float32 in [0, 1]; the very film where there are no fractures.
-        fractures (list[FilmFracture]): In the order in which they were made.
+        fractures (list[PlacedFracture]): In the order in which they were made.
         reason (str): Why there are none; '' if there are.
     """
 
     plane: np.ndarray
-    fractures: list[FilmFracture]
+    fractures: list[PlacedFracture]
     reason: str = ''
 
 
-def make_film(
+def add_fractures(
     plane: np.ndarray, rng: np.random.Generator, number: int, difficulty: float
-) -> SemiRealFilm:
+) -> SemiRealImage:
     """Put fractures into the ribs of a film.
 
     Args:
@@ -136,14 +136,14 @@ def make_film(
         difficulty (float): 0 obvious to 1 subtle.
 
     Returns:
-        SemiRealFilm: Without fractures where lungs or ribs are not found.
+        SemiRealImage: Without fractures where lungs or ribs are not found.
     """
     lungs = find_lungs(plane)
     if lungs is None:
-        return SemiRealFilm(plane, [], NO_LUNGS)
+        return SemiRealImage(plane, [], NO_LUNGS)
     sites = _choose(find_rib_sites(plane, lungs), rng, number)
     if not sites:
-        return SemiRealFilm(plane, [], NO_RIBS)
+        return SemiRealImage(plane, [], NO_RIBS)
     broken = plane.copy()
     made = []
     for site in sites:
@@ -152,9 +152,9 @@ def make_film(
         made.append((site, fracture))
     broken = at_native_depth(broken, plane)
     fractures = [
-        FilmFracture(changed_box(plane, broken, site), fracture, site) for site, fracture in made
+        PlacedFracture(changed_box(plane, broken, site), fracture, site) for site, fracture in made
     ]
-    return SemiRealFilm(broken, fractures)
+    return SemiRealImage(broken, fractures)
 
 
 def break_rib(plane: np.ndarray, site: RibSite, fracture: Fracture) -> None:
