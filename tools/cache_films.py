@@ -57,7 +57,8 @@ def parse_args() -> argparse.Namespace:
 def estimate(films: ImageSet) -> None:
     existing = next(p for p in Path(films.cache.folder, '_').parents if p.is_dir())
     print(
-        f'{films.cache.films}: {len(films.films)} films, at most {films.most_bytes() / GIB:.2f} GiB; '
+        f'{films.cache.image_dir}: {len(films.sizes)} films, '
+        f'at most {films.most_bytes() / GIB:.2f} GiB; '
         f'free: {shutil.disk_usage(existing).free / GIB:.2f} GiB'
     )
 
@@ -65,7 +66,7 @@ def estimate(films: ImageSet) -> None:
 def show(films: ImageSet, report: CacheReport) -> None:
     counts = ', '.join(f'{count} {name}' for name, count in sorted(report.counts.items()))
     written = f'; {report.bytes_written / GIB:.2f} GiB written' if report.bytes_written else ''
-    print(f'{films.cache.films}: {counts or "no films"}{written}')
+    print(f'{films.cache.image_dir}: {counts or "no films"}{written}')
 
 
 def main() -> None:

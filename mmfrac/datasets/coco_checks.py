@@ -18,13 +18,13 @@ class Problem(NamedTuple):
         kind (str): 'field' (missing or of a wrong type), 'duplicate_id', 'box' or 'label'.
         where (str): The record's place, id and file name; '' for the file as a whole.
         fault (str): What is wrong.
-        film (int, optional): Place of the film concerned in ``images``.
+        image_index (int, optional): Place of the film concerned in ``images``.
     """
 
     kind: str
     where: str
     fault: str
-    film: int | None = None
+    image_index: int | None = None
 
     def __str__(self) -> str:
         return f'{self.where}: {self.fault}' if self.where else self.fault
@@ -242,8 +242,8 @@ def _check_boxes(
     ids: dict[int, int] = {}
     problems = []
 
-    def report(kind: str, where: str, fault: str, film: int | None = None) -> None:
-        problems.append(Problem(kind, where, fault, film))
+    def report(kind: str, where: str, fault: str, image_index: int | None = None) -> None:
+        problems.append(Problem(kind, where, fault, image_index))
 
     for index, annotation in enumerate(annotations):
         where = f'annotations[{index}]'
@@ -260,20 +260,25 @@ def _check_boxes(
         if not (_is_id(key) and _is_id(image_id) and _is_id(category)):
             report('field', where, 'id, image_id and category_id must be integers')
             continue
-        place, image = images.get(image_id, (None, {}))
+        image_index, image = images.get(image_id, (None, {}))
         if key in ids:
-            report('duplicate_id', where, f'duplicate id, also annotations[{ids[key]}]', place)
+            report(
+                'duplicate_id', where, f'duplicate id, also annotations[{ids[key]}]', image_index
+            )
         ids.setdefault(key, index)
         if category not in names:
             report(
-                'field', where, f'unknown category_id {category}, valid are {list(names)}', place
+                'field',
+                where,
+                f'unknown category_id {category}, valid are {list(names)}',
+                image_index,
             )
-        if place is None:
+        if image_index is None:
             report('field', where, f'image_id {image_id} is no (sound) film of the file')
             continue
         wrong = bbox_fault(annotation['bbox'], image['width'], image['height'])
         if wrong:
-            report('box', f'{name}, film {image["file_name"]})', wrong, place)
+            report('box', f'{name}, film {image["file_name"]})', wrong, image_index)
         if category in counted:
             boxes[image_id] = boxes.get(image_id, 0) + 1
     return boxes, problems

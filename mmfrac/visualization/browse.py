@@ -99,7 +99,7 @@ class ImageState:
     """What there is to see of a film.
 
     Attributes:
-        plane (np.ndarray): (h, w), float in [0, 1].
+        image (np.ndarray): (h, w), float in [0, 1].
         outlines (list[np.ndarray]): Lesions, moved along with the film: (n, 2) xy each, px of the
             plane.
         boxes (np.ndarray): MMDetection's ``gt_bboxes``, (n, 4) xyxy, px of the plane.
@@ -107,7 +107,7 @@ class ImageState:
         valid (np.ndarray, optional): Cells that lie on the film, (h', w') bool.
     """
 
-    plane: np.ndarray
+    image: np.ndarray
     outlines: list[np.ndarray] = field(default_factory=list)
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     target: np.ndarray | None = None
@@ -125,7 +125,7 @@ def image_state(results: dict) -> ImageState | None:
     """
     if 'inputs' in results:
         sample = results['data_samples']
-        plane = results['inputs'].numpy().transpose(1, 2, 0)
+        image = results['inputs'].numpy().transpose(1, 2, 0)
         info: Any = sample.metainfo
         boxes = sample.gt_instances.get('bboxes') if 'gt_instances' in sample else None
         target = valid = None
@@ -133,7 +133,7 @@ def image_state(results: dict) -> ImageState | None:
             target = sample.gt_prob_map.prob_map.numpy()[0]
             valid = sample.gt_prob_map.valid.numpy()[0]
     elif 'img' in results:
-        plane, info, boxes = results['img'], results, results.get('gt_bboxes')
+        image, info, boxes = results['img'], results, results.get('gt_bboxes')
         target, valid = results.get('gt_prob_map'), results.get('valid_map')
     else:
         return None
@@ -145,7 +145,7 @@ def image_state(results: dict) -> ImageState | None:
         if not instance.get('ignore_flag')
         for outline in _outlines(instance)
     ]
-    return ImageState(_unit_plane(plane), outlines, _box_array(boxes), target, valid)
+    return ImageState(_unit_image(image), outlines, _box_array(boxes), target, valid)
 
 
 def draw_state(state: ImageState, size: int | None = None) -> np.ndarray:
@@ -160,8 +160,8 @@ def draw_state(state: ImageState, size: int | None = None) -> np.ndarray:
     Returns:
         np.ndarray: (H, W, 3) uint8 RGB.
     """
-    zoom = 1.0 if size is None else size / max(state.plane.shape)
-    picture = np.repeat(grey_picture(state.plane, zoom)[..., None], 3, axis=2)
+    zoom = 1.0 if size is None else size / max(state.image.shape)
+    picture = np.repeat(grey_picture(state.image, zoom)[..., None], 3, axis=2)
     if state.valid is not None:
         picture = _tinted(picture, ~state.valid, OUTSIDE_BLUE, _OUTSIDE_ALPHA)
     if state.target is not None:
@@ -180,16 +180,16 @@ def _outlines(instance: dict) -> list[np.ndarray]:
     return corners + polygons
 
 
-def _unit_plane(pixels: np.ndarray) -> np.ndarray:
+def _unit_image(pixels: np.ndarray) -> np.ndarray:
     """(h, w) or (h, w, c) of any scale to (h, w) in [0, 1]."""
-    plane = pixels if pixels.ndim == 2 else pixels[..., 0]
-    if plane.dtype == np.uint8:
-        return plane / np.float32(255)
-    low, high = float(plane.min()), float(plane.max())
+    image = pixels if pixels.ndim == 2 else pixels[..., 0]
+    if image.dtype == np.uint8:
+        return image / np.float32(255)
+    low, high = float(image.min()), float(image.max())
     if low >= 0 and high <= 1:
-        return plane
+        return image
     # normalised for a network of another toolbox
-    return (plane - low) / max(high - low, 1e-6)
+    return (image - low) / max(high - low, 1e-6)
 
 
 def _box_array(boxes: Any) -> np.ndarray:
@@ -222,12 +222,12 @@ class Browsed:
     """What was looked at.
 
     Attributes:
-        films (list[Path]): A picture each.
+        images (list[Path]): A picture each.
         sheets (list[Path]): Contact sheets.
         unreadable (list[str]): A line for each film that could not be read.
     """
 
-    films: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
     sheets: list[Path] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
@@ -321,17 +321,17 @@ def browse_dataset(
         _seed(seed + index)
         info = dataset.get_data_info(index)
         try:
-            film = _browse_film(dataset, info, size)
+            image = _browse_image(dataset, info, size)
         except (OSError, ValueError) as error:
             browsed.unreadable.append(f'{info["img_path"]}: {error}')
             continue
         name = names.name(info['img_path'])
-        picture = film.picture(mode)
-        browsed.films.append(folder / f'{name}.png')
-        write_image(browsed.films[-1], picture)
+        picture = image.picture(mode)
+        browsed.images.append(folder / f'{name}.png')
+        write_image(browsed.images[-1], picture)
         if show is not None:
             show(picture, name)
-        cells += film.cells(mode)
+        cells += image.cells(mode)
         if len(cells) >= CELLS_A_SHEET:
             _write_sheet(browsed, folder, names, cells)
             cells = []
@@ -367,9 +367,9 @@ def spread_images(datasets: Sequence[Any], number: int) -> Iterator[tuple[Any, i
         tuple: Data set and index.
     """
     groups: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for place, dataset in enumerate(datasets):
+    for position, dataset in enumerate(datasets):
         for index in range(len(dataset)):
-            groups[place, _subset(dataset.get_data_info(index))].append(index)
+            groups[position, _subset(dataset.get_data_info(index))].append(index)
     shares = dict.fromkeys(groups, 0)
     room = min(number, sum(map(len, groups.values())))
     while sum(shares.values()) < room:
@@ -378,8 +378,8 @@ def spread_images(datasets: Sequence[Any], number: int) -> Iterator[tuple[Any, i
                 shares[key] += 1
     for key, members in groups.items():
         if shares[key]:
-            places = np.linspace(0, len(members) - 1, shares[key]).round().astype(int)
-            for where in places.tolist():
+            positions = np.linspace(0, len(members) - 1, shares[key]).round().astype(int)
+            for where in positions.tolist():
                 yield datasets[key[0]], members[where]
 
 
@@ -394,29 +394,29 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _browse_film(dataset: Any, info: dict, size: int) -> BrowsedImage:
+def _browse_image(dataset: Any, info: dict, size: int) -> BrowsedImage:
     subset = _subset(info)
     title = f'{Path(info["img_path"]).name}  {subset}'
     lying = dict(img=read_radiograph(info['img_path']), instances=info.get('instances', ()))
     state = image_state(lying)
     assert state is not None
-    film = BrowsedImage(title, draw_state(state, size))
-    wide, high = state.plane.shape[1], state.plane.shape[0]
-    film.rows.append([(f'{wide} x {high}', film.original)])
+    image = BrowsedImage(title, draw_state(state, size))
+    wide, high = state.image.shape[1], state.image.shape[0]
+    image.rows.append([(f'{wide} x {high}', image.original)])
     branch = ''
     for step in pipeline_steps(dataset.pipeline.transforms, info):
         if step.branch != branch:
             branch = step.branch
-            film.rows.append([])
+            image.rows.append([])
         name = f'{branch}: {step.name}' if branch else step.name
         if step.results is None:
-            film.rows[-1].append((f'{name}  left out', np.zeros((size, size, 3), np.uint8)))
+            image.rows[-1].append((f'{name}  left out', np.zeros((size, size, 3), np.uint8)))
             continue
         state = image_state(step.results)
         if state is not None:
-            wide, high = state.plane.shape[1], state.plane.shape[0]
-            film.rows[-1].append((f'{name}  {wide} x {high}', draw_state(state, size)))
-    return film
+            wide, high = state.image.shape[1], state.image.shape[0]
+            image.rows[-1].append((f'{name}  {wide} x {high}', draw_state(state, size)))
+    return image
 
 
 def _sheet(cells: Sequence[tuple[str, np.ndarray]], columns: int = COLUMNS) -> np.ndarray:

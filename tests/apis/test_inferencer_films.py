@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmfrac.apis.inferencer import checked_plane, list_images
+from mmfrac.apis.inferencer import checked_image, list_images
 
 
 def test_folders_give_what_holds_a_film(tmp_path):
@@ -35,8 +35,8 @@ def test_inputs_that_are_no_films(tmp_path):
 
 
 def test_planes_are_checked():
-    np.testing.assert_allclose(checked_plane(np.array([[0, 51, 255]], np.uint8)), [[0, 0.2, 1]])
-    plane = checked_plane(np.full((3, 4), 0.5))
+    np.testing.assert_allclose(checked_image(np.array([[0, 51, 255]], np.uint8)), [[0, 0.2, 1]])
+    plane = checked_image(np.full((3, 4), 0.5))
     assert plane.dtype == np.float32 and plane.shape == (3, 4)
     for wrong in (
         np.zeros((3, 4, 3)),
@@ -46,4 +46,4 @@ def test_planes_are_checked():
         np.full((2, 2), 4000, np.uint16),
     ):
         with pytest.raises(ValueError, match='plane'):
-            checked_plane(wrong)
+            checked_image(wrong)

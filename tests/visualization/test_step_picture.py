@@ -20,7 +20,7 @@ def test_lesions_move_along_with_the_film():
     state = image_state(results())
     np.testing.assert_allclose(state.outlines, [[[8, 14], [28, 14], [28, 34], [8, 34]]])
     np.testing.assert_allclose(state.boxes, [[8, 14, 28, 34]])
-    assert state.target is None and state.plane.shape == (64, 80)
+    assert state.target is None and state.image.shape == (64, 80)
     triangle = dict(bbox=[2, 3, 12, 13], polygon=[[2, 3, 12, 3, 12, 13]])
     state = image_state(results(instances=[triangle], homography_matrix=None, gt_bboxes=None))
     np.testing.assert_allclose(state.outlines[1], [[2, 3], [12, 3], [12, 13]])
@@ -36,7 +36,7 @@ def test_packed_and_unpacked_states_are_the_same():
     )
     state = image_state(unpacked)
     packed = image_state(PackProbMapInputs()(unpacked))
-    np.testing.assert_array_equal(state.plane, packed.plane)
+    np.testing.assert_array_equal(state.image, packed.image)
     np.testing.assert_allclose(state.outlines, packed.outlines)
     np.testing.assert_allclose(state.boxes, packed.boxes)
     # centres of columns 2.5 to 6.5 and, edges included, of rows 3.5 to 8.5
@@ -46,11 +46,11 @@ def test_packed_and_unpacked_states_are_the_same():
 
 def test_planes_of_other_kinds():
     img = np.random.default_rng(0).integers(0, 256, (8, 9, 3)).astype(np.uint8)
-    np.testing.assert_allclose(image_state(dict(img=img)).plane, img[..., 0] / 255, rtol=1e-6)
-    normalised = image_state(dict(img=np.array([[-2.0, 0.0], [1.0, 2.0]]))).plane
+    np.testing.assert_allclose(image_state(dict(img=img)).image, img[..., 0] / 255, rtol=1e-6)
+    normalised = image_state(dict(img=np.array([[-2.0, 0.0], [1.0, 2.0]]))).image
     np.testing.assert_allclose(normalised, [[0, 0.5], [0.75, 1]])
     sample = PackProbMapInputs()(dict(img=img, img_shape=(8, 9), ori_shape=(8, 9)))
-    assert torch.is_tensor(sample['inputs']) and image_state(sample).plane.shape == (8, 9)
+    assert torch.is_tensor(sample['inputs']) and image_state(sample).image.shape == (8, 9)
 
 
 def test_what_is_drawn_where():

@@ -44,16 +44,16 @@ class ImageSet:
     Attributes:
         cache (FilmCache): Where the planes belong.
         steps (tuple): LoadRadiograph and Resize.
-        films (dict[str, tuple[int, int]]): (width, height) in px of each film, by its path.
+        images (dict[str, tuple[int, int]]): (width, height) in px of each film, by its path.
     """
 
     cache: FilmCache
     steps: tuple[BaseTransform, Resize]
-    films: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def most_bytes(self) -> int:
         """Size on disk at most: films that are not resampled may need half of what is counted."""
-        return sum(self._bytes(size) for size in self.films.values())
+        return sum(self._bytes(size) for size in self.sizes.values())
 
     def _bytes(self, size: tuple[int, int]) -> int:
         resize = self.steps[1]
@@ -89,12 +89,12 @@ def images_of_config(
             head = dataset.pipeline.transforms[: cached_head(node['pipeline'])]
             steps = check_steps(head)
             settings = settings_of(*steps)
-            films = sets.setdefault(
+            sizes = sets.setdefault(
                 settings_name(settings), ImageSet(FilmCache(folder, settings), steps)
-            ).films
+            ).sizes
             for index in range(len(dataset)):
                 info = dataset.get_data_info(index)
-                films[info['img_path']] = (info['width'], info['height'])
+                sizes[info['img_path']] = (info['width'], info['height'])
     if not sets:
         raise ValueError(f'no CXRDataset in the data loaders of {", ".join(splits)}')
     return list(sets.values())
@@ -125,7 +125,7 @@ class CacheReport:
     problems: list[str] = field(default_factory=list)
 
 
-def fill_cache(films: ImageSet, workers: int = 0, progress: bool = True) -> CacheReport:
+def fill_cache(images: ImageSet, workers: int = 0, progress: bool = True) -> CacheReport:
     """Write every film that is not in the cache or has changed since.
 
     May be stopped and started again at any point, and run several times at once: a film is there
@@ -133,7 +133,7 @@ def fill_cache(films: ImageSet, workers: int = 0, progress: bool = True) -> Cach
     are written.
 
     Args:
-        films (ImageSet): The films.
+        images (ImageSet): The films.
         workers (int): Processes; 0: this one. Defaults to 0.
         progress (bool): Show a bar. Defaults to True.
 
@@ -144,18 +144,18 @@ def fill_cache(films: ImageSet, workers: int = 0, progress: bool = True) -> Cach
         FilmCacheError: If the cache cannot be written to, e.g. if the disk is full.
         ValueError: If ``workers`` is negative.
     """
-    films.cache.make()
-    remove_leftovers(films.cache.films)
-    return _for_each(partial(_fill, films), list(films.films), workers, progress, 'cache')
+    images.cache.make()
+    remove_leftovers(images.cache.image_dir)
+    return _for_each(partial(_fill, images), list(images.sizes), workers, progress, 'cache')
 
 
 def check_cache(
-    films: ImageSet, decode: int = 16, workers: int = 0, progress: bool = True
+    images: ImageSet, decode: int = 16, workers: int = 0, progress: bool = True
 ) -> CacheReport:
     """Read every file of the cache, and decode some films anew to compare them bit for bit.
 
     Args:
-        films (ImageSet): The films.
+        images (ImageSet): The films.
         decode (int): How many films are decoded, spread evenly. Defaults to 16.
         workers (int): Processes; 0: this one. Defaults to 0.
         progress (bool): Show a bar. Defaults to True.
@@ -167,18 +167,18 @@ def check_cache(
         FileNotFoundError: If there is no cache of these films.
         ValueError: If ``workers`` is negative.
     """
-    films.cache.require()
-    paths = list(films.films)
-    places = np.linspace(0, len(paths) - 1, min(max(decode, 0), len(paths))).astype(int)
-    decoded = {paths[place] for place in places}
-    return _for_each(partial(_check, films, decoded), paths, workers, progress, 'check')
+    images.cache.require()
+    paths = list(images.sizes)
+    indices = np.linspace(0, len(paths) - 1, min(max(decode, 0), len(paths))).astype(int)
+    decoded = {paths[index] for index in indices}
+    return _for_each(partial(_check, images, decoded), paths, workers, progress, 'check')
 
 
-def resized_image(films: ImageSet, path: str) -> CachedImage:
+def resized_image(images: ImageSet, path: str) -> CachedImage:
     """Decode and resize a film with the steps of its pipeline.
 
     Args:
-        films (ImageSet): Whose steps.
+        images (ImageSet): Whose steps.
         path (str): Source film.
 
     Returns:
@@ -189,11 +189,11 @@ def resized_image(films: ImageSet, path: str) -> CachedImage:
     """
     # before it is read: a film that changes meanwhile is noticed later
     state = source_state(path)
-    load, resize = films.steps
+    load, resize = images.steps
     results = load(dict(img_path=path))
     ori_shape = results['ori_shape']
-    plane = resize(results)['img']
-    return CachedImage(plane if plane.ndim == 2 else plane[..., 0], ori_shape, state)
+    image = resize(results)['img']
+    return CachedImage(image if image.ndim == 2 else image[..., 0], ori_shape, state)
 
 
 def remove_leftovers(folder: str) -> None:
@@ -209,29 +209,29 @@ def remove_leftovers(folder: str) -> None:
                 path.unlink()
 
 
-def _fill(films: ImageSet, path: str) -> _Outcome:
+def _fill(images: ImageSet, path: str) -> _Outcome:
     try:
-        films.cache.open(path)
+        images.cache.open(path)
         return 'kept', 0, ''
     except NotCachedError:
         pass
     try:
-        film = resized_image(films, path)
+        image = resized_image(images, path)
     except (FileNotFoundError, RadiographError) as error:
         return 'failed', 0, str(error)
     try:
-        return 'written', write_entry(films.cache.path_of(path), film), ''
+        return 'written', write_entry(images.cache.path_of(path), image), ''
     except OSError as error:
         raise FilmCacheError(
-            f'cannot write to the film cache {films.cache.folder}: {error}; what was written stays, '
+            f'cannot write to the film cache {images.cache.folder}: {error}; what was written stays, '
             'run the command again to go on'
         ) from error
 
 
-def _check(films: ImageSet, decoded: set[str], path: str) -> _Outcome:
+def _check(images: ImageSet, decoded: set[str], path: str) -> _Outcome:
     start = f"film '{path}': "
     try:
-        file = films.cache.open(path)
+        file = images.cache.open(path)
         if not file.is_sound():
             return (
                 'failed',
@@ -240,11 +240,11 @@ def _check(films: ImageSet, decoded: set[str], path: str) -> _Outcome:
             )
         if path not in decoded:
             return 'sound', 0, ''
-        plane = resized_image(films, path).plane
+        image = resized_image(images, path).image
     except (NotCachedError, FileNotFoundError, RadiographError) as error:
         return 'failed', 0, start + str(error)
-    cached = file.film().plane
-    if plane.shape == cached.shape and plane.tobytes() == cached.tobytes():
+    cached = file.read().image
+    if image.shape == cached.shape and image.tobytes() == cached.tobytes():
         return 'identical', 0, ''
     return 'failed', 0, start + 'decoded anew it is another plane than in the cache'
 

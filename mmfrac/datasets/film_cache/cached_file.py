@@ -48,13 +48,13 @@ class CachedImage(NamedTuple):
     """A film as it is in the cache.
 
     Attributes:
-        plane (np.ndarray): (h, w) float32, resized, writeable; where it is not made of codes its
+        image (np.ndarray): (h, w) float32, resized, writeable; where it is not made of codes its
             memory is the file itself, copied page by page where it is written to.
         ori_shape (tuple): (h, w) of the film, px.
         source (SourceState): Of the source when it was decoded.
     """
 
-    plane: np.ndarray
+    image: np.ndarray
     ori_shape: tuple[int, int]
     source: SourceState
 
@@ -69,25 +69,25 @@ def source_state(path: str) -> SourceState:
     return SourceState(found.st_size, found.st_mtime_ns)
 
 
-def write_entry(path: str, film: CachedImage) -> int:
+def write_entry(path: str, entry: CachedImage) -> int:
     """Write one film under a temporary name and rename it; any number of writers may do so.
 
     Args:
         path (str): File to write; its folder is made.
-        film (CachedImage): The film.
+        entry (CachedImage): The film.
 
     Returns:
         int: Bytes written.
     """
-    levels, pixels = _encoded(np.ascontiguousarray(film.plane, dtype=_RAW))
+    levels, pixels = _encoded(np.ascontiguousarray(entry.image, dtype=_RAW))
     checksum = zlib.crc32(pixels.data, zlib.crc32(levels.data))
     header = _HEADER.pack(
         _MAGIC,
         pixels.dtype.itemsize,
         len(levels),
-        *film.plane.shape,
-        *film.ori_shape,
-        *film.source,
+        *entry.image.shape,
+        *entry.ori_shape,
+        *entry.source,
         checksum,
     )
     # there before the file, so that what a killed writer leaves is found beside the others
@@ -134,7 +134,7 @@ class CachedFile:
         if len(self._content) != self._pixels_at + h * w * item:
             raise CachedFileError('it is cut short')
 
-    def film(self) -> CachedImage:
+    def read(self) -> CachedImage:
         """The film."""
         count = self._shape[0] * self._shape[1]
         if self._item == _RAW.itemsize:
@@ -142,27 +142,27 @@ class CachedFile:
             return CachedImage(pixels.reshape(self._shape), self._ori_shape, self.source)
         levels = np.frombuffer(self._content, _RAW, self._levels, _HEADER.size)
         codes = np.frombuffer(self._content, _CODES[self._item], count, self._pixels_at)
-        plane = _decoded(levels, codes.reshape(self._shape))
-        return CachedImage(plane, self._ori_shape, self.source)
+        image = _decoded(levels, codes.reshape(self._shape))
+        return CachedImage(image, self._ori_shape, self.source)
 
     def is_sound(self) -> bool:
         """Whether the whole file is as it was written."""
         return zlib.crc32(memoryview(self._content)[_HEADER.size :]) == self._checksum
 
 
-def _encoded(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _encoded(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Levels (n,) float32 and pixels (h, w), whichever form is the smallest."""
     none = np.empty(0, _RAW)
-    bits = plane.view('<u4')
+    bits = image.view('<u4')
     most = np.iinfo(_CODES[2]).max + 1
     if np.unique(bits.ravel()[:_SAMPLE]).size > most:
-        return none, plane
+        return none, image
     levels, codes = np.unique(bits, return_inverse=True)
     if levels.size > most:
-        return none, plane
-    codes = codes.reshape(plane.shape).astype(_CODES[1 if levels.size <= 256 else 2])
-    if codes.nbytes + levels.nbytes >= plane.nbytes:
-        return none, plane
+        return none, image
+    codes = codes.reshape(image.shape).astype(_CODES[1 if levels.size <= 256 else 2])
+    if codes.nbytes + levels.nbytes >= image.nbytes:
+        return none, image
     return levels.view(_RAW), codes
 
 

@@ -128,24 +128,24 @@ class FilmCache:
     def __init__(self, folder: str | os.PathLike, settings: dict[str, Any]) -> None:
         self.folder = os.path.realpath(folder)
         self.settings = settings
-        self.films = os.path.join(self.folder, settings_name(settings))
+        self.image_dir = os.path.join(self.folder, settings_name(settings))
 
-    def path_of(self, film: str) -> str:
+    def path_of(self, source: str) -> str:
         """File of a film, whether it is there or not.
 
         Args:
-            film (str): Path of the source film.
+            source (str): Path of the source film.
         """
-        parent, name = os.path.split(os.path.abspath(film))
-        place = f'{_place(parent, self.folder)}/{name}'
-        key = hashlib.blake2b(os.fsencode(place), digest_size=16).hexdigest()
-        return f'{self.films}/{key[:2]}/{key[2:]}{SUFFIX}'
+        parent, name = os.path.split(os.path.abspath(source))
+        relative = f'{_relative(parent, self.folder)}/{name}'
+        key = hashlib.blake2b(os.fsencode(relative), digest_size=16).hexdigest()
+        return f'{self.image_dir}/{key[:2]}/{key[2:]}{SUFFIX}'
 
-    def open(self, film: str) -> CachedFile:
+    def open(self, source: str) -> CachedFile:
         """File of a film of which the source has not changed.
 
         Args:
-            film (str): Path of the source film.
+            source (str): Path of the source film.
 
         Returns:
             CachedFile: Its pixels are not read yet.
@@ -154,24 +154,24 @@ class FilmCache:
             NotCachedError: If it is not there, or its source has another size or time of change.
         """
         try:
-            file = CachedFile(self.path_of(film))
+            file = CachedFile(self.path_of(source))
         except FileNotFoundError as error:
             raise NotCachedError('it is not in the cache') from error
         except (CachedFileError, OSError) as error:
             raise NotCachedError(f'its file in the cache is damaged ({error})') from error
         try:
-            state = source_state(film)
+            state = source_state(source)
         except OSError as error:
             raise NotCachedError(f'the source cannot be looked at ({error})') from error
         if state != file.source:
             raise NotCachedError('the source has changed since it was cached')
         return file
 
-    def read(self, film: str) -> CachedImage:
+    def read(self, source: str) -> CachedImage:
         """A film of which the source has not changed.
 
         Args:
-            film (str): Path of the source film.
+            source (str): Path of the source film.
 
         Returns:
             CachedImage: The film.
@@ -179,16 +179,16 @@ class FilmCache:
         Raises:
             NotCachedError: See ``open``.
         """
-        return self.open(film).film()
+        return self.open(source).read()
 
     def is_made(self) -> bool:
         """Whether there is a cache of these settings."""
-        return os.path.isfile(os.path.join(self.films, _SETTINGS))
+        return os.path.isfile(os.path.join(self.image_dir, _SETTINGS))
 
     def make(self) -> None:
         """Make the folder, with ``settings.json``; nothing if it is there."""
         if not self.is_made():
-            write_json(os.path.join(self.films, _SETTINGS), self.settings, end='\n')
+            write_json(os.path.join(self.image_dir, _SETTINGS), self.settings, end='\n')
 
     def require(self) -> None:
         """Do nothing if there is a cache of these settings.
@@ -215,6 +215,6 @@ class FilmCache:
 
 
 @functools.lru_cache(maxsize=2**16)
-def _place(parent: str, folder: str) -> str:
+def _relative(parent: str, folder: str) -> str:
     # The film itself may be a link (git-annex): its name counts, not that of what it points to.
     return os.path.relpath(os.path.realpath(parent), folder)

@@ -64,7 +64,7 @@ class GreyScale:
     padding: np.ndarray | None
     table: np.ndarray | None = None
 
-    def on_film(self, sample: np.ndarray) -> np.ndarray:
+    def without_padding(self, sample: np.ndarray) -> np.ndarray:
         """Those of stored values (k,) that are no padding."""
         return sample if self.padding is None else sample[~self.padding[sample]]
 
@@ -187,15 +187,15 @@ def _voi_lut(ds: Dataset, values: np.ndarray) -> np.ndarray:
     return np.clip(shown / (2**bits - 1), 0, 1)
 
 
-def _stretch(values: np.ndarray, film: np.ndarray) -> np.ndarray:
+def _stretch(values: np.ndarray, sample: np.ndarray) -> np.ndarray:
     """Linear between the lower and upper tail of the film's values (k,); a flat film is 0."""
-    if not film.size:
+    if not sample.size:
         return np.zeros(values.shape)
-    skip = int(TAIL * film.size)
-    ordered = np.partition(film, (skip, film.size - 1 - skip))
-    low, high = float(ordered[skip]), float(ordered[film.size - 1 - skip])
+    skip = int(TAIL * sample.size)
+    ordered = np.partition(sample, (skip, sample.size - 1 - skip))
+    low, high = float(ordered[skip]), float(ordered[sample.size - 1 - skip])
     if low == high:
-        low, high = float(film.min()), float(film.max())
+        low, high = float(sample.min()), float(sample.max())
     if low == high:
         return np.zeros(values.shape)
     return np.clip((values - low) / (high - low), 0, 1)
@@ -216,13 +216,13 @@ def look_up(table: np.ndarray, patterns: np.ndarray) -> np.ndarray:
     flat = np.ascontiguousarray(patterns, np.uint16).ravel()
     if sys.byteorder != 'little' or not flat.flags.aligned or flat.ctypes.data % 8:
         return table[patterns]
-    plane = np.empty(flat.size, np.float32)
+    image = np.empty(flat.size, np.float32)
     whole = flat.size // 4 * 4
     _look_up_words(
-        flat[:whole].view(np.uint64), table.view(np.uint32), plane[:whole].view(np.uint64)
+        flat[:whole].view(np.uint64), table.view(np.uint32), image[:whole].view(np.uint64)
     )
-    plane[whole:] = table[flat[whole:]]
-    return plane.reshape(patterns.shape)
+    image[whole:] = table[flat[whole:]]
+    return image.reshape(patterns.shape)
 
 
 @njit(cache=True, nogil=True)

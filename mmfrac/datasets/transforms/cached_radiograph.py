@@ -90,8 +90,8 @@ class CachedRadiograph(BaseTransform):
 
     def _channels(self, film: CachedImage) -> np.ndarray:
         if self.load.channels == 1:
-            return film.plane
-        return np.repeat(film.plane[..., None], self.load.channels, axis=2)
+            return film.image
+        return np.repeat(film.image[..., None], self.load.channels, axis=2)
 
     def _count(self, film: str, reason: str) -> None:
         if film in self.missed:

@@ -76,14 +76,14 @@ class Finding:
         check (str): Key of ``CHECKS``.
         message (str): What, where.
         split (str): Name of the split; '' if it concerns none.
-        film (str): Its file name in the annotation file; '' if it concerns none.
+        image (str): Its file name in the annotation file; '' if it concerns none.
         weight (float): Worse findings of a check have more. Default: 0.
     """
 
     check: str
     message: str
     split: str = ''
-    film: str = ''
+    image: str = ''
     weight: float = 0.0
 
 

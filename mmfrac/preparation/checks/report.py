@@ -23,7 +23,7 @@ from mmfrac.visualization.overlay import GT_GREEN, Canvas, Colour, grey_picture
 
 
 def draw_annotated(
-    plane: np.ndarray,
+    image: np.ndarray,
     boxes: np.ndarray | Sequence = (),
     polygons: Sequence[np.ndarray] = (),
     size: int | None = None,
@@ -34,7 +34,7 @@ def draw_annotated(
     """Draw boxes and outlines on a film.
 
     Args:
-        plane (np.ndarray): ImageEntry (h, w), float in [0, 1].
+        image (np.ndarray): Film (h, w), float in [0, 1].
         boxes (np.ndarray): (n, 4) xyxy, px of the plane. Default: none.
         polygons (Sequence[np.ndarray]): (k, 2) xy each, px of the plane. Default: none.
         size (int, optional): Longest side of the picture, px. Default: that of the plane.
@@ -44,8 +44,8 @@ def draw_annotated(
     Returns:
         np.ndarray: (H, W, 3) uint8 RGB.
     """
-    zoom = 1.0 if size is None else size / max(plane.shape)
-    canvas = Canvas(np.repeat(grey_picture(plane, zoom)[..., None], 3, axis=2), zoom)
+    zoom = 1.0 if size is None else size / max(image.shape)
+    canvas = Canvas(np.repeat(grey_picture(image, zoom)[..., None], 3, axis=2), zoom)
     for polygon in polygons:
         canvas.polygon(polygon, polygon_colour, width=2)
     for index, box in enumerate(np.asarray(boxes, np.float64).reshape(-1, 4)):
@@ -98,11 +98,11 @@ class Report:
 
     def sort(self) -> None:
         """Errors first, then in the order of the checks, the worst of each first."""
-        places = {name: place for place, name in enumerate(CHECKS)}
+        ranks = {name: rank for rank, name in enumerate(CHECKS)}
 
         def key(finding: Finding) -> tuple:
             check = finding.check
-            return self.severity[check] != 'error', places[check], -finding.weight
+            return self.severity[check] != 'error', ranks[check], -finding.weight
 
         self.findings.sort(key=key)
 
@@ -145,7 +145,7 @@ class Report:
                     check=finding.check,
                     severity=self.severity[finding.check],
                     split=finding.split,
-                    film=finding.film,
+                    film=finding.image,
                     message=finding.message,
                 )
                 for finding in self.findings
@@ -194,7 +194,7 @@ _JPEG_QUALITY = 85
 
 @dataclass
 class _Picture:
-    film: str
+    image: str
     message: str
     data: str
 
@@ -212,9 +212,9 @@ class _Section:
 
 def write_page(
     report: Report,
-    films: Mapping[str, ImageEntry],
+    entries: Mapping[str, ImageEntry],
     out_file: str | os.PathLike,
-    films_a_check: int = 24,
+    images_a_check: int = 24,
     lines_a_check: int = 200,
     size: int = 256,
     workers: int | None = None,
@@ -223,9 +223,9 @@ def write_page(
 
     Args:
         report (Report): Of :func:`check_data`.
-        films (Mapping[str, ImageEntry]): Films that can be drawn, of :func:`check_data`.
+        entries (Mapping[str, ImageEntry]): Films that can be drawn, of :func:`check_data`.
         out_file (str or os.PathLike): HTML; its folder is made.
-        films_a_check (int): Pictures of the worst films of each check. Default: 24.
+        images_a_check (int): Pictures of the worst films of each check. Default: 24.
         lines_a_check (int): Findings of each check that are written out. Default: 200.
         size (int): Longest side of a picture, px. Default: 256.
         workers (int, optional): Processes that draw; 0: this one. Default: one a processor.
@@ -240,13 +240,13 @@ def write_page(
         sections.append(section)
         keys: dict[str, str] = {}
         for finding in findings:
-            key = f'{finding.split}/{finding.film}'
-            if key in films and len(keys) < films_a_check:
+            key = f'{finding.split}/{finding.image}'
+            if key in entries and len(keys) < images_a_check:
                 keys.setdefault(key, finding.message)
         wanted += [(section, key, message) for key, message in keys.items()]
     draw = partial(_drawn, size=size)
     count = default_workers() if workers is None else workers
-    drawn = map_files(draw, (films[key] for _, key, _ in wanted), count, _not_drawn)
+    drawn = map_files(draw, (entries[key] for _, key, _ in wanted), count, _not_drawn)
     for (section, key, message), data in zip(wanted, drawn, strict=True):
         if data:
             section.pictures.append(_Picture(printable(key), printable(message), data))
@@ -256,12 +256,12 @@ def write_page(
     write_text(out_file, printable(page))
 
 
-def _drawn(film: ImageEntry, size: int) -> str:
+def _drawn(entry: ImageEntry, size: int) -> str:
     """A film with its boxes as base64 JPEG; '' if it cannot be drawn."""
     try:
-        plane = read_radiograph(film.path)
-        boxes = [[x, y, x + w, y + h] for x, y, w, h in film.boxes]
-        picture = draw_annotated(plane, np.array(boxes).reshape(-1, 4), size=size)
+        image = read_radiograph(entry.path)
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in entry.boxes]
+        picture = draw_annotated(image, np.array(boxes).reshape(-1, 4), size=size)
         encoded, content = cv2.imencode(
             '.jpg', picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         )
@@ -270,5 +270,5 @@ def _drawn(film: ImageEntry, size: int) -> str:
         return ''
 
 
-def _not_drawn(film: ImageEntry) -> str:
+def _not_drawn(entry: ImageEntry) -> str:
     return ''

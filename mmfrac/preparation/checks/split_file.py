@@ -45,12 +45,12 @@ class Split:
 
     Attributes:
         name (str): Stem of the file.
-        films (list[ImageEntry]): Those that name a file.
+        entries (list[ImageEntry]): Those that name a file.
         findings (list[Finding]): What the file alone shows to be wrong.
     """
 
     name: str
-    films: list[ImageEntry] = field(default_factory=list)
+    entries: list[ImageEntry] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -101,7 +101,7 @@ def read_split(name: str, ann_file: str, image_folder: str) -> Split:
         return split
     images = _records(data, 'images')
     for problem in find_problems(data):
-        image = images[problem.film] if problem.film is not None else {}
+        image = images[problem.image_index] if problem.image_index is not None else {}
         split.findings.append(
             Finding(problem.kind, f'{name}: {problem}', name, _text(image, 'file_name') or '')
         )
@@ -115,7 +115,7 @@ def read_split(name: str, ann_file: str, image_folder: str) -> Split:
         if file_name is None:
             continue
         key = image.get('id')
-        film = ImageEntry(
+        entry = ImageEntry(
             split=name,
             name=file_name,
             path=os.path.normpath(os.path.join(image_folder, file_name)),
@@ -123,9 +123,9 @@ def read_split(name: str, ann_file: str, image_folder: str) -> Split:
             patient=_patient(image),
             boxes=boxes.get(key, []) if type(key) is int else [],
         )
-        label = image.get('label', int(bool(film.boxes)))
-        film.label = label if type(label) is int else None
-        split.films.append(film)
+        label = image.get('label', int(bool(entry.boxes)))
+        entry.label = label if type(label) is int else None
+        split.entries.append(entry)
     return split
 
 

@@ -59,8 +59,8 @@ def convert_chestx_det(
     conversion.reads(annotation_file)
     records = _read_records(annotation_file)
     aliases = read_names(manifest) if manifest is not None else {}
-    films = _films(os.path.basename(annotation_file), records, aliases, conversion)
-    return conversion.write(films, len(records))
+    images = _image_rows(os.path.basename(annotation_file), records, aliases, conversion)
+    return conversion.write(images, len(records))
 
 
 def read_names(manifest: str | os.PathLike) -> dict[str, str]:
@@ -142,15 +142,15 @@ def _patient(name: str, aliases: dict[str, str]) -> str:
     return os.path.splitext(name)[0]
 
 
-def _films(
+def _image_rows(
     file: str, records: list, aliases: dict[str, str], conversion: Conversion
 ) -> Iterator[ImageRow]:
     for index, record in enumerate(records):
         name = record.get('file_name') if isinstance(record, dict) else None
-        place = f'records[{index}] ({name})'
+        location = f'records[{index}] ({name})'
         faults = _record_faults(record)
         for fault in faults:
-            conversion.problems.add(file, place, fault)
+            conversion.problems.add(file, location, fault)
         if faults:
             continue
         assert isinstance(name, str)
@@ -160,7 +160,7 @@ def _films(
             if finding.lower() != FINDING:
                 conversion.leave_out(f'{finding} boxes, another finding')
         names = tuple(one for one in (name, aliases.get(name)) if one)
-        yield ImageRow(file, place, names, label, _patient(name, aliases), True, boxes)
+        yield ImageRow(file, location, names, label, _patient(name, aliases), True, boxes)
 
 
 def _boxes(record: dict) -> list[RawBox]:
@@ -170,6 +170,6 @@ def _boxes(record: dict) -> list[RawBox]:
         # what is no polygon is passed on as an empty one, for the checks to find
         points = None if polygon is None else flat_polygon(polygon) or []
         is_fracture = finding.lower() == FINDING
-        place = f'boxes[{index}] ({finding})'
-        boxes.append(RawBox(box, place, polygon=points, is_fracture=is_fracture))
+        location = f'boxes[{index}] ({finding})'
+        boxes.append(RawBox(box, location, polygon=points, is_fracture=is_fracture))
     return boxes

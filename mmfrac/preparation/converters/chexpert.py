@@ -48,7 +48,7 @@ def convert_chexpert(
         dict(view=('Frontal/Lateral',), healthy=('No Finding',)),
     )
     conversion.check_headers()
-    return conversion.write(_films(rows, conversion))
+    return conversion.write(_image_rows(rows, conversion))
 
 
 def label_of_study(label: str, healthy: str) -> str:
@@ -56,7 +56,7 @@ def label_of_study(label: str, healthy: str) -> str:
     return '0' if not label and read_label(healthy) == 1 else label
 
 
-def _films(table: Table, conversion: Conversion) -> Iterator[ImageRow]:
+def _image_rows(table: Table, conversion: Conversion) -> Iterator[ImageRow]:
     for line, (path, text, view, healthy) in table.rows():
         patient = _PATIENT.search(path)
         if patient is None:

@@ -106,11 +106,11 @@ class ConversionSummary:
         return '\n'.join([f'wrote {self.out_file}', *table])
 
 
-def coco_records(film: CocoImage, image_id: int, first_id: int) -> tuple[dict, list[dict]]:
+def coco_records(record: CocoImage, image_id: int, first_id: int) -> tuple[dict, list[dict]]:
     """A film as a COCO image and its annotations.
 
     Args:
-        film (CocoImage): The film.
+        record (CocoImage): The film.
         image_id (int): Its id.
         first_id (int): Id of its first annotation; the others count on.
 
@@ -119,17 +119,17 @@ def coco_records(film: CocoImage, image_id: int, first_id: int) -> tuple[dict, l
     """
     image = dict(
         id=image_id,
-        file_name=film.file_name,
-        width=film.width,
-        height=film.height,
-        label=film.label,
-        regions=film.regions,
-        source=film.source,
-        patient_id=film.patient_id,
-        **film.extra,
+        file_name=record.file_name,
+        width=record.width,
+        height=record.height,
+        label=record.label,
+        regions=record.regions,
+        source=record.source,
+        patient_id=record.patient_id,
+        **record.extra,
     )
     annotations = []
-    for annotation_id, lesion in enumerate(film.lesions, first_id):
+    for annotation_id, lesion in enumerate(record.lesions, first_id):
         x1, y1, x2, y2 = lesion.box
         annotation = dict(
             id=annotation_id,
@@ -185,7 +185,7 @@ class CocoWriter:
             raise ValueError(f"cannot write '{self.out_file}': it is a folder, name a JSON file")
         if not os.path.isdir(folder):
             raise ValueError(f"cannot write '{self.out_file}': '{folder}' is not a folder")
-        self._places: dict[str, int] = {}
+        self._indices: dict[str, int] = {}
         self._patients: set[str] = set()
         self._groups: Counter[str] = Counter()
         self._boxes = self._polygons = 0
@@ -206,36 +206,36 @@ class CocoWriter:
     def __len__(self) -> int:
         return sum(self._groups.values())
 
-    def add(self, film: CocoImage) -> list[str]:
+    def add(self, record: CocoImage) -> list[str]:
         """Check and write one film; ids count from 1.
 
         Args:
-            film (CocoImage): The film.
+            record (CocoImage): The film.
 
         Returns:
             list[str]: What is wrong with it; if anything is, the file cannot be finished.
         """
-        place = len(self)
-        image, annotations = coco_records(film, place + 1, self._boxes + 1)
+        index = len(self)
+        image, annotations = coco_records(record, index + 1, self._boxes + 1)
         faults = image_faults(image)
         if not faults:
-            boxes = (bbox_fault(a['bbox'], film.width, film.height) for a in annotations)
+            boxes = (bbox_fault(a['bbox'], record.width, record.height) for a in annotations)
             faults = [fault for fault in boxes if fault]
-            first = self._places.setdefault(film.file_name, place)
-            if first != place:
+            first = self._indices.setdefault(record.file_name, index)
+            if first != index:
                 faults.append(f'duplicate file_name, also images[{first}]')
-            contradiction = label_fault(film.label, film.regions, len(annotations))
+            contradiction = label_fault(record.label, record.regions, len(annotations))
             faults += [contradiction] if contradiction else []
-        self._groups[subset_of(film.label, film.regions)] += 1
+        self._groups[subset_of(record.label, record.regions)] += 1
         self._faulty = self._faulty or bool(faults)
         if self._faulty:
             return faults
-        self._images.write((', ' if place else '') + json.dumps(image))
+        self._images.write((', ' if index else '') + json.dumps(image))
         for annotation in annotations:
             self._annotations.write((', ' if self._boxes else '') + json.dumps(annotation))
             self._boxes += 1
             self._polygons += 'segmentation' in annotation
-        self._patients.add(film.patient_id)
+        self._patients.add(record.patient_id)
         return []
 
     def finish(
@@ -279,7 +279,7 @@ class CocoWriter:
 
 
 def write_coco(
-    films: Iterable[CocoImage],
+    records: Iterable[CocoImage],
     out_file: str | os.PathLike,
     left_out: dict[str, int] | None = None,
     changed: dict[str, int] | None = None,
@@ -287,7 +287,7 @@ def write_coco(
     """Write films in one go, see :class:`CocoWriter`.
 
     Args:
-        films (Iterable[CocoImage]): In the order of the output; ids count from 1.
+        records (Iterable[CocoImage]): In the order of the output; ids count from 1.
         out_file (str or os.PathLike): JSON to write; its folder is made.
         left_out (dict[str, int], optional): For the summary. Default: None.
         changed (dict[str, int], optional): For the summary. Default: None.
@@ -300,8 +300,8 @@ def write_coco(
     """
     problems = []
     with CocoWriter(out_file) as writer:
-        for index, film in enumerate(films):
-            name = image_name(index, dict(id=index + 1, file_name=film.file_name))
-            problems += [f'{name}: {fault}' for fault in writer.add(film)]
+        for index, record in enumerate(records):
+            name = image_name(index, dict(id=index + 1, file_name=record.file_name))
+            problems += [f'{name}: {fault}' for fault in writer.add(record)]
         raise_problems(os.fspath(out_file), problems)
         return writer.finish(left_out, changed)

@@ -118,7 +118,7 @@ def check_boxes(boxes: Sequence[RawBox], drawn_on: Size, size: Size) -> CheckedB
         if not fault and raw.polygon is not None:
             fault = polygon_fault(raw.polygon, drawn_on)
         if fault:
-            checked.faults.append((raw.place, fault))
+            checked.faults.append((raw.location, fault))
         elif raw.is_fracture:
             box = clip_points(raw.box, drawn_on)
             checked.clipped += box != list(raw.box)
@@ -442,9 +442,9 @@ class Conversion:
                 seen: dict[str, tuple[Location, int]] = {}
                 for batch in _batches(rows):
                     for row, found in zip(batch, files.look_up(batch)):
-                        film = self._film(row, found, seen)
-                        for fault in writer.add(film) if film else ():
-                            self.problems.add(row.table, row.place, f'{found.name}: {fault}')
+                        image = self._coco_image(row, found, seen)
+                        for fault in writer.add(image) if image else ():
+                            self.problems.add(row.table, row.location, f'{found.name}: {fault}')
                     bar.update(len(batch))
             self.problems.raise_any(self._files)
             if not len(writer):
@@ -454,7 +454,7 @@ class Conversion:
                 )
             return writer.finish(self.left_out, self.changed, self.noted)
 
-    def _film(
+    def _coco_image(
         self, row: ImageRow, found: FoundImage, seen: dict[str, tuple[Location, int]]
     ) -> CocoImage | None:
         """The film of a row, or None with its problem or count."""
@@ -464,23 +464,23 @@ class Conversion:
         if found.fault or found.size is None:
             fault = str(found.fault)
             named = fault if row.names[0] in fault else f'{row.names[0]}: {fault}'
-            self.problems.add(row.table, row.place, named)
+            self.problems.add(row.table, row.location, named)
             return None
         lesions = self._lesions(row, found.size)
         if lesions is None:
             return None
         regions = row.regions or row.label == 0
         content = (row.names[0], row.label, row.patient_id, regions, str(lesions))
-        here = (row.table, row.place)
-        place, known = seen.setdefault(found.name, (here, hash(content)))
-        if place != here:
+        here = (row.table, row.location)
+        location, known = seen.setdefault(found.name, (here, hash(content)))
+        if location != here:
             if known == hash(content):
                 self.leave_out(REPEATED)
                 return None
-            other = location_name(place[1])
-            other += f' of {place[0]}' if place[0] != row.table else ''
+            other = location_name(location[1])
+            other += f' of {location[0]}' if location[0] != row.table else ''
             text = f'{found.name}: the same film as {other}, but with another content'
-            self.problems.add(row.table, row.place, text)
+            self.problems.add(row.table, row.location, text)
             return None
         source = self.source if row.source is None else row.source
         return CocoImage(
@@ -491,11 +491,11 @@ class Conversion:
         """Lesions of a film of ``size``; None if one of its boxes has a fault."""
         drawn_on = row.size or size
         checked = check_boxes(row.boxes, drawn_on, size)
-        for place, fault in checked.faults:
-            if isinstance(place, int):
-                self.problems.add(row.table, place, fault)
+        for location, fault in checked.faults:
+            if isinstance(location, int):
+                self.problems.add(row.table, location, fault)
             else:
-                self.problems.add(row.table, row.place, f'{place}: {fault}')
+                self.problems.add(row.table, row.location, f'{location}: {fault}')
         if checked.clipped:
             self.changed[CLIPPED] += checked.clipped
         if checked.lesions and drawn_on != size:

@@ -71,7 +71,7 @@ def convert_nih_cxr14(
     conversion.check_headers()
     found = _boxes(box_rows, conversion) if box_rows else {}
     return conversion.write(
-        _films(labelled, all_films, found, split, conversion), unique_names=True
+        _image_rows(labelled, all_films, found, split, conversion), unique_names=True
     )
 
 
@@ -89,7 +89,7 @@ def nih_patient(text: str) -> str:
 
 def _boxes(table: Table, conversion: Conversion) -> dict[str, dict[tuple, int]]:
     """Lines of the fracture boxes (xyxy), by film."""
-    films: dict[str, dict[tuple, int]] = {}
+    images: dict[str, dict[tuple, int]] = {}
     for line, (name, finding, *numbers) in table.rows():
         try:
             x, y, width, height = (read_number(text, table.decimal_comma) for text in numbers)
@@ -98,12 +98,12 @@ def _boxes(table: Table, conversion: Conversion) -> dict[str, dict[tuple, int]]:
             continue
         if finding.lower() != _FINDING:
             conversion.leave_out(f'{finding} boxes, another finding')
-        elif films.setdefault(name, {}).setdefault((x, y, x + width, y + height), line) != line:
+        elif images.setdefault(name, {}).setdefault((x, y, x + width, y + height), line) != line:
             conversion.leave_out(REPEATED)
-    return films
+    return images
 
 
-def _films(
+def _image_rows(
     labelled: Sequence[Table],
     all_films: Table | None,
     boxes: dict[str, dict[tuple, int]],
@@ -122,7 +122,7 @@ def _films(
                 continue
             label = conversion.label(row['label'], table.name, line)
             if label is not None:
-                yield from _film(table, line, row, label, boxes, conversion)
+                yield from _image_row(table, line, row, label, boxes, conversion)
     if all_films is None:
         return
     for line, fields in all_films.rows():
@@ -133,10 +133,10 @@ def _films(
             continue
         label = 1 if row['name'] in boxes else conversion.decide(None)
         if label is not None:
-            yield from _film(all_films, line, row, label, boxes, conversion)
+            yield from _image_row(all_films, line, row, label, boxes, conversion)
 
 
-def _film(
+def _image_row(
     table: Table,
     line: int,
     row: dict[str, str],

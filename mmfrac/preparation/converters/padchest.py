@@ -75,8 +75,8 @@ def convert_padchest(
     rows = conversion.table(table, wanted, optional)
     conversion.check_headers()
     counted = FRACTURES | {OTHER_FRACTURES[name] for name in also}
-    films = _films(rows, conversion, counted, physician_only)
-    return conversion.write(films, unique_names=True)
+    image_rows = _image_rows(rows, conversion, counted, physician_only)
+    return conversion.write(image_rows, unique_names=True)
 
 
 @lru_cache(maxsize=8192)
@@ -115,7 +115,7 @@ def label_of_findings(findings: frozenset[str], counted: frozenset[str]) -> int 
     return None if findings <= {_UNCHANGED} else 0
 
 
-def _films(
+def _image_rows(
     table: Table, conversion: Conversion, counted: frozenset[str], physician_only: bool
 ) -> Iterator[ImageRow]:
     sizes = conversion.options.size == 'table'

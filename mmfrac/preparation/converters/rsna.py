@@ -58,24 +58,24 @@ def convert_rsna(
     if classes is not None:
         class_rows = conversion.table(classes, dict(patient=('patientId',), name=('class',)))
     conversion.check_headers()
-    normal = _normal_films(class_rows, conversion) if class_rows else set()
+    normal = _normal_images(class_rows, conversion) if class_rows else set()
     patients = _nih_patients(nih_names, conversion) if nih_names is not None else {}
-    films = _read(rows, conversion)
+    images = _read(rows, conversion)
     return conversion.write(
-        _films(rows.name, films, normal, patients, conversion), len(films), unique_names=True
+        _image_rows(rows.name, images, normal, patients, conversion), len(images), unique_names=True
     )
 
 
-def _normal_films(table: Table, conversion: Conversion) -> set[str]:
-    films: dict[str, str] = {}
+def _normal_images(table: Table, conversion: Conversion) -> set[str]:
+    images: dict[str, str] = {}
     for line, (name, kind) in table.rows():
         if kind.lower() not in _CLASSES:
             text = f'class {kind!r} is none of {list(_CLASSES)}'
             conversion.problems.add(table.name, line, text)
-        elif films.setdefault(name, kind.lower()) != kind.lower():
-            text = f'{name} has two classes, {films[name]!r} and {kind!r}'
+        elif images.setdefault(name, kind.lower()) != kind.lower():
+            text = f'{name} has two classes, {images[name]!r} and {kind!r}'
             conversion.problems.add(table.name, line, text)
-    return {name for name, kind in films.items() if kind == _NORMAL}
+    return {name for name, kind in images.items() if kind == _NORMAL}
 
 
 def _nih_patients(path: str | os.PathLike, conversion: Conversion) -> dict[str, str]:
@@ -101,7 +101,7 @@ def _nih_patients(path: str | os.PathLike, conversion: Conversion) -> dict[str, 
 
 def _read(table: Table, conversion: Conversion) -> dict[str, tuple[int, int | None]]:
     """First line and target of each film, in the order of the table."""
-    films: dict[str, tuple[int, int | None]] = {}
+    images: dict[str, tuple[int, int | None]] = {}
     for line, (name, target, *numbers) in table.rows():
         try:
             if not name:
@@ -110,7 +110,7 @@ def _read(table: Table, conversion: Conversion) -> dict[str, tuple[int, int | No
             has_box = any(numbers)
             for text in numbers if has_box else ():
                 read_number(text, table.decimal_comma)
-            first, known = films.setdefault(name, (line, label))
+            first, known = images.setdefault(name, (line, label))
             if known != label:
                 raise ValueError(f'{name} has Target {known} on line {first} and {label} here')
         except ValueError as error:
@@ -120,17 +120,17 @@ def _read(table: Table, conversion: Conversion) -> dict[str, tuple[int, int | No
             conversion.leave_out('Lung opacity boxes, another finding')
         elif first != line:
             conversion.leave_out('repeated row')
-    return films
+    return images
 
 
-def _films(
+def _image_rows(
     table: str,
-    films: dict[str, tuple[int, int | None]],
+    images: dict[str, tuple[int, int | None]],
     normal: set[str],
     patients: dict[str, str],
     conversion: Conversion,
 ) -> Iterator[ImageRow]:
-    for name, (line, _) in films.items():
+    for name, (line, _) in images.items():
         label = conversion.decide(0 if name in normal else None)
         if label is None:
             continue

@@ -169,8 +169,8 @@ def convert_vindr_cxr(
     readings, has_fractures = _read(rows, conversion)
     if size_rows is not None:
         _read_sizes(size_rows, readings, conversion)
-    films = _films(rows.name, readings, has_fractures, merge, iou, fuse, conversion)
-    return conversion.write(films, len(readings), unique_names=True)
+    image_rows = _image_rows(rows.name, readings, has_fractures, merge, iou, fuse, conversion)
+    return conversion.write(image_rows, len(readings), unique_names=True)
 
 
 def _read(table: Table, conversion: Conversion) -> tuple[dict[str, _Reading], bool]:
@@ -220,7 +220,7 @@ def _read_sizes(table: Table, readings: dict[str, _Reading], conversion: Convers
                 conversion.problems.add(table.name, line, str(error))
 
 
-def _films(
+def _image_rows(
     table: str,
     readings: dict[str, _Reading],
     has_fractures: bool,

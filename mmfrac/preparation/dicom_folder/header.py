@@ -62,16 +62,16 @@ class PixelRange:
         """
         if self.length != UNDEFINED:
             return self.start + self.length > end
-        place = self.start
-        while place < end:
-            self._file.seek(place)
+        offset = self.start
+        while offset < end:
+            self._file.seek(offset)
             head = self._file.read(8)
             if head[:4] == _DELIMITER:
                 return False
             if len(head) < 8 or head[:4] != _ITEM:
                 return True
-            place += 8 + struct.unpack('<L', head[4:])[0]
-        return place > end or place == self.start
+            offset += 8 + struct.unpack('<L', head[4:])[0]
+        return offset > end or offset == self.start
 
 
 # Reasons to leave a file out.

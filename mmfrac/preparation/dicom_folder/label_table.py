@@ -20,7 +20,7 @@ KEYS = {
 }
 BOX = ('x1', 'y1', 'x2', 'y2')
 LABEL = ('label', 'fracture')
-_NO_FILM = 'rows of the table without a film that is kept'
+_NO_IMAGE = 'rows of the table without a film that is kept'
 _OPTIONAL = {**KEYS, **{name: (name,) for name in BOX}, 'site': ('site',)}
 
 
@@ -32,13 +32,13 @@ class Entry:
         line (int): Of the first of its rows.
         label (int, optional): 1, 0, -1 uncertain; None: blank.
         boxes (dict): Line of each box (x1, y1, x2, y2, site).
-        film (str): The film that was given it; '' as long as there is none.
+        image (str): The film that was given it; '' as long as there is none.
     """
 
     line: int
     label: int | None
     boxes: dict[tuple, int] = field(default_factory=dict)
-    film: str = ''
+    image: str = ''
 
     def raw_boxes(self) -> list[RawBox]:
         """Its boxes, unchecked."""
@@ -88,12 +88,12 @@ class LabelTable:
     def count_unused(self) -> None:
         """Count entries that no film was given; a problem if that is all of them."""
         entries = [entry for some in self._entries.values() for entry in some.values()]
-        unused = self._missing + sum(not entry.film for entry in entries)
+        unused = self._missing + sum(not entry.image for entry in entries)
         if unused and unused == self._missing + len(entries):
             text = f'none of its {unused} rows names a film that is kept; do names or UIDs fit?'
             self._conversion.problems.add(self.name, 'all lines', text)
         elif unused:
-            self._conversion.leave_out(_NO_FILM, unused)
+            self._conversion.leave_out(_NO_IMAGE, unused)
 
     def find(self, header: DicomHeader) -> Entry | None:
         """Entry of a film; one with boxes belongs to one film only.
@@ -109,13 +109,13 @@ class LabelTable:
             entry = entries.get(key) if key else None
             if entry is None:
                 continue
-            if entry.film and entry.boxes:
+            if entry.image and entry.boxes:
                 text = (
-                    f'boxes of {kind} {key}, which has several films ({entry.film}, {header.name}): '
+                    f'boxes of {kind} {key}, which has several films ({entry.image}, {header.name}): '
                     'name the file'
                 )
                 self._conversion.problems.add(self.name, entry.line, text)
-            entry.film = entry.film or header.name
+            entry.image = entry.image or header.name
             return entry
         return None
 
@@ -148,11 +148,11 @@ class LabelTable:
     def _key(self, row: Mapping[str, str]) -> tuple[str, str | None]:
         for kind in KEYS:
             if row[kind].lower() not in BLANKS:
-                key = self._film(row[kind]) if kind == 'path' else row[kind]
+                key = self._path(row[kind]) if kind == 'path' else row[kind]
                 return kind, key
         raise ValueError('no file, UID or accession number')
 
-    def _film(self, path: str) -> str | None:
+    def _path(self, path: str) -> str | None:
         """File of the folder that a row names, whatever folders it puts before; None: not there."""
         path = posixpath.normpath(path.replace('\\', '/'))
         base = posixpath.basename(path)

@@ -114,7 +114,7 @@ def _central_line(rng, level) -> list[Tubes]:
 
 
 def _electrodes(rng, level) -> list[Tubes]:
-    places = [
+    points = [
         (-11.0, level[2] + 1.0),
         (10.5, level[2] + 1.2),
         (11.0, level[9] + 1.0),
@@ -122,7 +122,7 @@ def _electrodes(rng, level) -> list[Tubes]:
     ]
     parts: list[Tubes] = []
     for index in rng.permutation(4)[: int(rng.integers(2, 4))]:
-        x, y = places[index] + rng.normal(0.0, 1.0, 2)
+        x, y = points[index] + rng.normal(0.0, 1.0, 2)
         sag = rng.normal(0.0, 2.0, 2)
         away = [16.0 * np.sign(x) + sag[1], 44.0 if y > level[6] else y + 16.0, 10.0]
         parts += [

@@ -80,7 +80,7 @@ def draw_lesions(
     ribs = _candidates(skeleton.ribs, pose, air, range(2, 20))
     clavicles = _candidates(skeleton.clavicles, pose, None, range(2))
     lesions: list[PhantomLesion] = []
-    places: list[np.ndarray] = []
+    points: list[np.ndarray] = []
     for _ in range(count):
         on_clavicle = rng.random() < CLAVICLE_SHARE
         draws, pick = rng.random(6), rng.random()
@@ -88,8 +88,8 @@ def draw_lesions(
         for site, pool in pools if on_clavicle else pools[::-1]:
             used = [lesion.tube for lesion in lesions if lesion.site == site]
             free = pool[~np.isin(pool[:, 0], used)]
-            for place in places:
-                apart = np.linalg.norm(free[:, 2:4] - place, axis=1) > SEPARATION_CM
+            for point in points:
+                apart = np.linalg.norm(free[:, 2:4] - point, axis=1) > SEPARATION_CM
                 free = free[apart] if apart.any() else free
             if len(free):
                 break
@@ -98,7 +98,7 @@ def draw_lesions(
                 f'num_fractures={count}: only {len(lesions)} bones are free on this film; ask for fewer'
             )
         tube, arc, x, y, tx, ty = free[int(pick * len(free))]
-        places.append(np.array([x, y]))
+        points.append(np.array([x, y]))
         lesion = _make(draws, site, int(tube), arc, (-ty, tx), difficulty)
         group = skeleton.ribs if site == 'rib' else skeleton.clavicles
         lesions.append(replace(lesion, box=_exact_box(group, pose, lesion)))
@@ -109,22 +109,22 @@ def _candidates(tubes: Tubes, pose: Pose, air: np.ndarray | None, members: range
     """Rows of tube, arc, film x, film y, unit tangent x and y of places fit for a fracture."""
     rows = np.array(members)
     centre = tubes.centre[rows]
-    film = pose.project(centre)
+    projected = pose.project(centre)
     steps = np.diff(centre, axis=1)
     length = np.linalg.norm(steps, axis=-1)
     arc = np.concatenate([np.zeros((len(rows), 1)), np.cumsum(length, 1)], axis=1)
-    run = np.gradient(film, axis=1) / np.gradient(arc, axis=1)[..., None]
+    run = np.gradient(projected, axis=1) / np.gradient(arc, axis=1)[..., None]
     seen = np.linalg.norm(run, axis=-1)
     margin = 0.055 * pose.film_cm
-    fit = ((film > margin) & (film < pose.film_cm - margin)).all(-1) & (seen > 0.6)
+    fit = ((projected > margin) & (projected < pose.film_cm - margin)).all(-1) & (seen > 0.6)
     fit &= (arc > 3.5) & (arc < arc[:, -1:] - 2.0)
     if air is not None:
         near = cv2.dilate(air, np.ones((9, 9), np.uint8))
-        cell = np.clip((film * (len(air) / pose.film_cm)).astype(int), 0, len(air) - 1)
+        cell = np.clip((projected * (len(air) / pose.film_cm)).astype(int), 0, len(air) - 1)
         fit &= near[cell[..., 1], cell[..., 0]] > 0.35 * air.max()
     unit = run / np.maximum(seen, 1e-6)[..., None]
     tube = np.broadcast_to(rows[:, None], arc.shape)
-    return np.column_stack([tube[fit], arc[fit], film[fit], unit[fit]])
+    return np.column_stack([tube[fit], arc[fit], projected[fit], unit[fit]])
 
 
 def _make(draws, site, tube, arc, normal, difficulty) -> PhantomLesion:

@@ -37,7 +37,7 @@ class ImagePlan(NamedTuple):
     patient_id: str
     role: str  # one of ROLES
     patient_seed: int
-    film_seed: int
+    image_seed: int
     num_fractures: int
     monochrome1: bool
     modality: str
@@ -110,11 +110,11 @@ def plan_phantom(
     Returns:
         Films per split.
     """
-    films: dict[str, list[ImagePlan]] = {}
+    plans: dict[str, list[ImagePlan]] = {}
     patient = 0
     for index, split in enumerate(SPLITS):
         rng = np.random.default_rng([6, seed, index])
-        films[split] = []
+        plans[split] = []
         for source in ('hos', 'pub'):
             roles = [f'{sign}_{source}' for sign in 'PN']
             kinds = np.repeat(np.arange(2), [counts[split][role] for role in roles])
@@ -122,23 +122,23 @@ def plan_phantom(
             while deck:
                 patient += 1
                 number = int(rng.choice([1, 2, 3], p=[0.55, 0.3, 0.15]))
-                for film in range(min(number, len(deck))):
+                for image_index in range(min(number, len(deck))):
                     positive = deck.pop() == 0
                     some = int(rng.integers(lesions_per_film[0], lesions_per_film[1] + 1))
                     chance = rng.random(2)
-                    films[split].append(
+                    plans[split].append(
                         ImagePlan(
-                            file_name=f'P{patient:06d}_{film}.dcm',
+                            file_name=f'P{patient:06d}_{image_index}.dcm',
                             patient_id=f'P{patient:06d}',
                             role=roles[0] if positive else roles[1],
                             patient_seed=seed * PATIENTS_PER_SEED + patient,
-                            film_seed=film,
+                            image_seed=image_index,
                             num_fractures=some if positive else 0,
                             monochrome1=bool(chance[0] < 1.0 / 3.0),
                             modality='DX' if chance[1] < 0.7 else 'CR',
                         )
                     )
-    return films
+    return plans
 
 
 FORMAT_VERSION = 1
@@ -198,10 +198,10 @@ def write_phantom(
     root = Path(out_dir)
     _claim(root, parameters, overwrite)
     plans = plan_phantom(parameters['counts'], parameters['seed'], (int(low), int(high)))
-    tasks = [film for split in SPLITS for film in plans[split]]
+    tasks = [plan for split in SPLITS for plan in plans[split]]
     if _is_complete(root, tasks):
         return _summary_of(root)
-    make = partial(_make_film, root / 'images', int(size), float(difficulty))
+    make = partial(_make_image, root / 'images', int(size), float(difficulty))
     if workers > 1:
         # Compiles and caches the kernels once, before the processes part.
         render_image(0, 0, size=32)
@@ -213,7 +213,7 @@ def write_phantom(
         disable=not progress,
         mininterval=0.2 if sys.stderr.isatty() else 15.0,
     )
-    truths = {film.file_name: truth for film, truth in zip(tasks, results)}
+    truths = {plan.file_name: truth for plan, truth in zip(tasks, results)}
 
     for split in SPLITS:
         content = _coco(plans[split], truths, int(size), hide_public=False)
@@ -230,7 +230,7 @@ def _is_complete(root: Path, tasks: list[ImagePlan]) -> bool:
     if not all(path.is_file() for path in annotations):
         return False
     there = {entry.name for entry in os.scandir(root / 'images')}
-    return all(film.file_name in there for film in tasks)
+    return all(plan.file_name in there for plan in tasks)
 
 
 def _summary_of(root: Path) -> dict[str, dict[str, int]]:
@@ -269,8 +269,8 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> None:
             )
         for name in ANNOTATION_NAMES:
             (root / 'annotations' / name).unlink(missing_ok=True)
-        for film in (root / 'images').glob('*.dcm'):
-            film.unlink()
+        for file in (root / 'images').glob('*.dcm'):
+            file.unlink()
     (root / 'images').mkdir(parents=True, exist_ok=True)
     (root / 'annotations').mkdir(exist_ok=True)
     remove_temporary_files(root / 'images')
@@ -289,17 +289,19 @@ def _not_drawn(plan: ImagePlan) -> Any:
     )
 
 
-def _make_film(folder: Path, size: int, difficulty: float, film: ImagePlan) -> list[dict[str, Any]]:
+def _make_image(
+    folder: Path, size: int, difficulty: float, plan: ImagePlan
+) -> list[dict[str, Any]]:
     """Write one film unless it is there; its fractures either way."""
-    path = folder / film.file_name
-    request = (film.patient_seed, film.film_seed, size, film.num_fractures, difficulty)
+    path = folder / plan.file_name
+    request = (plan.patient_seed, plan.image_seed, size, plan.num_fractures, difficulty)
     if path.is_file():
         boxes, sites, kinds = image_truth(*request)
     else:
         made = render_image(*request)
         boxes, sites, kinds = made.boxes, made.sites, made.kinds
         write_dicom(
-            path, made.image, film.patient_id, made.pixel_mm, film.monochrome1, film.modality
+            path, made.image, plan.patient_id, made.pixel_mm, plan.monochrome1, plan.modality
         )
     return [
         {'box': [round(float(v), 2) for v in box], 'site': site, 'kind': kind}
@@ -308,29 +310,29 @@ def _make_film(folder: Path, size: int, difficulty: float, film: ImagePlan) -> l
 
 
 def _coco(
-    films: Iterable[ImagePlan],
+    plans: Iterable[ImagePlan],
     truths: Mapping[str, list[dict[str, Any]]],
     size: int,
     hide_public: bool,
 ) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id, film in enumerate(films, start=1):
+    for image_id, plan in enumerate(plans, start=1):
         images.append(
             {
                 'id': image_id,
-                'file_name': film.file_name,
+                'file_name': plan.file_name,
                 'width': size,
                 'height': size,
-                'label': int(film.role.startswith('P')),
-                'regions': film.role != 'P_pub',
-                'source': 'hospital' if film.role.endswith('hos') else 'public',
-                'patient_id': film.patient_id,
+                'label': int(plan.role.startswith('P')),
+                'regions': plan.role != 'P_pub',
+                'source': 'hospital' if plan.role.endswith('hos') else 'public',
+                'patient_id': plan.patient_id,
             }
         )
-        if hide_public and film.role == 'P_pub':
+        if hide_public and plan.role == 'P_pub':
             continue
-        for truth in truths[film.file_name]:
+        for truth in truths[plan.file_name]:
             x1, y1, x2, y2 = truth['box']
             width, height = round(x2 - x1, 2), round(y2 - y1, 2)
             annotations.append(

@@ -57,9 +57,9 @@ def _spline(points: list, closed: bool = True, samples: int = 240) -> np.ndarray
     knots = np.asarray(points, float)
     if closed:
         knots = np.concatenate([knots, knots[:1]])
-    place = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
-    curve = CubicSpline(place, knots, bc_type='periodic' if closed else 'natural')
-    return curve(np.linspace(0.0, place[-1], samples))
+    position = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
+    curve = CubicSpline(position, knots, bc_type='periodic' if closed else 'natural')
+    return curve(np.linspace(0.0, position[-1], samples))
 
 
 def torso_contour(build: Build, skeleton: Skeleton) -> np.ndarray:
@@ -272,9 +272,9 @@ class SoftFields(NamedTuple):
 
 
 def _mask(contour: np.ndarray, pose: Pose, depth: float = 0.0) -> np.ndarray:
-    film = pose.project_plane(contour, depth) * (GRID / pose.film_cm)
+    projected = pose.project_plane(contour, depth) * (GRID / pose.film_cm)
     mask = np.zeros((GRID, GRID), np.uint8)
-    cv2.fillPoly(mask, [np.round((film - 0.5) * 16).astype(np.int32)], 1, shift=4)
+    cv2.fillPoly(mask, [np.round((projected - 0.5) * 16).astype(np.int32)], 1, shift=4)
     return mask
 
 
@@ -283,8 +283,8 @@ def _round(mask: np.ndarray, reach: float, pose: Pose) -> np.ndarray:
     # A frame of ones lets bodies run out of the film at full thickness.
     framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     inside, outside = (
-        cv2.distanceTransform(plane, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
-        for plane in (framed, 1 - framed)
+        cv2.distanceTransform(region, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+        for region in (framed, 1 - framed)
     )
     # Smoothing the signed distance takes the steps of the grid off the contour.
     signed = cv2.GaussianBlur(inside - outside, (9, 9), 1.6)

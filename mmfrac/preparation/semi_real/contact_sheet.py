@@ -26,7 +26,7 @@ GREEN = (40, 220, 40)
 
 def draw_contact_sheet(
     set_dir: str | os.PathLike,
-    films: Sequence[NegativeImage],
+    images: Sequence[NegativeImage],
     out_file: str | os.PathLike,
     number: int = 24,
     columns: int = 4,
@@ -35,7 +35,7 @@ def draw_contact_sheet(
 
     Args:
         set_dir (str or os.PathLike): Folder that `write_semi_real` wrote.
-        films (Sequence[NegativeImage]): Films that it was made from.
+        images (Sequence[NegativeImage]): Films that it was made from.
         out_file (str or os.PathLike): Picture to write, e.g. PNG.
         number (int): Most fractures shown, evenly spread over the set. Default: 24.
         columns (int): Pairs a row. Default: 4.
@@ -53,7 +53,7 @@ def draw_contact_sheet(
     if not every:
         raise ValueError(f'{root}: no film has a fracture, there is nothing to show')
     shown = np.unique(np.linspace(0, len(every) - 1, min(number, len(every))).round().astype(int))
-    paths = {film.name: film.path for film in films}
+    paths = {image.name: image.path for image in images}
     pairs, titles = [], []
     for entry, lesion in (every[index] for index in shown):
         before = read_radiograph(paths[entry['film']])
@@ -80,8 +80,8 @@ def before_and_after(before: np.ndarray, after: np.ndarray, lesion: dict[str, An
     corner = np.array([lesion['x'] - half, lesion['y'] - half])
     crops = []
     window: tuple[float, float] | None = None
-    for plane in (before, after):
-        crop = _crop(plane, corner, zoom)
+    for image in (before, after):
+        crop = _crop(image, corner, zoom)
         window = window or tuple(np.percentile(crop, [0.5, 99.5]))
         low, high = window
         grey = np.clip((crop - low) / max(high - low, 1e-6), 0, 1)
@@ -92,13 +92,13 @@ def before_and_after(before: np.ndarray, after: np.ndarray, lesion: dict[str, An
     return np.hstack([crops[0], gap, canvas.picture()])
 
 
-def _crop(plane: np.ndarray, corner: np.ndarray, zoom: float) -> np.ndarray:
+def _crop(image: np.ndarray, corner: np.ndarray, zoom: float) -> np.ndarray:
     """Part of a film that begins at a corner (x, y), CROP px of the picture wide and high."""
     scale = 1 / zoom
-    to_film = np.array(
+    to_image = np.array(
         [[scale, 0, corner[0] + scale / 2 - 0.5], [0, scale, corner[1] + scale / 2 - 0.5]]
     )
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(
-        plane, to_film, (CROP, CROP), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        image, to_image, (CROP, CROP), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )

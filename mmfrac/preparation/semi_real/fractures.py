@@ -125,7 +125,7 @@ def lost_bone(
     width = max(fracture.width, 0.75 * pixel)
     line = np.exp(-0.5 * (beyond / width) ** 2)
     margins = sum(
-        np.exp(-0.5 * ((beyond - place * width) / (1.3 * width)) ** 2) for place in (-3, 3)
+        np.exp(-0.5 * ((beyond - shift * width) / (1.3 * width)) ** 2) for shift in (-3, 3)
     )
     inside = 1 - _smooth(_beside(fracture, across, 0.95), 0, 0.3)
     return fracture.strength * (line - 0.2 * margins) * inside

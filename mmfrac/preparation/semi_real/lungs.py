@@ -50,7 +50,7 @@ class Lungs:
         return float(columns[-1] - columns[0] + 1) * self.scale
 
 
-def find_lungs(plane: np.ndarray) -> Lungs | None:
+def find_lungs(image: np.ndarray) -> Lungs | None:
     """Find both lungs.
 
     Lungs are basins: whoever walks from them to the film's edge has to climb the bright chest wall,
@@ -60,14 +60,14 @@ def find_lungs(plane: np.ndarray) -> Lungs | None:
     is taken.
 
     Args:
-        plane (np.ndarray): Film (h, w) float32 in [0, 1], bright bone on dark lung.
+        image (np.ndarray): Film (h, w) float32 in [0, 1], bright bone on dark lung.
 
     Returns:
         Lungs or None: None where both were not found (lateral films, white lungs, no chest).
     """
-    scale = max(plane.shape) / SEARCH_SIZE
-    height, width = (max(8, round(side / scale)) for side in plane.shape)
-    small = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
+    scale = max(image.shape) / SEARCH_SIZE
+    height, width = (max(8, round(side / scale)) for side in image.shape)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), SEARCH_BLUR, borderType=cv2.BORDER_REPLICATE)
     if np.ptp(small) < LEAST_RANGE:
         return None

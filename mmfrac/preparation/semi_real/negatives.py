@@ -74,7 +74,7 @@ def negatives_of_annotations(
     ]
     raise_problems(file, unknown)
     raise_problems(file, find_missing(negatives, folder), MissingImageError)
-    films = [
+    images = [
         NegativeImage(
             os.path.join(folder, image['file_name']),
             _below(image['file_name']),
@@ -82,7 +82,7 @@ def negatives_of_annotations(
         )
         for _, image in negatives
     ]
-    return _sorted(films, file), dict(left_out)
+    return _sorted(images, file), dict(left_out)
 
 
 def negatives_of_folder(
@@ -118,17 +118,17 @@ def negatives_of_folder(
             r"pattern of the file names (--patient-pattern '(\d{8})_\d{3}' for NIH ChestX-ray14)"
         )
     left_out: Counter[str] = Counter()
-    names = _film_names(folder, left_out)
+    names = _image_names(folder, left_out)
     if patients is not None:
         owners = _read_owners(os.fspath(patients), columns, names, left_out)
     else:
         owners = _match_owners(str(pattern), names, folder)
-    films = [
+    images = [
         NegativeImage(os.path.join(folder, name), name, owners[name])
         for name in names
         if name in owners
     ]
-    return _sorted(films, folder), dict(left_out)
+    return _sorted(images, folder), dict(left_out)
 
 
 def _below(file_name: str) -> str:
@@ -142,27 +142,27 @@ def _need_folder(folder: str) -> None:
         raise FileNotFoundError(f"no folder of films '{folder}'")
 
 
-def _sorted(films: list[NegativeImage], where: str) -> list[NegativeImage]:
-    if not films:
+def _sorted(images: list[NegativeImage], where: str) -> list[NegativeImage]:
+    if not images:
         raise ValueError(f'no film without fracture in {where}')
-    return sorted(films, key=lambda film: film.name)
+    return sorted(images, key=lambda image: image.name)
 
 
-def _film_names(folder: str, left_out: Counter[str]) -> list[str]:
+def _image_names(folder: str, left_out: Counter[str]) -> list[str]:
     """Paths below the folder; DICOM files often have no suffix, so others are looked into."""
     names = []
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         for file in sorted(files):
             path = os.path.join(parent, file)
-            if not file.startswith('.') and _is_film(path):
+            if not file.startswith('.') and _is_image(path):
                 names.append(os.path.relpath(path, folder).replace(os.sep, '/'))
             else:
                 left_out['file that is no film'] += 1
     return names
 
 
-def _is_film(path: str) -> bool:
+def _is_image(path: str) -> bool:
     if path.lower().endswith(IMAGE_SUFFIXES):
         return True
     try:
@@ -210,19 +210,19 @@ def _read_owners(
                 f'{file}: no column {absent}; found {reader.fieldnames}; name yours with --columns'
             )
         for row in reader:
-            film, patient = ((row[column] or '').strip() for column in columns)
-            found = known.get(film.replace('\\', '/'), [])
-            if not film or not patient:
+            file_name, patient = ((row[column] or '').strip() for column in columns)
+            found = known.get(file_name.replace('\\', '/'), [])
+            if not file_name or not patient:
                 problems.append(
-                    f'line {reader.line_num}: film {film!r}, patient {patient!r}: empty'
+                    f'line {reader.line_num}: film {file_name!r}, patient {patient!r}: empty'
                 )
             elif not found:
                 left_out['row of a film that is not in the folder'] += 1
             elif len(found) > 1:
-                problems.append(f'line {reader.line_num}: {film!r} is any of {found[:3]}')
+                problems.append(f'line {reader.line_num}: {file_name!r} is any of {found[:3]}')
             elif owners.setdefault(found[0], patient) != patient:
                 problems.append(
-                    f'line {reader.line_num}: {film!r} of patient {patient!r} is of '
+                    f'line {reader.line_num}: {file_name!r} of patient {patient!r} is of '
                     f'{owners[found[0]]!r} above'
                 )
     raise_problems(file, problems)

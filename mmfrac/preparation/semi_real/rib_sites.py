@@ -35,7 +35,7 @@ class RidgeField:
 
 
 def ridge_field(
-    plane: np.ndarray, sigmas: tuple[float, ...], length: float, steepest: float
+    image: np.ndarray, sigmas: tuple[float, ...], length: float, steepest: float
 ) -> RidgeField:
     """Multi-scale ridge filter for long ridges.
 
@@ -44,7 +44,7 @@ def ridge_field(
     break it. The scale and direction with the strongest answer win.
 
     Args:
-        plane (np.ndarray): (h, w) float32.
+        image (np.ndarray): (h, w) float32.
         sigmas (tuple[float, ...]): Scales across the ridge, px.
         length (float): Standard deviation of the average along it, px.
         steepest (float): Directions from -steepest to steepest are looked at, rad.
@@ -52,13 +52,13 @@ def ridge_field(
     Returns:
         RidgeField: Of the plane's shape.
     """
-    strength = np.zeros(plane.shape, np.float32)
-    angle = np.zeros(plane.shape, np.float32)
+    strength = np.zeros(image.shape, np.float32)
+    angle = np.zeros(image.shape, np.float32)
     directions = np.linspace(-steepest, steepest, DIRECTIONS)
     lines = [_line(length, direction) for direction in directions]
     for sigma in sigmas:
         xx, xy, yy = (
-            ndimage.gaussian_filter(plane, sigma, order=order, mode='nearest', truncate=3.5)
+            ndimage.gaussian_filter(image, sigma, order=order, mode='nearest', truncate=3.5)
             for order in ((0, 2), (1, 1), (2, 0))
         )
         for direction, line in zip(directions, lines):
@@ -70,11 +70,11 @@ def ridge_field(
     return RidgeField(strength, angle)
 
 
-def sample(plane: np.ndarray, points: np.ndarray) -> np.ndarray:
+def sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Values of a plane between its pixels.
 
     Args:
-        plane (np.ndarray): (h, w) float32.
+        image (np.ndarray): (h, w) float32.
         points (np.ndarray): (..., 2) x, y; pixel centres are integers.
 
     Returns:
@@ -83,7 +83,7 @@ def sample(plane: np.ndarray, points: np.ndarray) -> np.ndarray:
     count = points.size // 2
     rows = np.zeros((2, max(1, -(-count // _ROW)), _ROW), np.float32)
     rows.reshape(2, -1)[:, :count] = points.reshape(-1, 2).T
-    values = cv2.remap(plane, rows[0], rows[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    values = cv2.remap(image, rows[0], rows[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return values.ravel()[:count].reshape(points.shape[:-1])
 
 
@@ -130,17 +130,17 @@ def follow(field: RidgeField, start: np.ndarray, reach: float, least: float) -> 
     alive = np.ones(len(start), bool)
     halves = []
     for sign in (-1.0, 1.0):
-        place, heading = start.copy(), sign * first
+        point, heading = start.copy(), sign * first
         walk = []
         for _ in range(int(reach / STEP)):
-            place = _centred(field.strength, place + STEP * heading, heading)
-            turned = _directions(double, place)
+            point = _centred(field.strength, point + STEP * heading, heading)
+            turned = _directions(double, point)
             turned *= np.where((turned * heading).sum(-1) < 0, -1.0, 1.0)[:, None]
-            alive &= sample(field.strength, place) >= enough
+            alive &= sample(field.strength, point) >= enough
             alive &= (turned * heading).sum(-1) > np.cos(SHARPEST_TURN)
             heading = 0.6 * heading + 0.4 * turned
             heading /= np.linalg.norm(heading, axis=1, keepdims=True)
-            walk.append(place)
+            walk.append(point)
         halves.append(np.stack(walk, axis=1))
     return np.concatenate([halves[0][:, ::-1], start[:, None], halves[1]], axis=1)[alive]
 
@@ -161,13 +161,13 @@ def _directions(double: list[np.ndarray], points: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float64)
 
 
-def _centred(strength: np.ndarray, place: np.ndarray, heading: np.ndarray) -> np.ndarray:
+def _centred(strength: np.ndarray, point: np.ndarray, heading: np.ndarray) -> np.ndarray:
     """Moved across the heading towards the strongest point within a pixel."""
     normal = np.stack([-heading[:, 1], heading[:, 0]], axis=-1)
     offsets = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
-    probes = place[:, None] + offsets[:, None] * normal[:, None]
+    probes = point[:, None] + offsets[:, None] * normal[:, None]
     best = sample(strength, probes).argmax(axis=1)
-    return place + 0.5 * offsets[best][:, None] * normal
+    return point + 0.5 * offsets[best][:, None] * normal
 
 
 # Lengths are px of a copy of the film on which the chest is this wide.
@@ -223,7 +223,7 @@ class RibSite:
     contrast: float
 
 
-def find_rib_sites(plane: np.ndarray, lungs: Lungs) -> list[RibSite]:
+def find_rib_sites(image: np.ndarray, lungs: Lungs) -> list[RibSite]:
     """Find places on ribs over lung.
 
     From the crests of the ridge filter, walks that can go on for some rib widths both ways are
@@ -232,16 +232,16 @@ def find_rib_sites(plane: np.ndarray, lungs: Lungs) -> list[RibSite]:
     beside it, which vessels and the edges of heart and diaphragm do not have.
 
     Args:
-        plane (np.ndarray): Film (h, w) float32 in [0, 1].
+        image (np.ndarray): Film (h, w) float32 in [0, 1].
         lungs (Lungs): Of `find_lungs`.
 
     Returns:
         list[RibSite]: Many for each rib, in the order of the film's rows; empty if no rib is clear.
     """
     scale = lungs.width / CHEST
-    height, width = (max(8, round(side / scale)) for side in plane.shape)
+    height, width = (max(8, round(side / scale)) for side in image.shape)
     shrinks = cv2.INTER_AREA if scale > 1 else cv2.INTER_CUBIC
-    small = cv2.resize(plane, (width, height), interpolation=shrinks)
+    small = cv2.resize(image, (width, height), interpolation=shrinks)
     lung = _resized(lungs.left | lungs.right, small.shape)
     rows, columns = (np.flatnonzero(lung.any(axis=axis)) for axis in (1, 0))
     top, left = max(0, rows[0] - MARGIN), max(0, columns[0] - MARGIN)
@@ -256,8 +256,8 @@ def find_rib_sites(plane: np.ndarray, lungs: Lungs) -> list[RibSite]:
     middle = (np.nonzero(lung)[1].mean() - left) if lung.any() else 0.0
     found = [_measure(part, walk, brightest, middle) for walk in walks]
     sites = _with_parallels([site for site in found if site is not None])
-    ratio = np.array([plane.shape[1] / width, plane.shape[0] / height])
-    return [_on_film(site, np.array([left, top]), ratio) for site in sites]
+    ratio = np.array([image.shape[1] / width, image.shape[0] / height])
+    return [_on_image(site, np.array([left, top]), ratio) for site in sites]
 
 
 def _resized(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -352,11 +352,11 @@ def _with_parallels(sites: list[RibSite]) -> list[RibSite]:
     """Sites that have another rib beside theirs."""
     if not sites:
         return []
-    places = np.array([(site.x, site.y) for site in sites])
+    points = np.array([(site.x, site.y) for site in sites])
     angles = np.array([site.angle for site in sites])
     kept = []
     for site in sites:
-        apart = places - (site.x, site.y)
+        apart = points - (site.x, site.y)
         c, s = np.cos(site.angle), np.sin(site.angle)
         along, across = np.abs(apart @ (c, s)), np.abs(apart @ (-s, c))
         is_parallel = np.cos(angles - site.angle) > np.cos(0.35)
@@ -365,7 +365,7 @@ def _with_parallels(sites: list[RibSite]) -> list[RibSite]:
     return kept
 
 
-def _on_film(site: RibSite, corner: np.ndarray, ratio: np.ndarray) -> RibSite:
+def _on_image(site: RibSite, corner: np.ndarray, ratio: np.ndarray) -> RibSite:
     """From px of the search to film px."""
     x, y = (np.array([site.x, site.y]) + corner + 0.5) * ratio - 0.5
     factor = float(ratio.mean())

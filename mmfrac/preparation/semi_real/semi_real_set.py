@@ -157,18 +157,18 @@ def write_semi_real_image(images: Path, recipe: Recipe, plan: PlannedImage) -> d
         dict: `film` (name of the source), `file_name`, `width`, `height`, `lesions` and `reason` (why
             it stayed negative, or ''); or `problem` where it cannot be read.
     """
-    source, name = plan.film.path, plan.film.name
+    source, name = plan.image.path, plan.image.name
     try:
         reason = ''
         if plan.gets_fractures:
             rng = image_generator(recipe.seed, name)
             number = int(rng.integers(recipe.fractures[0], recipe.fractures[1] + 1))
-            film = add_fractures(read_radiograph(source), rng, number, recipe.difficulty)
-            reason = film.reason
-            if film.fractures:
-                write_image(images / png_name(name), png_values(film.plane))
-                lesions = [_lesion(fracture) for fracture in film.fractures]
-                return _entry(name, png_name(name), film.plane.shape[::-1], lesions)
+            changed = add_fractures(read_radiograph(source), rng, number, recipe.difficulty)
+            reason = changed.reason
+            if changed.fractures:
+                write_image(images / png_name(name), png_values(changed.image))
+                lesions = [_lesion(fracture) for fracture in changed.fractures]
+                return _entry(name, png_name(name), changed.image.shape[::-1], lesions)
         size = image_size(source)
         _bring(source, images / name, recipe.link)
         return _entry(name, name, size, [], reason)
@@ -178,14 +178,14 @@ def write_semi_real_image(images: Path, recipe: Recipe, plan: PlannedImage) -> d
 
 def crashed_image(plan: PlannedImage) -> dict[str, Any]:
     """What ``write_semi_real_image`` gives for a film that takes its process with it."""
-    return {'problem': crash_text(plan.film.path)}
+    return {'problem': crash_text(plan.image.path)}
 
 
 def _entry(
-    film: str, file_name: str, size: tuple[int, ...], lesions: list[dict], reason: str = ''
+    source: str, file_name: str, size: tuple[int, ...], lesions: list[dict], reason: str = ''
 ) -> dict[str, Any]:
     return dict(
-        film=film,
+        film=source,
         file_name=file_name,
         width=int(size[0]),
         height=int(size[1]),
@@ -199,8 +199,8 @@ def _lesion(one: PlacedFracture) -> dict[str, Any]:
     return {'box': list(one.box), 'kind': one.fracture.kind, **site}
 
 
-def _bring(source: str, place: Path, link: bool) -> None:
-    with atomic_path(place) as temporary:
+def _bring(source: str, path: Path, link: bool) -> None:
+    with atomic_path(path) as temporary:
         if link:
             temporary.symlink_to(os.path.abspath(source))
         else:
@@ -244,7 +244,7 @@ _COLUMNS = ('P_hos', 'P_pub', 'N', 'boxes', 'patients')
 
 
 def write_semi_real(
-    films: Sequence[NegativeImage],
+    images: Sequence[NegativeImage],
     out_dir: str | os.PathLike,
     recipe: Recipe | None = None,
     workers: int = 2,
@@ -258,7 +258,7 @@ def write_semi_real(
     byte for byte. The originals are only read.
 
     Args:
-        films (Sequence[NegativeImage]): Films without fractures.
+        images (Sequence[NegativeImage]): Films without fractures.
         out_dir (str or os.PathLike): Folder of the set; gets `images/`, `annotations/{train,val,test,
             train_truth}.json`, `lesions.jsonl` and `semi_real.json`. `train_truth.json` has the boxes
             of the label-only films, too: for measuring, not for training.
@@ -280,12 +280,12 @@ def write_semi_real(
     recipe = recipe or Recipe()
     if workers < 0:
         raise ValueError(f'workers={workers}: must not be negative')
-    plans = plan_semi_real(films, recipe.shares, recipe.seed)
-    folder = SetFolder(Path(out_dir), _identity(films, recipe))
-    _check_places(plans, folder)
+    plans = plan_semi_real(images, recipe.shares, recipe.seed)
+    folder = SetFolder(Path(out_dir), _identity(images, recipe))
+    _check_names(plans, folder)
     folder.claim(overwrite)
     known = folder.read_journal()
-    todo = [plan for plan in plans if plan.film.name not in known]
+    todo = [plan for plan in plans if plan.image.name not in known]
     write = partial(write_semi_real_image, folder.images, recipe)
     made = map_files(write, todo, workers if workers > 1 else 0, crashed_image)
     bar = tqdm(
@@ -303,24 +303,24 @@ def write_semi_real(
                 problems.append(entry['problem'])
             else:
                 journal.add(entry)
-                known[plan.film.name] = entry
+                known[plan.image.name] = entry
             bar.update()
     raise_problems(str(folder.root), problems)
-    reasons = Counter(known[plan.film.name]['reason'] for plan in plans)
+    reasons = Counter(known[plan.image.name]['reason'] for plan in plans)
     del reasons['']
     return SetSummary(_write_annotations(folder, plans, known), dict(reasons), left_out or {})
 
 
-def _identity(films: Sequence[NegativeImage], recipe: Recipe) -> dict[str, Any]:
+def _identity(images: Sequence[NegativeImage], recipe: Recipe) -> dict[str, Any]:
     """What two sets must have in common for one to be the other's beginning."""
-    names = json.dumps(sorted([film.name, film.patient_id] for film in films))
+    names = json.dumps(sorted([image.name, image.patient_id] for image in images))
     digest = hashlib.sha256(names.encode()).hexdigest()
     return {'format_version': FORMAT_VERSION, **asdict(recipe), 'films': digest}
 
 
-def _check_places(plans: Sequence[PlannedImage], folder: SetFolder) -> None:
+def _check_names(plans: Sequence[PlannedImage], folder: SetFolder) -> None:
     """No two films may get one name, and no source may be written over."""
-    names = Counter(name for plan in plans for name in {plan.film.name, png_name(plan.film.name)})
+    names = Counter(name for plan in plans for name in {plan.image.name, png_name(plan.image.name)})
     problems = [
         f'{name}: two films would get this name; rename one of them'
         for name, count in sorted(names.items())
@@ -328,9 +328,9 @@ def _check_places(plans: Sequence[PlannedImage], folder: SetFolder) -> None:
     ]
     images = os.path.realpath(folder.images) + os.sep
     problems += [
-        f'{plan.film.path}: lies in the folder that is written; choose another one'
+        f'{plan.image.path}: lies in the folder that is written; choose another one'
         for plan in plans
-        if os.path.realpath(plan.film.path).startswith(images)
+        if os.path.realpath(plan.image.path).startswith(images)
     ]
     raise_problems(str(folder.images), problems)
 
@@ -342,7 +342,7 @@ def _write_annotations(
     for name in (*SPLITS, TRUTH):
         split = 'train' if name == TRUTH else name
         records = [
-            _record(plan, known[plan.film.name], shows_all=name == TRUTH)
+            _record(plan, known[plan.image.name], shows_all=name == TRUTH)
             for plan in plans
             if plan.split == split
         ]
@@ -361,6 +361,6 @@ def _record(plan: PlannedImage, entry: dict[str, Any], shows_all: bool) -> CocoI
         label=int(bool(lesions)),
         regions=not is_label_only,
         source=plan.source,
-        patient_id=plan.film.patient_id,
+        patient_id=plan.image.patient_id,
         lesions=lesions if shows_all or not is_label_only else [],
     )

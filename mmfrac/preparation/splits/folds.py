@@ -111,13 +111,17 @@ def shared_patients(pool: dict, test: dict, drop: bool = False) -> dict:
     Raises:
         ValueError: If there are such films and ``drop`` is false.
     """
-    tested = {film.patient for film in labels_of_films(test['images'], test['annotations'])}
-    films = labels_of_films(pool['images'], pool['annotations'])
-    shared = [film.patient in tested for film in films]
+    test_patients = {
+        record.patient for record in labels_of_films(test['images'], test['annotations'])
+    }
+    records = labels_of_films(pool['images'], pool['annotations'])
+    shared = [record.patient in test_patients for record in records]
     if not any(shared):
         return pool
     if not drop:
-        patients = sorted({film.patient for film, is_shared in zip(films, shared) if is_shared})
+        patients = sorted(
+            {record.patient for record, is_shared in zip(records, shared) if is_shared}
+        )
         raise ValueError(
             f'{sum(shared)} films to split are of {len(patients)} patients of the test file, e.g. '
             f'{patients[:5]}: --drop-shared leaves these films out'
@@ -163,30 +167,30 @@ def hold_out_and_folds(
     truth = np.asarray(labels)
     wanted = hold_out_size(hold_out, len(groups))
     _check_patients(groups, truth, num_folds + (wanted > 0))
-    place = np.full(len(groups), HOLD_OUT, np.int64)
+    assigned = np.full(len(groups), HOLD_OUT, np.int64)
     rest = np.arange(len(groups))
     if wanted:
         rest = np.flatnonzero(~choose_hold_out(groups, classes, wanted, seed)[groups])
         _check_patients(groups[rest], truth[rest], num_folds, f' after a hold-out of {wanted}')
-    place[rest] = stratified_group_folds(groups[rest], classes[rest], num_folds, seed)
+    assigned[rest] = stratified_group_folds(groups[rest], classes[rest], num_folds, seed)
     parts = [HOLD_OUT] * (wanted > 0) + list(range(num_folds))
     for part in parts:
-        present = set(truth[place == part])
+        present = set(truth[assigned == part])
         if not {0, 1} <= present:
             name = 'the hold-out set' if part == HOLD_OUT else f'fold {part}'
             raise ValueError(
-                f'{name} got {np.count_nonzero(place == part)} films, not both with and without '
+                f'{name} got {np.count_nonzero(assigned == part)} films, not both with and without '
                 'fracture, so it has no AUROC: take fewer folds, another hold-out or another seed'
             )
-    return place
+    return assigned
 
 
-def hold_out_size(hold_out: int | float, num_films: int) -> int:
+def hold_out_size(hold_out: int | float, num_images: int) -> int:
     """Number of hold-out films of a number or a share.
 
     Args:
         hold_out (int or float): Films, or a share below 1.
-        num_films (int): Films there are.
+        num_images (int): Films there are.
 
     Returns:
         int: Films.
@@ -196,10 +200,10 @@ def hold_out_size(hold_out: int | float, num_films: int) -> int:
     """
     if hold_out < 0 or (hold_out >= 1 and hold_out != int(hold_out)):
         raise ValueError(f'a hold-out is a number of films or a share below 1, got {hold_out}')
-    wanted = int(hold_out) if hold_out >= 1 else round(hold_out * num_films)
-    if wanted >= num_films:
+    wanted = int(hold_out) if hold_out >= 1 else round(hold_out * num_images)
+    if wanted >= num_images:
         raise ValueError(
-            f'a hold-out of {wanted} leaves nothing of {num_films} films: give a smaller number, a '
+            f'a hold-out of {wanted} leaves nothing of {num_images} films: give a smaller number, a '
             'share (--holdout 0.1) or none (--holdout 0)'
         )
     return wanted
@@ -230,15 +234,15 @@ def choose_hold_out(groups: np.ndarray, classes: np.ndarray, wanted: int, seed: 
     chosen = np.zeros(len(counts), bool)
     for exact in (True, False):
         for patient in order[~chosen[order]]:
-            films = counts[patient]
+            added = counts[patient]
             if exact:
-                fits = (films <= missing).all()
-            else:  # nearer in squared distance: |missing - films|^2 < |missing|^2
-                nearer = films @ films < 2 * (films @ missing)
-                fits = nearer and films.sum() <= missing.sum()
+                fits = (added <= missing).all()
+            else:  # nearer in squared distance: |missing - added|^2 < |missing|^2
+                nearer = added @ added < 2 * (added @ missing)
+                fits = nearer and added.sum() <= missing.sum()
             if fits:
                 chosen[patient] = True
-                missing = missing - films
+                missing = missing - added
     return chosen
 
 
@@ -291,14 +295,14 @@ def count_split(data: Mapping) -> dict[str, int]:
         dict[str, int]: ``films``, ``positives`` (label 1), films of each subset, ``boxes``,
             ``patients``.
     """
-    films = labels_of_films(data['images'], data['annotations'])
-    subsets = Counter(film.subset for film in films)
+    records = labels_of_films(data['images'], data['annotations'])
+    subsets = Counter(record.subset for record in records)
     return dict(
-        films=len(films),
-        positives=sum(film.label == 1 for film in films),
+        films=len(records),
+        positives=sum(record.label == 1 for record in records),
         **{name: subsets[name] for name in SUBSETS},
         boxes=len(data['annotations']),
-        patients=len({film.patient for film in films}),
+        patients=len({record.patient for record in records}),
     )
 
 
@@ -369,22 +373,22 @@ def write_folds(
         test = merge_annotations(read_checked([test_file]))
         pool = shared_patients(pool, test, drop=drop_shared)
         hold_out = 0
-    films = labels_of_films(pool['images'], pool['annotations'])
-    evaluated = np.ones(len(films), bool)
+    records = labels_of_films(pool['images'], pool['annotations'])
+    evaluated = np.ones(len(records), bool)
     if eval_sources is not None:
-        present = Counter(film.source for film in films)
+        present = Counter(record.source for record in records)
         unknown = sorted(set(eval_sources) - set(present))
         if unknown:
             raise ValueError(f'no film of source {unknown}, the sources are {dict(present)}')
-        evaluated = np.array([film.source in set(eval_sources) for film in films])
-    places = _places(films, evaluated, num_folds, hold_out, seed)
-    held = places == HOLD_OUT
+        evaluated = np.array([record.source in set(eval_sources) for record in records])
+    assigned = _assigned(records, evaluated, num_folds, hold_out, seed)
+    held = assigned == HOLD_OUT
     splits = {} if test is None else {'test': test}
     if held.any():
-        splits['test'] = _take(pool, held & evaluated)
+        splits['test'] = _subset(pool, held & evaluated)
     for fold in range(num_folds):
-        splits[f'fold{fold}/train'] = _take(pool, (places != fold) & ~held)
-        splits[f'fold{fold}/val'] = _take(pool, (places == fold) & evaluated)
+        splits[f'fold{fold}/train'] = _subset(pool, (assigned != fold) & ~held)
+        splits[f'fold{fold}/val'] = _subset(pool, (assigned == fold) & evaluated)
     counts = {name: count_split(data) for name, data in splits.items()}
     about = dict(
         mmfrac=__version__,
@@ -429,38 +433,38 @@ def read_folds(folder: PathLike) -> dict:
     return about
 
 
-def _places(
-    films: Sequence[FilmLabels],
+def _assigned(
+    records: Sequence[FilmLabels],
     evaluated: np.ndarray,
     num_folds: int,
     hold_out: int | float,
     seed: int,
 ) -> np.ndarray:
     """Place of each film; one of another source is where its patient is, or always trained on."""
-    chosen = [film for film, wanted in zip(films, evaluated) if wanted]
-    place = hold_out_and_folds(
-        [film.patient for film in chosen],
-        [f'{film.subset} {film.source}' for film in chosen],
-        [film.label for film in chosen],
+    chosen = [record for record, wanted in zip(records, evaluated) if wanted]
+    assigned = hold_out_and_folds(
+        [record.patient for record in chosen],
+        [f'{record.subset} {record.source}' for record in chosen],
+        [record.label for record in chosen],
         num_folds,
         hold_out,
         seed,
     )
-    of_patient = {film.patient: part for film, part in zip(chosen, place.tolist())}
-    always_trained = num_folds
-    return np.array([of_patient.get(film.patient, always_trained) for film in films])
+    of_patient = {record.patient: part for record, part in zip(chosen, assigned.tolist())}
+    never_held_out = num_folds
+    return np.array([of_patient.get(record.patient, never_held_out) for record in records])
 
 
-def _take(data: dict, wanted: np.ndarray) -> dict:
-    images = [image for image, taken in zip(data['images'], wanted) if taken]
+def _subset(data: dict, wanted: np.ndarray) -> dict:
+    images = [image for image, is_wanted in zip(data['images'], wanted) if is_wanted]
     ids = {image['id'] for image in images}
     annotations = [one for one in data['annotations'] if one['image_id'] in ids]
     return dict(images=images, annotations=annotations, categories=data['categories'])
 
 
 def _strata(data: dict) -> dict[str, int]:
-    films = labels_of_films(data['images'], data['annotations'])
-    return dict(sorted(Counter(f'{film.subset} {film.source}' for film in films).items()))
+    records = labels_of_films(data['images'], data['annotations'])
+    return dict(sorted(Counter(f'{record.subset} {record.source}' for record in records).items()))
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

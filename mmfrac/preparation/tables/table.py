@@ -27,21 +27,23 @@ class Problems:
     def __len__(self) -> int:
         return len(self._found)
 
-    def add(self, table: str, place: int | str, text: str) -> None:
+    def add(self, table: str, location: int | str, text: str) -> None:
         """Note a problem.
 
         Args:
             table (str): Name of the file.
-            place (int or str): Line of the file, counted from 1, or another name of the record.
+            location (int or str): Line of the file, counted from 1, or another name of the record.
             text (str): What is wrong, and how to mend it.
         """
-        self._found.append((table, place, text))
+        self._found.append((table, location, text))
 
     @property
     def lines(self) -> list[str]:
         """A line for each, in the order of the tables; what concerns a whole file stands first."""
         self._found.sort(key=lambda one: (one[0], one[1] if isinstance(one[1], int) else -1))
-        return [f'{table}: {location_name(place)}: {text}' for table, place, text in self._found]
+        return [
+            f'{table}: {location_name(location)}: {text}' for table, location, text in self._found
+        ]
 
     def raise_any(self, files: Sequence[str]) -> None:
         """Raise one error for all of them; nothing if there are none.
@@ -59,34 +61,34 @@ class Problems:
         count = f'{len(lines)} problem' + ('s' if len(lines) > 1 else '')
         message = [f'{count} in {", ".join(files)}:', *(f'  {one}' for one in lines[:MAX_LINES])]
         if len(lines) > MAX_LINES:
-            rest = _places(self._found[MAX_LINES:])
+            rest = _locations(self._found[MAX_LINES:])
             message.append(f'  ... and {len(lines) - MAX_LINES} more: {rest}')
         raise AnnotationError('\n'.join(message), lines)
 
 
-def location_name(place: int | str) -> str:
+def location_name(location: int | str) -> str:
     """'line 12' for a line, other names as they are."""
-    return f'line {place}' if isinstance(place, int) else place
+    return f'line {location}' if isinstance(location, int) else location
 
 
-def _places(found: Sequence[tuple[str, int | str, str]]) -> str:
+def _locations(found: Sequence[tuple[str, int | str, str]]) -> str:
     """``a.csv lines 3, 7-12; b.csv lines 2``: runs of lines in short."""
     tables: dict[str, list[int | str]] = {}
-    for table, place, _ in found:
-        places = tables.setdefault(table, [])
-        if not places or places[-1] != place:
-            places.append(place)
-    return '; '.join(f'{table} lines {_runs(places)}' for table, places in tables.items())
+    for table, location, _ in found:
+        locations = tables.setdefault(table, [])
+        if not locations or locations[-1] != location:
+            locations.append(location)
+    return '; '.join(f'{table} lines {_runs(locations)}' for table, locations in tables.items())
 
 
-def _runs(places: Sequence[int | str]) -> str:
+def _runs(locations: Sequence[int | str]) -> str:
     runs: list[list[int | str]] = []
-    for place in places:
+    for location in locations:
         last = runs[-1][-1] if runs else None
-        if isinstance(place, int) and isinstance(last, int) and place == last + 1:
-            runs[-1][1:] = [place]
+        if isinstance(location, int) and isinstance(last, int) and location == last + 1:
+            runs[-1][1:] = [location]
         else:
-            runs.append([place])
+            runs.append([location])
     return ', '.join('-'.join(map(str, run)) for run in runs)
 
 
@@ -252,7 +254,7 @@ class Table:
         self._problems = problems
         self._progress = progress
         self._columns = {**wanted, **(optional or {})}
-        self._places: dict[str, int] = {}
+        self._column_of: dict[str, int] = {}
         names = {column_key(name) for names in self._columns.values() for name in names}
         self._names = frozenset(names)
         self._header = Header()
@@ -260,7 +262,7 @@ class Table:
 
     def has(self, key: str) -> bool:
         """Whether there is the optional column ``key``."""
-        return key in self._places
+        return key in self._column_of
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -283,7 +285,7 @@ class Table:
         if not self._header.names:
             return
         # One field more than the header has stands for the columns that are absent.
-        places = [self._places.get(key, len(self._header.names)) for key in self._columns]
+        columns = [self._column_of.get(key, len(self._header.names)) for key in self._columns]
         bar = tqdm(
             total=os.path.getsize(self.path),
             desc=self.name,
@@ -299,7 +301,7 @@ class Table:
                 fault = self._length_fault(row)
                 if not fault:
                     row.append('')
-                    fields = [row[place].strip() for place in places]
+                    fields = [row[column].strip() for column in columns]
                     fault = self._field_fault(fields)
                 if fault:
                     self._problems.add(self.name, line, fault)
@@ -328,8 +330,10 @@ class Table:
             if present and found.count(present[0]) > 1:
                 faults.append(f'column {present[0]!r} is there twice')
             elif present:
-                self._places[key] = found.index(present[0])
-        absent = [' or '.join(map(repr, wanted[key])) for key in wanted if key not in self._places]
+                self._column_of[key] = found.index(present[0])
+        absent = [
+            ' or '.join(map(repr, wanted[key])) for key in wanted if key not in self._column_of
+        ]
         if absent and not faults:
             columns = ', '.join(repr(name[:_SHOWN]) for name in header.names[:_SHOWN])
             every = ', '.join(' or '.join(map(repr, names)) for names in wanted.values())

@@ -97,14 +97,14 @@ class RawBox:
 
     Attributes:
         box (Any): Should be [x1, y1, x2, y2], px.
-        place (int or str): Line of its table, or its name in the film's record.
+        location (int or str): Line of its table, or its name in the film's record.
         site (str, optional): 'rib', 'clavicle', ...
         polygon (Any): Should be [x1, y1, x2, y2, ...], px. Default: None.
         is_fracture (bool): False: it is checked, too, but not written. Default: True.
     """
 
     box: Any
-    place: int | str
+    location: int | str
     site: str | None = None
     polygon: Any = None
     is_fracture: bool = True
@@ -116,7 +116,7 @@ class ImageRow:
 
     Attributes:
         table (str): Name of the table, for messages.
-        place (int or str): Its line, or its name, for messages.
+        location (int or str): Its line, or its name, for messages.
         names (tuple[str, ...]): Paths under which its file may be found, the release's first.
         label (int): 1 fracture, 0 none, -1 unknown.
         patient_id (str): Patient.
@@ -129,7 +129,7 @@ class ImageRow:
     """
 
     table: str
-    place: int | str
+    location: int | str
     names: tuple[str, ...]
     label: int
     patient_id: str

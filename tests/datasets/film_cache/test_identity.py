@@ -105,7 +105,7 @@ def test_forms_on_disk(kinds):
     root, names, films = kinds
     for name, item in names.items():
         path = str(root / 'images' / name)
-        size = np.prod(films.cache.read(path).plane.shape)
+        size = np.prod(films.cache.read(path).image.shape)
         on_disk = (root / films.cache.path_of(path)).stat().st_size - 64
         levels = on_disk - item * size
         assert levels >= 0 and levels % 4 == 0
@@ -139,11 +139,11 @@ def test_what_comes_from_the_cache_may_be_written_to(kinds):
     root, names, films = kinds
     for name in names:
         path = str(root / 'images' / name)
-        first = films.cache.read(path).plane
+        first = films.cache.read(path).image
         kept = first.copy()
         assert first.dtype == np.float32 and first.flags.c_contiguous and first.flags.writeable
         first[:] = -1
-        np.testing.assert_array_equal(films.cache.read(path).plane, kept)
+        np.testing.assert_array_equal(films.cache.read(path).image, kept)
 
 
 def test_the_cache_moves_with_the_data(kinds, tmp_path):

@@ -118,7 +118,7 @@ def test_the_first_tenth_and_hundredth_miss_are_warned_of(root, monkeypatch):
 def test_damage_is_noticed(root):
     films = films_of(root)
     fill_cache(films, progress=False)
-    cut, altered, other, empty = (films.cache.path_of(p) for p in list(films.films)[:4])
+    cut, altered, other, empty = (films.cache.path_of(p) for p in list(films.sizes)[:4])
     content = Path(cut).read_bytes()
     Path(cut).write_bytes(content[:-1])
     content = bytearray(Path(altered).read_bytes())
@@ -129,7 +129,7 @@ def test_damage_is_noticed(root):
     report = check_cache(films, 0, progress=False)
     assert report.counts == dict(sound=20, failed=4)
     for index, line in enumerate(report.problems):
-        assert f"'{list(films.films)[index]}'" in line and 'damaged' in line
+        assert f"'{list(films.sizes)[index]}'" in line and 'damaged' in line
     # those that cannot be mapped are written anew; the altered one only a check can see
     assert fill_cache(films, progress=False).counts == dict(kept=21, written=3)
     Path(altered).unlink()
@@ -140,7 +140,7 @@ def test_damage_is_noticed(root):
 def test_a_plane_that_is_not_that_of_its_film_is_noticed(root):
     films = films_of(root)
     fill_cache(films, progress=False)
-    one, other = list(films.films)[:2]
+    one, other = list(films.sizes)[:2]
     film = films.cache.read(one)
     film_file.write_entry(
         films.cache.path_of(other), film._replace(source=film_file.source_state(other))
@@ -159,7 +159,7 @@ def fill(root, barrier):
 def test_writers_and_readers_at_once(root):
     films = films_of(root)
     films.cache.make()
-    expected = {path: writer.resized_image(films, path).plane.copy() for path in films.films}
+    expected = {path: writer.resized_image(films, path).image.copy() for path in films.sizes}
     barrier = FORK.Barrier(4)
     writers = [FORK.Process(target=fill, args=(root, barrier)) for _ in range(3)]
     for process in writers:
@@ -169,7 +169,7 @@ def test_writers_and_readers_at_once(root):
     while any(process.is_alive() for process in writers):
         for path, plane in expected.items():
             try:
-                found = films.cache.read(path).plane
+                found = films.cache.read(path).image
             except NotCachedError as error:
                 assert 'not in the cache' in str(error)
                 continue
@@ -303,7 +303,7 @@ def test_films_lie_in_the_page_cache_only(tmp_path):
     for path in paths:
         film_file.write_entry(path, film_file.CachedImage(plane, (1, 1), state))
     before = anonymous_memory()
-    held = [film_file.CachedFile(path).film().plane for path in paths]
+    held = [film_file.CachedFile(path).read().image for path in paths]
     assert all(float(film.sum()) > 0 for film in held)
     grown = anonymous_memory() - before
     assert grown < 4 * 2**20, f'{grown} bytes for 64 MiB of films'

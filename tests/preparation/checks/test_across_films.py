@@ -34,7 +34,7 @@ def test_what_two_splits_share(rows):
     assert len(found) == len(patients)
     names = {n for _, n, _ in rows if len({s for s, m, _ in rows if m == n}) > 1}
     found = shared_images(films)
-    assert {finding.film for finding in found} == names and len(found) == len(names)
+    assert {finding.image for finding in found} == names and len(found) == len(names)
 
 
 def test_equal_pixels():

@@ -29,10 +29,10 @@ def test_patients_stay_together(counts, seed, hospital, positive):
     shares = Shares((0.5, 0.2, 0.3), hospital, positive, 1 - positive)
     films = films_of(counts)
     plans = plan_semi_real(films, shares, seed)
-    assert sorted(plan.film.name for plan in plans) == sorted(film.name for film in films)
+    assert sorted(plan.image.name for plan in plans) == sorted(film.name for film in films)
     groups = defaultdict(set)
     for plan in plans:
-        groups[plan.film.patient_id].add((plan.split, plan.source))
+        groups[plan.image.patient_id].add((plan.split, plan.source))
     assert all(len(group) == 1 for group in groups.values())
     assert {plan.split for plan in plans} == set(SPLITS)
     assert all(plan.source == 'hospital' for plan in plans if plan.split != 'train')

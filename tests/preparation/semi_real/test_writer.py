@@ -160,7 +160,7 @@ def test_goes_on_where_it_was_interrupted(semi_real, films, tmp_path, monkeypatc
     original = writer.write_semi_real_image
 
     def counted(images, recipe, plan):
-        done.append(plan.film.name)
+        done.append(plan.image.name)
         return original(images, recipe, plan)
 
     monkeypatch.setattr(writer, 'write_semi_real_image', counted)
