@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
 from mmfrac.datasets.radiographs.dicom import codestream_size
 from mmfrac.datasets.radiographs.read import RadiographError, image_size, read_radiograph
-from tests.datasets.radiographs.test_dicom_io import error_of, make_dicom, ramp
+from tests.datasets.radiographs.test_dicom import error_of, make_dicom, ramp
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ FORKS = """
 import cv2, numpy as np
 
 from mmfrac.utils.processes import map_files
-from mmfrac.utils.forking import forking
+from mmfrac.utils.processes import forking
 
 film = np.random.default_rng(0).random((2000, 2000), np.float32)
 

@@ -13,7 +13,7 @@ from mmfrac.utils.processes import CHUNK, FilePool, map_files
 STOPPED = """
 import signal
 import time
-from mmfrac.utils.film_pool import FilePool
+from mmfrac.utils.processes import FilePool
 
 # a shell lets what it starts in the background ignore it
 signal.signal(signal.SIGINT, signal.default_int_handler)
