@@ -115,7 +115,7 @@ def _is_image(path: Path) -> bool:
     return True
 
 
-def prediction_of_image(name: str, sample: DetDataSample) -> dict[str, Any]:
+def _prediction_of_image(name: str, sample: DetDataSample) -> dict[str, Any]:
     """Prediction in plain types, see ``FracInferencer.__call__``."""
     found = sample.pred_instances
     scores = [float(score) for score in found.scores]
@@ -130,7 +130,7 @@ def prediction_of_image(name: str, sample: DetDataSample) -> dict[str, Any]:
     )
 
 
-def saved_prediction(name: str, sample: DetDataSample) -> FilmPrediction:
+def _saved_prediction(name: str, sample: DetDataSample) -> FilmPrediction:
     """Prediction in the form that ``tools/analysis_tools/froc.py`` reads.
 
     Raises:
@@ -261,7 +261,7 @@ class FracInferencer:
         loaded = self._load_all(images, results['errors'], on_error == 'raise')
         while batch := list(islice(loaded, batch_size)):
             for one, sample in zip(batch, self._forward([one.packed for one in batch])):
-                results['predictions'].append(prediction_of_image(one.name, sample))
+                results['predictions'].append(_prediction_of_image(one.name, sample))
                 if print_result:
                     print(results['predictions'][-1])
                 if return_datasamples:
@@ -278,7 +278,7 @@ class FracInferencer:
                     write_image(path, overlay)
                     results['visualization'].append(str(path))
                 if folder is not None and save_maps and 'pred_prob_map' in sample:
-                    saved = saved_prediction(one.name, sample)
+                    saved = _saved_prediction(one.name, sample)
                     write_prediction(folder / 'maps' / f'{name}.npz', saved)
         if folder is not None and not no_save_pred:
             content = dict(checkpoint=self.weights, **results)

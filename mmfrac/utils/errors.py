@@ -27,15 +27,15 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        is_plain = isinstance(error, (ValueError, OSError, ImportError)) or is_of_config(error)
+        is_plain = isinstance(error, (ValueError, OSError, ImportError)) or _is_of_config(error)
         if not is_plain or os.environ.get('MMFRAC_TRACEBACK') == '1':
             raise
-        print(f'{type(error).__name__}: {original_message(error)}', file=sys.stderr)
+        print(f'{type(error).__name__}: {_original_message(error)}', file=sys.stderr)
         print('(MMFRAC_TRACEBACK=1 shows where this was raised)', file=sys.stderr)
         sys.exit(1)
 
 
-def is_of_config(error: Exception) -> bool:
+def _is_of_config(error: Exception) -> bool:
     """Whether a config names what does not exist: a type, an option of one, or a setting of its own."""
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     if not files:
@@ -49,7 +49,7 @@ def is_of_config(error: Exception) -> bool:
     return isinstance(error, TypeError) and bool(re.search(_WRONG_OPTION, str(error)))
 
 
-def original_message(error: Exception) -> str:
+def _original_message(error: Exception) -> str:
     """Message of an error, without the traceback that torch puts around a data-loading worker's.
 
     Args:

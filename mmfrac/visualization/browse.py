@@ -83,11 +83,11 @@ def _steps(
     return results
 
 
-BOX_YELLOW = (255, 210, 40)
+_BOX_YELLOW = (255, 210, 40)
 
-TARGET_ORANGE = (255, 120, 0)
+_TARGET_ORANGE = (255, 120, 0)
 
-OUTSIDE_BLUE = (40, 110, 255)
+_OUTSIDE_BLUE = (40, 110, 255)
 
 _TARGET_ALPHA = 0.45
 
@@ -163,12 +163,12 @@ def draw_state(state: ImageState, size: int | None = None) -> np.ndarray:
     zoom = 1.0 if size is None else size / max(state.image.shape)
     picture = np.repeat(grey_picture(state.image, zoom)[..., None], 3, axis=2)
     if state.valid is not None:
-        picture = _tinted(picture, ~state.valid, OUTSIDE_BLUE, _OUTSIDE_ALPHA)
+        picture = _tinted(picture, ~state.valid, _OUTSIDE_BLUE, _OUTSIDE_ALPHA)
     if state.target is not None:
-        picture = _tinted(picture, state.target > 0, TARGET_ORANGE, _TARGET_ALPHA)
+        picture = _tinted(picture, state.target > 0, _TARGET_ORANGE, _TARGET_ALPHA)
     canvas = Canvas(picture, zoom)
     for box in state.boxes:
-        canvas.box(box, BOX_YELLOW, width=1, dashed=True)
+        canvas.box(box, _BOX_YELLOW, width=1, dashed=True)
     for outline in state.outlines:
         canvas.polygon(outline, GT_GREEN, width=1)
     return canvas.picture()
@@ -212,7 +212,7 @@ MODES = ('pipeline', 'transformed', 'original', 'concat')
 
 PHASES = ('train', 'val', 'test')
 
-CELLS_A_SHEET = 24
+_CELLS_A_SHEET = 24
 
 COLUMNS = 6
 
@@ -233,7 +233,7 @@ class Browsed:
 
 
 @dataclass
-class BrowsedImage:
+class _BrowsedImage:
     """Pictures of one film.
 
     Attributes:
@@ -332,7 +332,7 @@ def browse_dataset(
         if show is not None:
             show(picture, name)
         cells += image.cells(mode)
-        if len(cells) >= CELLS_A_SHEET:
+        if len(cells) >= _CELLS_A_SHEET:
             _write_sheet(browsed, folder, names, cells)
             cells = []
     if cells:
@@ -394,13 +394,13 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _browse_image(dataset: Any, info: dict, size: int) -> BrowsedImage:
+def _browse_image(dataset: Any, info: dict, size: int) -> _BrowsedImage:
     subset = _subset(info)
     title = f'{Path(info["img_path"]).name}  {subset}'
     lying = dict(img=read_radiograph(info['img_path']), instances=info.get('instances', ()))
     state = image_state(lying)
     assert state is not None
-    image = BrowsedImage(title, draw_state(state, size))
+    image = _BrowsedImage(title, draw_state(state, size))
     wide, high = state.image.shape[1], state.image.shape[0]
     image.rows.append([(f'{wide} x {high}', image.original)])
     branch = ''

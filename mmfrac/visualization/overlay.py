@@ -119,11 +119,11 @@ FOUND_WHITE = (255, 255, 255)
 
 FALSE_MAGENTA = (255, 90, 255)
 
-HEAT_FROM = 0.05
+_HEAT_FROM = 0.05
 
 """Probability below which the film is left as it is."""
 
-HEAT_ALPHA = 0.6
+_HEAT_ALPHA = 0.6
 
 """Opacity of the heat from a probability of 0.5 upwards."""
 
@@ -283,7 +283,7 @@ def _heated(picture: np.ndarray, cells: np.ndarray, scale: np.ndarray) -> np.nda
     # the darkest third of the palette would only blacken the film
     shade = (255 * (0.33 + 0.67 * heat.clip(0, 1))).round().astype(np.uint8)
     colours = cv2.applyColorMap(shade, cv2.COLORMAP_INFERNO)[..., ::-1]
-    alpha = HEAT_ALPHA * ((heat - HEAT_FROM) / (0.5 - HEAT_FROM)).clip(0, 1)[..., None]
+    alpha = _HEAT_ALPHA * ((heat - _HEAT_FROM) / (0.5 - _HEAT_FROM)).clip(0, 1)[..., None]
     return (picture * (1 - alpha) + colours * alpha).round().astype(np.uint8)
 
 

@@ -145,7 +145,7 @@ def fill_cache(images: ImageSet, workers: int = 0, progress: bool = True) -> Cac
         ValueError: If ``workers`` is negative.
     """
     images.cache.make()
-    remove_leftovers(images.cache.image_dir)
+    _remove_leftovers(images.cache.image_dir)
     return _for_each(partial(_fill, images), list(images.sizes), workers, progress, 'cache')
 
 
@@ -196,7 +196,7 @@ def resized_image(images: ImageSet, path: str) -> CachedImage:
     return CachedImage(image if image.ndim == 2 else image[..., 0], ori_shape, state)
 
 
-def remove_leftovers(folder: str) -> None:
+def _remove_leftovers(folder: str) -> None:
     """Remove the temporary files of writers that were killed a day ago or earlier.
 
     Args:

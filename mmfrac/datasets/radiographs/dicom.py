@@ -46,7 +46,7 @@ _ITEM = b'\xfe\xff\x00\xe0'
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 
 
-def extent_fault(ds: FileDataset) -> str | None:
+def _extent_fault(ds: FileDataset) -> str | None:
     """How the size in the header contradicts the pixels.
 
     A film of too many native pixels comes out sheared, or is the first of several frames; a codec that
@@ -122,7 +122,7 @@ def _first_fragment(content: bytes) -> bytes:
 _SAMPLE = 2**14
 
 
-def display_table(ds: Dataset, patterns: np.ndarray) -> np.ndarray:
+def _display_table(ds: Dataset, patterns: np.ndarray) -> np.ndarray:
     """Display value of every bit pattern of an 8- or 16-bit film.
 
     All the maths runs on the at most 65536 possible values and not on the plane.
@@ -154,7 +154,7 @@ def display_table(ds: Dataset, patterns: np.ndarray) -> np.ndarray:
     return table_of(grey.shown(sample), allocated)
 
 
-def display_image(ds: Dataset, pixels: np.ndarray) -> np.ndarray:
+def _display_image(ds: Dataset, pixels: np.ndarray) -> np.ndarray:
     """The same for float and 32-bit films, which have no table.
 
     Args:
@@ -284,7 +284,7 @@ def _header_fault(ds: FileDataset) -> str | None:
         return (
             f'it has {frames} frames, a film has one; write the frame wanted to a file of its own'
         )
-    fault = extent_fault(ds)
+    fault = _extent_fault(ds)
     return fault and f'{fault}; correct its header or copy it anew from its source'
 
 
@@ -307,11 +307,11 @@ def _decode(ds: FileDataset) -> np.ndarray:
 
 def _grey_image(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind == 'f' or pixels.dtype.itemsize > 2:
-        return display_image(ds, pixels)
+        return _display_image(ds, pixels)
     if not (pixels.dtype.isnative and pixels.flags.c_contiguous):
         pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder('='))
     patterns = pixels.view(np.uint8 if pixels.dtype.itemsize == 1 else np.uint16)
-    return look_up(display_table(ds, patterns), patterns)
+    return look_up(_display_table(ds, patterns), patterns)
 
 
 def _colour_image(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:

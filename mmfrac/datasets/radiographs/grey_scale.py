@@ -21,7 +21,7 @@ from mmfrac.datasets.radiographs.dicom_header import (
 )
 
 # Share of the film's values left out at each end when it brings no VOI.
-TAIL = 0.001
+_TAIL = 0.001
 
 # All that a grey scale depends on, besides the bits.
 _GREY_TAGS = tuple(
@@ -191,7 +191,7 @@ def _stretch(values: np.ndarray, sample: np.ndarray) -> np.ndarray:
     """Linear between the lower and upper tail of the film's values (k,); a flat film is 0."""
     if not sample.size:
         return np.zeros(values.shape)
-    skip = int(TAIL * sample.size)
+    skip = int(_TAIL * sample.size)
     ordered = np.partition(sample, (skip, sample.size - 1 - skip))
     low, high = float(ordered[skip]), float(ordered[sample.size - 1 - skip])
     if low == high:

@@ -19,7 +19,7 @@ _FORMATS = ('JPEG', 'MPO', 'TIFF')
 _FIRST_ACROSS = 5
 
 
-def orientation_of(image: Image.Image) -> int:
+def _orientation_of(image: Image.Image) -> int:
     """EXIF orientation, 1 (upright) to 8.
 
     Args:
@@ -48,7 +48,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
         # Pillow's own size is turned or not, by its version
         tags = image.tag_v2  # type: ignore[attr-defined]
         width, height = tags[_WIDTH], tags[_HEIGHT]
-    return (height, width) if orientation_of(image) >= _FIRST_ACROSS else (width, height)
+    return (height, width) if _orientation_of(image) >= _FIRST_ACROSS else (width, height)
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -63,7 +63,7 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def copy_in_memory(path: str) -> Image.Image:
+def _copy_in_memory(path: str) -> Image.Image:
     """A TIFF that Pillow turns when it is loaded; mapped from disk it would come out sheared."""
     with open(path, 'rb') as file:
         return Image.open(io.BytesIO(file.read()))
@@ -122,9 +122,9 @@ def read_raster(path: str) -> np.ndarray:
                     f"cannot read film '{path}': {image.format} with {pages} pages, a film is one "
                     'page; save the page that holds the film as a file of its own'
                 )
-            orientation = orientation_of(image)
+            orientation = _orientation_of(image)
             if image.format == 'TIFF' and orientation != 1:
-                return _pixels(path, copy_in_memory(path))
+                return _pixels(path, _copy_in_memory(path))
             return upright(_pixels(path, image), orientation)
     except RadiographError:
         raise

@@ -83,7 +83,7 @@ def _turns() -> np.ndarray:
 _TEMPLATES = _turns()
 
 # Beyond this a size is no film's but a damaged header's, and decoding would ask for gigabytes.
-MAX_PIXELS = 2 * 10**8
+_MAX_PIXELS = 2 * 10**8
 
 # Range of the middle 99 % of the film's values below which it shows nothing.
 BLANK_SPREAD = 0.02
@@ -121,7 +121,7 @@ def file_facts(path: str) -> FileFacts:
     """
     try:
         width, height = image_size(path)
-        if not 0 < width * height <= MAX_PIXELS:
+        if not 0 < width * height <= _MAX_PIXELS:
             return FileFacts('unreadable_film', f'its header says {width} x {height} px')
         image = read_radiograph(path)
         return FileFacts(
@@ -137,7 +137,7 @@ def file_facts(path: str) -> FileFacts:
         return FileFacts('unreadable_film', reason)
 
 
-def crashed_facts(path: str) -> FileFacts:
+def _crashed_facts(path: str) -> FileFacts:
     """Facts of a film that took its process with it."""
     return FileFacts('unreadable_film', crash_text(path))
 
@@ -367,7 +367,7 @@ def _check_pixels(
     digests: dict[bytes, str | list[str]] = {}
     readable = set()
     count = default_workers() if workers is None else workers
-    facts = map_files(file_facts, uses, count, crashed_facts)
+    facts = map_files(file_facts, uses, count, _crashed_facts)
     bar = tqdm(facts, 'decoding', len(uses), unit='film', disable=not progress)
     for path, found in zip(uses, bar, strict=True):
         report.add(_faults(found, uses[path]))

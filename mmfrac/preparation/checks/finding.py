@@ -5,8 +5,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-SEVERITIES = ('error', 'warning', 'off')
-
 
 class Check(NamedTuple):
     """One thing that is looked for.

@@ -22,7 +22,7 @@ from mmfrac.utils.processes import default_workers, map_files
 from mmfrac.visualization.overlay import GT_GREEN, Canvas, Colour, grey_picture
 
 
-def draw_annotated(
+def _draw_annotated(
     image: np.ndarray,
     boxes: np.ndarray | Sequence = (),
     polygons: Sequence[np.ndarray] = (),
@@ -53,7 +53,7 @@ def draw_annotated(
     return canvas.picture()
 
 
-SHOWN_LINES = 10
+_SHOWN_LINES = 10
 
 
 @dataclass
@@ -164,9 +164,9 @@ class Report:
         for check, count in self.counts.items():
             lines.append(f'{self.severity[check]}: {CHECKS[check].title}: {count} ({check})')
             messages = [finding.message for finding in self.of_check(check)]
-            lines += [f'  {printable(message)}' for message in messages[:SHOWN_LINES]]
-            if count > SHOWN_LINES:
-                lines.append(f'  ... and {count - SHOWN_LINES} more')
+            lines += [f'  {_printable(message)}' for message in messages[:_SHOWN_LINES]]
+            if count > _SHOWN_LINES:
+                lines.append(f'  ... and {count - _SHOWN_LINES} more')
             lines.append(f'  -> {CHECKS[check].advice}')
         lines.append(f'{self.num_errors} errors, {self.num_warnings} warnings')
         return '\n'.join(lines)
@@ -182,7 +182,7 @@ def write_check_report(report: Report, out_file: str | os.PathLike) -> None:
     write_json(out_file, report.to_dict())
 
 
-def printable(text: str) -> str:
+def _printable(text: str) -> str:
     """Text that any UTF-8 stream takes: lone surrogates (of odd file names) are spelled out."""
     return text.encode('utf-8', 'backslashreplace').decode()
 
@@ -234,7 +234,7 @@ def write_page(
     wanted: list[tuple[_Section, str, str]] = []
     for name, found in report.counts.items():
         findings, check = report.of_check(name), CHECKS[name]
-        messages = [printable(finding.message) for finding in findings[:lines_a_check]]
+        messages = [_printable(finding.message) for finding in findings[:lines_a_check]]
         severity = report.severity[name]
         section = _Section(name, check.title, check.advice, severity, found, messages)
         sections.append(section)
@@ -249,11 +249,11 @@ def write_page(
     drawn = map_files(draw, (entries[key] for _, key, _ in wanted), count, _not_drawn)
     for (section, key, message), data in zip(wanted, drawn, strict=True):
         if data:
-            section.pictures.append(_Picture(printable(key), printable(message), data))
+            section.pictures.append(_Picture(_printable(key), _printable(message), data))
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(_TEMPLATE.read_text(encoding='utf-8'))
     page = template.render(report=report, checks=CHECKS, sections=sections)
-    write_text(out_file, printable(page))
+    write_text(out_file, _printable(page))
 
 
 def _drawn(entry: ImageEntry, size: int) -> str:
@@ -261,7 +261,7 @@ def _drawn(entry: ImageEntry, size: int) -> str:
     try:
         image = read_radiograph(entry.path)
         boxes = [[x, y, x + w, y + h] for x, y, w, h in entry.boxes]
-        picture = draw_annotated(image, np.array(boxes).reshape(-1, 4), size=size)
+        picture = _draw_annotated(image, np.array(boxes).reshape(-1, 4), size=size)
         encoded, content = cv2.imencode(
             '.jpg', picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         )

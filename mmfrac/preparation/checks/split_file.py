@@ -13,7 +13,7 @@ from mmfrac.utils.errors import AnnotationError
 
 # px; no film is as large, and JSON integers may be larger than a float can be
 _BEYOND = 10**6
-SPLIT_NAMES = ('train', 'val', 'test')
+_SPLIT_NAMES = ('train', 'val', 'test')
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ def find_splits(data_root: str, ann_files: Sequence[str] | None) -> tuple[list[s
         below = [os.path.join(data_root, file) for file in ann_files]
         return [a if os.path.exists(a) else b for a, b in zip(below, ann_files)], []
     folder = Path(data_root) / 'annotations'
-    found = [str(folder / f'{name}.json') for name in SPLIT_NAMES]
+    found = [str(folder / f'{name}.json') for name in _SPLIT_NAMES]
     found = [file for file in found if os.path.exists(file)]
     if found:
         return found, []

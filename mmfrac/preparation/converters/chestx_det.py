@@ -14,7 +14,7 @@ from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.tables.values import ImageRow, RawBox
 from mmfrac.utils.errors import AnnotationError, raise_problems
 
-FINDING = 'fracture'
+_FINDING = 'fracture'
 _NIH_NAME = re.compile(r'(\d{8})_\d{3}')
 _COLUMNS = ('nih_name', 'det_name')
 
@@ -58,12 +58,12 @@ def convert_chestx_det(
     conversion.source = source or conversion.source
     conversion.reads(annotation_file)
     records = _read_records(annotation_file)
-    aliases = read_names(manifest) if manifest is not None else {}
+    aliases = _read_names(manifest) if manifest is not None else {}
     images = _image_rows(os.path.basename(annotation_file), records, aliases, conversion)
     return conversion.write(images, len(records))
 
 
-def read_names(manifest: str | os.PathLike) -> dict[str, str]:
+def _read_names(manifest: str | os.PathLike) -> dict[str, str]:
     """File names of ChestX-Det and NIH, each to the other.
 
     Args:
@@ -157,7 +157,7 @@ def _image_rows(
         boxes = _boxes(record)
         label = int(any(box.is_fracture for box in boxes))
         for finding in record['syms']:
-            if finding.lower() != FINDING:
+            if finding.lower() != _FINDING:
                 conversion.leave_out(f'{finding} boxes, another finding')
         names = tuple(one for one in (name, aliases.get(name)) if one)
         yield ImageRow(file, location, names, label, _patient(name, aliases), True, boxes)
@@ -169,7 +169,7 @@ def _boxes(record: dict) -> list[RawBox]:
     for index, (finding, box, polygon) in enumerate(zip(record['syms'], record['boxes'], polygons)):
         # what is no polygon is passed on as an empty one, for the checks to find
         points = None if polygon is None else flat_polygon(polygon) or []
-        is_fracture = finding.lower() == FINDING
+        is_fracture = finding.lower() == _FINDING
         location = f'boxes[{index}] ({finding})'
         boxes.append(RawBox(box, location, polygon=points, is_fracture=is_fracture))
     return boxes

@@ -14,7 +14,7 @@ from mmfrac.datasets.labels import SUBSETS, subset_of
 from mmfrac.utils.errors import raise_problems
 from mmfrac.utils.io import atomic_open
 
-CATEGORY = dict(id=1, name='fracture')
+_CATEGORY = dict(id=1, name='fracture')
 
 
 @dataclass
@@ -106,7 +106,7 @@ class ConversionSummary:
         return '\n'.join([f'wrote {self.out_file}', *table])
 
 
-def coco_records(record: CocoImage, image_id: int, first_id: int) -> tuple[dict, list[dict]]:
+def _coco_records(record: CocoImage, image_id: int, first_id: int) -> tuple[dict, list[dict]]:
     """A film as a COCO image and its annotations.
 
     Args:
@@ -134,7 +134,7 @@ def coco_records(record: CocoImage, image_id: int, first_id: int) -> tuple[dict,
         annotation = dict(
             id=annotation_id,
             image_id=image_id,
-            category_id=CATEGORY['id'],
+            category_id=_CATEGORY['id'],
             bbox=[x1, y1, x2 - x1, y2 - y1],
             area=(x2 - x1) * (y2 - y1),
             iscrowd=0,
@@ -216,7 +216,7 @@ class CocoWriter:
             list[str]: What is wrong with it; if anything is, the file cannot be finished.
         """
         index = len(self)
-        image, annotations = coco_records(record, index + 1, self._boxes + 1)
+        image, annotations = _coco_records(record, index + 1, self._boxes + 1)
         faults = image_faults(image)
         if not faults:
             boxes = (bbox_fault(a['bbox'], record.width, record.height) for a in annotations)
@@ -262,7 +262,7 @@ class CocoWriter:
         self._images.write('], "annotations": [')
         self._annotations.seek(0)
         shutil.copyfileobj(self._annotations, self._images)
-        self._images.write('], "categories": ' + json.dumps([CATEGORY]) + '}')
+        self._images.write('], "categories": ' + json.dumps([_CATEGORY]) + '}')
         self._is_finished = True
         self._opened.__exit__(None, None, None)
         return ConversionSummary(

@@ -41,7 +41,7 @@ def _outside(points: list[float], limits: tuple[int, int]) -> bool:
     )
 
 
-def box_fault(box: Any, limits: tuple[int, int]) -> str | None:
+def _box_fault(box: Any, limits: tuple[int, int]) -> str | None:
     """What is wrong with a box, None if nothing is; 1 px beyond the film passes.
 
     Args:
@@ -52,13 +52,13 @@ def box_fault(box: Any, limits: tuple[int, int]) -> str | None:
         return f'a box is four numbers [x1, y1, x2, y2] (px), got {box!r}'
     if _outside(box, limits):
         return f'box {box} lies outside its film of {limits[0]} x {limits[1]} px'
-    x1, y1, x2, y2 = clip_points(box, limits)
+    x1, y1, x2, y2 = _clip_points(box, limits)
     if x2 <= x1 or y2 <= y1:
         return f'box {box} (x1, y1, x2, y2) has no positive size'
     return None
 
 
-def polygon_fault(points: Any, limits: tuple[int, int]) -> str | None:
+def _polygon_fault(points: Any, limits: tuple[int, int]) -> str | None:
     """What is wrong with a polygon, None if nothing is; 1 px beyond the film passes.
 
     Args:
@@ -81,13 +81,13 @@ def flat_polygon(polygon: Any) -> list | None:
     return [v for point in polygon for v in point]
 
 
-def clip_points(points: list[float], limits: tuple[int, int]) -> list[float]:
+def _clip_points(points: list[float], limits: tuple[int, int]) -> list[float]:
     """[x, y, ...] moved onto the film of ``limits`` (width, height, px)."""
     return [min(max(v, 0), limits[i % 2]) for i, v in enumerate(points)]
 
 
 @dataclass
-class CheckedBoxes:
+class _CheckedBoxes:
     """What became of the boxes of one film.
 
     Attributes:
@@ -101,7 +101,7 @@ class CheckedBoxes:
     clipped: int = 0
 
 
-def check_boxes(boxes: Sequence[RawBox], drawn_on: Size, size: Size) -> CheckedBoxes:
+def _check_boxes(boxes: Sequence[RawBox], drawn_on: Size, size: Size) -> _CheckedBoxes:
     """Check the boxes of a film and scale them to it.
 
     Args:
@@ -112,18 +112,18 @@ def check_boxes(boxes: Sequence[RawBox], drawn_on: Size, size: Size) -> CheckedB
     Returns:
         CheckedBoxes: Lesions and faults.
     """
-    checked = CheckedBoxes()
+    checked = _CheckedBoxes()
     for raw in boxes:
-        fault = box_fault(raw.box, drawn_on)
+        fault = _box_fault(raw.box, drawn_on)
         if not fault and raw.polygon is not None:
-            fault = polygon_fault(raw.polygon, drawn_on)
+            fault = _polygon_fault(raw.polygon, drawn_on)
         if fault:
             checked.faults.append((raw.location, fault))
         elif raw.is_fracture:
-            box = clip_points(raw.box, drawn_on)
+            box = _clip_points(raw.box, drawn_on)
             checked.clipped += box != list(raw.box)
             x1, y1, x2, y2 = _scaled(box, drawn_on, size)
-            polygon = raw.polygon and _scaled(clip_points(raw.polygon, drawn_on), drawn_on, size)
+            polygon = raw.polygon and _scaled(_clip_points(raw.polygon, drawn_on), drawn_on, size)
             checked.lesions.append(Lesion((x1, y1, x2, y2), polygon, raw.site))
     return checked
 
@@ -187,7 +187,7 @@ class ImageFiles:
     def __enter__(self) -> 'ImageFiles':
         if self.options.verify:
             # small chunks: processes wait for the last one of each batch
-            pool = FilePool(decoded_size, self.options.workers, crashed_size, chunk=4)
+            pool = FilePool(decoded_size, self.options.workers, _crashed_size, chunk=4)
             self._pool = self._stack.enter_context(pool)
         return self
 
@@ -277,21 +277,21 @@ def decoded_size(path: str) -> tuple[str | None, Size | None]:
     return None, (width, height)
 
 
-def crashed_size(path: str) -> tuple[str | None, Size | None]:
+def _crashed_size(path: str) -> tuple[str | None, Size | None]:
     """What ``decoded_size`` gives for a film that takes its process with it."""
     return crash_text(path), None
 
 
-Location = tuple[str, int | str]
+_Location = tuple[str, int | str]
 
 _BATCH = 1024
 
 # Kinds of films left out that the summary lists one by one.
 _REASONS = 40
 
-CLIPPED = 'boxes clipped to their film'
+_CLIPPED = 'boxes clipped to their film'
 
-SCALED = 'films with boxes scaled to the size of their file'
+_SCALED = 'films with boxes scaled to the size of their file'
 
 REPEATED = 'repeated row'
 
@@ -439,7 +439,7 @@ class Conversion:
         # the processes of `files` before the bar, which starts a thread
         with CocoWriter(self.out_file) as writer, files:
             with tqdm(total=total, desc='films', unit='film', disable=hidden) as bar:
-                seen: dict[str, tuple[Location, int]] = {}
+                seen: dict[str, tuple[_Location, int]] = {}
                 for batch in _batches(rows):
                     for row, found in zip(batch, files.look_up(batch)):
                         image = self._coco_image(row, found, seen)
@@ -455,7 +455,7 @@ class Conversion:
             return writer.finish(self.left_out, self.changed, self.noted)
 
     def _coco_image(
-        self, row: ImageRow, found: FoundImage, seen: dict[str, tuple[Location, int]]
+        self, row: ImageRow, found: FoundImage, seen: dict[str, tuple[_Location, int]]
     ) -> CocoImage | None:
         """The film of a row, or None with its problem or count."""
         if found.is_missing and self.options.missing == 'drop':
@@ -490,16 +490,16 @@ class Conversion:
     def _lesions(self, row: ImageRow, size: Size) -> list[Lesion] | None:
         """Lesions of a film of ``size``; None if one of its boxes has a fault."""
         drawn_on = row.size or size
-        checked = check_boxes(row.boxes, drawn_on, size)
+        checked = _check_boxes(row.boxes, drawn_on, size)
         for location, fault in checked.faults:
             if isinstance(location, int):
                 self.problems.add(row.table, location, fault)
             else:
                 self.problems.add(row.table, row.location, f'{location}: {fault}')
         if checked.clipped:
-            self.changed[CLIPPED] += checked.clipped
+            self.changed[_CLIPPED] += checked.clipped
         if checked.lesions and drawn_on != size:
-            self.changed[SCALED] += 1
+            self.changed[_SCALED] += 1
         return None if checked.faults else checked.lesions
 
 

@@ -12,7 +12,7 @@ from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.tables.table import Table
 from mmfrac.preparation.tables.values import BLANKS, ImageRow, read_length, read_patient
 
-FRACTURES = frozenset({'rib fracture', 'callus rib fracture', 'clavicle fracture'})
+_FRACTURES = frozenset({'rib fracture', 'callus rib fracture', 'clavicle fracture'})
 OTHER_FRACTURES = {'humeral': 'humeral fracture', 'vertebral': 'vertebral fracture'}
 
 # A fracture somewhere: ribs, clavicles, or a bone that does not count.
@@ -74,7 +74,7 @@ def convert_padchest(
         wanted['method'] = optional.pop('method')
     rows = conversion.table(table, wanted, optional)
     conversion.check_headers()
-    counted = FRACTURES | {OTHER_FRACTURES[name] for name in also}
+    counted = _FRACTURES | {OTHER_FRACTURES[name] for name in also}
     image_rows = _image_rows(rows, conversion, counted, physician_only)
     return conversion.write(image_rows, unique_names=True)
 
@@ -106,7 +106,7 @@ def read_findings(text: str) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in findings) - {''}
 
 
-def label_of_findings(findings: frozenset[str], counted: frozenset[str]) -> int | None:
+def _label_of_findings(findings: frozenset[str], counted: frozenset[str]) -> int | None:
     """1, 0, -1 (uncertain) or None (no label) of a film with these findings."""
     if findings & counted:
         return 1
@@ -138,7 +138,7 @@ def _image_rows(
         if _EXCLUDED in findings:
             conversion.leave_out("labelled 'exclude'")
             continue
-        label = conversion.decide(label_of_findings(findings, counted))
+        label = conversion.decide(_label_of_findings(findings, counted))
         if label is None:
             continue
         for other in OTHER_FRACTURES.values():

@@ -22,7 +22,7 @@ from mmfrac.preparation.tables.values import (
 
 WANTED = {'path': ('path', 'file_name', 'filename', 'image'), 'label': ('label',)}
 BOX = ('x1', 'y1', 'x2', 'y2')
-OPTIONAL = {
+_OPTIONAL = {
     'patient_id': ('patient_id',),
     **{name: (name,) for name in BOX},
     'site': ('site',),
@@ -77,7 +77,7 @@ def convert_csv(
         AnnotationError: With all problems of the table; nothing is written then.
     """
     wanted: dict[str, tuple[str, ...]] = dict(WANTED)
-    optional: dict[str, tuple[str, ...]] = dict(OPTIONAL)
+    optional: dict[str, tuple[str, ...]] = dict(_OPTIONAL)
     for name, other in (columns or {}).items():
         if name not in wanted and name not in optional:
             raise ValueError(f'column {name!r} is none of {[*wanted, *optional]}')

@@ -94,7 +94,7 @@ def merge_boxes(
     return sorted(fused)
 
 
-SITES = {'rib fracture': 'rib', 'clavicle fracture': 'clavicle'}
+_SITES = {'rib fracture': 'rib', 'clavicle fracture': 'clavicle'}
 
 _NO_FINDING = 'no finding'
 
@@ -191,9 +191,9 @@ def _read(table: Table, conversion: Conversion) -> tuple[dict[str, _Reading], bo
         reading.readers.add(reader)
         reading.size = reading.size or size
         reading.has_other_lesion = reading.has_other_lesion or finding == _OTHER
-        if finding in SITES:
+        if finding in _SITES:
             has_fractures = True
-            mark = (reader, SITES[finding], box)
+            mark = (reader, _SITES[finding], box)
             if reading.marks.setdefault(mark, line) != line:
                 conversion.leave_out(REPEATED)
         elif finding != _NO_FINDING:
@@ -255,7 +255,7 @@ def _image_rows(
 
 def _merged(reading: _Reading, needed: int, iou: float, fuse: str) -> list[RawBox]:
     merged = []
-    for site in SITES.values():
+    for site in _SITES.values():
         marks = [
             (reader, box) for reader, of, box in reading.marks if of == site and box is not None
         ]

@@ -73,7 +73,7 @@ class FolderOptions:
                 raise ValueError(f'{name} {getattr(self, name)!r} is none of {list(valid)}')
 
 
-def list_files(folder: str) -> list[str]:
+def _list_files(folder: str) -> list[str]:
     """Files below a folder, sorted; folders behind links are entered once.
 
     Args:
@@ -97,7 +97,7 @@ def list_files(folder: str) -> list[str]:
     return sorted(name.replace(os.sep, '/') for name in names)
 
 
-COPY = 'copy of another film'
+_COPY = 'copy of another film'
 
 # What stands in PatientID where no id does.
 _NO_IDS = frozenset({'', '0', 'none', 'unknown', 'anonymous', 'anonymized', 'anonymised', 'anon'})
@@ -179,7 +179,7 @@ class _Run:
         settings = replace(options, size='table', verify=False, missing='error')
         self.conversion = Conversion(root, out_file, settings, 'hospital', map(str.lower, FRONTAL))
         self.conversion.reads(root)
-        self.names = list_files(root)
+        self.names = _list_files(root)
         self.table: LabelTable | None = None
         self.left_out: list[LeftOut] = []
         self._first_of: dict[str, str] = {}
@@ -273,7 +273,7 @@ class _Run:
         first = self._first_of.setdefault(header.instance or header.name, header.name)
         if first != header.name:
             if _same_bytes(os.path.join(self.root, first), os.path.join(self.root, header.name)):
-                return COPY, f'of {first}'
+                return _COPY, f'of {first}'
             self.conversion.noted['other films with the SOPInstanceUID of a film'] += 1
         return '', ''
 

@@ -26,14 +26,14 @@ from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.dicom_folder.pseudonyms import tells_identity
 from mmfrac.preparation.dicom_folder.view import view_of
 
-UNDEFINED = 0xFFFFFFFF
+_UNDEFINED = 0xFFFFFFFF
 
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
 _ITEM, _DELIMITER = b'\xfe\xff\x00\xe0', b'\xfe\xff\xdd\xe0'
 
 
-class PixelRange:
+class _PixelRange:
     """Notes where the pixels of a DICOM file begin, and stops pydicom there.
 
     Args:
@@ -60,7 +60,7 @@ class PixelRange:
         Args:
             end (int): Size of the file, bytes.
         """
-        if self.length != UNDEFINED:
+        if self.length != _UNDEFINED:
             return self.start + self.length > end
         offset = self.start
         while offset < end:
@@ -83,7 +83,7 @@ NAMED = 'path holds the name or birth date of the patient'
 
 NO_DICOM, INDEX = 'not a DICOM file', 'DICOMDIR index'
 
-MAX_SIDE = 30_000
+_MAX_SIDE = 30_000
 
 _PREAMBLE = 128
 
@@ -186,7 +186,7 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
         if not has_mark and head[:2] not in _FIRST_GROUPS:
             return DicomHeader(name, NO_DICOM)
         file.seek(0)
-        pixels = PixelRange(file)
+        pixels = _PixelRange(file)
         ds = read_partial(file, pixels.begin, _LARGEST_VALUE, True, _TAGS)
         uid = ds.file_meta.get('MediaStorageSOPClassUID')
         if uid == MediaStorageDirectoryStorage:
@@ -210,12 +210,12 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
     return header
 
 
-def _fault(ds: FileDataset, pixels: PixelRange, end: int) -> tuple[str, str] | None:
+def _fault(ds: FileDataset, pixels: _PixelRange, end: int) -> tuple[str, str] | None:
     if pixels.start < 0:
         kind = _text(ds, 'SOPClassUID')
         return NO_PIXELS, f'a {UID(kind).name}' if kind else 'it ends before its pixels'
     columns, rows = _number(ds, 'Columns'), _number(ds, 'Rows')
-    if not (0 < columns <= MAX_SIDE and 0 < rows <= MAX_SIDE):
+    if not (0 < columns <= _MAX_SIDE and 0 < rows <= _MAX_SIDE):
         return DAMAGED, f'its size is {columns} x {rows}'
     frames = _number(ds, 'NumberOfFrames', 1)
     if frames > 1:

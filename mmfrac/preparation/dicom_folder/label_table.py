@@ -11,7 +11,7 @@ from mmfrac.preparation.dicom_folder.header import DicomHeader
 from mmfrac.preparation.tables.values import BLANKS, RawBox, read_label, read_number
 
 # From the surest to the widest: a film is looked for in this order.
-KEYS = {
+_KEYS = {
     'path': ('path', 'file_name', 'filename', 'file', 'image'),
     'instance': ('SOPInstanceUID', 'sop_instance_uid', 'image_uid'),
     'series': ('SeriesInstanceUID', 'series_instance_uid', 'series_uid'),
@@ -21,7 +21,7 @@ KEYS = {
 BOX = ('x1', 'y1', 'x2', 'y2')
 LABEL = ('label', 'fracture')
 _NO_IMAGE = 'rows of the table without a film that is kept'
-_OPTIONAL = {**KEYS, **{name: (name,) for name in BOX}, 'site': ('site',)}
+_OPTIONAL = {**_KEYS, **{name: (name,) for name in BOX}, 'site': ('site',)}
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class LabelTable:
         conversion.check_headers()
         self.name = self._table.name
         self._check_columns()
-        self._entries: dict[str, dict[str, Entry]] = {key: {} for key in KEYS}
+        self._entries: dict[str, dict[str, Entry]] = {key: {} for key in _KEYS}
         self._missing = 0
         self._by_base: dict[str, list[str]] = {}
         if self._table.has('path'):
@@ -121,8 +121,8 @@ class LabelTable:
 
     def _check_columns(self) -> None:
         table, problems = self._table, self._conversion.problems
-        if not any(table.has(key) for key in KEYS):
-            every = ', '.join(names[0] for names in KEYS.values())
+        if not any(table.has(key) for key in _KEYS):
+            every = ', '.join(names[0] for names in _KEYS.values())
             problems.add(
                 table.name, 'header', f'no column that names films; one of {every} is wanted'
             )
@@ -146,7 +146,7 @@ class LabelTable:
                 self._conversion.problems.add(table.name, line, str(error))
 
     def _key(self, row: Mapping[str, str]) -> tuple[str, str | None]:
-        for kind in KEYS:
+        for kind in _KEYS:
             if row[kind].lower() not in BLANKS:
                 key = self._path(row[kind]) if kind == 'path' else row[kind]
                 return kind, key

@@ -13,13 +13,13 @@ from mmfrac.preparation.phantom.skeleton import Skeleton
 from mmfrac.preparation.phantom.tubes import PointCloud, Tubes, splat, tube_points
 
 # Resolution of the truth: boxes are the same whatever the size of the film.
-REFERENCE_SIZE = 512
+_REFERENCE_SIZE = 512
 BOX_LEVEL = 0.15
-BOX_MARGIN_CM = 0.12
-CLAVICLE_SHARE = 0.12
+_BOX_MARGIN_CM = 0.12
+_CLAVICLE_SHARE = 0.12
 ACUTE_SHARE = 0.6
-REACH_CM = 2.0
-SEPARATION_CM = 4.5
+_REACH_CM = 2.0
+_SEPARATION_CM = 4.5
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ def draw_lesions(
     lesions: list[PhantomLesion] = []
     points: list[np.ndarray] = []
     for _ in range(count):
-        on_clavicle = rng.random() < CLAVICLE_SHARE
+        on_clavicle = rng.random() < _CLAVICLE_SHARE
         draws, pick = rng.random(6), rng.random()
         pools = (('clavicle', clavicles), ('rib', ribs))
         for site, pool in pools if on_clavicle else pools[::-1]:
             used = [lesion.tube for lesion in lesions if lesion.site == site]
             free = pool[~np.isin(pool[:, 0], used)]
             for point in points:
-                apart = np.linalg.norm(free[:, 2:4] - point, axis=1) > SEPARATION_CM
+                apart = np.linalg.norm(free[:, 2:4] - point, axis=1) > _SEPARATION_CM
                 free = free[apart] if apart.any() else free
             if len(free):
                 break
@@ -171,7 +171,7 @@ def apply_lesion(cloud: PointCloud, row: int, lesion: PhantomLesion) -> None:
         return
     across = cloud.across[row]
     along = along - lesion.slant * across - 0.07 * np.sin(9.0 * across + lesion.phase)
-    reach = np.clip(np.abs(along) / REACH_CM, 0.0, 1.0)
+    reach = np.clip(np.abs(along) / _REACH_CM, 0.0, 1.0)
     fade = 1.0 - reach * reach * (3.0 - 2.0 * reach)
     step = np.where(along > 0, 0.62, -0.38) * lesion.size * fade
     position += step[..., None].astype(np.float32) * normal
@@ -185,15 +185,15 @@ def _exact_box(
 ) -> tuple[float, float, float, float]:
     """Bounds of what the fracture changes on the film, from the bone with and without it."""
     bone = group.select(lesion.tube)
-    cloud = tube_points(bone, pose, REFERENCE_SIZE)
-    whole = splat([cloud], pose.film_cm, REFERENCE_SIZE)
+    cloud = tube_points(bone, pose, _REFERENCE_SIZE)
+    whole = splat([cloud], pose.film_cm, _REFERENCE_SIZE)
     apply_lesion(cloud, 0, lesion)
-    broken = splat([cloud], pose.film_cm, REFERENCE_SIZE)
-    sigma = 0.07 * REFERENCE_SIZE / pose.film_cm
+    broken = splat([cloud], pose.film_cm, _REFERENCE_SIZE)
+    sigma = 0.07 * _REFERENCE_SIZE / pose.film_cm
     change = np.abs(cv2.GaussianBlur(broken - whole, (0, 0), sigma))
     rows, cols = np.nonzero(change > BOX_LEVEL * change.max())
-    margin = BOX_MARGIN_CM / pose.film_cm
-    low = np.array([cols.min(), rows.min()]) / REFERENCE_SIZE - margin
-    high = np.array([cols.max() + 1, rows.max() + 1]) / REFERENCE_SIZE + margin
+    margin = _BOX_MARGIN_CM / pose.film_cm
+    low = np.array([cols.min(), rows.min()]) / _REFERENCE_SIZE - margin
+    high = np.array([cols.max() + 1, rows.max() + 1]) / _REFERENCE_SIZE + margin
     x1, y1, x2, y2 = np.clip(np.concatenate([low, high]), 0.0, 1.0)
     return float(x1), float(y1), float(x2), float(y2)

@@ -23,11 +23,11 @@ SPLITS = ('train', 'val', 'test')
 
 ROLES = ('P_hos', 'N_hos', 'P_pub', 'N_pub')
 
-PAPER_COUNTS = {'P_hos': 580, 'N_hos': 9858, 'P_pub': 4825, 'N_pub': 16921}
+_PAPER_COUNTS = {'P_hos': 580, 'N_hos': 9858, 'P_pub': 4825, 'N_pub': 16921}
 
 FEWEST = 4
 
-PATIENTS_PER_SEED = 1_000_000
+_PATIENTS_PER_SEED = 1_000_000
 
 
 class ImagePlan(NamedTuple):
@@ -57,8 +57,8 @@ def paper_counts(num_train: int) -> dict[str, int]:
     """
     if num_train < FEWEST * len(ROLES):
         raise ValueError(f'num_train={num_train}: at least {FEWEST * len(ROLES)} films are needed')
-    total = sum(PAPER_COUNTS.values())
-    counts = {r: max(FEWEST, round(num_train * n / total)) for r, n in PAPER_COUNTS.items()}
+    total = sum(_PAPER_COUNTS.values())
+    counts = {r: max(FEWEST, round(num_train * n / total)) for r, n in _PAPER_COUNTS.items()}
     surplus = sum(counts.values()) - num_train
     for role in ('N_pub', 'N_hos', 'P_pub'):
         taken = min(surplus, counts[role] - FEWEST)
@@ -131,7 +131,7 @@ def plan_phantom(
                             file_name=f'P{patient:06d}_{image_index}.dcm',
                             patient_id=f'P{patient:06d}',
                             role=roles[0] if positive else roles[1],
-                            patient_seed=seed * PATIENTS_PER_SEED + patient,
+                            patient_seed=seed * _PATIENTS_PER_SEED + patient,
                             image_seed=image_index,
                             num_fractures=some if positive else 0,
                             monochrome1=bool(chance[0] < 1.0 / 3.0),
@@ -143,9 +143,9 @@ def plan_phantom(
 
 FORMAT_VERSION = 1
 
-PARAMETERS_NAME = 'phantom.json'
+_PARAMETERS_NAME = 'phantom.json'
 
-ANNOTATION_NAMES = ('train.json', 'val.json', 'test.json', 'train_truth.json')
+_ANNOTATION_NAMES = ('train.json', 'val.json', 'test.json', 'train_truth.json')
 
 
 def write_phantom(
@@ -226,7 +226,7 @@ def write_phantom(
 
 def _is_complete(root: Path, tasks: list[ImagePlan]) -> bool:
     """Whether nothing is left to do; the annotation files are written last, with these parameters."""
-    annotations = [root / 'annotations' / name for name in ANNOTATION_NAMES]
+    annotations = [root / 'annotations' / name for name in _ANNOTATION_NAMES]
     if not all(path.is_file() for path in annotations):
         return False
     there = {entry.name for entry in os.scandir(root / 'images')}
@@ -249,7 +249,7 @@ def _summary_of(root: Path) -> dict[str, dict[str, int]]:
 
 def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> None:
     """Make the folder ours, or stop if it is somebody else's."""
-    record = root / PARAMETERS_NAME
+    record = root / _PARAMETERS_NAME
     known = None
     if record.is_file():
         try:
@@ -267,7 +267,7 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> None:
                 f'{root} already holds another data set ({found}): choose another folder or pass '
                 'overwrite=True (--overwrite)'
             )
-        for name in ANNOTATION_NAMES:
+        for name in _ANNOTATION_NAMES:
             (root / 'annotations' / name).unlink(missing_ok=True)
         for file in (root / 'images').glob('*.dcm'):
             file.unlink()

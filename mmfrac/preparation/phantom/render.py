@@ -19,7 +19,7 @@ from mmfrac.preparation.phantom.soft_tissue import GRID, Build, make_vessels, so
 from mmfrac.preparation.phantom.tubes import PointCloud, Tubes, splat, tube_points
 
 
-def expose(
+def _expose(
     rng: np.random.Generator,
     soft: np.ndarray,
     air: np.ndarray,
@@ -126,7 +126,7 @@ class Patient:
 
 
 @lru_cache(maxsize=4)
-def make_patient(patient_seed: int) -> Patient:
+def _make_patient(patient_seed: int) -> Patient:
     """Draw the anatomy of a patient."""
     rng = np.random.default_rng([1, patient_seed])
     skeleton = make_skeleton(rng, age=float(rng.random()), build=float(rng.normal(1.0, 0.045)))
@@ -181,7 +181,7 @@ def render_image(
     bones = _bones(patient, pose, size, lesions) + _sum_tubes(devices, pose, size)
     marker = make_marker(device_rng, pose.film_cm)
     ink = None if marker is None else _sum_tubes([marker], Pose.of_film(pose.film_cm), size)
-    image = expose(
+    image = _expose(
         np.random.default_rng([5, *key]), soft, fields.air, bones, ink, pose.film_cm, size
     )
     return PhantomImage(image, *_truth(lesions, size), 10.0 * pose.film_cm / size)
@@ -196,7 +196,7 @@ def image_truth(
 
 def _stage(patient_seed: int, image_seed: int, num_fractures: int, difficulty: float):
     """Patient, pose, soft parts and fractures of a film; each has its own random stream."""
-    patient = make_patient(patient_seed)
+    patient = _make_patient(patient_seed)
     key = [patient_seed, image_seed]
     pose = Pose.random(np.random.default_rng([2, *key]))
     fields = soft_fields(patient.build, patient.skeleton, pose)

@@ -13,7 +13,7 @@ from scipy.interpolate import CubicSpline
 
 from mmfrac.preparation.phantom.pose import Pose
 
-GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
+_GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
 SAMPLES_PER_PIXEL = 1.3
 
 
@@ -166,7 +166,7 @@ def _fill_pattern(radii: np.ndarray, strength: np.ndarray, around: int):
     # Wide flat things need even fillings; in slim ones the blur hides the grain.
     count = around if radii.max() > 0.8 else max(5, around // 3)
     index = np.arange(count)
-    phi = index * GOLDEN_ANGLE + (np.arange(stations) ** 2 * GOLDEN_ANGLE)[:, None]
+    phi = index * _GOLDEN_ANGLE + (np.arange(stations) ** 2 * _GOLDEN_ANGLE)[:, None]
     rho = np.sqrt((index + 0.5) / count)
     cos, sin = (rho * np.cos(phi)).astype(np.float32), (rho * np.sin(phi)).astype(np.float32)
     area = np.float32(np.pi) * radii[..., 0] * radii[..., 1]

@@ -18,10 +18,10 @@ from mmfrac.preparation.semi_real.semi_real_set import JOURNAL_NAME
 from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import Canvas, contact_sheet
 
-CROP = 240
+_CROP = 240
 # Half the edge of a crop, in half widths of the rib.
-VIEW = 6.5
-GREEN = (40, 220, 40)
+_VIEW = 6.5
+_GREEN = (40, 220, 40)
 
 
 def draw_contact_sheet(
@@ -58,14 +58,14 @@ def draw_contact_sheet(
     for entry, lesion in (every[index] for index in shown):
         before = read_radiograph(paths[entry['film']])
         after = read_radiograph(root / 'images' / entry['file_name'])
-        pairs.append(before_and_after(before, after, lesion))
+        pairs.append(_before_and_after(before, after, lesion))
         titles.append(f'{Path(entry["film"]).stem}: {lesion["kind"]}')
     sheet = contact_sheet(pairs, columns, titles)
     write_image(out_file, sheet)
     return len(shown)
 
 
-def before_and_after(before: np.ndarray, after: np.ndarray, lesion: dict[str, Any]) -> np.ndarray:
+def _before_and_after(before: np.ndarray, after: np.ndarray, lesion: dict[str, Any]) -> np.ndarray:
     """Two crops side by side, the box drawn on the second.
 
     Args:
@@ -75,8 +75,8 @@ def before_and_after(before: np.ndarray, after: np.ndarray, lesion: dict[str, An
     Returns:
         np.ndarray: (CROP, 2 * CROP + 4, 3) uint8 RGB.
     """
-    half = VIEW * lesion['half_width']
-    zoom = CROP / (2 * half)
+    half = _VIEW * lesion['half_width']
+    zoom = _CROP / (2 * half)
     corner = np.array([lesion['x'] - half, lesion['y'] - half])
     crops = []
     window: tuple[float, float] | None = None
@@ -87,8 +87,8 @@ def before_and_after(before: np.ndarray, after: np.ndarray, lesion: dict[str, An
         grey = np.clip((crop - low) / max(high - low, 1e-6), 0, 1)
         crops.append(np.repeat((255 * grey).round().astype(np.uint8)[..., None], 3, axis=2))
     canvas = Canvas(crops[1], zoom)
-    canvas.box(np.array(lesion['box']) - np.tile(corner, 2), GREEN, width=1)
-    gap = np.zeros((CROP, 4, 3), np.uint8)
+    canvas.box(np.array(lesion['box']) - np.tile(corner, 2), _GREEN, width=1)
+    gap = np.zeros((_CROP, 4, 3), np.uint8)
     return np.hstack([crops[0], gap, canvas.picture()])
 
 
@@ -100,5 +100,5 @@ def _crop(image: np.ndarray, corner: np.ndarray, zoom: float) -> np.ndarray:
     )
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(
-        image, to_image, (CROP, CROP), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        image, to_image, (_CROP, _CROP), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )

@@ -87,7 +87,7 @@ BOX_LEVEL = 0.1
 
 BOX_BLUR = 0.25
 
-GRAIN_SIGMA = 1.0
+_GRAIN_SIGMA = 1.0
 
 NO_LUNGS = 'both lungs not found'
 
@@ -178,7 +178,7 @@ def break_rib(image: np.ndarray, site: RibSite, fracture: Fracture) -> None:
     moved = displacement(fracture, along, across, pixel) * site.half_width
     from_x = (x + moved * np.sin(site.angle)).astype(np.float32)
     from_y = (y - moved * np.cos(site.angle)).astype(np.float32)
-    base = cv2.GaussianBlur(patch, (0, 0), GRAIN_SIGMA)
+    base = cv2.GaussianBlur(patch, (0, 0), _GRAIN_SIGMA)
     reflect = cv2.BORDER_REFLECT_101
     broken = cv2.remap(base, from_x, from_y, cv2.INTER_CUBIC, borderMode=reflect)
     grain = cv2.remap(patch - base, from_x, from_y, cv2.INTER_NEAREST, borderMode=reflect)
@@ -252,7 +252,7 @@ def _rib_axes(site: RibSite, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
 
 def _bone(patch: np.ndarray, site: RibSite, along: np.ndarray, across: np.ndarray) -> np.ndarray:
     """What the rib adds to the lung behind it near the fracture, (h, w): a gap shows the lung."""
-    base = cv2.GaussianBlur(patch, (0, 0), GRAIN_SIGMA)
+    base = cv2.GaussianBlur(patch, (0, 0), _GRAIN_SIGMA)
     near = np.abs(along) < 1.5
     sides = [base[near & (sign * across > 1.5) & (sign * across < 2.2)].mean() for sign in (-1, 1)]
     lung = sides[0] + (sides[1] - sides[0]) * (across + 1.85) / 3.7

@@ -37,12 +37,12 @@ from mmfrac.utils.errors import raise_problems
 from mmfrac.utils.io import atomic_path, remove_temporary_files, write_image, write_json, write_text
 from mmfrac.utils.processes import crash_text, map_files
 
-RECIPE_NAME = 'semi_real.json'
+_RECIPE_NAME = 'semi_real.json'
 
 JOURNAL_NAME = 'lesions.jsonl'
 
 
-class Journal:
+class _Journal:
     """Films that are finished, a JSON object a line, in the order in which they were made.
 
     Args:
@@ -52,7 +52,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> _Journal:
         self._file = open(self._path, 'a', encoding='utf-8')
         return self
 
@@ -65,7 +65,7 @@ class Journal:
         self._file.flush()
 
 
-class SetFolder:
+class _SetFolder:
     """A folder with `images/`, `annotations/`, the recipe and the journal.
 
     Args:
@@ -87,14 +87,14 @@ class SetFolder:
         Raises:
             ValueError: If it holds another set, or films of which nothing is known.
         """
-        record = self.root / RECIPE_NAME
+        record = self.root / _RECIPE_NAME
         known = _read_json(record) if record.is_file() else None
         taken = any(
             folder.is_dir() and any(folder.iterdir()) for folder in (self.images, self.annotations)
         )
         if known is None and taken:
             raise ValueError(
-                f'{self.root} holds a data set that is not semi-real (no {RECIPE_NAME}): choose '
+                f'{self.root} holds a data set that is not semi-real (no {_RECIPE_NAME}): choose '
                 'another folder'
             )
         if known is not None and known != self._recipe:
@@ -128,9 +128,9 @@ class SetFolder:
         write_text(path, ''.join(json.dumps(entry) + '\n' for entry in entries.values()))
         return entries
 
-    def open_journal(self) -> Journal:
+    def open_journal(self) -> _Journal:
         """The journal, to go on with."""
-        return Journal(self.root / JOURNAL_NAME)
+        return _Journal(self.root / JOURNAL_NAME)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {'unreadable': True}
 
 
-def png_name(name: str) -> str:
+def _png_name(name: str) -> str:
     """Name of a film that gets fractures."""
     return name if name.lower().endswith('.png') else f'{name}.png'
 
@@ -166,9 +166,9 @@ def write_semi_real_image(images: Path, recipe: Recipe, plan: PlannedImage) -> d
             changed = add_fractures(read_radiograph(source), rng, number, recipe.difficulty)
             reason = changed.reason
             if changed.fractures:
-                write_image(images / png_name(name), png_values(changed.image))
+                write_image(images / _png_name(name), png_values(changed.image))
                 lesions = [_lesion(fracture) for fracture in changed.fractures]
-                return _entry(name, png_name(name), changed.image.shape[::-1], lesions)
+                return _entry(name, _png_name(name), changed.image.shape[::-1], lesions)
         size = image_size(source)
         _bring(source, images / name, recipe.link)
         return _entry(name, name, size, [], reason)
@@ -176,7 +176,7 @@ def write_semi_real_image(images: Path, recipe: Recipe, plan: PlannedImage) -> d
         return {'problem': str(error)}
 
 
-def crashed_image(plan: PlannedImage) -> dict[str, Any]:
+def _crashed_image(plan: PlannedImage) -> dict[str, Any]:
     """What ``write_semi_real_image`` gives for a film that takes its process with it."""
     return {'problem': crash_text(plan.image.path)}
 
@@ -209,7 +209,7 @@ def _bring(source: str, path: Path, link: bool) -> None:
 
 FORMAT_VERSION = 1
 
-TRUTH = 'train_truth'
+_TRUTH = 'train_truth'
 
 
 @dataclass(frozen=True)
@@ -281,13 +281,13 @@ def write_semi_real(
     if workers < 0:
         raise ValueError(f'workers={workers}: must not be negative')
     plans = plan_semi_real(images, recipe.shares, recipe.seed)
-    folder = SetFolder(Path(out_dir), _identity(images, recipe))
+    folder = _SetFolder(Path(out_dir), _identity(images, recipe))
     _check_names(plans, folder)
     folder.claim(overwrite)
     known = folder.read_journal()
     todo = [plan for plan in plans if plan.image.name not in known]
     write = partial(write_semi_real_image, folder.images, recipe)
-    made = map_files(write, todo, workers if workers > 1 else 0, crashed_image)
+    made = map_files(write, todo, workers if workers > 1 else 0, _crashed_image)
     bar = tqdm(
         total=len(plans),
         initial=len(plans) - len(todo),
@@ -318,9 +318,11 @@ def _identity(images: Sequence[NegativeImage], recipe: Recipe) -> dict[str, Any]
     return {'format_version': FORMAT_VERSION, **asdict(recipe), 'films': digest}
 
 
-def _check_names(plans: Sequence[PlannedImage], folder: SetFolder) -> None:
+def _check_names(plans: Sequence[PlannedImage], folder: _SetFolder) -> None:
     """No two films may get one name, and no source may be written over."""
-    names = Counter(name for plan in plans for name in {plan.image.name, png_name(plan.image.name)})
+    names = Counter(
+        name for plan in plans for name in {plan.image.name, _png_name(plan.image.name)}
+    )
     problems = [
         f'{name}: two films would get this name; rename one of them'
         for name, count in sorted(names.items())
@@ -336,13 +338,13 @@ def _check_names(plans: Sequence[PlannedImage], folder: SetFolder) -> None:
 
 
 def _write_annotations(
-    folder: SetFolder, plans: Sequence[PlannedImage], known: dict[str, dict[str, Any]]
+    folder: _SetFolder, plans: Sequence[PlannedImage], known: dict[str, dict[str, Any]]
 ) -> dict[str, ConversionSummary]:
     summaries = {}
-    for name in (*SPLITS, TRUTH):
-        split = 'train' if name == TRUTH else name
+    for name in (*SPLITS, _TRUTH):
+        split = 'train' if name == _TRUTH else name
         records = [
-            _record(plan, known[plan.image.name], shows_all=name == TRUTH)
+            _record(plan, known[plan.image.name], shows_all=name == _TRUTH)
             for plan in plans
             if plan.split == split
         ]

@@ -18,7 +18,7 @@ from mmfrac.utils.io import atomic_folder, write_json
 from mmfrac.version import __version__
 
 
-def read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
+def _read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
     """Read annotation files and check all of them.
 
     Args:
@@ -60,7 +60,7 @@ def read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
     return contents
 
 
-def merge_annotations(contents: Sequence[tuple[str, dict]]) -> dict:
+def _merge_annotations(contents: Sequence[tuple[str, dict]]) -> dict:
     """One COCO dict of several; categories are joined by name.
 
     Args:
@@ -97,7 +97,7 @@ def merge_annotations(contents: Sequence[tuple[str, dict]]) -> dict:
     return dict(images=images, annotations=annotations, categories=list(categories.values()))
 
 
-def shared_patients(pool: dict, test: dict, drop: bool = False) -> dict:
+def _shared_patients(pool: dict, test: dict, drop: bool = False) -> dict:
     """Films to split beside a test set that is kept.
 
     Args:
@@ -165,14 +165,14 @@ def hold_out_and_folds(
     groups = np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1].ravel()
     classes = np.unique(np.asarray(strata, dtype=str), return_inverse=True)[1].ravel()
     truth = np.asarray(labels)
-    wanted = hold_out_size(hold_out, len(groups))
+    wanted = _hold_out_size(hold_out, len(groups))
     _check_patients(groups, truth, num_folds + (wanted > 0))
     assigned = np.full(len(groups), HOLD_OUT, np.int64)
     rest = np.arange(len(groups))
     if wanted:
         rest = np.flatnonzero(~choose_hold_out(groups, classes, wanted, seed)[groups])
         _check_patients(groups[rest], truth[rest], num_folds, f' after a hold-out of {wanted}')
-    assigned[rest] = stratified_group_folds(groups[rest], classes[rest], num_folds, seed)
+    assigned[rest] = _stratified_group_folds(groups[rest], classes[rest], num_folds, seed)
     parts = [HOLD_OUT] * (wanted > 0) + list(range(num_folds))
     for part in parts:
         present = set(truth[assigned == part])
@@ -185,7 +185,7 @@ def hold_out_and_folds(
     return assigned
 
 
-def hold_out_size(hold_out: int | float, num_images: int) -> int:
+def _hold_out_size(hold_out: int | float, num_images: int) -> int:
     """Number of hold-out films of a number or a share.
 
     Args:
@@ -246,7 +246,7 @@ def choose_hold_out(groups: np.ndarray, classes: np.ndarray, wanted: int, seed: 
     return chosen
 
 
-def stratified_group_folds(
+def _stratified_group_folds(
     groups: np.ndarray, classes: np.ndarray, num_folds: int, seed: int
 ) -> np.ndarray:
     """Scikit-learn's ``StratifiedGroupKFold``, shuffled.
@@ -285,7 +285,7 @@ def _check_patients(groups: np.ndarray, truth: np.ndarray, parts: int, when: str
 COLUMNS = ('films', 'positives', *SUBSETS, 'boxes', 'patients')
 
 
-def count_split(data: Mapping) -> dict[str, int]:
+def _count_split(data: Mapping) -> dict[str, int]:
     """Counts of one split.
 
     Args:
@@ -322,7 +322,7 @@ def split_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     return '\n'.join(lines)
 
 
-FOLDS_FILE = 'folds.json'
+_FOLDS_FILE = 'folds.json'
 
 PathLike = str | os.PathLike
 
@@ -367,11 +367,11 @@ def write_folds(
     """
     out = Path(out_dir)
     _check_out(out, overwrite)
-    pool = merge_annotations(read_checked(files))
+    pool = _merge_annotations(_read_checked(files))
     test = None
     if test_file is not None:
-        test = merge_annotations(read_checked([test_file]))
-        pool = shared_patients(pool, test, drop=drop_shared)
+        test = _merge_annotations(_read_checked([test_file]))
+        pool = _shared_patients(pool, test, drop=drop_shared)
         hold_out = 0
     records = labels_of_films(pool['images'], pool['annotations'])
     evaluated = np.ones(len(records), bool)
@@ -389,7 +389,7 @@ def write_folds(
     for fold in range(num_folds):
         splits[f'fold{fold}/train'] = _subset(pool, (assigned != fold) & ~held)
         splits[f'fold{fold}/val'] = _subset(pool, (assigned == fold) & evaluated)
-    counts = {name: count_split(data) for name, data in splits.items()}
+    counts = {name: _count_split(data) for name, data in splits.items()}
     about = dict(
         mmfrac=__version__,
         scikit_learn=metadata.version('scikit-learn'),
@@ -419,7 +419,7 @@ def read_folds(folder: PathLike) -> dict:
         FileNotFoundError: If there are no folds.
         ValueError: If the file is damaged or a split is missing.
     """
-    path = Path(folder) / FOLDS_FILE
+    path = Path(folder) / _FOLDS_FILE
     if not path.is_file():
         raise FileNotFoundError(f'no folds in {folder}: tools/split_folds.py writes them')
     try:
@@ -470,7 +470,7 @@ def _strata(data: dict) -> dict[str, int]:
 def _check_out(out: Path, overwrite: bool) -> None:
     if not out.exists():
         return
-    if not (out / FOLDS_FILE).is_file():
+    if not (out / _FOLDS_FILE).is_file():
         raise ValueError(f'{out} exists and holds no folds: name another folder')
     if not overwrite:
         raise ValueError(f'{out} holds folds already: --overwrite replaces them')
@@ -480,4 +480,4 @@ def _write(out: Path, splits: dict[str, dict], about: dict) -> None:
     with atomic_folder(out) as folder:
         for name, data in splits.items():
             write_json(folder / f'{name}.json', data, indent=None)
-        write_json(folder / FOLDS_FILE, about)
+        write_json(folder / _FOLDS_FILE, about)

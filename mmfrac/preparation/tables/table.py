@@ -92,10 +92,10 @@ def _runs(locations: Sequence[int | str]) -> str:
     return ', '.join('-'.join(map(str, run)) for run in runs)
 
 
-DELIMITERS = (',', ';', '\t', '|')
+_DELIMITERS = (',', ';', '\t', '|')
 
 # What a damaged file raises while it is read.
-DAMAGE = (EOFError, OSError, zlib.error, zipfile.BadZipFile, UnicodeError)
+_DAMAGE = (EOFError, OSError, zlib.error, zipfile.BadZipFile, UnicodeError)
 
 _UTF16 = (b'\xff\xfe', b'\xfe\xff')
 
@@ -172,19 +172,19 @@ class Header:
     lines: int = 0
 
 
-def read_columns(file: TextIO, wanted: Set[str]) -> Header:
+def _read_columns(file: TextIO, wanted: Set[str]) -> Header:
     """Read a table up to the end of its header.
 
     Args:
         file (TextIO): At its start. Empty lines before the header and a spreadsheet's ``sep=;`` are
             skipped.
-        wanted (Set[str]): Names, as :func:`column_key` gives them: that delimiter is taken with which
+        wanted (Set[str]): Names, as :func:`_column_key` gives them: that delimiter is taken with which
             most of them are found.
 
     Returns:
         Header: Columns and delimiter.
     """
-    delimiters: tuple[str, ...] = DELIMITERS
+    delimiters: tuple[str, ...] = _DELIMITERS
     for lines, line in enumerate(iter(file.readline, ''), 1):
         separator = re.fullmatch(r'"?sep=(.)"?\s*', line)
         if separator:
@@ -193,7 +193,7 @@ def read_columns(file: TextIO, wanted: Set[str]) -> Header:
             split = {one: next(csv.reader([line], delimiter=one)) for one in delimiters}
             best = max(
                 delimiters,
-                key=lambda one: (len(wanted & set(map(column_key, split[one]))), len(split[one])),
+                key=lambda one: (len(wanted & set(map(_column_key, split[one]))), len(split[one])),
             )
             names = [name.strip() for name in split[best]]
             while names and not names[-1]:
@@ -202,7 +202,7 @@ def read_columns(file: TextIO, wanted: Set[str]) -> Header:
     return Header()
 
 
-def column_key(name: str) -> str:
+def _column_key(name: str) -> str:
     """A column's name without case, and without blanks at its ends."""
     return name.strip().lower()
 
@@ -255,7 +255,7 @@ class Table:
         self._progress = progress
         self._columns = {**wanted, **(optional or {})}
         self._column_of: dict[str, int] = {}
-        names = {column_key(name) for names in self._columns.values() for name in names}
+        names = {_column_key(name) for names in self._columns.values() for name in names}
         self._names = frozenset(names)
         self._header = Header()
         self._read_header(wanted)
@@ -314,19 +314,19 @@ class Table:
     def _read_header(self, wanted: Columns) -> None:
         try:
             with open_table(self.path, self.encoding) as (file, _):
-                header = read_columns(file, self._names)
+                header = _read_columns(file, self._names)
         except FileNotFoundError:
             raise
-        except (csv.Error, LookupError, *DAMAGE) as error:
+        except (csv.Error, LookupError, *_DAMAGE) as error:
             self._problems.add(self.name, 'header', f'the file cannot be read ({error})')
             return
         if not header.names:
             self._problems.add(self.name, 'header', 'the table is empty')
             return
-        found = [column_key(name) for name in header.names]
+        found = [_column_key(name) for name in header.names]
         faults = []
         for key, names in self._columns.items():
-            present = [name for name in map(column_key, names) if name in found]
+            present = [name for name in map(_column_key, names) if name in found]
             if present and found.count(present[0]) > 1:
                 faults.append(f'column {present[0]!r} is there twice')
             elif present:
@@ -345,7 +345,7 @@ class Table:
 
     def _records(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         """Records that are not blank, with the line on which each begins."""
-        above = read_columns(file, self._names).lines
+        above = _read_columns(file, self._names).lines
         # strict: a quote out of place is an error, not a field that swallows the rows after it
         reader = csv.reader(file, delimiter=self._header.delimiter, strict=True)
         while True:
@@ -357,7 +357,7 @@ class Table:
             except csv.Error as error:
                 self._problems.add(self.name, line, f'not a row of a table: {error}')
                 continue
-            except DAMAGE as error:
+            except _DAMAGE as error:
                 self._problems.add(self.name, line, f'the file is damaged from here on ({error})')
                 return
             if any(row):
