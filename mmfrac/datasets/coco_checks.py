@@ -61,7 +61,7 @@ def read_annotations(ann_file: str, backend_args: dict | None = None) -> Any:
 
     Args:
         ann_file (str): Path or URL of a JSON file.
-        backend_args (dict, optional): MMEngine file back end. Default: None, local.
+        backend_args (dict, optional): MMEngine file back end. Defaults to None, local.
 
     Returns:
         Any: What the JSON holds, unchecked.
@@ -92,7 +92,7 @@ def check_annotations(data: Any, classes: Collection[str] | None = None) -> list
 
     Args:
         data (Any): The parsed JSON.
-        classes (Collection[str], optional): Categories whose boxes count; None: all. Default: None.
+        classes (Collection[str], optional): Categories whose boxes count; None: all. Defaults to None.
 
     Returns:
         list[str]: One line for each problem, with the record's place, id and file name.
@@ -105,7 +105,7 @@ def find_problems(data: Any, classes: Collection[str] | None = None) -> list[Pro
 
     Args:
         data (Any): The parsed JSON.
-        classes (Collection[str], optional): Categories whose boxes count; None: all. Default: None.
+        classes (Collection[str], optional): Categories whose boxes count; None: all. Defaults to None.
 
     Returns:
         list[Problem]: In the order of the file's parts: categories, films, boxes, labels.

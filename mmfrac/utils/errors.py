@@ -75,7 +75,7 @@ class AnnotationError(ValueError):
     """All that is wrong with an annotation file, a line for each record.
 
     Attributes:
-        problems (tuple[str, ...]): Every line, also those beyond the message's limit. Default: none.
+        problems (tuple[str, ...]): Every line, also those beyond the message's limit. Defaults to none.
     """
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
@@ -95,7 +95,7 @@ def raise_problems(
     Args:
         file (str): Annotation file, named in every line.
         problems (Sequence[str]): One line each.
-        error (type): Class of the error. Default: AnnotationError.
+        error (type): Class of the error. Defaults to AnnotationError.
 
     Raises:
         AnnotationError: If there is a problem.

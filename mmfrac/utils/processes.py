@@ -85,7 +85,7 @@ class FilePool(Generic[Task, Result]):
         function (Callable): Of one task; module level where the system cannot fork.
         workers (int): Processes; 0: this one.
         crashed (Callable): Result of a task whose process died.
-        chunk (int): Tasks that travel together; 1 where each takes long. Default: 8.
+        chunk (int): Tasks that travel together; 1 where each takes long. Defaults to 8.
 
     Raises:
         ValueError: If ``workers`` is negative.

@@ -155,7 +155,7 @@ def draw_state(state: ImageState, size: int | None = None) -> np.ndarray:
 
     Args:
         state (ImageState): What to draw.
-        size (int, optional): Longest side of the picture, px. Default: that of the film.
+        size (int, optional): Longest side of the picture, px. Defaults to that of the film.
 
     Returns:
         np.ndarray: (H, W, 3) uint8 RGB.
@@ -288,15 +288,15 @@ def browse_dataset(
     Args:
         cfg (Config): With ``<phase>_dataloader.dataset``.
         out_dir (str or Path): Folder of the pictures; it is made.
-        phase (str): 'train', 'val' or 'test'. Default: 'train'.
+        phase (str): 'train', 'val' or 'test'. Defaults to 'train'.
         mode (str): 'pipeline': a film after every step, a row for each branch. 'transformed': as the
             network gets it. 'original': as it lies in its file. 'concat': the last two side by side.
-            Default: 'pipeline'.
-        number (int): Films. Default: 20.
-        size (int): Longest side of a film in the pictures, px. Default: 384.
+            Defaults to 'pipeline'.
+        number (int): Films. Defaults to 20.
+        size (int): Longest side of a film in the pictures, px. Defaults to 384.
         seed (int): Of what the pipeline draws at random; a film's does not depend on the others.
-            Default: 0.
-        show (Callable, optional): Is given each picture and its name. Default: none.
+            Defaults to 0.
+        show (Callable, optional): Is given each picture and its name. Defaults to none.
 
     Returns:
         Browsed: What was written, and which films could not be read.

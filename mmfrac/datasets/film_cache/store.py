@@ -72,7 +72,7 @@ def difference(one: Any, other: Any, where: str = '') -> list[str]:
 
     Args:
         one, other (Any): Settings, or parts of them.
-        where (str): Name of the part. Default: ''.
+        where (str): Name of the part. Defaults to ''.
 
     Returns:
         list[str]: E.g. 'versions opencv: 5.0.0, here 4.13.0'.

@@ -232,8 +232,8 @@ def odd_boxes(
 
     Args:
         entry (ImageEntry): With the size of the annotation file.
-        smallest (float): Shorter sides are odd, px. Default: 2.
-        largest_share (float): Boxes that cover more of the film are odd. Default: 0.25.
+        smallest (float): Shorter sides are odd, px. Defaults to 2.
+        largest_share (float): Boxes that cover more of the film are odd. Defaults to 0.25.
 
     Returns:
         list[Finding]: One for each such box.
@@ -298,12 +298,12 @@ def check_data(
     Args:
         data_root (str or os.PathLike): Folder of ``images/`` and ``annotations/``.
         ann_files (Sequence[str], optional): Annotation files of the splits, below ``data_root`` or
-            anywhere. Default: train.json, val.json and test.json in ``annotations/``.
-        image_folder (str): Where film names start, below ``data_root``. Default: 'images'.
-        severity (Mapping[str, str], optional): Of :func:`severities`. Default: that of ``CHECKS``.
-        decode (bool): Whether films are read; else only whether they exist. Default: True.
-        workers (int, optional): Processes; 0: this one. Default: one a processor.
-        progress (bool): Show a progress bar. Default: True.
+            anywhere. Defaults to train.json, val.json and test.json in ``annotations/``.
+        image_folder (str): Where film names start, below ``data_root``. Defaults to 'images'.
+        severity (Mapping[str, str], optional): Of :func:`severities`. Defaults to that of ``CHECKS``.
+        decode (bool): Whether films are read; else only whether they exist. Defaults to True.
+        workers (int, optional): Processes; 0: this one. Defaults to one a processor.
+        progress (bool): Show a progress bar. Defaults to True.
 
     Returns:
         tuple[Report, dict[str, ImageEntry]]: What was found, and the films that decode and are named in

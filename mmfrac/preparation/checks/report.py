@@ -35,11 +35,11 @@ def _draw_annotated(
 
     Args:
         image (np.ndarray): Film (h, w), float in [0, 1].
-        boxes (np.ndarray): (n, 4) xyxy, px of the plane. Default: none.
-        polygons (Sequence[np.ndarray]): (k, 2) xy each, px of the plane. Default: none.
-        size (int, optional): Longest side of the picture, px. Default: that of the plane.
-        box_colour, polygon_colour (tuple): RGB. Default: green.
-        texts (Sequence[str]): One for each box. Default: none.
+        boxes (np.ndarray): (n, 4) xyxy, px of the plane. Defaults to none.
+        polygons (Sequence[np.ndarray]): (k, 2) xy each, px of the plane. Defaults to none.
+        size (int, optional): Longest side of the picture, px. Defaults to that of the plane.
+        box_colour, polygon_colour (tuple): RGB. Defaults to green.
+        texts (Sequence[str]): One for each box. Defaults to none.
 
     Returns:
         np.ndarray: (H, W, 3) uint8 RGB.
@@ -225,10 +225,10 @@ def write_page(
         report (Report): Of :func:`check_data`.
         entries (Mapping[str, ImageEntry]): Films that can be drawn, of :func:`check_data`.
         out_file (str or os.PathLike): HTML; its folder is made.
-        images_a_check (int): Pictures of the worst films of each check. Default: 24.
-        lines_a_check (int): Findings of each check that are written out. Default: 200.
-        size (int): Longest side of a picture, px. Default: 256.
-        workers (int, optional): Processes that draw; 0: this one. Default: one a processor.
+        images_a_check (int): Pictures of the worst films of each check. Defaults to 24.
+        lines_a_check (int): Findings of each check that are written out. Defaults to 200.
+        size (int): Longest side of a picture, px. Defaults to 256.
+        workers (int, optional): Processes that draw; 0: this one. Defaults to one a processor.
     """
     sections = []
     wanted: list[tuple[_Section, str, str]] = []

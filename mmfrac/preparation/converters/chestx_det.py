@@ -41,10 +41,10 @@ def convert_chestx_det(
         image_dir (str or os.PathLike): Folder with the films, under either name.
         out_file (str or os.PathLike): COCO JSON to write.
         manifest (str or os.PathLike, optional): CSV with columns ``nih_name`` and ``det_name``.
-            Default: None.
-        source (str, optional): ``source`` of the films. Default: None, that of ``options``, else
+            Defaults to None.
+        source (str, optional): ``source`` of the films. Defaults to None, that of ``options``, else
             'chestx_det'.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
 
     Returns:
         ConversionSummary: Counts of what was written, left out and clipped.

@@ -32,7 +32,7 @@ def convert_chexpert(
         table (str or os.PathLike): CSV with ``Path`` and ``Fracture``.
         image_dir (str or os.PathLike): Folder below which the paths of the table, or their ends, lie.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
 
     Returns:
         ConversionSummary: The counts.

@@ -43,8 +43,8 @@ class CocoImage:
         regions (bool): Whether ``lesions`` is complete.
         source (str): Data set or hospital.
         patient_id (str): Splits keep a patient's films together.
-        lesions (list[Lesion]): Default: none.
-        extra (dict[str, str]): More fields of its image, e.g. ``view``. Default: none.
+        lesions (list[Lesion]): Defaults to none.
+        extra (dict[str, str]): More fields of its image, e.g. ``view``. Defaults to none.
     """
 
     file_name: str
@@ -247,9 +247,9 @@ class CocoWriter:
         """Give the file its name.
 
         Args:
-            left_out (dict[str, int], optional): For the summary. Default: None.
-            changed (dict[str, int], optional): For the summary. Default: None.
-            noted (dict[str, int], optional): For the summary. Default: None.
+            left_out (dict[str, int], optional): For the summary. Defaults to None.
+            changed (dict[str, int], optional): For the summary. Defaults to None.
+            noted (dict[str, int], optional): For the summary. Defaults to None.
 
         Returns:
             ConversionSummary: The counts.
@@ -289,8 +289,8 @@ def write_coco(
     Args:
         records (Iterable[CocoImage]): In the order of the output; ids count from 1.
         out_file (str or os.PathLike): JSON to write; its folder is made.
-        left_out (dict[str, int], optional): For the summary. Default: None.
-        changed (dict[str, int], optional): For the summary. Default: None.
+        left_out (dict[str, int], optional): For the summary. Defaults to None.
+        changed (dict[str, int], optional): For the summary. Defaults to None.
 
     Returns:
         ConversionSummary: The counts.

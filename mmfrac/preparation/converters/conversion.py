@@ -306,9 +306,9 @@ class Conversion:
     Args:
         image_dir (str or os.PathLike): Folder with the films.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
         source (str): ``source`` of the films unless the options name another.
-        frontal (Iterable[str]): Names of the frontal views in the words of the set. Default: PA, AP.
+        frontal (Iterable[str]): Names of the frontal views in the words of the set. Defaults to PA, AP.
     """
 
     def __init__(
@@ -339,7 +339,7 @@ class Conversion:
         Args:
             path (str or os.PathLike): The table.
             wanted (Columns): Names of the columns that it must have.
-            optional (Columns, optional): Names of those that it may have. Default: none.
+            optional (Columns, optional): Names of those that it may have. Defaults to none.
         """
         self._files.append(os.fspath(path))
         encoding, progress = self.options.encoding, self.options.progress
@@ -362,7 +362,7 @@ class Conversion:
 
         Args:
             reason (str): Why.
-            count (int): How many. Default: 1.
+            count (int): How many. Defaults to 1.
         """
         known = reason in self.left_out or len(self.left_out) < _REASONS
         self.left_out[reason if known else 'for other reasons'] += count
@@ -423,8 +423,8 @@ class Conversion:
 
         Args:
             rows (Iterable[ImageRow]): Films; read once, problems may be found meanwhile.
-            total (int, optional): Their number, for a bar. Default: None, tables show one.
-            unique_names (bool): Whether no two films of the set have the same file name. Default:
+            total (int, optional): Their number, for a bar. Defaults to None, tables show one.
+            unique_names (bool): Whether no two films of the set have the same file name. Defaults to
                 False.
 
         Returns:

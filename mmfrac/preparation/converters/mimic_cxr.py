@@ -34,9 +34,9 @@ def convert_mimic_cxr(
         metadata (str or os.PathLike): mimic-cxr-2.0.0-metadata.csv.gz.
         image_dir (str or os.PathLike): Folder that holds files/p10/..., or the films in another order.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
-        split_table (str or os.PathLike, optional): mimic-cxr-2.0.0-split.csv.gz. Default: None.
-        split (str, optional): Keep the films of this split: 'train', 'validate' or 'test'. Default:
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
+        split_table (str or os.PathLike, optional): mimic-cxr-2.0.0-split.csv.gz. Defaults to None.
+        split (str, optional): Keep the films of this split: 'train', 'validate' or 'test'. Defaults to
             None.
 
     Returns:

@@ -39,13 +39,14 @@ def convert_nih_cxr14(
         tables (Sequence[str or os.PathLike]): test_labels.csv, validation_labels.csv, or both in one.
         image_dir (str or os.PathLike): Folder with the films, flat or in the release's folders.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
         entries (str or os.PathLike, optional): Data_Entry_2017.csv, for all films of the set.
-            Default: None, the labelled films.
+            Defaults to None, the labelled films.
         boxes (str or os.PathLike, optional): Boxes in the form of BBox_List_2017.csv, px of the
-            release. Those of 'Fracture' are taken, as complete; NIH's own list has none. Default:
+            release. Those of 'Fracture' are taken, as complete; NIH's own list has none. Defaults to
             None.
-        split (str, optional): Keep the films whose ``Set Id`` is this: 'test' or 'val'. Default: None.
+        split (str, optional): Keep the films whose ``Set Id`` is this: 'test' or 'val'. Defaults to
+            None.
 
     Returns:
         ConversionSummary: The counts.

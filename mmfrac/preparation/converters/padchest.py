@@ -43,11 +43,11 @@ def convert_padchest(
         table (str or os.PathLike): PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.
         image_dir (str or os.PathLike): Folder with the films, flat or in the release's folders.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
-        also (Sequence[str]): Of 'humeral' and 'vertebral', the fractures that count, too. Default:
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
+        also (Sequence[str]): Of 'humeral' and 'vertebral', the fractures that count, too. Defaults to
             none.
         physician_only (bool): Leave out the films whose labels a network read from the report.
-            Default: False.
+            Defaults to False.
 
     Returns:
         ConversionSummary: The counts.

@@ -37,12 +37,12 @@ def convert_coco(
         annotation_file (str or os.PathLike): COCO JSON.
         image_dir (str or os.PathLike): Folder that file names are relative to.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
-        categories (Sequence[str], optional): Names of the categories that are fractures. Default: None,
-            those with 'fracture' in their name.
-        unboxed (str): 'negative' or 'unknown'. Default: 'negative'.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
+        categories (Sequence[str], optional): Names of the categories that are fractures. Defaults to
+            None, those with 'fracture' in their name.
+        unboxed (str): 'negative' or 'unknown'. Defaults to 'negative'.
         patient_pattern (str, optional): Regular expression whose first group, or whole match, is the
-            patient in the file name. Default: None; ``patient_id``, else every film is a patient.
+            patient in the file name. Defaults to None; ``patient_id``, else every film is a patient.
 
     Returns:
         ConversionSummary: The counts.

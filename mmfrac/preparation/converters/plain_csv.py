@@ -64,9 +64,9 @@ def convert_csv(
         table (str or os.PathLike): The CSV.
         image_dir (str or os.PathLike): Folder that paths are relative to.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
         columns (Mapping[str, str], optional): Other names of columns, e.g. ``dict(label='fx')``.
-            Default: None.
+            Defaults to None.
 
     Returns:
         ConversionSummary: The counts.

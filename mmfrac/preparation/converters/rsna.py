@@ -39,10 +39,10 @@ def convert_rsna(
         table (str or os.PathLike): stage_2_train_labels.csv.
         image_dir (str or os.PathLike): Folder with the films, PATIENTID.dcm, .png, ...
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
-        classes (str or os.PathLike, optional): stage_2_detailed_class_info.csv. Default: None.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
+        classes (str or os.PathLike, optional): stage_2_detailed_class_info.csv. Defaults to None.
         nih_names (str or os.PathLike, optional): pneumonia-challenge-dataset-mappings_2018.json.
-            Default: None.
+            Defaults to None.
 
     Returns:
         ConversionSummary: The counts.

@@ -59,8 +59,8 @@ def merge_boxes(
         boxes (Sequence[Sequence[float]]): (n, 4) xyxy, px.
         readers (Sequence[str]): (n) who drew each.
         needed (int): Readers that must have marked a lesion.
-        iou (float): Intersection over union from which boxes are one lesion. Default: 0.4.
-        fuse (str): 'mean' of the corners, or 'union', the rectangle around all. Default: 'mean'.
+        iou (float): Intersection over union from which boxes are one lesion. Defaults to 0.4.
+        fuse (str): 'mean' of the corners, or 'union', the rectangle around all. Defaults to 'mean'.
 
     Returns:
         list[list[float]]: (m, 4) xyxy, px, sorted.
@@ -137,13 +137,13 @@ def convert_vindr_cxr(
         table (str or os.PathLike): annotations_train.csv, annotations_test.csv or train.csv.
         image_dir (str or os.PathLike): Folder with the films, IMAGE_ID.dicom, .png, ...
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
-        merge (str): Readers that must agree: 'any', 'majority' or 'all'. Default: 'majority'.
-        iou (float): Overlap from which two boxes are one lesion. Default: 0.4.
-        fuse (str): 'mean' or 'union' of a lesion's boxes. Default: 'mean'.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
+        merge (str): Readers that must agree: 'any', 'majority' or 'all'. Defaults to 'majority'.
+        iou (float): Overlap from which two boxes are one lesion. Defaults to 0.4.
+        fuse (str): 'mean' or 'union' of a lesion's boxes. Defaults to 'mean'.
         sizes (str or os.PathLike, optional): Table with ``image_id`` and the size of the original film
             (``dim0``, ``dim1`` of train_meta.csv, or ``height``, ``width``), in which boxes are
-            drawn: needed where the films were resized. Default: None.
+            drawn: needed where the films were resized. Defaults to None.
 
     Returns:
         ConversionSummary: The counts.

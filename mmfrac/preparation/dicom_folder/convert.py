@@ -42,15 +42,16 @@ class FolderOptions:
 
     Attributes:
         patient_ids (str): 'pseudonym': a keyed hash stands for PatientID; 'original': PatientID itself,
-            for films that were de-identified before. Default: 'pseudonym'.
-        key_file (str or PathLike, optional): Of the hash. Default: see :func:`read_key`.
-        unknown_views (str): 'keep' or 'drop' films whose header does not tell the view. Default: 'keep'.
-        modalities (Sequence[str]): Modalities to keep; films without one are kept. Default: CR, DX, DR,
-            RG, OT.
+            for films that were de-identified before. Defaults to 'pseudonym'.
+        key_file (str or PathLike, optional): Of the hash. Defaults to see :func:`read_key`.
+        unknown_views (str): 'keep' or 'drop' films whose header does not tell the view. Defaults to
+            'keep'.
+        modalities (Sequence[str]): Modalities to keep; films without one are kept. Defaults to CR, DX,
+            DR, RG, OT.
         body_parts (Sequence[str], optional): BodyPartExamined to keep; films without one are kept.
-            Default: all.
+            Defaults to all.
         links (str or PathLike, optional): Folder for links to the films under names that tell nothing;
-            the COCO file then names those. Default: none.
+            the COCO file then names those. Defaults to none.
         columns (Mapping[str, str], optional): Other names of columns of the table.
         left_out_file (str or PathLike, optional): CSV for every file that is left out.
 
@@ -109,7 +110,7 @@ class LeftOut(NamedTuple):
     Attributes:
         file (str): Path below the folder.
         reason (str): As in the summary.
-        detail (str): Of the reason. Default: none.
+        detail (str): Of the reason. Defaults to none.
     """
 
     file: str
@@ -139,10 +140,10 @@ def convert_dicom_folder(
     Args:
         folder (str or os.PathLike): Searched with the folders below it.
         out_file (str or os.PathLike): COCO JSON to write.
-        table (str or os.PathLike, optional): CSV of labels. Default: None.
-        options (ConvertOptions, optional): Choices; sizes are always those of the headers. Default:
+        table (str or os.PathLike, optional): CSV of labels. Defaults to None.
+        options (ConvertOptions, optional): Choices; sizes are always those of the headers. Defaults to
             None.
-        folder_options (FolderOptions, optional): More choices. Default: None.
+        folder_options (FolderOptions, optional): More choices. Defaults to None.
 
     Returns:
         tuple[ConversionSummary, list[LeftOut]]: Counts, and every DICOM file that is left out.

@@ -152,8 +152,8 @@ def read_header(
     Args:
         name (str): Path below ``folder``.
         folder (str): Folder of the films.
-        verify (bool): Decode the pixels. Default: False, only look whether they are all there.
-        any_name (bool): Whether the path may hold the patient's name. Default: False.
+        verify (bool): Decode the pixels. Defaults to False, only look whether they are all there.
+        any_name (bool): Whether the path may hold the patient's name. Defaults to False.
 
     Returns:
         DicomHeader: Never raises: what goes wrong is its fault.

@@ -52,7 +52,7 @@ class LabelTable:
         table (str): The table.
         conversion (Conversion): Takes its problems.
         names (Iterable[str]): Files of the folder.
-        columns (Mapping[str, str]): Other names of columns, e.g. ``dict(label='fx')``. Default: None.
+        columns (Mapping[str, str]): Other names of columns, e.g. ``dict(label='fx')``. Defaults to None.
 
     Raises:
         FileNotFoundError: If there is no table.

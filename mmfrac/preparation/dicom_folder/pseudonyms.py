@@ -38,7 +38,7 @@ def read_key(path: str | os.PathLike | None = None) -> bytes:
     """The secret key of the pseudonyms; made at the first use, readable by its user alone.
 
     Args:
-        path (str or os.PathLike, optional): Its file. Default: :func:`default_key_file`.
+        path (str or os.PathLike, optional): Its file. Defaults to :func:`default_key_file`.
 
     Returns:
         bytes: The key.

@@ -60,7 +60,7 @@ def smooth_paths(knots: np.ndarray, stations: int = 48) -> np.ndarray:
 
     Args:
         knots (np.ndarray): (K, n, d).
-        stations (int): Points of a path. Default: 48.
+        stations (int): Points of a path. Defaults to 48.
 
     Returns:
         np.ndarray: (K, stations, d).

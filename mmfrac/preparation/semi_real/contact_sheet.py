@@ -37,8 +37,8 @@ def draw_contact_sheet(
         set_dir (str or os.PathLike): Folder that `write_semi_real` wrote.
         images (Sequence[NegativeImage]): Films that it was made from.
         out_file (str or os.PathLike): Picture to write, e.g. PNG.
-        number (int): Most fractures shown, evenly spread over the set. Default: 24.
-        columns (int): Pairs a row. Default: 4.
+        number (int): Most fractures shown, evenly spread over the set. Defaults to 24.
+        columns (int): Pairs a row. Defaults to 4.
 
     Returns:
         int: How many are shown.

@@ -96,11 +96,12 @@ def negatives_of_folder(
     Args:
         image_dir (str or os.PathLike): The folder.
         patients (str or os.PathLike, optional): CSV with a row for each film that is wanted; films are
-            named by their path below the folder or, if that is unique, by their file name. Default:
+            named by their path below the folder or, if that is unique, by their file name. Defaults to
             None.
-        columns (tuple[str, str]): Its columns of film and patient. Default: 'file_name', 'patient_id'.
+        columns (tuple[str, str]): Its columns of film and patient. Defaults to 'file_name',
+            'patient_id'.
         pattern (str, optional): In place of the CSV: regular expression that is searched in the film's
-            path below the folder; its first group is the patient. Default: None.
+            path below the folder; its first group is the patient. Defaults to None.
 
     Returns:
         tuple[list[NegativeImage], dict[str, int]]: Films by name, and how many files were left out why.

@@ -135,11 +135,11 @@ class Recipe:
     """What a set is made with.
 
     Attributes:
-        seed (int): Seed of the set. Default: 0.
-        difficulty (float): 0 obvious to 1 subtle fractures. Default: 0.3.
-        fractures (tuple[int, int]): Fewest and most of a film that gets some. Default: (1, 3).
+        seed (int): Seed of the set. Defaults to 0.
+        difficulty (float): 0 obvious to 1 subtle fractures. Defaults to 0.3.
+        fractures (tuple[int, int]): Fewest and most of a film that gets some. Defaults to (1, 3).
         shares (Shares): How films are dealt out.
-        link (bool): Link films that stay as they are instead of copying them. Default: False.
+        link (bool): Link films that stay as they are instead of copying them. Defaults to False.
 
     Raises:
         ValueError: If seed, difficulty or number of fractures is out of range.

@@ -94,7 +94,7 @@ def crests(field: RidgeField, region: np.ndarray, least: float, thinning: int = 
         field (RidgeField): Ridges.
         region (np.ndarray): (h, w) bool, where to look.
         least (float): Share of the region's 90th percentile of strength that a point must have.
-        thinning (int): Only every so many points are kept. Default: 3.
+        thinning (int): Only every so many points are kept. Defaults to 3.
 
     Returns:
         np.ndarray: (n, 2) x, y, px.

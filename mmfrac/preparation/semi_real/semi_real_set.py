@@ -262,11 +262,11 @@ def write_semi_real(
         out_dir (str or os.PathLike): Folder of the set; gets `images/`, `annotations/{train,val,test,
             train_truth}.json`, `lesions.jsonl` and `semi_real.json`. `train_truth.json` has the boxes
             of the label-only films, too: for measuring, not for training.
-        recipe (Recipe, optional): Seed, difficulty, shares. Default: `Recipe()`.
-        workers (int): Processes; the result does not depend on it. Default: 2.
-        overwrite (bool): Replace a set of another recipe or other films. Default: False.
-        progress (bool): Show a progress bar. Default: True.
-        left_out (dict[str, int], optional): For the summary: what of the input was not used. Default:
+        recipe (Recipe, optional): Seed, difficulty, shares. Defaults to `Recipe()`.
+        workers (int): Processes; the result does not depend on it. Defaults to 2.
+        overwrite (bool): Replace a set of another recipe or other films. Defaults to False.
+        progress (bool): Show a progress bar. Defaults to True.
+        left_out (dict[str, int], optional): For the summary: what of the input was not used. Defaults to
             None.
 
     Returns:

@@ -111,7 +111,7 @@ def open_table(path: str, encoding: str = 'utf-8') -> Iterator[tuple[TextIO, IO[
 
     Args:
         path (str): CSV file, plain, gzipped or the only file of a zip archive.
-        encoding (str): Its encoding; a byte-order mark overrules 'utf-8'. Default: 'utf-8'.
+        encoding (str): Its encoding; a byte-order mark overrules 'utf-8'. Defaults to 'utf-8'.
 
     Yields:
         tuple[TextIO, IO[bytes]]: The text, and the file on disk, whose position tells how much of
@@ -230,9 +230,9 @@ class Table:
         path (str or os.PathLike): The table.
         wanted (Columns): Names under which each column may be found, by its key; all are needed.
         problems (Problems): Takes what is wrong.
-        optional (Columns, optional): The same, of columns that may be absent. Default: none.
-        encoding (str): Encoding of the file. Default: 'utf-8'.
-        progress (bool): Show a bar while rows are read. Default: False.
+        optional (Columns, optional): The same, of columns that may be absent. Defaults to none.
+        encoding (str): Encoding of the file. Defaults to 'utf-8'.
+        progress (bool): Show a bar while rows are read. Defaults to False.
 
     Raises:
         FileNotFoundError: If there is no such table.
