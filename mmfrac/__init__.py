@@ -1,5 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Rib and clavicle fracture detection in chest X-rays, a plugin for MMDetection."""
+"""Rib and clavicle fracture detection in chest X-rays, a plugin for MMDetection.
+
+Importing it registers datasets, models, hooks, metrics and visualizers with mmdet's registries; what
+prepares data, runs experiments or answers for single films is imported by who needs it. A package
+imports only what is below it: apis, experiments, evaluation, preparation, visualization, then engine
+and datasets, which do not know each other, models, utils.
+"""
 
 from mmfrac.utils.environment import check_environment
 from mmfrac.version import __version__

@@ -9,10 +9,10 @@ from pathlib import Path
 from mmfrac.datasets.film_cache.cache_writer import (
     SPLITS,
     CacheReport,
-    FilmSet,
+    ImageSet,
     check_cache,
     fill_cache,
-    films_of_config,
+    images_of_config,
 )
 from mmfrac.utils.cli import CFG_OPTIONS_HELP, KeyValues
 from mmfrac.utils.config import load_config, set_data_root
@@ -54,18 +54,19 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def estimate(films: FilmSet) -> None:
+def estimate(films: ImageSet) -> None:
     existing = next(p for p in Path(films.cache.folder, '_').parents if p.is_dir())
     print(
-        f'{films.cache.films}: {len(films.films)} films, at most {films.most_bytes() / GIB:.2f} GiB; '
+        f'{films.cache.image_dir}: {len(films.sizes)} films, '
+        f'at most {films.most_bytes() / GIB:.2f} GiB; '
         f'free: {shutil.disk_usage(existing).free / GIB:.2f} GiB'
     )
 
 
-def show(films: FilmSet, report: CacheReport) -> None:
+def show(films: ImageSet, report: CacheReport) -> None:
     counts = ', '.join(f'{count} {name}' for name, count in sorted(report.counts.items()))
     written = f'; {report.bytes_written / GIB:.2f} GiB written' if report.bytes_written else ''
-    print(f'{films.cache.films}: {counts or "no films"}{written}')
+    print(f'{films.cache.image_dir}: {counts or "no films"}{written}')
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def main() -> None:
     if args.data_root:
         set_data_root(cfg._cfg_dict, args.data_root)
     problems: list[str] = []
-    for films in films_of_config(cfg, args.cache, args.splits):
+    for films in images_of_config(cfg, args.cache, args.splits):
         if args.check is None:
             estimate(films)
         if args.estimate:

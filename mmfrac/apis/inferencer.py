@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Prob maps, image scores and boxes of films, from a config and a checkpoint."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -20,22 +19,22 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmfrac.datasets.radiographs.read import FILM_SUFFIXES, film_size
+from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, image_size
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config
-from mmfrac.utils.io import AtomicLocalBackend
-from mmfrac.visualization.prob_map_visualization_hook import FilmNames, overlay_of_sample, write_png
+from mmfrac.utils.io import write_image, write_json
+from mmfrac.visualization.prob_map_visualization_hook import ImageNames, overlay_of_sample
 
-Film = str | np.ndarray
+ImageInput = str | np.ndarray
 
-Films = str | os.PathLike | np.ndarray | Sequence[str | os.PathLike | np.ndarray]
+ImageInputs = str | os.PathLike | np.ndarray | Sequence[str | os.PathLike | np.ndarray]
 
 
-def list_films(inputs: Films) -> list[Film]:
+def list_images(inputs: ImageInputs) -> list[ImageInput]:
     """Films of files, folders and planes, in the order given, folders sorted by path.
 
     Folders are searched with those below them. A file with a film's suffix is taken as it is; of
@@ -56,24 +55,24 @@ def list_films(inputs: Films) -> list[Film]:
         inputs = [inputs]
     if not isinstance(inputs, Sequence) or not inputs:
         raise ValueError(f'films are paths, folders or planes, or a list of them, got {inputs!r}')
-    films: list[Film] = []
+    images: list[ImageInput] = []
     for item in inputs:
         if isinstance(item, np.ndarray):
-            films.append(item)
+            images.append(item)
         elif not isinstance(item, (str, os.PathLike)):
             raise ValueError(f'a film is a path, a folder or a plane, got {type(item).__name__}')
         elif os.path.isdir(item):
-            films.extend(_films_in(Path(item)))
+            images.extend(_images_in(Path(item)))
         else:
-            films.append(os.fspath(item))
-    return films
+            images.append(os.fspath(item))
+    return images
 
 
-def checked_plane(plane: np.ndarray) -> np.ndarray:
+def checked_image(image: np.ndarray) -> np.ndarray:
     """A plane given as an array, as the loader would give it.
 
     Args:
-        plane (np.ndarray): ``(h, w)``, float in [0, 1] or uint8, bright bone on dark lung.
+        image (np.ndarray): ``(h, w)``, float in [0, 1] or uint8, bright bone on dark lung.
 
     Returns:
         np.ndarray: ``(h, w)`` float32 in [0, 1].
@@ -81,42 +80,42 @@ def checked_plane(plane: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: When it has another shape, type or range.
     """
-    if plane.ndim != 2 or not plane.size:
-        raise ValueError(f'a film is one plane (h, w), got an array of shape {plane.shape}')
-    if plane.dtype == np.uint8:
-        return plane.astype(np.float32) / 255
-    in_range = np.issubdtype(plane.dtype, np.floating) and 0 <= plane.min() <= plane.max() <= 1
+    if image.ndim != 2 or not image.size:
+        raise ValueError(f'a film is one plane (h, w), got an array of shape {image.shape}')
+    if image.dtype == np.uint8:
+        return image.astype(np.float32) / 255
+    in_range = np.issubdtype(image.dtype, np.floating) and 0 <= image.min() <= image.max() <= 1
     if not in_range:
         raise ValueError(
-            f'a plane is float in [0, 1] or uint8, got {plane.dtype} from {plane.min()} to '
-            f'{plane.max()}; scale it, bright bone on dark lung'
+            f'a plane is float in [0, 1] or uint8, got {image.dtype} from {image.min()} to '
+            f'{image.max()}; scale it, bright bone on dark lung'
         )
-    return np.ascontiguousarray(plane, dtype=np.float32)
+    return np.ascontiguousarray(image, dtype=np.float32)
 
 
-def _films_in(folder: Path) -> list[str]:
-    films = [str(path) for path in sorted(folder.rglob('*')) if path.is_file() and _is_film(path)]
-    if not films:
+def _images_in(folder: Path) -> list[str]:
+    images = [str(path) for path in sorted(folder.rglob('*')) if path.is_file() and _is_image(path)]
+    if not images:
         raise FileNotFoundError(
-            f'no film in {folder}: neither a file {", ".join(FILM_SUFFIXES)} nor one without suffix '
+            f'no film in {folder}: neither a file {", ".join(IMAGE_SUFFIXES)} nor one without suffix '
             'that is DICOM'
         )
-    return films
+    return images
 
 
-def _is_film(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     if path.name.startswith('.') or path.name == 'DICOMDIR':
         return False
-    if path.suffix.lower() in FILM_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
-        film_size(path)
+        image_size(path)
     except (OSError, ValueError):
         return False
     return True
 
 
-def prediction_of_film(name: str, sample: DetDataSample) -> dict[str, Any]:
+def _prediction_of_image(name: str, sample: DetDataSample) -> dict[str, Any]:
     """Prediction in plain types, see ``FracInferencer.__call__``."""
     found = sample.pred_instances
     scores = [float(score) for score in found.scores]
@@ -131,7 +130,7 @@ def prediction_of_film(name: str, sample: DetDataSample) -> dict[str, Any]:
     )
 
 
-def saved_prediction(name: str, sample: DetDataSample) -> FilmPrediction:
+def _saved_prediction(name: str, sample: DetDataSample) -> FilmPrediction:
     """Prediction in the form that ``tools/analysis_tools/froc.py`` reads.
 
     Raises:
@@ -163,7 +162,7 @@ _ANNOTATION_STEPS = ('LoadAnnotations', 'ProbMapTarget')
 
 class _Loaded(NamedTuple):
     name: str
-    plane: np.ndarray
+    image: np.ndarray
     packed: dict
 
 
@@ -195,13 +194,13 @@ class FracInferencer:
         self.cfg = model
         self.device = torch.device(device or get_device())
         init_default_scope(model.get('default_scope', 'mmdet'))
-        self.load_film, self.prepare = _test_pipeline(model)
+        self._load_image, self.prepare = _test_pipeline(model)
         self.weights = os.fspath(weights)
         self.model: Any = _load_model(model, self.weights).to(self.device)
 
     def __call__(
         self,
-        inputs: Films,
+        inputs: ImageInputs,
         batch_size: int = 1,
         return_vis: bool = False,
         show: bool = False,
@@ -252,40 +251,38 @@ class FracInferencer:
             raise ValueError(f'on_error must be one of {_ON_ERROR}, got {on_error!r}')
         if batch_size < 1:
             raise ValueError(f'batch_size must be positive, got {batch_size}')
-        films = list_films(inputs)
+        images = list_images(inputs)
         folder = Path(out_dir) if out_dir else None
         results: dict[str, list] = dict(predictions=[], visualization=[], errors=[])
         samples: list[DetDataSample] = []
         overlays: list[np.ndarray] = []
         save_vis = folder is not None and not no_save_vis
-        names = FilmNames()
-        loaded = self._load_all(films, results['errors'], on_error == 'raise')
+        names = ImageNames()
+        loaded = self._load_all(images, results['errors'], on_error == 'raise')
         while batch := list(islice(loaded, batch_size)):
-            for film, sample in zip(batch, self._forward([film.packed for film in batch])):
-                results['predictions'].append(prediction_of_film(film.name, sample))
+            for one, sample in zip(batch, self._forward([one.packed for one in batch])):
+                results['predictions'].append(_prediction_of_image(one.name, sample))
                 if print_result:
                     print(results['predictions'][-1])
                 if return_datasamples:
                     samples.append(sample)
-                name = names.name(film.name)
+                name = names.name(one.name)
                 if save_vis or return_vis or show:
-                    overlay = overlay_of_sample(film.plane, sample, pred_score_thr)
+                    overlay = overlay_of_sample(one.image, sample, pred_score_thr)
                     if return_vis:
                         overlays.append(overlay)
                     if show:
                         show_overlay(overlay, name, wait_time)
                 if folder is not None and save_vis:
                     path = folder / 'vis' / f'{name}.png'
-                    write_png(path, overlay)
+                    write_image(path, overlay)
                     results['visualization'].append(str(path))
                 if folder is not None and save_maps and 'pred_prob_map' in sample:
-                    saved = saved_prediction(film.name, sample)
+                    saved = _saved_prediction(one.name, sample)
                     write_prediction(folder / 'maps' / f'{name}.npz', saved)
         if folder is not None and not no_save_pred:
             content = dict(checkpoint=self.weights, **results)
-            AtomicLocalBackend().put_text(
-                json.dumps(content, indent=1), folder / 'predictions.json'
-            )
+            write_json(folder / 'predictions.json', content)
         if return_vis:
             results['visualization'] = overlays
         if return_datasamples:
@@ -293,30 +290,30 @@ class FracInferencer:
         return results
 
     def _load_all(
-        self, films: Sequence[Film], errors: list[dict], errors_raise: bool
+        self, images: Sequence[ImageInput], errors: list[dict], errors_raise: bool
     ) -> Iterator[_Loaded]:
-        for index, film in enumerate(films):
-            name = f'array_{index:04d}' if isinstance(film, np.ndarray) else film
+        for index, source in enumerate(images):
+            name = f'array_{index:04d}' if isinstance(source, np.ndarray) else source
             try:
-                results = self._load(film, name)
+                results = self._load(source, name)
             except (OSError, ValueError) as error:
                 if errors_raise:
                     raise
                 errors.append(dict(film=name, error=str(error)))
                 continue
             img = results['img']
-            plane = img if img.ndim == 2 else img[..., 0]
-            yield _Loaded(name, plane, self.prepare(results))
+            image = img if img.ndim == 2 else img[..., 0]
+            yield _Loaded(name, image, self.prepare(results))
 
-    def _load(self, film: Film, name: str) -> dict:
-        if isinstance(film, np.ndarray):
-            plane = checked_plane(film)
-            channels = getattr(self.load_film, 'channels', 1)
-            img = plane if channels == 1 else np.repeat(plane[..., None], channels, axis=2)
-            return dict(img=img, img_shape=plane.shape, ori_shape=plane.shape, img_path=name)
-        results = self.load_film(dict(img_path=film))
+    def _load(self, source: ImageInput, name: str) -> dict:
+        if isinstance(source, np.ndarray):
+            image = checked_image(source)
+            channels = getattr(self._load_image, 'channels', 1)
+            img = image if channels == 1 else np.repeat(image[..., None], channels, axis=2)
+            return dict(img=img, img_shape=image.shape, ori_shape=image.shape, img_path=name)
+        results = self._load_image(dict(img_path=source))
         if results is None:
-            raise ValueError(f"cannot read film '{film}'")
+            raise ValueError(f"cannot read film '{source}'")
         return results
 
     @torch.no_grad()

@@ -18,13 +18,13 @@ class Problem(NamedTuple):
         kind (str): 'field' (missing or of a wrong type), 'duplicate_id', 'box' or 'label'.
         where (str): The record's place, id and file name; '' for the file as a whole.
         fault (str): What is wrong.
-        film (int, optional): Place of the film concerned in ``images``.
+        image_index (int, optional): Place of the film concerned in ``images``.
     """
 
     kind: str
     where: str
     fault: str
-    film: int | None = None
+    image_index: int | None = None
 
     def __str__(self) -> str:
         return f'{self.where}: {self.fault}' if self.where else self.fault
@@ -61,7 +61,7 @@ def read_annotations(ann_file: str, backend_args: dict | None = None) -> Any:
 
     Args:
         ann_file (str): Path or URL of a JSON file.
-        backend_args (dict, optional): MMEngine file back end. Default: None, local.
+        backend_args (dict, optional): MMEngine file back end. Defaults to None, local.
 
     Returns:
         Any: What the JSON holds, unchecked.
@@ -92,7 +92,7 @@ def check_annotations(data: Any, classes: Collection[str] | None = None) -> list
 
     Args:
         data (Any): The parsed JSON.
-        classes (Collection[str], optional): Categories whose boxes count; None: all. Default: None.
+        classes (Collection[str], optional): Categories whose boxes count; None: all. Defaults to None.
 
     Returns:
         list[str]: One line for each problem, with the record's place, id and file name.
@@ -105,7 +105,7 @@ def find_problems(data: Any, classes: Collection[str] | None = None) -> list[Pro
 
     Args:
         data (Any): The parsed JSON.
-        classes (Collection[str], optional): Categories whose boxes count; None: all. Default: None.
+        classes (Collection[str], optional): Categories whose boxes count; None: all. Defaults to None.
 
     Returns:
         list[Problem]: In the order of the file's parts: categories, films, boxes, labels.
@@ -135,7 +135,7 @@ def find_problems(data: Any, classes: Collection[str] | None = None) -> list[Pro
     return problems + lines + _check_labels(data['images'], boxes)
 
 
-def film_name(index: int, image: Any) -> str:
+def image_name(index: int, image: Any) -> str:
     """How a message calls the film: ``images[12] (id 7, a.png)``."""
     if not isinstance(image, dict):
         return f'images[{index}]'
@@ -201,7 +201,7 @@ def _check_images(images: list) -> tuple[dict, list[Problem]]:
                 faults.append(f'duplicate file_name, also images[{files[image["file_name"]]}]')
             good.setdefault(image['id'], (index, image))
             files.setdefault(image['file_name'], index)
-        problems += [Problem(kind, film_name(index, image), fault, index) for fault in faults]
+        problems += [Problem(kind, image_name(index, image), fault, index) for fault in faults]
     return good, problems
 
 
@@ -242,8 +242,8 @@ def _check_boxes(
     ids: dict[int, int] = {}
     problems = []
 
-    def report(kind: str, where: str, fault: str, film: int | None = None) -> None:
-        problems.append(Problem(kind, where, fault, film))
+    def report(kind: str, where: str, fault: str, image_index: int | None = None) -> None:
+        problems.append(Problem(kind, where, fault, image_index))
 
     for index, annotation in enumerate(annotations):
         where = f'annotations[{index}]'
@@ -260,20 +260,25 @@ def _check_boxes(
         if not (_is_id(key) and _is_id(image_id) and _is_id(category)):
             report('field', where, 'id, image_id and category_id must be integers')
             continue
-        place, image = images.get(image_id, (None, {}))
+        image_index, image = images.get(image_id, (None, {}))
         if key in ids:
-            report('duplicate_id', where, f'duplicate id, also annotations[{ids[key]}]', place)
+            report(
+                'duplicate_id', where, f'duplicate id, also annotations[{ids[key]}]', image_index
+            )
         ids.setdefault(key, index)
         if category not in names:
             report(
-                'field', where, f'unknown category_id {category}, valid are {list(names)}', place
+                'field',
+                where,
+                f'unknown category_id {category}, valid are {list(names)}',
+                image_index,
             )
-        if place is None:
+        if image_index is None:
             report('field', where, f'image_id {image_id} is no (sound) film of the file')
             continue
         wrong = bbox_fault(annotation['bbox'], image['width'], image['height'])
         if wrong:
-            report('box', f'{name}, film {image["file_name"]})', wrong, place)
+            report('box', f'{name}, film {image["file_name"]})', wrong, image_index)
         if category in counted:
             boxes[image_id] = boxes.get(image_id, 0) + 1
     return boxes, problems
@@ -299,7 +304,7 @@ def _check_labels(images: list, boxes: dict[int, int]) -> list[Problem]:
             continue
         fault = label_fault(image.get('label'), image.get('regions'), boxes.get(image['id'], 0))
         if fault:
-            problems.append(Problem('label', film_name(index, image), fault, index))
+            problems.append(Problem('label', image_name(index, image), fault, index))
     return problems
 
 

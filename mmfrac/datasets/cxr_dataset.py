@@ -14,14 +14,14 @@ from mmengine.dataset import BaseDataset
 from mmfrac.datasets.coco_checks import (
     check_annotations,
     check_folders,
-    film_name,
     find_missing,
+    image_name,
     read_annotations,
 )
 from mmfrac.datasets.label_fraction import LabelFraction
 from mmfrac.datasets.labels import film_labels, lesion_instance, names_of, select_films, subsets_of
 from mmfrac.datasets.transforms.cached_radiograph import cached_pipeline
-from mmfrac.utils.errors import MissingFilmError, raise_problems
+from mmfrac.utils.errors import MissingImageError, raise_problems
 
 
 class FilmColumns(BaseDataset):
@@ -119,7 +119,7 @@ class CXRDataset(FilmColumns, CocoDataset):
     Raises:
         FileNotFoundError: If data root, image folder or annotation file is missing.
         AnnotationError: With everything that is wrong with the annotation file, at once; a
-            ``MissingFilmError`` when films are missing.
+            ``MissingImageError`` when films are missing.
         ValueError: If a subset or source is unknown, or nothing is left; in a test also if
             ``label_fraction`` is given, or the pipeline skips films that cannot be read.
     """
@@ -205,9 +205,9 @@ class CXRDataset(FilmColumns, CocoDataset):
         kept = select_films(infos, self.subset, self.sources, self.ann_file)
         if self.check_files and self.backend_args is None:
             records = ((places[i], data['images'][places[i]]) for i in kept)
-            films = ((film_name(place, image), image) for place, image in records)
+            films = ((image_name(place, image), image) for place, image in records)
             missing = find_missing(films, self.data_prefix['img'])
-            raise_problems(self.ann_file, missing, MissingFilmError)
+            raise_problems(self.ann_file, missing, MissingImageError)
         return [infos[i] for i in kept]
 
     def parse_data_info(self, raw_data_info: dict) -> dict:

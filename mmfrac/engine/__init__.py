@@ -1,4 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""What runs around a model: hooks, the start of a run, its checkpoints, its costs.
+
+May import ``models`` and ``utils``; knows no data set and no metric.
+"""
+
 from mmfrac.engine.costs.step_timer_hook import StepTimerHook
 from mmfrac.engine.hooks.checkpoint_guard_hook import CheckpointGuardHook
 from mmfrac.engine.hooks.class_weight_hook import ClassWeightHook

@@ -1,4 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Detectors, heads, losses, teachers and pseudo labels: tensors in, tensors out.
+
+``postprocess`` makes boxes of maps, ``tta`` averages views, ``mix_up`` and ``data_preprocessor`` prepare
+batches. May import ``utils`` only.
+"""
+
 from mmfrac.models.data_preprocessor import SemiDataPreprocessor
 from mmfrac.models.detectors.cam_classifier import CAMClassifier
 from mmfrac.models.detectors.ensemble_detector import EnsembleDetector

@@ -14,13 +14,13 @@ BOUNDS = {
     'mmdet': ('3.3.0', '3.6'),
 }
 # the onedl distributions carry the same import names
-ALTERNATIVES = {
+_ALTERNATIVES = {
     'mmengine': 'onedl-mmengine',
     'mmcv': 'onedl-mmcv',
     'mmdet': 'onedl-mmdetection',
 }
 # distributions that bring the same library in another shape
-SUBSTITUTES = {
+_SUBSTITUTES = {
     'opencv-python': (
         'opencv-python-headless',
         'opencv-contrib-python',
@@ -28,7 +28,7 @@ SUBSTITUTES = {
     )
 }
 # in the order in which they stand on each other: the first that fails is the cause
-IMPORTS = {
+_IMPORTS = {
     'torch': 'reinstall it, see requirements/',
     'cv2': (
         'on a machine without libGL: pip uninstall opencv-python, then '
@@ -42,7 +42,7 @@ IMPORTS = {
     ),
     'mmdet': 'install an mmdet and an mmcv that fit each other, see requirements/tested.txt',
 }
-HOW_TO_MEND = (
+_HOW_TO_MEND = (
     'bash tools/setup_env.sh makes an environment (.venv) with versions that work together; '
     'requirements/tested.txt lists them.'
 )
@@ -55,14 +55,14 @@ def check_environment() -> None:
         ImportError: One message that names everything that is missing, out of bounds, installed
             twice or built without ops, and how to mend it.
     """
-    found = [_both_installed(name) for name in ALTERNATIVES]
+    found = [_both_installed(name) for name in _ALTERNATIVES]
     found += [_out_of_bounds(name) for name in BOUNDS]
     problems = [problem for problem in found if problem]
     if not problems:
         problems = _first_import_problem()
     if problems:
         raise ImportError(
-            'mmfrac cannot run here:\n  ' + '\n  '.join(problems) + f'\n{HOW_TO_MEND}'
+            'mmfrac cannot run here:\n  ' + '\n  '.join(problems) + f'\n{_HOW_TO_MEND}'
         )
 
 
@@ -82,7 +82,7 @@ def unmet_requirements(path: str | Path) -> list[str]:
     wanted = [one for one in wanted if one.marker is None or one.marker.evaluate()]
     problems = []
     for one in wanted:
-        names = (one.name, ALTERNATIVES.get(one.name, one.name), *SUBSTITUTES.get(one.name, ()))
+        names = (one.name, _ALTERNATIVES.get(one.name, one.name), *_SUBSTITUTES.get(one.name, ()))
         versions = [version for name in names if (version := _installed(name))]
         if not versions:
             problems.append(f'{one.name} is not installed ({one.specifier})')
@@ -94,7 +94,7 @@ def unmet_requirements(path: str | Path) -> list[str]:
 def installed_versions() -> dict[str, str]:
     """Versions of mmfrac, Python and the libraries that figures depend on."""
     wanted: dict[str, tuple[str, ...]]
-    wanted = {name: (name, ALTERNATIVES.get(name, name)) for name in BOUNDS}
+    wanted = {name: (name, _ALTERNATIVES.get(name, name)) for name in BOUNDS}
     wanted |= {name: (name,) for name in ('numpy', 'scipy', 'numba')}
     # here: tools/setup_env.sh loads this file by its path, outside the package
     from mmfrac.version import __version__
@@ -114,14 +114,14 @@ def _installed(distribution: str) -> str | None:
 
 
 def _both_installed(name: str) -> str | None:
-    other = ALTERNATIVES[name]
+    other = _ALTERNATIVES[name]
     if _installed(name) and _installed(other):
         return f'{name} and {other} are both installed and overwrite each other: uninstall one'
     return None
 
 
 def _out_of_bounds(name: str) -> str | None:
-    version = _installed(name) or _installed(ALTERNATIVES.get(name, name))
+    version = _installed(name) or _installed(_ALTERNATIVES.get(name, name))
     low, high = BOUNDS[name]
     if version is None:
         return f'{name} is not installed (>= {low}, < {high})'
@@ -142,7 +142,7 @@ def _numbers(version: str, length: int = 4) -> tuple[int, ...]:
 
 
 def _first_import_problem() -> list[str]:
-    for name, how_to_mend in IMPORTS.items():
+    for name, how_to_mend in _IMPORTS.items():
         try:
             importlib.import_module(name)
         # mmdet asserts the versions it accepts; a library that does not load is an OSError

@@ -27,15 +27,15 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        is_plain = isinstance(error, (ValueError, OSError, ImportError)) or is_of_config(error)
+        is_plain = isinstance(error, (ValueError, OSError, ImportError)) or _is_of_config(error)
         if not is_plain or os.environ.get('MMFRAC_TRACEBACK') == '1':
             raise
-        print(f'{type(error).__name__}: {original_message(error)}', file=sys.stderr)
+        print(f'{type(error).__name__}: {_original_message(error)}', file=sys.stderr)
         print('(MMFRAC_TRACEBACK=1 shows where this was raised)', file=sys.stderr)
         sys.exit(1)
 
 
-def is_of_config(error: Exception) -> bool:
+def _is_of_config(error: Exception) -> bool:
     """Whether a config names what does not exist: a type, an option of one, or a setting of its own."""
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     if not files:
@@ -49,7 +49,7 @@ def is_of_config(error: Exception) -> bool:
     return isinstance(error, TypeError) and bool(re.search(_WRONG_OPTION, str(error)))
 
 
-def original_message(error: Exception) -> str:
+def _original_message(error: Exception) -> str:
     """Message of an error, without the traceback that torch puts around a data-loading worker's.
 
     Args:
@@ -75,7 +75,7 @@ class AnnotationError(ValueError):
     """All that is wrong with an annotation file, a line for each record.
 
     Attributes:
-        problems (tuple[str, ...]): Every line, also those beyond the message's limit. Default: none.
+        problems (tuple[str, ...]): Every line, also those beyond the message's limit. Defaults to none.
     """
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
@@ -83,7 +83,7 @@ class AnnotationError(ValueError):
         self.problems = tuple(problems)
 
 
-class MissingFilmError(AnnotationError, FileNotFoundError):
+class MissingImageError(AnnotationError, FileNotFoundError):
     """An annotation file names films that do not exist."""
 
 
@@ -95,7 +95,7 @@ def raise_problems(
     Args:
         file (str): Annotation file, named in every line.
         problems (Sequence[str]): One line each.
-        error (type): Class of the error. Default: AnnotationError.
+        error (type): Class of the error. Defaults to AnnotationError.
 
     Raises:
         AnnotationError: If there is a problem.

@@ -66,7 +66,7 @@ def rasterise_convex(corners: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def film_mask(
+def image_mask(
     ori_shape: tuple[int, int], homography: np.ndarray, shape: tuple[int, int], stride: int
 ) -> np.ndarray:
     """Map cells that lie on the film, padding and what rotation brought in excluded.

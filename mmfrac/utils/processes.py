@@ -70,7 +70,7 @@ def crash_text(path: str) -> str:
     )
 
 
-class FilmPool(Generic[Task, Result]):
+class FilePool(Generic[Task, Result]):
     """Processes that apply one function to film files; a context manager.
 
     A damaged file can take a codec's process with it. The tasks that were under way are then tried
@@ -85,7 +85,7 @@ class FilmPool(Generic[Task, Result]):
         function (Callable): Of one task; module level where the system cannot fork.
         workers (int): Processes; 0: this one.
         crashed (Callable): Result of a task whose process died.
-        chunk (int): Tasks that travel together; 1 where each takes long. Default: 8.
+        chunk (int): Tasks that travel together; 1 where each takes long. Defaults to 8.
 
     Raises:
         ValueError: If ``workers`` is negative.
@@ -105,7 +105,7 @@ class FilmPool(Generic[Task, Result]):
         self.crashed = crashed
         self.chunk = chunk
 
-    def __enter__(self) -> 'FilmPool[Task, Result]':
+    def __enter__(self) -> 'FilePool[Task, Result]':
         with ExitStack() as stack:
             if self.workers:
                 self._context = stack.enter_context(forking())
@@ -181,13 +181,13 @@ class FilmPool(Generic[Task, Result]):
                 return self.crashed(task)
 
 
-def map_films(
+def map_files(
     function: Callable[[Task], Result],
     tasks: Iterable[Task],
     workers: int,
     crashed: Callable[[Task], Result],
 ) -> Iterator[Result]:
-    """Results of ``function`` in the order of the tasks, from a :class:`FilmPool` of their own.
+    """Results of ``function`` in the order of the tasks, from a :class:`FilePool` of their own.
 
     Args:
         function (Callable): Of one task; module level where the system cannot fork.
@@ -201,7 +201,7 @@ def map_films(
     Raises:
         ValueError: If ``workers`` is negative.
     """
-    with FilmPool(function, workers, crashed) as pool:
+    with FilePool(function, workers, crashed) as pool:
         yield from pool.map(tasks)
 
 

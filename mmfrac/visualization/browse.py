@@ -23,8 +23,9 @@ from mmengine.registry import init_default_scope
 from mmfrac.datasets.labels import subset_of
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.utils.geometry import box_corners, project
+from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import GT_GREEN, Canvas, contact_sheet, grey_picture
-from mmfrac.visualization.prob_map_visualization_hook import FilmNames, write_png
+from mmfrac.visualization.prob_map_visualization_hook import ImageNames
 
 # One step each: which of theirs are run is drawn when they are.
 _AT_RANDOM = (RandomApply, RandomChoice, RandomOrder)
@@ -82,11 +83,11 @@ def _steps(
     return results
 
 
-BOX_YELLOW = (255, 210, 40)
+_BOX_YELLOW = (255, 210, 40)
 
-TARGET_ORANGE = (255, 120, 0)
+_TARGET_ORANGE = (255, 120, 0)
 
-OUTSIDE_BLUE = (40, 110, 255)
+_OUTSIDE_BLUE = (40, 110, 255)
 
 _TARGET_ALPHA = 0.45
 
@@ -94,11 +95,11 @@ _OUTSIDE_ALPHA = 0.3
 
 
 @dataclass
-class FilmState:
+class ImageState:
     """What there is to see of a film.
 
     Attributes:
-        plane (np.ndarray): (h, w), float in [0, 1].
+        image (np.ndarray): (h, w), float in [0, 1].
         outlines (list[np.ndarray]): Lesions, moved along with the film: (n, 2) xy each, px of the
             plane.
         boxes (np.ndarray): MMDetection's ``gt_bboxes``, (n, 4) xyxy, px of the plane.
@@ -106,25 +107,25 @@ class FilmState:
         valid (np.ndarray, optional): Cells that lie on the film, (h', w') bool.
     """
 
-    plane: np.ndarray
+    image: np.ndarray
     outlines: list[np.ndarray] = field(default_factory=list)
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     target: np.ndarray | None = None
     valid: np.ndarray | None = None
 
 
-def film_state(results: dict) -> FilmState | None:
+def image_state(results: dict) -> ImageState | None:
     """State of a film from what a transform returned.
 
     Args:
         results (dict): With ``img``, or packed with ``inputs`` and ``data_samples``.
 
     Returns:
-        FilmState or None: None before the film is loaded.
+        ImageState or None: None before the film is loaded.
     """
     if 'inputs' in results:
         sample = results['data_samples']
-        plane = results['inputs'].numpy().transpose(1, 2, 0)
+        image = results['inputs'].numpy().transpose(1, 2, 0)
         info: Any = sample.metainfo
         boxes = sample.gt_instances.get('bboxes') if 'gt_instances' in sample else None
         target = valid = None
@@ -132,7 +133,7 @@ def film_state(results: dict) -> FilmState | None:
             target = sample.gt_prob_map.prob_map.numpy()[0]
             valid = sample.gt_prob_map.valid.numpy()[0]
     elif 'img' in results:
-        plane, info, boxes = results['img'], results, results.get('gt_bboxes')
+        image, info, boxes = results['img'], results, results.get('gt_bboxes')
         target, valid = results.get('gt_prob_map'), results.get('valid_map')
     else:
         return None
@@ -144,30 +145,30 @@ def film_state(results: dict) -> FilmState | None:
         if not instance.get('ignore_flag')
         for outline in _outlines(instance)
     ]
-    return FilmState(_unit_plane(plane), outlines, _box_array(boxes), target, valid)
+    return ImageState(_unit_image(image), outlines, _box_array(boxes), target, valid)
 
 
-def draw_state(state: FilmState, size: int | None = None) -> np.ndarray:
+def draw_state(state: ImageState, size: int | None = None) -> np.ndarray:
     """Draw a film's state.
 
     Lesions are green, ``gt_bboxes`` dashed yellow, target cells orange, cells off the film blue.
 
     Args:
-        state (FilmState): What to draw.
-        size (int, optional): Longest side of the picture, px. Default: that of the film.
+        state (ImageState): What to draw.
+        size (int, optional): Longest side of the picture, px. Defaults to that of the film.
 
     Returns:
         np.ndarray: (H, W, 3) uint8 RGB.
     """
-    zoom = 1.0 if size is None else size / max(state.plane.shape)
-    picture = np.repeat(grey_picture(state.plane, zoom)[..., None], 3, axis=2)
+    zoom = 1.0 if size is None else size / max(state.image.shape)
+    picture = np.repeat(grey_picture(state.image, zoom)[..., None], 3, axis=2)
     if state.valid is not None:
-        picture = _tinted(picture, ~state.valid, OUTSIDE_BLUE, _OUTSIDE_ALPHA)
+        picture = _tinted(picture, ~state.valid, _OUTSIDE_BLUE, _OUTSIDE_ALPHA)
     if state.target is not None:
-        picture = _tinted(picture, state.target > 0, TARGET_ORANGE, _TARGET_ALPHA)
+        picture = _tinted(picture, state.target > 0, _TARGET_ORANGE, _TARGET_ALPHA)
     canvas = Canvas(picture, zoom)
     for box in state.boxes:
-        canvas.box(box, BOX_YELLOW, width=1, dashed=True)
+        canvas.box(box, _BOX_YELLOW, width=1, dashed=True)
     for outline in state.outlines:
         canvas.polygon(outline, GT_GREEN, width=1)
     return canvas.picture()
@@ -179,16 +180,16 @@ def _outlines(instance: dict) -> list[np.ndarray]:
     return corners + polygons
 
 
-def _unit_plane(pixels: np.ndarray) -> np.ndarray:
+def _unit_image(pixels: np.ndarray) -> np.ndarray:
     """(h, w) or (h, w, c) of any scale to (h, w) in [0, 1]."""
-    plane = pixels if pixels.ndim == 2 else pixels[..., 0]
-    if plane.dtype == np.uint8:
-        return plane / np.float32(255)
-    low, high = float(plane.min()), float(plane.max())
+    image = pixels if pixels.ndim == 2 else pixels[..., 0]
+    if image.dtype == np.uint8:
+        return image / np.float32(255)
+    low, high = float(image.min()), float(image.max())
     if low >= 0 and high <= 1:
-        return plane
+        return image
     # normalised for a network of another toolbox
-    return (plane - low) / max(high - low, 1e-6)
+    return (image - low) / max(high - low, 1e-6)
 
 
 def _box_array(boxes: Any) -> np.ndarray:
@@ -211,7 +212,7 @@ MODES = ('pipeline', 'transformed', 'original', 'concat')
 
 PHASES = ('train', 'val', 'test')
 
-CELLS_A_SHEET = 24
+_CELLS_A_SHEET = 24
 
 COLUMNS = 6
 
@@ -221,18 +222,18 @@ class Browsed:
     """What was looked at.
 
     Attributes:
-        films (list[Path]): A picture each.
+        images (list[Path]): A picture each.
         sheets (list[Path]): Contact sheets.
         unreadable (list[str]): A line for each film that could not be read.
     """
 
-    films: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
     sheets: list[Path] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
 
 @dataclass
-class BrowsedFilm:
+class _BrowsedImage:
     """Pictures of one film.
 
     Attributes:
@@ -287,15 +288,15 @@ def browse_dataset(
     Args:
         cfg (Config): With ``<phase>_dataloader.dataset``.
         out_dir (str or Path): Folder of the pictures; it is made.
-        phase (str): 'train', 'val' or 'test'. Default: 'train'.
+        phase (str): 'train', 'val' or 'test'. Defaults to 'train'.
         mode (str): 'pipeline': a film after every step, a row for each branch. 'transformed': as the
             network gets it. 'original': as it lies in its file. 'concat': the last two side by side.
-            Default: 'pipeline'.
-        number (int): Films. Default: 20.
-        size (int): Longest side of a film in the pictures, px. Default: 384.
+            Defaults to 'pipeline'.
+        number (int): Films. Defaults to 20.
+        size (int): Longest side of a film in the pictures, px. Defaults to 384.
         seed (int): Of what the pipeline draws at random; a film's does not depend on the others.
-            Default: 0.
-        show (Callable, optional): Is given each picture and its name. Default: none.
+            Defaults to 0.
+        show (Callable, optional): Is given each picture and its name. Defaults to none.
 
     Returns:
         Browsed: What was written, and which films could not be read.
@@ -313,25 +314,25 @@ def browse_dataset(
     if not loader:
         raise ValueError(f'the config has no {phase}_dataloader')
     datasets = single_datasets(DATASETS.build(loader.dataset))
-    folder, names = Path(out_dir), FilmNames()
+    folder, names = Path(out_dir), ImageNames()
     browsed = Browsed()
     cells: list[tuple[str, np.ndarray]] = []
-    for dataset, index in spread_films(datasets, number):
+    for dataset, index in spread_images(datasets, number):
         _seed(seed + index)
         info = dataset.get_data_info(index)
         try:
-            film = _browse_film(dataset, info, size)
+            image = _browse_image(dataset, info, size)
         except (OSError, ValueError) as error:
             browsed.unreadable.append(f'{info["img_path"]}: {error}')
             continue
         name = names.name(info['img_path'])
-        picture = film.picture(mode)
-        browsed.films.append(folder / f'{name}.png')
-        write_png(browsed.films[-1], picture)
+        picture = image.picture(mode)
+        browsed.images.append(folder / f'{name}.png')
+        write_image(browsed.images[-1], picture)
         if show is not None:
             show(picture, name)
-        cells += film.cells(mode)
-        if len(cells) >= CELLS_A_SHEET:
+        cells += image.cells(mode)
+        if len(cells) >= _CELLS_A_SHEET:
             _write_sheet(browsed, folder, names, cells)
             cells = []
     if cells:
@@ -355,7 +356,7 @@ def single_datasets(dataset: Any) -> list[Any]:
     return found or [dataset]
 
 
-def spread_films(datasets: Sequence[Any], number: int) -> Iterator[tuple[Any, int]]:
+def spread_images(datasets: Sequence[Any], number: int) -> Iterator[tuple[Any, int]]:
     """Films spread over data sets and subsets: from each in turn, evenly spaced.
 
     Args:
@@ -366,9 +367,9 @@ def spread_films(datasets: Sequence[Any], number: int) -> Iterator[tuple[Any, in
         tuple: Data set and index.
     """
     groups: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for place, dataset in enumerate(datasets):
+    for position, dataset in enumerate(datasets):
         for index in range(len(dataset)):
-            groups[place, _subset(dataset.get_data_info(index))].append(index)
+            groups[position, _subset(dataset.get_data_info(index))].append(index)
     shares = dict.fromkeys(groups, 0)
     room = min(number, sum(map(len, groups.values())))
     while sum(shares.values()) < room:
@@ -377,8 +378,8 @@ def spread_films(datasets: Sequence[Any], number: int) -> Iterator[tuple[Any, in
                 shares[key] += 1
     for key, members in groups.items():
         if shares[key]:
-            places = np.linspace(0, len(members) - 1, shares[key]).round().astype(int)
-            for where in places.tolist():
+            positions = np.linspace(0, len(members) - 1, shares[key]).round().astype(int)
+            for where in positions.tolist():
                 yield datasets[key[0]], members[where]
 
 
@@ -393,29 +394,29 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _browse_film(dataset: Any, info: dict, size: int) -> BrowsedFilm:
+def _browse_image(dataset: Any, info: dict, size: int) -> _BrowsedImage:
     subset = _subset(info)
     title = f'{Path(info["img_path"]).name}  {subset}'
     lying = dict(img=read_radiograph(info['img_path']), instances=info.get('instances', ()))
-    state = film_state(lying)
+    state = image_state(lying)
     assert state is not None
-    film = BrowsedFilm(title, draw_state(state, size))
-    wide, high = state.plane.shape[1], state.plane.shape[0]
-    film.rows.append([(f'{wide} x {high}', film.original)])
+    image = _BrowsedImage(title, draw_state(state, size))
+    wide, high = state.image.shape[1], state.image.shape[0]
+    image.rows.append([(f'{wide} x {high}', image.original)])
     branch = ''
     for step in pipeline_steps(dataset.pipeline.transforms, info):
         if step.branch != branch:
             branch = step.branch
-            film.rows.append([])
+            image.rows.append([])
         name = f'{branch}: {step.name}' if branch else step.name
         if step.results is None:
-            film.rows[-1].append((f'{name}  left out', np.zeros((size, size, 3), np.uint8)))
+            image.rows[-1].append((f'{name}  left out', np.zeros((size, size, 3), np.uint8)))
             continue
-        state = film_state(step.results)
+        state = image_state(step.results)
         if state is not None:
-            wide, high = state.plane.shape[1], state.plane.shape[0]
-            film.rows[-1].append((f'{name}  {wide} x {high}', draw_state(state, size)))
-    return film
+            wide, high = state.image.shape[1], state.image.shape[0]
+            image.rows[-1].append((f'{name}  {wide} x {high}', draw_state(state, size)))
+    return image
 
 
 def _sheet(cells: Sequence[tuple[str, np.ndarray]], columns: int = COLUMNS) -> np.ndarray:
@@ -423,8 +424,8 @@ def _sheet(cells: Sequence[tuple[str, np.ndarray]], columns: int = COLUMNS) -> n
 
 
 def _write_sheet(
-    browsed: Browsed, folder: Path, names: FilmNames, cells: Sequence[tuple[str, np.ndarray]]
+    browsed: Browsed, folder: Path, names: ImageNames, cells: Sequence[tuple[str, np.ndarray]]
 ) -> None:
     path = folder / f'{names.name(f"sheet_{len(browsed.sheets)}")}.png'
-    write_png(path, _sheet(cells))
+    write_image(path, _sheet(cells))
     browsed.sheets.append(path)

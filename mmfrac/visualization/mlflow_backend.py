@@ -7,7 +7,7 @@ from mmdet.registry import VISBACKENDS
 from mmengine.visualization import MLflowVisBackend
 
 # what MLflow allows in the name of a metric
-FORBIDDEN = re.compile(r'[^\w\-. :/]')
+_FORBIDDEN = re.compile(r'[^\w\-. :/]')
 
 
 @VISBACKENDS.register_module()
@@ -51,16 +51,16 @@ class FracMLflowVisBackend(MLflowVisBackend):
 
     def add_scalar(self, name: str, value: Any, step: int = 0, **kwargs: Any) -> None:
         """Log a value under a name that MLflow takes."""
-        super().add_scalar(allowed_name(name), value, step, **kwargs)
+        super().add_scalar(_allowed_name(name), value, step, **kwargs)
 
     def add_scalars(
         self, scalar_dict: dict, step: int = 0, file_path: str | None = None, **kwargs: Any
     ) -> None:
         """Log values under names that MLflow takes."""
-        renamed = {allowed_name(name): value for name, value in scalar_dict.items()}
+        renamed = {_allowed_name(name): value for name, value in scalar_dict.items()}
         super().add_scalars(renamed, step, file_path, **kwargs)
 
 
-def allowed_name(name: str) -> str:
+def _allowed_name(name: str) -> str:
     """Name of a metric as MLflow takes it: ``@`` becomes ``at``, what else is not allowed ``_``."""
-    return FORBIDDEN.sub('_', name.replace('@', ' at '))
+    return _FORBIDDEN.sub('_', name.replace('@', ' at '))

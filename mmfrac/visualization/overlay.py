@@ -64,7 +64,7 @@ class Canvas:
         else:
             self._draw.rectangle((x1, y1, x2, y2), outline=colour, width=width)
         if text:
-            self._place(x1, y1, y2, text, colour, below)
+            self._write(x1, y1, y2, text, colour, below)
 
     def polygon(self, points: np.ndarray, colour: Colour, width: int) -> None:
         """Draw a closed outline.
@@ -102,7 +102,7 @@ class Canvas:
             self._draw.rectangle((x1, y, min(x1 + width - 1, x2), end), colour)
             self._draw.rectangle((max(x2 - width + 1, x1), y, x2, end), colour)
 
-    def _place(self, x1: int, y1: int, y2: int, text: str, colour: Colour, below: bool) -> None:
+    def _write(self, x1: int, y1: int, y2: int, text: str, colour: Colour, below: bool) -> None:
         gap = 2 * self._unit
         left, top, right, bottom = self._draw.textbbox((0, 0), text, self._font, anchor='lt')
         height = bottom - top
@@ -119,17 +119,17 @@ FOUND_WHITE = (255, 255, 255)
 
 FALSE_MAGENTA = (255, 90, 255)
 
-HEAT_FROM = 0.05
+_HEAT_FROM = 0.05
 
 """Probability below which the film is left as it is."""
 
-HEAT_ALPHA = 0.6
+_HEAT_ALPHA = 0.6
 
 """Opacity of the heat from a probability of 0.5 upwards."""
 
 
 def draw_overlay(
-    plane: np.ndarray,
+    image: np.ndarray,
     prob_map: np.ndarray | None = None,
     map_scale: tuple[float, float] | None = None,
     gt_boxes: Any = None,
@@ -146,7 +146,7 @@ def draw_overlay(
     without a map, its midpoint lies in a component's box.
 
     Args:
-        plane (np.ndarray): Film ``(h, w)``, float in [0, 1].
+        image (np.ndarray): Film ``(h, w)``, float in [0, 1].
         prob_map (array, optional): ``(h', w')`` or ``(1, h', w')`` in [0, 1]; cell ``(r, c)`` covers
             ``[c*sx, (c+1)*sx] x [r*sy, (r+1)*sy]`` film px; what lies beyond the film is cropped.
             Defaults to None.
@@ -166,14 +166,14 @@ def draw_overlay(
     Raises:
         ValueError: When an array has another shape, or the map no scale.
     """
-    if plane.ndim != 2:
-        raise ValueError(f'a film is one plane (h, w), got shape {plane.shape}')
+    if image.ndim != 2:
+        raise ValueError(f'a film is one plane (h, w), got shape {image.shape}')
     if prob_map is not None and map_scale is None:
         raise ValueError('a prob map needs map_scale = (film px per cell in x, in y)')
     cells = None if prob_map is None else _cells(prob_map)
     scale = np.ones(2) if map_scale is None else np.asarray(map_scale, np.float64)
-    zoom = 1.0 if size is None else size / max(plane.shape)
-    grey = grey_picture(plane, zoom)
+    zoom = 1.0 if size is None else size / max(image.shape)
+    grey = grey_picture(image, zoom)
     picture = np.repeat(grey[..., None], 3, axis=2)
     if cells is not None:
         picture = _heated(picture, cells, scale * zoom)
@@ -234,20 +234,20 @@ def contact_sheet(
     return np.asarray(sheet).copy()
 
 
-def grey_picture(plane: np.ndarray, zoom: float) -> np.ndarray:
+def grey_picture(image: np.ndarray, zoom: float) -> np.ndarray:
     """A film at another size.
 
     Args:
-        plane (np.ndarray): Film ``(h, w)``, float in [0, 1].
+        image (np.ndarray): Film ``(h, w)``, float in [0, 1].
         zoom (float): Picture px per film px.
 
     Returns:
         np.ndarray: ``(H, W)`` uint8.
     """
-    grey = (plane.clip(0, 1) * 255).round().astype(np.uint8)
+    grey = (image.clip(0, 1) * 255).round().astype(np.uint8)
     if zoom == 1:
         return grey
-    height, width = (max(1, round(side * zoom)) for side in plane.shape)
+    height, width = (max(1, round(side * zoom)) for side in image.shape)
     interpolation = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
     return cv2.resize(grey, (width, height), interpolation=interpolation)
 
@@ -283,7 +283,7 @@ def _heated(picture: np.ndarray, cells: np.ndarray, scale: np.ndarray) -> np.nda
     # the darkest third of the palette would only blacken the film
     shade = (255 * (0.33 + 0.67 * heat.clip(0, 1))).round().astype(np.uint8)
     colours = cv2.applyColorMap(shade, cv2.COLORMAP_INFERNO)[..., ::-1]
-    alpha = HEAT_ALPHA * ((heat - HEAT_FROM) / (0.5 - HEAT_FROM)).clip(0, 1)[..., None]
+    alpha = _HEAT_ALPHA * ((heat - _HEAT_FROM) / (0.5 - _HEAT_FROM)).clip(0, 1)[..., None]
     return (picture * (1 - alpha) + colours * alpha).round().astype(np.uint8)
 
 

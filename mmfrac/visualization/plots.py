@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Curves of the sharpening and of a training, and what all plots share."""
 
-import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmfrac.models.pseudo_labels.sharpening import dynamic_sharpen
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import atomic_open
 
 # Okabe and Ito: told apart by colour-blind readers; the line styles do it in grey
 _COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -85,10 +84,9 @@ def save_figure(figure: Figure, out: PathLike) -> Path:
     suffix = path.suffix.lower().lstrip('.')
     if suffix not in ('png', 'svg'):
         raise ValueError(f'a plot is written as .png or .svg, got {path}')
-    content = io.BytesIO()
     metadata = {'Date': None} if suffix == 'svg' else None
-    figure.savefig(content, format=suffix, metadata=metadata)
-    AtomicLocalBackend().put(content.getvalue(), path)
+    with atomic_open(path, 'wb') as file:
+        figure.savefig(file, format=suffix, metadata=metadata)
     return path
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-import cv2
 import numpy as np
 from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
@@ -14,31 +13,31 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmfrac.datasets.radiographs.read import FILM_SUFFIXES, read_radiograph
+from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, read_radiograph
 from mmfrac.models.postprocess import components
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import draw_overlay
 
 
-class FilmNames:
+class ImageNames:
     """Names for what is written about films: the film's own, without suffix, each given once."""
 
     def __init__(self) -> None:
-        self._films: dict[str, str] = {}
+        self._paths: dict[str, str] = {}
 
-    def name(self, film: str) -> str:
+    def name(self, img_path: str) -> str:
         """Name of a film; a second film of the same file name gets a number.
 
         Args:
-            film (str): Path or name of the film.
+            img_path (str): Path or name of the film.
 
         Returns:
             str: Always the same for the same film.
         """
-        path = PurePath(film)
-        base = path.stem if path.suffix.lower() in FILM_SUFFIXES else path.name
+        path = PurePath(img_path)
+        base = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
         name, number = base, 1
-        while self._films.setdefault(name, film) != film:
+        while self._paths.setdefault(name, img_path) != img_path:
             number += 1
             name = f'{base}_{number}'
         return name
@@ -95,7 +94,7 @@ class ProbMapVisualizationHook(Hook):
         self.show = show
         self.wait_time = wait_time
         self.test_out_dir = test_out_dir
-        self._names = FilmNames()
+        self._names = ImageNames()
         self._warned = False
         self._reset()
 
@@ -115,7 +114,7 @@ class ProbMapVisualizationHook(Hook):
         outputs: Sequence[DetDataSample] | None = None,
     ) -> None:
         """Draw the fracture films of a batch, keep the others back."""
-        self._take(runner, outputs or (), 'val')
+        self._draw_some(runner, outputs or (), 'val')
 
     def after_test_iter(
         self,
@@ -125,7 +124,7 @@ class ProbMapVisualizationHook(Hook):
         outputs: Sequence[DetDataSample] | None = None,
     ) -> None:
         """Draw the fracture films of a batch, keep the others back."""
-        self._take(runner, outputs or (), 'test')
+        self._draw_some(runner, outputs or (), 'test')
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Fill up with films without fracture."""
@@ -144,7 +143,7 @@ class ProbMapVisualizationHook(Hook):
     def _has_room(self) -> bool:
         return self.max_films is None or self._drawn < self.max_films
 
-    def _take(self, runner: Runner, outputs: Sequence[DetDataSample], mode: str) -> None:
+    def _draw_some(self, runner: Runner, outputs: Sequence[DetDataSample], mode: str) -> None:
         if not self.draw or not is_main_process():
             return
         for sample in outputs:
@@ -152,19 +151,19 @@ class ProbMapVisualizationHook(Hook):
             if position % self.interval or not self._has_room:
                 continue
             if self.max_films is None or _has_fracture(sample):
-                self._draw_film(runner, sample, mode)
+                self._draw_image(runner, sample, mode)
             elif self._drawn + len(self._kept_back) < self.max_films:
                 self._kept_back.append(sample)
 
     def _fill_up(self, runner: Runner, mode: str) -> None:
         for sample in self._kept_back:
             if self._has_room:
-                self._draw_film(runner, sample, mode)
+                self._draw_image(runner, sample, mode)
         self._kept_back = []
 
-    def _draw_film(self, runner: Runner, sample: DetDataSample, mode: str) -> None:
+    def _draw_image(self, runner: Runner, sample: DetDataSample, mode: str) -> None:
         try:
-            plane = read_radiograph(sample.img_path)
+            image = read_radiograph(sample.img_path)
         except (OSError, ValueError) as error:
             if not self._warned:
                 self._warned = True
@@ -174,12 +173,12 @@ class ProbMapVisualizationHook(Hook):
                     level=logging.WARNING,
                 )
             return
-        overlay = overlay_of_sample(plane, sample, self.score_thr, self.size)
+        overlay = overlay_of_sample(image, sample, self.score_thr, self.size)
         self._drawn += 1
         name = self._names.name(sample.img_path)
         if mode == 'test' and self.test_out_dir is not None:
             folder = Path(runner.work_dir) / runner.timestamp / self.test_out_dir
-            write_png(folder / f'{name}.png', overlay)
+            write_image(folder / f'{name}.png', overlay)
         in_training = not (runner._train_loop is None or isinstance(runner._train_loop, dict))
         step = runner.epoch if in_training else 0
         runner.visualizer.add_image(f'{mode}_{name}', overlay, step=step)
@@ -188,12 +187,12 @@ class ProbMapVisualizationHook(Hook):
 
 
 def overlay_of_sample(
-    plane: np.ndarray, sample: DetDataSample, score_thr: float = 0.2, size: int | None = 1024
+    image: np.ndarray, sample: DetDataSample, score_thr: float = 0.2, size: int | None = 1024
 ) -> np.ndarray:
     """Overlay of one evaluated film.
 
     Args:
-        plane (np.ndarray): Film ``(h, w)``, float in [0, 1].
+        image (np.ndarray): Film ``(h, w)``, float in [0, 1].
         sample (DetDataSample): With ``pred_prob_map`` and the meta key ``map_scale``, or with
             ``pred_instances`` in film px. The meta key ``instances`` holds the annotated boxes; lesions
             are known where it is there and ``regions`` is not false.
@@ -208,24 +207,12 @@ def overlay_of_sample(
     instances = sample.get('pred_instances')
     if 'pred_prob_map' in sample:
         prob_map, scale = sample.pred_prob_map.data, sample.map_scale
-        instances = components(prob_map[0], scale, plane.shape, component_thr=score_thr)
+        instances = components(prob_map[0], scale, image.shape, component_thr=score_thr)
     boxes = None
     if 'instances' in sample and sample.metainfo.get('regions', True):
         kept = [item['bbox'] for item in sample.instances if not item.get('ignore_flag')]
         boxes = np.asarray(kept, np.float64).reshape(-1, 4)
-    return draw_overlay(plane, prob_map, scale, boxes, instances, size, score_thr)
-
-
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture ``(H, W, 3)`` uint8 RGB under a temporary name, then rename it.
-
-    Raises:
-        ValueError: When it is no picture.
-    """
-    encoded, content = cv2.imencode('.png', picture[..., ::-1])
-    if not encoded:
-        raise ValueError(f'cannot write {path}: no picture of shape {picture.shape}')
-    AtomicLocalBackend().put(content.tobytes(), path)
+    return draw_overlay(image, prob_map, scale, boxes, instances, size, score_thr)
 
 
 def _has_fracture(sample: DetDataSample) -> bool:

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 from mmfrac.datasets import CXRDataset
 from mmfrac.datasets.coco_checks import check_annotations
-from mmfrac.utils.errors import AnnotationError, MissingFilmError
+from mmfrac.utils.errors import AnnotationError, MissingImageError
 
 
 def content():
@@ -185,10 +185,10 @@ def test_missing_paths(root):
 def test_missing_films_are_all_named(root):
     for name in ('1.png', '3.png', 'sub/bare.png'):
         (root / 'images' / name).unlink()
-    message = error_of(root, content(), MissingFilmError)
+    message = error_of(root, content(), MissingImageError)
     assert 'a.json: images[1] (id 11, 1.png): missing file' in message
     assert '3 problems' in message and str(root / 'images' / 'sub' / 'bare.png') in message
-    assert issubclass(MissingFilmError, FileNotFoundError)
+    assert issubclass(MissingImageError, FileNotFoundError)
     assert len(build(root, check_files=False)) == 6
     assert len(build(root, sources='a')) == 2  # films left out need not be there
 

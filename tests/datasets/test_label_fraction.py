@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 import mmfrac  # noqa: F401
 from mmfrac.datasets.label_fraction import LabelFraction, kept_patients
 from mmfrac.utils.config import set_label_fraction
-from mmfrac.utils.errors import MissingFilmError
+from mmfrac.utils.errors import MissingImageError
 
 # patients a to j with 1 to 4 boxes on one or two films each, among negatives and label-only films
 BOXES = dict(a=[1], b=[2, 2], c=[1, 1], d=[3], e=[1], f=[2], g=[1, 3], h=[1], i=[2], j=[1])
@@ -121,7 +121,7 @@ def test_the_other_films_can_be_dropped(root):
 def test_a_missing_film_is_named_by_its_place_in_the_file(root):
     dropping = dict(fraction=0.1, rest='drop')
     last = len(content()['images']) - 1
-    with pytest.raises(MissingFilmError) as caught:
+    with pytest.raises(MissingImageError) as caught:
         build(root, label_fraction=dropping, check_files=True)
     assert f'images[{last}] (id {last + 1}, {last}.png): missing' in caught.value.problems[-1]
 

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.visualization import Visualizer
 
 from mmfrac.utils.config import set_data_root, set_img_scale
-from mmfrac.visualization.browse import MODES, browse_dataset, single_datasets, spread_films
+from mmfrac.visualization.browse import MODES, browse_dataset, single_datasets, spread_images
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_films_are_spread_over_data_sets_and_subsets(cfg):
     assert [len(one) for one in sets] == [10, 5]
 
     def drawn(number):
-        found = list(spread_films(sets, number))
+        found = list(spread_images(sets, number))
         assert len({(id(one), index) for one, index in found}) == len(found)
         infos = [one.get_data_info(index) for one, index in found]
         return Counter((info['label'], info['regions']) for info in infos)
@@ -48,10 +48,10 @@ def test_modes(cfg, tmp_path, mode):
     browsed = browse_dataset(
         cfg, tmp_path, mode=mode, number=4, size=64, show=lambda *args: shown.append(args)
     )
-    assert len(browsed.films) == 4 and browsed.unreadable == [] and len(browsed.sheets) == 1
-    written = sorted(browsed.films + browsed.sheets)
+    assert len(browsed.images) == 4 and browsed.unreadable == [] and len(browsed.sheets) == 1
+    written = sorted(browsed.images + browsed.sheets)
     assert sorted(tmp_path.iterdir()) == written and len(shown) == 4
-    picture = cv2.imread(str(browsed.films[0]))
+    picture = cv2.imread(str(browsed.images[0]))
     assert np.array_equal(picture[..., ::-1], shown[0][0])
     # a film of 64 px and a line of text a cell, two px between them
     columns = {'pipeline': 6, 'transformed': 1, 'original': 1, 'concat': 2}[mode]
@@ -63,7 +63,7 @@ def test_modes(cfg, tmp_path, mode):
 
 def test_a_film_does_not_depend_on_the_others(cfg, tmp_path):
     def picture(folder, number, seed=0):
-        films = browse_dataset(cfg, tmp_path / folder, number=number, size=64, seed=seed).films
+        films = browse_dataset(cfg, tmp_path / folder, number=number, size=64, seed=seed).images
         return cv2.imread(str(next(path for path in films if path.name == 'train_0.png')))
 
     first = picture('a', 3)
@@ -73,7 +73,7 @@ def test_a_film_does_not_depend_on_the_others(cfg, tmp_path):
 
 def test_test_phase_and_wrong_options(cfg, tmp_path):
     browsed = browse_dataset(cfg, tmp_path, phase='test', number=9, size=64)
-    assert len(browsed.films) == 5
+    assert len(browsed.images) == 5
     for options in (dict(phase='none'), dict(mode='none'), dict(number=0), dict(size=1)):
         with pytest.raises(ValueError, match=next(iter(options))):
             browse_dataset(cfg, tmp_path, **options)

@@ -1,115 +1,91 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import json
-import subprocess
+import runpy
 import sys
+import types
+from pathlib import Path
 
 import cv2
+import matplotlib.pyplot
+import mmdet
 import pytest
+from mmengine.runner import Runner
 
-from mmfrac.visualization import run_plots
+from mmfrac.visualization.run_plots import plot_keys, read_series
+from tests.configs.test_configs import tiny_config
 
-
-def log(work_dir, timestamp, records, tail=''):
-    path = work_dir / timestamp / 'vis_data' / 'scalars.json'
-    path.parent.mkdir(parents=True)
-    path.write_text('\n'.join(json.dumps(record) for record in records) + '\n' + tail)
+ANALYZE_LOGS = Path(mmdet.__file__).parent / '.mim' / 'tools/analysis_tools/analyze_logs.py'
 
 
-def sharpening(epoch, m, t, a):
-    return {'sharpening/m': m, 'sharpening/t': t, 'sharpening/a': a, 'step': epoch}
+@pytest.fixture(scope='module')
+def run(tiny_data, tmp_path_factory):
+    """Work dir of one burn-in and one semi-supervised epoch of two steps, each validated."""
+    work_dir = tmp_path_factory.mktemp('logged') / 'run'
+    cfg = tiny_config('phantom/frac_ssl_phantom.py', tiny_data, work_dir)
+    cfg.train_cfg.val_interval = 1
+    cfg.train_dataloader.batch_sampler.epoch_length = 2
+    cfg.default_hooks.logger.interval = 1
+    # mmengine has one visualizer a name in a process
+    cfg.visualizer.name = 'test_log_plots'
+    Runner.from_cfg(cfg).train()
+    return work_dir
 
 
-@pytest.fixture
-def work_dir(tmp_path):
-    folder = tmp_path / 'run'
-    log(
-        folder,
-        '20240101_090000',
-        [
-            {'loss': 0.5, 'lr': 1e-4, 'epoch': 1, 'step': 50},
-            {'frac/AUROC': 0.7, 'frac/FROC': float('nan'), 'step': 1},
-            sharpening(2, 0.30, 0.20, 6.0),
-            {'frac/AUROC': 0.8, 'frac/FROC': 0.4, 'step': 2},
-            sharpening(3, 0.99, 0.50, 4.0),
-        ],
-        tail='{"sharpening/m": 0.1, "sharp',
-    )
-    log(
-        folder,
-        '20240101_100000',
-        [
-            sharpening(3, 0.40, 0.30, 6.0),
-            {'frac/AUROC': 0.9, 'frac/FROC': 0.6, 'step': 3},
-            sharpening(4, 0.60, 0.50, 4.0),
-        ],
-    )
-    curve = dict(thresholds=[0.9, 0.5], fppi=[0.1, 0.6], recall=[0.5, 0.9])
-    content = dict(metrics={'frac/FROC': 0.7}, curve=curve, num_images=9, num_lesions=4)
-    (folder / 'frac_test.json').write_text(json.dumps(content))
-    return folder
+def test_training_goes_by_iteration_and_validation_by_epoch(run):
+    series = read_series(run)
+    assert series['loss_sup'].unit == series['time'].unit == 'iteration'
+    assert sorted(series['loss_sup'].values) == [1, 2, 3, 4]
+    assert sorted(series['loss_semi'].values) == [3, 4]
+    for key in ('frac/AUROC', 'frac/FROC'):
+        assert series[key].unit == 'epoch' and sorted(series[key].values) == [1, 2]
+    assert sorted(series['sharpening/t'].values) == [2]
 
 
-def test_all_plots_of_a_resumed_run(work_dir, tmp_path, monkeypatch):
-    drawn = {}
-
-    def spy(name):
-        plot = getattr(run_plots, name)
-
-        def call(out, *args, **kwargs):
-            drawn[name] = args or kwargs
-            return plot(out, *args, **kwargs)
-
-        monkeypatch.setattr(run_plots, name, call)
-
-    for name in ('plot_sharpening', 'plot_sharpening_epochs', 'plot_froc', 'plot_val_metrics'):
-        spy(name)
+def test_keys_of_several_runs_are_drawn(run, tmp_path):
+    other = tmp_path / 'other'
+    log = other / '20240101_000000' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text('{"loss": 1.5, "epoch": 1, "iter": 1, "step": 1}\n{"frac/FROC": 0.5, "step": 1}')
     said = []
-    written = run_plots.plot_run(work_dir, tmp_path / 'plots', said.append)
-    assert [path.name for path in written] == [
-        'sharpening.png',
-        'sharpening_epochs.png',
-        'froc.png',
-        'val_metrics.png',
-    ]
-    assert all(cv2.imread(str(path)) is not None for path in written)
-    assert drawn['plot_sharpening'] == dict(t=0.5)
-    # epoch 3 is that of the later file
-    epochs, m, t, a = drawn['plot_sharpening_epochs']
-    assert (epochs, m, t, a) == ([2, 3, 4], [0.3, 0.4, 0.6], [0.2, 0.3, 0.5], [6, 6, 4])
-    assert list(drawn['plot_froc'][0]) == ['test']
-    assert drawn['plot_val_metrics'][0]['frac/AUROC'] == {1: 0.7, 2: 0.8, 3: 0.9}
-    assert len(said) == 1 and '1 damaged line' in said[0]
-
-
-def test_what_is_missing_is_said(tmp_path):
-    said = []
-    (tmp_path / 'frac_broken.json').write_text('{"metrics": {}')
-    nothing = dict(curve=dict(fppi=[0, 1], recall=[None, None]))
-    (tmp_path / 'frac_no_lesion.json').write_text(json.dumps(nothing))
-    written = run_plots.plot_run(tmp_path, report=said.append)
-    assert [path.name for path in written] == ['sharpening.png']
-    text = '\n'.join(said)
-    for part in ('frac_broken', 'frac_no_lesion', 'froc.png', 'sharpening_epochs', 'val_metrics'):
-        assert part in text
-    with pytest.raises(FileNotFoundError, match='no work dir'):
-        run_plots.plot_run(tmp_path / 'absent')
-
-
-def test_curves_of_folders_keep_their_name(work_dir):
-    (work_dir / '20240101_100000' / 'frac_val.json').write_text(
-        (work_dir / 'frac_test.json').read_text()
+    out = plot_keys(
+        [run, other], ['loss', 'loss_semi', 'frac/FROC'], tmp_path / 'k.png', said.append
     )
-    assert set(run_plots.read_froc_curves(work_dir)) == {'test', '20240101_100000/val'}
+    picture = cv2.imread(str(out))
+    # three panels below each other
+    assert picture.shape[0] > picture.shape[1]
+    assert said == [f'{other}: no loss_semi logged']
+    with pytest.raises(ValueError, match=r"\['bbox_mAP'\] was not logged; there are: .*frac/FROC"):
+        plot_keys([run], ['bbox_mAP'], tmp_path / 'none.png')
+    with pytest.raises(FileNotFoundError, match='absent'):
+        plot_keys([tmp_path / 'absent'], ['loss'], tmp_path / 'none.png')
 
 
-def test_tool_prints_what_it_wrote(work_dir, repository):
-    tool = repository / 'tools' / 'analysis_tools' / 'plot_run.py'
-    result = subprocess.run(
-        [sys.executable, str(tool), str(work_dir)],
-        capture_output=True,
-        text=True,
-        env={'PYTHONPATH': str(repository), 'PATH': ''},
-    )
-    assert result.returncode == 0, result.stderr
-    assert str(work_dir / 'froc.png') in result.stdout.splitlines()
-    assert (work_dir / 'sharpening_epochs.png').is_file()
+def test_tool_draws_keys(run, tmp_path, repository, monkeypatch, capsys):
+    tool = repository / 'tools/analysis_tools/plot_run.py'
+    call = [str(tool), str(run), '--keys', 'loss_sup', 'frac/AUROC', '--out', str(tmp_path)]
+    monkeypatch.setattr(sys, 'argv', call)
+    runpy.run_path(str(tool), run_name='__main__')
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / 'keys.png')]
+    assert cv2.imread(str(tmp_path / 'keys.png')) is not None
+
+
+@pytest.mark.skipif(not ANALYZE_LOGS.is_file(), reason='mmdet was installed without its tools')
+def test_mmdets_analyze_logs_reads_our_log(run, tmp_path, monkeypatch, capsys):
+    # seaborn only sets the style there
+    stand_in = types.SimpleNamespace(set_style=lambda style: None)
+    monkeypatch.setitem(sys.modules, 'seaborn', stand_in)
+    monkeypatch.setattr(matplotlib.pyplot, 'show', lambda: None)
+    (log,) = run.glob('*/vis_data/scalars.json')
+    assert all(json.loads(line) for line in log.read_text().splitlines())
+
+    def analyse(*arguments):
+        monkeypatch.setattr(sys, 'argv', [str(ANALYZE_LOGS), *map(str, arguments)])
+        runpy.run_path(str(ANALYZE_LOGS), run_name='__main__')
+        return capsys.readouterr().out
+
+    out = tmp_path / 'loss.png'
+    analyse('plot_curve', log, '--keys', 'loss_sup', 'lr', '--backend', 'Agg', '--out', out)
+    assert cv2.imread(str(out)) is not None
+    # without it mmdet leaves out the first line of an epoch, here all there is
+    said = analyse('cal_train_time', log, '--include-outliers')
+    assert 'average iter time' in said and 'nan' not in said

@@ -2,9 +2,6 @@
 """Time mmfrac beside the bare way to do the same, and measure its statistics and memory, with goals."""
 
 import argparse
-import json
-import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +10,7 @@ from benchmarks.figure import Figure
 from benchmarks.pairing import Comparison
 
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.io import write_json
 
 EXAMPLE = """sections:
   froc    exact FROC record of a prob map, against 100 thresholds with OpenCV (speed)
@@ -72,14 +70,6 @@ def print_row(row: Comparison | Figure) -> None:
     )
 
 
-def write_json(rows: Sequence[Comparison | Figure], out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
-    figures = [{**asdict(row), 'met': row.is_met} for row in rows]
-    partial.write_text(json.dumps(figures, indent=2) + '\n')
-    os.replace(partial, out)
-
-
 def main() -> None:
     args = parse_args()
     options = {} if args.repeats is None else {'repeats': args.repeats}
@@ -92,7 +82,8 @@ def main() -> None:
             print_row(row)
             rows.append(row)
     if args.out:
-        write_json(rows, args.out)
+        figures = [{**asdict(row), 'met': row.is_met} for row in rows]
+        write_json(args.out, figures, indent=2, end='\n')
         print(f'written: {args.out}')
 
 

@@ -66,7 +66,7 @@ def main() -> int:
     browsed = browse_dataset(
         cfg, out_dir, args.phase, args.mode, args.show_number, args.size, args.seed, show
     )
-    print(f'{out_dir}: {len(browsed.films)} films, {len(browsed.sheets)} contact sheets')
+    print(f'{out_dir}: {len(browsed.images)} films, {len(browsed.sheets)} contact sheets')
     for line in browsed.unreadable:
         print(line, file=sys.stderr)
     return int(bool(browsed.unreadable))

@@ -3,7 +3,6 @@
 
 import argparse
 
-from mmfrac.preparation.converters import FolderOptions, convert_dicom_folder
 from mmfrac.preparation.converters.arguments import (
     add_columns,
     add_decoding,
@@ -12,6 +11,7 @@ from mmfrac.preparation.converters.arguments import (
     columns_of,
     options_of,
 )
+from mmfrac.preparation.dicom_folder import FolderOptions, convert_dicom_folder
 from mmfrac.preparation.dicom_folder.convert import MODALITIES, PATIENT_IDS, UNKNOWN_VIEWS
 from mmfrac.utils.errors import plain_errors
 

@@ -2,14 +2,13 @@
 """Write the student or the teacher of a checkpoint as a plain detector's checkpoint."""
 
 import argparse
-import io
 
 import torch
 
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.models.state_dicts import detector_checkpoint
 from mmfrac.utils.errors import plain_errors
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import atomic_open
 
 EXAMPLE = """example:
   python tools/model_converters/export_detector.py work_dirs/mean_teacher/epoch_30.pth teacher.pth \\
@@ -30,9 +29,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     checkpoint = load_checkpoint_file(args.checkpoint, map_location='cpu')
-    content = io.BytesIO()
-    torch.save(detector_checkpoint(checkpoint, args.source), content)
-    AtomicLocalBackend().put(content.getvalue(), args.out)
+    with atomic_open(args.out, 'wb') as file:
+        torch.save(detector_checkpoint(checkpoint, args.source), file)
     print(f'{args.source} of {args.checkpoint} written to {args.out}')
 
 

@@ -20,34 +20,40 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from mmfrac.datasets.film_cache.film_file import LEFTOVER, CachedFilm, source_state, write_entry
-from mmfrac.datasets.film_cache.settings import settings_name, settings_of
-from mmfrac.datasets.film_cache.store import FilmCache, FilmCacheError, NotCachedError
+from mmfrac.datasets.film_cache.cached_file import CachedImage, source_state, write_entry
+from mmfrac.datasets.film_cache.store import (
+    FilmCache,
+    FilmCacheError,
+    NotCachedError,
+    settings_name,
+    settings_of,
+)
 from mmfrac.datasets.transforms.cached_radiograph import cached_head, check_steps
 from mmfrac.utils.config import film_sets, is_cxr_dataset
 from mmfrac.utils.errors import RadiographError
-from mmfrac.utils.processes import FilmPool, crash_text
+from mmfrac.utils.io import TEMPORARY_SUFFIX
+from mmfrac.utils.processes import FilePool, crash_text
 
 SPLITS = ('train', 'val', 'test')
 
 
 @dataclass
-class FilmSet:
+class ImageSet:
     """Films that the same steps make into planes.
 
     Attributes:
         cache (FilmCache): Where the planes belong.
         steps (tuple): LoadRadiograph and Resize.
-        films (dict[str, tuple[int, int]]): (width, height) in px of each film, by its path.
+        images (dict[str, tuple[int, int]]): (width, height) in px of each film, by its path.
     """
 
     cache: FilmCache
     steps: tuple[BaseTransform, Resize]
-    films: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def most_bytes(self) -> int:
         """Size on disk at most: films that are not resampled may need half of what is counted."""
-        return sum(self._bytes(size) for size in self.films.values())
+        return sum(self._bytes(size) for size in self.sizes.values())
 
     def _bytes(self, size: tuple[int, int]) -> int:
         resize = self.steps[1]
@@ -56,9 +62,9 @@ class FilmSet:
         return new[0] * new[1] * (2 if tuple(new) == tuple(size) else 4)
 
 
-def films_of_config(
+def images_of_config(
     cfg: Config, folder: str | os.PathLike, splits: Sequence[str] = SPLITS
-) -> list[FilmSet]:
+) -> list[ImageSet]:
     """Films that the data sets of a config read.
 
     Args:
@@ -67,14 +73,14 @@ def films_of_config(
         splits (Sequence[str]): Whose data loaders count. Defaults to 'train', 'val', 'test'.
 
     Returns:
-        list[FilmSet]: One for each kind of LoadRadiograph and Resize.
+        list[ImageSet]: One for each kind of LoadRadiograph and Resize.
 
     Raises:
         ValueError: If a pipeline cannot read from a cache, or there is no data set.
         FileNotFoundError, AnnotationError: As the data sets raise them.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    sets: dict[str, FilmSet] = {}
+    sets: dict[str, ImageSet] = {}
     for split in splits:
         for node in film_sets(cfg.get(f'{split}_dataloader')):
             if not is_cxr_dataset(node):
@@ -83,12 +89,12 @@ def films_of_config(
             head = dataset.pipeline.transforms[: cached_head(node['pipeline'])]
             steps = check_steps(head)
             settings = settings_of(*steps)
-            films = sets.setdefault(
-                settings_name(settings), FilmSet(FilmCache(folder, settings), steps)
-            ).films
+            sizes = sets.setdefault(
+                settings_name(settings), ImageSet(FilmCache(folder, settings), steps)
+            ).sizes
             for index in range(len(dataset)):
                 info = dataset.get_data_info(index)
-                films[info['img_path']] = (info['width'], info['height'])
+                sizes[info['img_path']] = (info['width'], info['height'])
     if not sets:
         raise ValueError(f'no CXRDataset in the data loaders of {", ".join(splits)}')
     return list(sets.values())
@@ -119,7 +125,7 @@ class CacheReport:
     problems: list[str] = field(default_factory=list)
 
 
-def fill_cache(films: FilmSet, workers: int = 0, progress: bool = True) -> CacheReport:
+def fill_cache(images: ImageSet, workers: int = 0, progress: bool = True) -> CacheReport:
     """Write every film that is not in the cache or has changed since.
 
     May be stopped and started again at any point, and run several times at once: a film is there
@@ -127,7 +133,7 @@ def fill_cache(films: FilmSet, workers: int = 0, progress: bool = True) -> Cache
     are written.
 
     Args:
-        films (FilmSet): The films.
+        images (ImageSet): The films.
         workers (int): Processes; 0: this one. Defaults to 0.
         progress (bool): Show a bar. Defaults to True.
 
@@ -138,18 +144,18 @@ def fill_cache(films: FilmSet, workers: int = 0, progress: bool = True) -> Cache
         FilmCacheError: If the cache cannot be written to, e.g. if the disk is full.
         ValueError: If ``workers`` is negative.
     """
-    films.cache.make()
-    remove_leftovers(films.cache.films)
-    return _for_each(partial(_fill, films), list(films.films), workers, progress, 'cache')
+    images.cache.make()
+    _remove_leftovers(images.cache.image_dir)
+    return _for_each(partial(_fill, images), list(images.sizes), workers, progress, 'cache')
 
 
 def check_cache(
-    films: FilmSet, decode: int = 16, workers: int = 0, progress: bool = True
+    images: ImageSet, decode: int = 16, workers: int = 0, progress: bool = True
 ) -> CacheReport:
     """Read every file of the cache, and decode some films anew to compare them bit for bit.
 
     Args:
-        films (FilmSet): The films.
+        images (ImageSet): The films.
         decode (int): How many films are decoded, spread evenly. Defaults to 16.
         workers (int): Processes; 0: this one. Defaults to 0.
         progress (bool): Show a bar. Defaults to True.
@@ -161,71 +167,71 @@ def check_cache(
         FileNotFoundError: If there is no cache of these films.
         ValueError: If ``workers`` is negative.
     """
-    films.cache.require()
-    paths = list(films.films)
-    places = np.linspace(0, len(paths) - 1, min(max(decode, 0), len(paths))).astype(int)
-    decoded = {paths[place] for place in places}
-    return _for_each(partial(_check, films, decoded), paths, workers, progress, 'check')
+    images.cache.require()
+    paths = list(images.sizes)
+    indices = np.linspace(0, len(paths) - 1, min(max(decode, 0), len(paths))).astype(int)
+    decoded = {paths[index] for index in indices}
+    return _for_each(partial(_check, images, decoded), paths, workers, progress, 'check')
 
 
-def resized_film(films: FilmSet, path: str) -> CachedFilm:
+def resized_image(images: ImageSet, path: str) -> CachedImage:
     """Decode and resize a film with the steps of its pipeline.
 
     Args:
-        films (FilmSet): Whose steps.
+        images (ImageSet): Whose steps.
         path (str): Source film.
 
     Returns:
-        CachedFilm: Plane (h, w) float32.
+        CachedImage: Plane (h, w) float32.
 
     Raises:
         FileNotFoundError, RadiographError: As LoadRadiograph raises them.
     """
     # before it is read: a film that changes meanwhile is noticed later
     state = source_state(path)
-    load, resize = films.steps
+    load, resize = images.steps
     results = load(dict(img_path=path))
     ori_shape = results['ori_shape']
-    plane = resize(results)['img']
-    return CachedFilm(plane if plane.ndim == 2 else plane[..., 0], ori_shape, state)
+    image = resize(results)['img']
+    return CachedImage(image if image.ndim == 2 else image[..., 0], ori_shape, state)
 
 
-def remove_leftovers(folder: str) -> None:
+def _remove_leftovers(folder: str) -> None:
     """Remove the temporary files of writers that were killed a day ago or earlier.
 
     Args:
         folder (str): Of the films.
     """
-    for path in Path(folder).glob(f'??/*{LEFTOVER}'):
+    for path in Path(folder).glob(f'??/*{TEMPORARY_SUFFIX}'):
         # another writer may be doing the same
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > _ABANDONED:
                 path.unlink()
 
 
-def _fill(films: FilmSet, path: str) -> _Outcome:
+def _fill(images: ImageSet, path: str) -> _Outcome:
     try:
-        films.cache.open(path)
+        images.cache.open(path)
         return 'kept', 0, ''
     except NotCachedError:
         pass
     try:
-        film = resized_film(films, path)
+        image = resized_image(images, path)
     except (FileNotFoundError, RadiographError) as error:
         return 'failed', 0, str(error)
     try:
-        return 'written', write_entry(films.cache.path_of(path), film), ''
+        return 'written', write_entry(images.cache.path_of(path), image), ''
     except OSError as error:
         raise FilmCacheError(
-            f'cannot write to the film cache {films.cache.folder}: {error}; what was written stays, '
+            f'cannot write to the film cache {images.cache.folder}: {error}; what was written stays, '
             'run the command again to go on'
         ) from error
 
 
-def _check(films: FilmSet, decoded: set[str], path: str) -> _Outcome:
+def _check(images: ImageSet, decoded: set[str], path: str) -> _Outcome:
     start = f"film '{path}': "
     try:
-        file = films.cache.open(path)
+        file = images.cache.open(path)
         if not file.is_sound():
             return (
                 'failed',
@@ -234,11 +240,11 @@ def _check(films: FilmSet, decoded: set[str], path: str) -> _Outcome:
             )
         if path not in decoded:
             return 'sound', 0, ''
-        plane = resized_film(films, path).plane
+        image = resized_image(images, path).image
     except (NotCachedError, FileNotFoundError, RadiographError) as error:
         return 'failed', 0, start + str(error)
-    cached = file.film().plane
-    if plane.shape == cached.shape and plane.tobytes() == cached.tobytes():
+    cached = file.read().image
+    if image.shape == cached.shape and image.tobytes() == cached.tobytes():
         return 'identical', 0, ''
     return 'failed', 0, start + 'decoded anew it is another plane than in the cache'
 
@@ -248,7 +254,7 @@ def _for_each(
 ) -> CacheReport:
     report = CacheReport()
     # Forked processes have the work, with all its films, without it being sent to them.
-    with FilmPool(work, workers, _crashed) as pool:
+    with FilePool(work, workers, _crashed) as pool:
         outcomes = tqdm(
             pool.map(paths),
             total=len(paths),

@@ -1,23 +1,107 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Where the film cache keeps what."""
+"""Where the film cache keeps what, and what an image in it depends on besides its file."""
 
 import functools
 import hashlib
 import json
 import os
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mmfrac.datasets.film_cache.film_file import (
+import cv2
+import numpy as np
+import PIL
+import pydicom
+from mmdet.datasets.transforms import Resize
+
+from mmfrac.datasets.film_cache.cached_file import (
     SUFFIX,
-    CachedFilm,
-    FilmFile,
-    FilmFileError,
+    CachedFile,
+    CachedFileError,
+    CachedImage,
     source_state,
 )
-from mmfrac.datasets.film_cache.settings import difference, settings_name
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.datasets.radiographs.read import VALUES_VERSION
+from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph
+from mmfrac.utils.io import write_json
+
+# Decoders that pydicom finds; another version of a lossy one may give other values.
+_CODECS = ('pylibjpeg', 'pylibjpeg-libjpeg', 'pylibjpeg-openjpeg', 'python-gdcm')
+
+# Attributes that change no pixel.
+_OTHERS = ('on_error', 'skipped', 'clip_object_border')
+
+
+def settings_of(load: LoadRadiograph, resize: Resize) -> dict[str, Any]:
+    """All that the plane of a film depends on: options of both steps, and versions.
+
+    Args:
+        load (LoadRadiograph): First step.
+        resize (Resize): The step that resizes; with a fixed scale.
+
+    Returns:
+        dict: Plain data; two caches with equal settings hold equal planes.
+
+    Raises:
+        ValueError: If the scale is not fixed.
+    """
+    if not resize.scale:
+        raise ValueError(
+            f'the film cache needs a Resize of fixed scale, got {resize}: set scale=(width, height)'
+        )
+    settings = {
+        'values_version': VALUES_VERSION,
+        'LoadRadiograph': _options(load),
+        'Resize': _options(resize),
+        'versions': _versions(),
+    }
+    return json.loads(json.dumps(settings))
+
+
+def settings_name(settings: dict[str, Any]) -> str:
+    """Folder name of the films of some settings, e.g. '1024x1024_5f0c7a12'."""
+    width, height = settings['Resize']['scale']
+    text = json.dumps(settings, sort_keys=True)
+    return f'{width}x{height}_{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}'
+
+
+def difference(one: Any, other: Any, where: str = '') -> list[str]:
+    """What differs between two settings.
+
+    Args:
+        one, other (Any): Settings, or parts of them.
+        where (str): Name of the part. Defaults to ''.
+
+    Returns:
+        list[str]: E.g. 'versions opencv: 5.0.0, here 4.13.0'.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = dict.fromkeys((*one, *other))
+        found = [difference(one.get(k), other.get(k), f'{where} {k}'.strip()) for k in keys]
+        return [line for lines in found for line in lines]
+    return [] if one == other else [f'{where}: {one}, here {other}']
+
+
+def _options(step: object) -> dict[str, Any]:
+    return {name: value for name, value in vars(step).items() if name not in _OTHERS}
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {
+        'opencv': cv2.__version__,
+        'numpy': np.__version__,
+        'pillow': PIL.__version__,
+        'pydicom': pydicom.__version__,
+    }
+    for name in _CODECS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
 
 _SETTINGS = 'settings.json'
 
@@ -44,68 +128,67 @@ class FilmCache:
     def __init__(self, folder: str | os.PathLike, settings: dict[str, Any]) -> None:
         self.folder = os.path.realpath(folder)
         self.settings = settings
-        self.films = os.path.join(self.folder, settings_name(settings))
+        self.image_dir = os.path.join(self.folder, settings_name(settings))
 
-    def path_of(self, film: str) -> str:
+    def path_of(self, source: str) -> str:
         """File of a film, whether it is there or not.
 
         Args:
-            film (str): Path of the source film.
+            source (str): Path of the source film.
         """
-        parent, name = os.path.split(os.path.abspath(film))
-        place = f'{_place(parent, self.folder)}/{name}'
-        key = hashlib.blake2b(os.fsencode(place), digest_size=16).hexdigest()
-        return f'{self.films}/{key[:2]}/{key[2:]}{SUFFIX}'
+        parent, name = os.path.split(os.path.abspath(source))
+        relative = f'{_relative(parent, self.folder)}/{name}'
+        key = hashlib.blake2b(os.fsencode(relative), digest_size=16).hexdigest()
+        return f'{self.image_dir}/{key[:2]}/{key[2:]}{SUFFIX}'
 
-    def open(self, film: str) -> FilmFile:
+    def open(self, source: str) -> CachedFile:
         """File of a film of which the source has not changed.
 
         Args:
-            film (str): Path of the source film.
+            source (str): Path of the source film.
 
         Returns:
-            FilmFile: Its pixels are not read yet.
+            CachedFile: Its pixels are not read yet.
 
         Raises:
             NotCachedError: If it is not there, or its source has another size or time of change.
         """
         try:
-            file = FilmFile(self.path_of(film))
+            file = CachedFile(self.path_of(source))
         except FileNotFoundError as error:
             raise NotCachedError('it is not in the cache') from error
-        except (FilmFileError, OSError) as error:
+        except (CachedFileError, OSError) as error:
             raise NotCachedError(f'its file in the cache is damaged ({error})') from error
         try:
-            state = source_state(film)
+            state = source_state(source)
         except OSError as error:
             raise NotCachedError(f'the source cannot be looked at ({error})') from error
         if state != file.source:
             raise NotCachedError('the source has changed since it was cached')
         return file
 
-    def read(self, film: str) -> CachedFilm:
+    def read(self, source: str) -> CachedImage:
         """A film of which the source has not changed.
 
         Args:
-            film (str): Path of the source film.
+            source (str): Path of the source film.
 
         Returns:
-            CachedFilm: The film.
+            CachedImage: The film.
 
         Raises:
             NotCachedError: See ``open``.
         """
-        return self.open(film).film()
+        return self.open(source).read()
 
     def is_made(self) -> bool:
         """Whether there is a cache of these settings."""
-        return os.path.isfile(os.path.join(self.films, _SETTINGS))
+        return os.path.isfile(os.path.join(self.image_dir, _SETTINGS))
 
     def make(self) -> None:
         """Make the folder, with ``settings.json``; nothing if it is there."""
         if not self.is_made():
-            text = json.dumps(self.settings, indent=1) + '\n'
-            AtomicLocalBackend().put_text(text, os.path.join(self.films, _SETTINGS))
+            write_json(os.path.join(self.image_dir, _SETTINGS), self.settings, end='\n')
 
     def require(self) -> None:
         """Do nothing if there is a cache of these settings.
@@ -132,6 +215,6 @@ class FilmCache:
 
 
 @functools.lru_cache(maxsize=2**16)
-def _place(parent: str, folder: str) -> str:
+def _relative(parent: str, folder: str) -> str:
     # The film itself may be a link (git-annex): its name counts, not that of what it points to.
     return os.path.relpath(os.path.realpath(parent), folder)

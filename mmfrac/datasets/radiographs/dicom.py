@@ -46,7 +46,7 @@ _ITEM = b'\xfe\xff\x00\xe0'
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 
 
-def extent_fault(ds: FileDataset) -> str | None:
+def _extent_fault(ds: FileDataset) -> str | None:
     """How the size in the header contradicts the pixels.
 
     A film of too many native pixels comes out sheared, or is the first of several frames; a codec that
@@ -97,14 +97,16 @@ def codestream_size(stream: bytes) -> tuple[int, int] | None:
         return right - left, lower - upper
     if not stream.startswith(b'\xff\xd8'):
         return None
-    place = 2
-    while place + 9 <= len(stream) and stream[place] == 0xFF:
-        marker = stream[place + 1]
+    offset = 2
+    while offset + 9 <= len(stream) and stream[offset] == 0xFF:
+        marker = stream[offset + 1]
         if marker in _JPEG_FRAMES:
-            height, width = struct.unpack('>2H', stream[place + 5 : place + 9])
+            height, width = struct.unpack('>2H', stream[offset + 5 : offset + 9])
             return (width, height) if height else None
         # fill bytes may stand before a marker
-        place += 1 if marker == 0xFF else 2 + int.from_bytes(stream[place + 2 : place + 4], 'big')
+        offset += (
+            1 if marker == 0xFF else 2 + int.from_bytes(stream[offset + 2 : offset + 4], 'big')
+        )
     return None
 
 
@@ -120,7 +122,7 @@ def _first_fragment(content: bytes) -> bytes:
 _SAMPLE = 2**14
 
 
-def display_table(ds: Dataset, patterns: np.ndarray) -> np.ndarray:
+def _display_table(ds: Dataset, patterns: np.ndarray) -> np.ndarray:
     """Display value of every bit pattern of an 8- or 16-bit film.
 
     All the maths runs on the at most 65536 possible values and not on the plane.
@@ -146,13 +148,13 @@ def display_table(ds: Dataset, patterns: np.ndarray) -> np.ndarray:
     if grey.table is not None and grey.voi is not None:
         # A line of the sample shows nearly every film not to be flat, and costs nothing.
         line = patterns[len(patterns) // 2 // step * step, ::step] & used
-        if not is_flat(grey.voi, grey.on_film(line)):
+        if not is_flat(grey.voi, grey.without_padding(line)):
             return grey.table
-    sample = grey.on_film(patterns[::step, ::step].ravel() & used)
+    sample = grey.without_padding(patterns[::step, ::step].ravel() & used)
     return table_of(grey.shown(sample), allocated)
 
 
-def display_plane(ds: Dataset, pixels: np.ndarray) -> np.ndarray:
+def _display_image(ds: Dataset, pixels: np.ndarray) -> np.ndarray:
     """The same for float and 32-bit films, which have no table.
 
     Args:
@@ -170,12 +172,12 @@ def display_plane(ds: Dataset, pixels: np.ndarray) -> np.ndarray:
     step = _step(pixels)
     sample = np.arange(pixels.size).reshape(pixels.shape)[::step, ::step].ravel()
     grey = grey_scale(ds, pixels.ravel())
-    return grey.shown(grey.on_film(sample)).reshape(pixels.shape).astype(np.float32)
+    return grey.shown(grey.without_padding(sample)).reshape(pixels.shape).astype(np.float32)
 
 
-def _step(plane: np.ndarray) -> int:
+def _step(pixels: np.ndarray) -> int:
     """Every how many-th row and column make up the sample of a film."""
-    return max(1, math.ceil(math.sqrt(plane.size / _SAMPLE)))
+    return max(1, math.ceil(math.sqrt(pixels.size / _SAMPLE)))
 
 
 _PIXEL_KEYWORDS = ('PixelData', 'FloatPixelData', 'DoubleFloatPixelData')
@@ -213,8 +215,8 @@ def read_dicom(path: str, file: BinaryIO | None = None) -> np.ndarray:
         raise RadiographError(_why(path, ds, error)) from error
     try:
         if pixels.ndim == 3 or ds.get('PhotometricInterpretation') == 'PALETTE COLOR':
-            return _colour_plane(ds, pixels)
-        return _grey_plane(ds, pixels)
+            return _colour_image(ds, pixels)
+        return _grey_image(ds, pixels)
     except Exception as error:
         raise RadiographError(
             f"cannot read film '{path}' ({_syntax_name(ds)}): its header cannot be followed ({error}); "
@@ -282,7 +284,7 @@ def _header_fault(ds: FileDataset) -> str | None:
         return (
             f'it has {frames} frames, a film has one; write the frame wanted to a file of its own'
         )
-    fault = extent_fault(ds)
+    fault = _extent_fault(ds)
     return fault and f'{fault}; correct its header or copy it anew from its source'
 
 
@@ -303,16 +305,16 @@ def _decode(ds: FileDataset) -> np.ndarray:
     return ds.pixel_array
 
 
-def _grey_plane(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
+def _grey_image(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind == 'f' or pixels.dtype.itemsize > 2:
-        return display_plane(ds, pixels)
+        return _display_image(ds, pixels)
     if not (pixels.dtype.isnative and pixels.flags.c_contiguous):
         pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder('='))
     patterns = pixels.view(np.uint8 if pixels.dtype.itemsize == 1 else np.uint16)
-    return look_up(display_table(ds, patterns), patterns)
+    return look_up(_display_table(ds, patterns), patterns)
 
 
-def _colour_plane(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
+def _colour_image(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 2:
         pixels = pydicom.pixels.apply_color_lut(pixels, ds)
         full = np.float32(np.iinfo(pixels.dtype).max)

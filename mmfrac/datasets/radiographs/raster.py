@@ -19,7 +19,7 @@ _FORMATS = ('JPEG', 'MPO', 'TIFF')
 _FIRST_ACROSS = 5
 
 
-def orientation_of(image: Image.Image) -> int:
+def _orientation_of(image: Image.Image) -> int:
     """EXIF orientation, 1 (upright) to 8.
 
     Args:
@@ -48,22 +48,22 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
         # Pillow's own size is turned or not, by its version
         tags = image.tag_v2  # type: ignore[attr-defined]
         width, height = tags[_WIDTH], tags[_HEIGHT]
-    return (height, width) if orientation_of(image) >= _FIRST_ACROSS else (width, height)
+    return (height, width) if _orientation_of(image) >= _FIRST_ACROSS else (width, height)
 
 
-def upright(plane: np.ndarray, orientation: int) -> np.ndarray:
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turn a plane as stored, (h, w), C-contiguous."""
     if orientation >= _FIRST_ACROSS:
-        plane = plane.T
+        pixels = pixels.T
     # where the first row and column of the (transposed) plane belong
     if orientation in (3, 4, 7, 8):
-        plane = plane[::-1]
+        pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
-        plane = plane[:, ::-1]
-    return np.ascontiguousarray(plane)
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
-def copy_in_memory(path: str) -> Image.Image:
+def _copy_in_memory(path: str) -> Image.Image:
     """A TIFF that Pillow turns when it is loaded; mapped from disk it would come out sheared."""
     with open(path, 'rb') as file:
         return Image.open(io.BytesIO(file.read()))
@@ -122,10 +122,10 @@ def read_raster(path: str) -> np.ndarray:
                     f"cannot read film '{path}': {image.format} with {pages} pages, a film is one "
                     'page; save the page that holds the film as a file of its own'
                 )
-            orientation = orientation_of(image)
+            orientation = _orientation_of(image)
             if image.format == 'TIFF' and orientation != 1:
-                return _plane(path, copy_in_memory(path))
-            return upright(_plane(path, image), orientation)
+                return _pixels(path, _copy_in_memory(path))
+            return upright(_pixels(path, image), orientation)
     except RadiographError:
         raise
     except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
@@ -135,10 +135,10 @@ def read_raster(path: str) -> np.ndarray:
         ) from error
 
 
-def _plane(path: str, image: Image.Image) -> np.ndarray:
+def _pixels(path: str, image: Image.Image) -> np.ndarray:
     image.load()
-    plane = _grey(path, image)
-    return np.ascontiguousarray(1 - plane if _is_white_zero(image) else plane)
+    pixels = _grey(path, image)
+    return np.ascontiguousarray(1 - pixels if _is_white_zero(image) else pixels)
 
 
 def _grey(path: str, image: Image.Image) -> np.ndarray:
@@ -184,23 +184,23 @@ def _luma(rgb: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(np.divide(rgb, full, dtype=np.float32), cv2.COLOR_RGB2GRAY)
 
 
-def _full_scale(path: str, plane: np.ndarray) -> np.ndarray:
+def _full_scale(path: str, pixels: np.ndarray) -> np.ndarray:
     """Any grey plane to float32 in [0, 1]."""
-    if plane.dtype == np.uint8:
-        return np.divide(plane, np.float32(255), dtype=np.float32)
-    if np.issubdtype(plane.dtype, np.floating):
-        if not np.isfinite(plane).all():
+    if pixels.dtype == np.uint8:
+        return np.divide(pixels, np.float32(255), dtype=np.float32)
+    if np.issubdtype(pixels.dtype, np.floating):
+        if not np.isfinite(pixels).all():
             raise RadiographError(
                 f"cannot read film '{path}': the float image holds NaN or inf; write finite values"
             )
-        low, high = float(plane.min()), float(plane.max())
+        low, high = float(pixels.min()), float(pixels.max())
         if low >= 0 and high <= 1:
-            return plane.astype(np.float32)
+            return pixels.astype(np.float32)
     else:
-        low, high = int(plane.min()), int(plane.max())
+        low, high = int(pixels.min()), int(pixels.max())
         if low >= 0 and high < 2**16:
             bits = max(_SMALLEST_DEPTH, high.bit_length())
-            return np.divide(plane, np.float32(2**bits - 1), dtype=np.float32, casting='unsafe')
+            return np.divide(pixels, np.float32(2**bits - 1), dtype=np.float32, casting='unsafe')
     if low == high:
-        return np.zeros(plane.shape, np.float32)
-    return ((plane.astype(np.float64) - low) / (high - low)).astype(np.float32)
+        return np.zeros(pixels.shape, np.float32)
+    return ((pixels.astype(np.float64) - low) / (high - low)).astype(np.float32)

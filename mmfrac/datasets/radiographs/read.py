@@ -11,12 +11,12 @@ from mmfrac.datasets.radiographs.dicom import dicom_size, looks_like_dicom, read
 from mmfrac.datasets.radiographs.raster import is_raster, read_raster, upright_size
 from mmfrac.utils.errors import RadiographError
 
-FILM_SUFFIXES = ('.dcm', '.dicom', '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp')
+IMAGE_SUFFIXES = ('.dcm', '.dicom', '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp')
 
 """Suffixes of film files, tried in this order where a set names its films without; DICOM files often
 have none, or what looks like one in a UID."""
 
-__all__ = ['VALUES_VERSION', 'RadiographError', 'film_size', 'read_radiograph']
+__all__ = ['VALUES_VERSION', 'RadiographError', 'image_size', 'read_radiograph']
 
 # Of the values that read_radiograph gives: raise it with any change of them, or film caches written
 # before go on being used.
@@ -52,7 +52,7 @@ def read_radiograph(path: str | os.PathLike) -> np.ndarray:
     return read_raster(path)
 
 
-def film_size(path: str | os.PathLike) -> tuple[int, int]:
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """Width and height of a film from its header, pixels untouched.
 
     Args:

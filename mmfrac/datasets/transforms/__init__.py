@@ -1,4 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Steps of a pipeline, from a film's file to the network's input and targets.
+
+They take and give mmdet's ``results`` and stand beside mmdet's own steps. May import ``radiographs``,
+``film_cache`` and ``utils``.
+"""
+
 from mmfrac.datasets.transforms.cached_radiograph import CachedRadiograph
 from mmfrac.datasets.transforms.formatting import PackProbMapInputs
 from mmfrac.datasets.transforms.intensity import IntensityJitter

@@ -9,9 +9,8 @@ from mmdet.datasets.transforms import LoadAnnotations, Resize
 from mmdet.registry import TRANSFORMS
 from mmengine.logging import print_log
 
-from mmfrac.datasets.film_cache.film_file import CachedFilm
-from mmfrac.datasets.film_cache.settings import settings_of
-from mmfrac.datasets.film_cache.store import FilmCache, NotCachedError
+from mmfrac.datasets.film_cache.cached_file import CachedImage
+from mmfrac.datasets.film_cache.store import FilmCache, NotCachedError, settings_of
 from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph, check_size
 
 
@@ -89,10 +88,10 @@ class CachedRadiograph(BaseTransform):
                 return None
         return taken
 
-    def _channels(self, film: CachedFilm) -> np.ndarray:
+    def _channels(self, film: CachedImage) -> np.ndarray:
         if self.load.channels == 1:
-            return film.plane
-        return np.repeat(film.plane[..., None], self.load.channels, axis=2)
+            return film.image
+        return np.repeat(film.image[..., None], self.load.channels, axis=2)
 
     def _count(self, film: str, reason: str) -> None:
         if film in self.missed:

@@ -5,7 +5,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from mmfrac.utils.geometry import box_corners, film_mask, project, rasterise_convex
+from mmfrac.utils.geometry import box_corners, image_mask, project, rasterise_convex
 
 
 def map_grid(results: dict, stride: int) -> tuple[tuple[int, int], np.ndarray]:
@@ -72,7 +72,7 @@ class ProbMapTarget(BaseTransform):
                     cells[row, column] = True
             target[cells] = 1
         results['gt_prob_map'] = target
-        results['valid_map'] = film_mask(results['ori_shape'], homography, shape, self.stride)
+        results['valid_map'] = image_mask(results['ori_shape'], homography, shape, self.stride)
         return results
 
     def __repr__(self) -> str:
@@ -148,7 +148,7 @@ class WindowTarget(BaseTransform):
         points = np.array(centres).reshape(-1, 2) / self.stride
         side = max(shape)
         results['gt_prob_map'] = window_bounds(points, shape, self.inner * side, self.outer * side)
-        results['valid_map'] = film_mask(results['ori_shape'], homography, shape, self.stride)
+        results['valid_map'] = image_mask(results['ori_shape'], homography, shape, self.stride)
         return results
 
     def __repr__(self) -> str:

@@ -14,8 +14,7 @@ import numpy as np
 from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
 from mmfrac.evaluation.offline.ground_truth import GroundTruth, ImageIndex, TrueFilm
 from mmfrac.evaluation.offline.map_folder import MapFolder, read_film
-from mmfrac.preparation.tables.problems import Problems
-from mmfrac.preparation.tables.table import Table
+from mmfrac.preparation.tables.table import Problems, Table
 from mmfrac.preparation.tables.values import read_number
 
 _CSV_BOX = ('x1', 'y1', 'x2', 'y2')

@@ -1,5 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Methods x seeds on one data set: trained, tested, and set side by side."""
+"""Methods x seeds on one data set: trained, tested, and set side by side.
+
+May import ``launching`` and all that ``experiments`` may.
+"""
 
 from mmfrac.experiments.comparison.benchmark import Benchmark, Method, load_benchmark
 from mmfrac.experiments.comparison.costs import measure_costs, read_costs

@@ -1,5 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Training and evaluation of all folds (paper, section 2.4)."""
+"""Training and evaluation of all folds (paper, section 2.4).
+
+May import ``launching`` and all that ``experiments`` may.
+"""
 
 from mmfrac.experiments.cross_validation.cross_validate import CrossValidation, cross_validate
 from mmfrac.experiments.cross_validation.fold_run import FoldError

@@ -1,5 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Tools run in processes of their own, each in a work dir that it has to itself."""
+"""Tools run in processes of their own, each in a work dir that it has to itself.
+
+May import ``engine`` and ``utils``.
+"""
 
 from mmfrac.experiments.launching.config_file import write_config
 from mmfrac.experiments.launching.fingerprint import fingerprint

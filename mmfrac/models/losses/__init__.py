@@ -1,4 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Losses of maps of logits, supervised and semi-supervised.
+
+They take logits and a weight map, and leave weights of zero out. May import ``utils`` only.
+"""
+
 from mmfrac.models.losses.cell_loss import SemiLoss
 from mmfrac.models.losses.kld_loss import KLDLoss
 from mmfrac.models.losses.map_mse_loss import MapMSELoss

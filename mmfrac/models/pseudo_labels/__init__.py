@@ -1,4 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Steps from the teacher's map to the student's target: sharpening, warp, weights.
+
+Each is a function of tensors and a module that configs name. May import ``models`` beside it and
+``utils``.
+"""
+
 from mmfrac.models.pseudo_labels.asymmetric_sharpening import (
     AdaptiveAsymmetricSharpening,
     asymmetric_sharpen,

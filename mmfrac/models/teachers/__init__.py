@@ -1,4 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Teachers: whatever forms the map that the student learns from.
+
+``BaseTeacher`` says what a teacher is told and when. May import ``models`` beside it and ``utils``.
+"""
+
 from mmfrac.models.teachers.augmented import AugmentedTeacher
 from mmfrac.models.teachers.base import BaseTeacher, WrappingTeacher
 from mmfrac.models.teachers.mean_teacher import MeanTeacher

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmfrac.datasets.radiographs.read import film_size, read_radiograph
+from mmfrac.datasets.radiographs.read import image_size, read_radiograph
 from mmfrac.preparation.checks.finding import Finding, severities
 from mmfrac.preparation.checks.report import Report, SplitCounts
-from mmfrac.preparation.checks.split_file import Film, find_splits, read_split, split_names
-from mmfrac.utils.processes import crash_text, default_workers, map_films
+from mmfrac.preparation.checks.split_file import ImageEntry, find_splits, read_split, split_names
+from mmfrac.utils.processes import crash_text, default_workers, map_files
 
 # Mean of 1004 frontal NIH and DICOM films (standardised, left half; the right one mirrors it): air
 # beside the head, dark lungs, bright spine and abdomen.
@@ -42,7 +42,7 @@ _SMALL = 64
 _FLAT = 0.02
 
 
-def inversion_score(plane: np.ndarray) -> float:
+def inversion_score(image: np.ndarray) -> float:
     """How much a film looks like a chest film inverted.
 
     The film, without flat margins (collimation, padding), shrinks to 8 x 8 means; the score is the
@@ -50,12 +50,12 @@ def inversion_score(plane: np.ndarray) -> float:
     strongest, so that films that lie or hang upside down count alike.
 
     Args:
-        plane (np.ndarray): Film (h, w), float in [0, 1].
+        image (np.ndarray): Film (h, w), float in [0, 1].
 
     Returns:
         float: In [-1, 1]; above ``INVERTED`` the film looks inverted. 0 for a flat film.
     """
-    small = cv2.resize(plane, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
     side = _TEMPLATES.shape[-1]
     cells = cv2.resize(_without_margins(small), (side, side), interpolation=cv2.INTER_AREA)
     likeness = (_TEMPLATES * _standardised(cells)).mean(axis=(1, 2))
@@ -83,14 +83,14 @@ def _turns() -> np.ndarray:
 _TEMPLATES = _turns()
 
 # Beyond this a size is no film's but a damaged header's, and decoding would ask for gigabytes.
-MAX_PIXELS = 2 * 10**8
+_MAX_PIXELS = 2 * 10**8
 
 # Range of the middle 99 % of the film's values below which it shows nothing.
 BLANK_SPREAD = 0.02
 
 
 @dataclass(frozen=True)
-class FilmFacts:
+class FileFacts:
     """Facts of one film file.
 
     Attributes:
@@ -110,90 +110,90 @@ class FilmFacts:
     inversion: float = 0.0
 
 
-def film_facts(path: str) -> FilmFacts:
+def file_facts(path: str) -> FileFacts:
     """Read a film with the reader of ``LoadRadiograph`` and look at its pixels.
 
     Args:
         path (str): The film's file.
 
     Returns:
-        FilmFacts: Never raises: what goes wrong is a fact.
+        FileFacts: Never raises: what goes wrong is a fact.
     """
     try:
-        width, height = film_size(path)
-        if not 0 < width * height <= MAX_PIXELS:
-            return FilmFacts('unreadable_film', f'its header says {width} x {height} px')
-        plane = read_radiograph(path)
-        return FilmFacts(
-            size=(plane.shape[1], plane.shape[0]),
-            digest=pixel_digest(plane),
-            spread=_spread(plane),
-            inversion=inversion_score(plane),
+        width, height = image_size(path)
+        if not 0 < width * height <= _MAX_PIXELS:
+            return FileFacts('unreadable_film', f'its header says {width} x {height} px')
+        image = read_radiograph(path)
+        return FileFacts(
+            size=(image.shape[1], image.shape[0]),
+            digest=pixel_digest(image),
+            spread=_spread(image),
+            inversion=inversion_score(image),
         )
     except FileNotFoundError:
-        return FilmFacts('missing_film', f'missing file {path}')
+        return FileFacts('missing_film', f'missing file {path}')
     except Exception as error:  # any file at all comes here, through many decoders
         reason = str(error) or type(error).__name__
-        return FilmFacts('unreadable_film', reason)
+        return FileFacts('unreadable_film', reason)
 
 
-def crashed_facts(path: str) -> FilmFacts:
+def _crashed_facts(path: str) -> FileFacts:
     """Facts of a film that took its process with it."""
-    return FilmFacts('unreadable_film', crash_text(path))
+    return FileFacts('unreadable_film', crash_text(path))
 
 
-def pixel_digest(plane: np.ndarray) -> bytes:
+def pixel_digest(image: np.ndarray) -> bytes:
     """Hash of a film's pixels, whatever the file around them.
 
     Args:
-        plane (np.ndarray): Film (h, w), float in [0, 1].
+        image (np.ndarray): Film (h, w), float in [0, 1].
 
     Returns:
         bytes: 16 bytes, the same for planes that agree in 16 bits.
     """
-    state = hashlib.blake2b(repr(plane.shape).encode(), digest_size=16)
-    for rows in np.array_split(plane, max(1, plane.shape[0] // 256)):
+    state = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    for rows in np.array_split(image, max(1, image.shape[0] // 256)):
         state.update(np.rint(rows * np.float32(65535)).astype('<u2').tobytes())
     return state.digest()
 
 
-def _spread(plane: np.ndarray) -> float:
-    low, high = np.quantile(plane[:: max(1, plane.shape[0] // 256)], (0.005, 0.995))
+def _spread(image: np.ndarray) -> float:
+    low, high = np.quantile(image[:: max(1, image.shape[0] // 256)], (0.005, 0.995))
     return float(high - low)
 
 
 _SHOWN = 3
 
 
-def patients_in_several_splits(films: Iterable[Film]) -> list[Finding]:
+def patients_in_several_splits(entries: Iterable[ImageEntry]) -> list[Finding]:
     """Patients with films in several splits, one finding each.
 
     Args:
-        films (Iterable[Film]): Of all splits; films without ``patient_id`` are left out.
+        entries (Iterable[ImageEntry]): Of all splits; films without ``patient_id`` are left out.
 
     Returns:
         list[Finding]: In the order of the patients' first films.
     """
     by_patient: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for film in films:
-        if film.patient is not None:
-            by_patient[film.patient][film.split].append(film.name)
+    for entry in entries:
+        if entry.patient is not None:
+            by_patient[entry.patient][entry.split].append(entry.name)
     findings = []
     for patient, splits in by_patient.items():
         if len(splits) > 1:
-            places = ', '.join(f'{split} ({_some(names)})' for split, names in splits.items())
+            where = ', '.join(f'{split} ({_some(names)})' for split, names in splits.items())
             last = list(splits)[-1]
             number = float(sum(map(len, splits.values())))
-            message = f'patient {patient} is in {places}'
+            message = f'patient {patient} is in {where}'
             findings.append(Finding('shared_patient', message, last, splits[last][0], number))
     return findings
 
 
-def shared_films(films: Iterable[Film]) -> list[Finding]:
+def shared_images(entries: Iterable[ImageEntry]) -> list[Finding]:
     """Files that several splits list, one finding each."""
-    by_path: dict[str, dict[str, Film]] = defaultdict(dict)
-    for film in films:
-        by_path[film.path].setdefault(film.split, film)
+    by_path: dict[str, dict[str, ImageEntry]] = defaultdict(dict)
+    for entry in entries:
+        by_path[entry.path].setdefault(entry.split, entry)
     return [
         Finding('shared_film', f'{path} is in {", ".join(splits)}', *_last(splits.values()))
         for path, splits in by_path.items()
@@ -201,11 +201,11 @@ def shared_films(films: Iterable[Film]) -> list[Finding]:
     ]
 
 
-def equal_pixels(groups: Iterable[Sequence[Film]]) -> list[Finding]:
+def equal_pixels(groups: Iterable[Sequence[ImageEntry]]) -> list[Finding]:
     """Files with the same pixels.
 
     Args:
-        groups (Iterable[Sequence[Film]]): Films of equal pixels, of two files at least each.
+        groups (Iterable[Sequence[ImageEntry]]): Films of equal pixels, of two files at least each.
 
     Returns:
         list[Finding]: For each group 'shared_pixels' if it lies in several splits, else
@@ -213,39 +213,41 @@ def equal_pixels(groups: Iterable[Sequence[Film]]) -> list[Finding]:
     """
     findings = []
     for group in groups:
-        names = [f'{film.split}: {film.name}' for film in group]
-        check = 'shared_pixels' if len({film.split for film in group}) > 1 else 'same_pixels'
+        names = [f'{entry.split}: {entry.name}' for entry in group]
+        check = 'shared_pixels' if len({entry.split for entry in group}) > 1 else 'same_pixels'
         message = f'{len(group)} films have the same pixels ({_some(names, 6)})'
         findings.append(Finding(check, message, *_last(group), float(len(group))))
-        labels = {film.label for film in group} - {None, -1}
+        labels = {entry.label for entry in group} - {None, -1}
         if len(labels) > 1:
-            told = [f'{film.split}: {film.name} label {film.label}' for film in group]
+            told = [f'{entry.split}: {entry.name} label {entry.label}' for entry in group]
             message = f'the same pixels are labelled differently ({_some(told, 6)})'
             findings.append(Finding('label_conflict', message, *_last(group)))
     return findings
 
 
-def odd_boxes(film: Film, smallest: float = 2.0, largest_share: float = 0.25) -> list[Finding]:
+def odd_boxes(
+    entry: ImageEntry, smallest: float = 2.0, largest_share: float = 0.25
+) -> list[Finding]:
     """Boxes that lie within their film, but hardly hold a fracture.
 
     Args:
-        film (Film): With the size of the annotation file.
-        smallest (float): Shorter sides are odd, px. Default: 2.
-        largest_share (float): Boxes that cover more of the film are odd. Default: 0.25.
+        entry (ImageEntry): With the size of the annotation file.
+        smallest (float): Shorter sides are odd, px. Defaults to 2.
+        largest_share (float): Boxes that cover more of the film are odd. Defaults to 0.25.
 
     Returns:
         list[Finding]: One for each such box.
     """
-    if film.size is None:
+    if entry.size is None:
         return []
-    area = film.size[0] * film.size[1]
+    area = entry.size[0] * entry.size[1]
     findings = []
 
     def report(text: str, weight: float) -> None:
-        message = f'{film.split}: {film.name}: {text}'
-        findings.append(Finding('odd_box', message, film.split, film.name, weight))
+        message = f'{entry.split}: {entry.name}: {text}'
+        findings.append(Finding('odd_box', message, entry.split, entry.name, weight))
 
-    for bbox, count in Counter(map(tuple, film.boxes)).items():
+    for bbox, count in Counter(map(tuple, entry.boxes)).items():
         w, h = bbox[2:]
         if w <= 0 or h <= 0:
             continue  # has no size at all: an error of its own
@@ -258,11 +260,11 @@ def odd_boxes(film: Film, smallest: float = 2.0, largest_share: float = 0.25) ->
     return findings
 
 
-def one_class(split: str, films: Sequence[Film]) -> list[Finding]:
+def one_class(split: str, entries: Sequence[ImageEntry]) -> list[Finding]:
     """A split without films, or whose labels are all the same."""
-    if not films:
+    if not entries:
         return [Finding('one_class', f'{split} holds no film', split)]
-    known = Counter(film.label for film in films if film.label in (0, 1))
+    known = Counter(entry.label for entry in entries if entry.label in (0, 1))
     if len(known) > 1:
         return []
     found = f'{known.total()} of label {next(iter(known))}' if known else 'none with a known label'
@@ -274,8 +276,8 @@ def _some(names: Sequence[str], shown: int = _SHOWN) -> str:
     return ', '.join(names[:shown]) + (f' and {rest} more' if rest > 0 else '')
 
 
-def _last(films: Iterable[Film]) -> tuple[str, str]:
-    last = list(films)[-1]
+def _last(entries: Iterable[ImageEntry]) -> tuple[str, str]:
+    last = list(entries)[-1]
     return last.split, last.name
 
 
@@ -287,7 +289,7 @@ def check_data(
     decode: bool = True,
     workers: int | None = None,
     progress: bool = True,
-) -> tuple[Report, dict[str, Film]]:
+) -> tuple[Report, dict[str, ImageEntry]]:
     """Look for everything that ``CHECKS`` lists.
 
     Each film file is decoded once, by the reader of ``LoadRadiograph``; of its pixels only a hash
@@ -296,15 +298,15 @@ def check_data(
     Args:
         data_root (str or os.PathLike): Folder of ``images/`` and ``annotations/``.
         ann_files (Sequence[str], optional): Annotation files of the splits, below ``data_root`` or
-            anywhere. Default: train.json, val.json and test.json in ``annotations/``.
-        image_folder (str): Where film names start, below ``data_root``. Default: 'images'.
-        severity (Mapping[str, str], optional): Of :func:`severities`. Default: that of ``CHECKS``.
-        decode (bool): Whether films are read; else only whether they exist. Default: True.
-        workers (int, optional): Processes; 0: this one. Default: one a processor.
-        progress (bool): Show a progress bar. Default: True.
+            anywhere. Defaults to train.json, val.json and test.json in ``annotations/``.
+        image_folder (str): Where film names start, below ``data_root``. Defaults to 'images'.
+        severity (Mapping[str, str], optional): Of :func:`severities`. Defaults to that of ``CHECKS``.
+        decode (bool): Whether films are read; else only whether they exist. Defaults to True.
+        workers (int, optional): Processes; 0: this one. Defaults to one a processor.
+        progress (bool): Show a progress bar. Defaults to True.
 
     Returns:
-        tuple[Report, dict[str, Film]]: What was found, and the films that decode and are named in
+        tuple[Report, dict[str, ImageEntry]]: What was found, and the films that decode and are named in
             it, by ``Finding.split`` and ``Finding.film`` joined with '/'.
     """
     data_root = os.fspath(data_root)
@@ -315,57 +317,57 @@ def check_data(
     has_images = os.path.isdir(folder)
     if files and not has_images:
         report.add([Finding('root', f'no image folder {folder}')])
-    films: list[Film] = []
+    entries: list[ImageEntry] = []
     for name, file in zip(split_names(files), files, strict=True):
         split = read_split(name, file, folder)
         report.add(split.findings)
-        report.add([finding for film in split.films for finding in odd_boxes(film)])
+        report.add([finding for entry in split.entries for finding in odd_boxes(entry)])
         if not any(finding.check == 'file' for finding in split.findings):
-            report.add(one_class(name, split.films))
-        report.splits[name] = _counts(file, split.films)
-        films += split.films
-    report.add(patients_in_several_splits(films))
-    report.add(shared_films(films))
-    readable = _check_pixels(report, films, decode, workers, progress) if has_images else set()
+            report.add(one_class(name, split.entries))
+        report.splits[name] = _counts(file, split.entries)
+        entries += split.entries
+    report.add(patients_in_several_splits(entries))
+    report.add(shared_images(entries))
+    readable = _check_pixels(report, entries, decode, workers, progress) if has_images else set()
     report.sort()
-    named = {(finding.split, finding.film) for finding in report.findings}
+    named = {(finding.split, finding.image) for finding in report.findings}
     shown = {
-        f'{film.split}/{film.name}': film
-        for film in films
-        if film.path in readable and (film.split, film.name) in named
+        f'{entry.split}/{entry.name}': entry
+        for entry in entries
+        if entry.path in readable and (entry.split, entry.name) in named
     }
     return report, shown
 
 
-def _counts(ann_file: str, films: Sequence[Film]) -> SplitCounts:
-    labels = Counter(film.label for film in films)
+def _counts(ann_file: str, entries: Sequence[ImageEntry]) -> SplitCounts:
+    labels = Counter(entry.label for entry in entries)
     return SplitCounts(
         ann_file=ann_file,
-        films=len(films),
+        films=len(entries),
         positives=labels[1],
         negatives=labels[0],
         unknown=labels[-1],
-        boxes=sum(len(film.boxes) for film in films),
-        patients=len({film.patient or film.name for film in films}),
+        boxes=sum(len(entry.boxes) for entry in entries),
+        patients=len({entry.patient or entry.name for entry in entries}),
     )
 
 
 def _check_pixels(
-    report: Report, films: Sequence[Film], decode: bool, workers: int | None, progress: bool
+    report: Report, entries: Sequence[ImageEntry], decode: bool, workers: int | None, progress: bool
 ) -> set[str]:
     """Add what the film files show; returns the paths of those that decode."""
-    uses: dict[str, list[Film]] = defaultdict(list)
-    for film in films:
-        uses[film.path].append(film)
+    uses: dict[str, list[ImageEntry]] = defaultdict(list)
+    for entry in entries:
+        uses[entry.path].append(entry)
     if not decode:
         absent = [path for path in uses if not _is_file(path)]
         for path in absent:
-            report.add(_faults(FilmFacts('missing_film', f'missing file {path}'), uses[path]))
+            report.add(_faults(FileFacts('missing_film', f'missing file {path}'), uses[path]))
         return set()
     digests: dict[bytes, str | list[str]] = {}
     readable = set()
     count = default_workers() if workers is None else workers
-    facts = map_films(film_facts, uses, count, crashed_facts)
+    facts = map_files(file_facts, uses, count, _crashed_facts)
     bar = tqdm(facts, 'decoding', len(uses), unit='film', disable=not progress)
     for path, found in zip(uses, bar, strict=True):
         report.add(_faults(found, uses[path]))
@@ -375,7 +377,7 @@ def _check_pixels(
             if found.spread >= BLANK_SPREAD:  # blank films are all alike
                 _remember(digests, found.digest, path)
     groups = (
-        [film for path in paths for film in uses[path]]
+        [entry for path in paths for entry in uses[path]]
         for paths in digests.values()
         if isinstance(paths, list)
     )
@@ -383,20 +385,20 @@ def _check_pixels(
     return readable
 
 
-def _faults(facts: FilmFacts, uses: Iterable[Film]) -> list[Finding]:
+def _faults(facts: FileFacts, uses: Iterable[ImageEntry]) -> list[Finding]:
     """Findings of one film file, for each place that lists it."""
     findings = []
-    for film in uses:
+    for entry in uses:
 
-        def report(check: str, text: str, weight: float = 0.0, film: Film = film) -> None:
-            message = f'{film.split}: {film.name}: {text}'
-            findings.append(Finding(check, message, film.split, film.name, weight))
+        def report(check: str, text: str, weight: float = 0.0, entry: ImageEntry = entry) -> None:
+            message = f'{entry.split}: {entry.name}: {text}'
+            findings.append(Finding(check, message, entry.split, entry.name, weight))
 
         if facts.fault:
             report(facts.fault, facts.reason)
             continue
-        if film.size is not None and film.size != facts.size:
-            (w, h), (wide, high) = film.size, facts.size
+        if entry.size is not None and entry.size != facts.size:
+            (w, h), (wide, high) = entry.size, facts.size
             report(
                 'wrong_size', f'the annotation file says {w} x {h} px, the film has {wide} x {high}'
             )

@@ -5,8 +5,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-SEVERITIES = ('error', 'warning', 'off')
-
 
 class Check(NamedTuple):
     """One thing that is looked for.
@@ -76,14 +74,14 @@ class Finding:
         check (str): Key of ``CHECKS``.
         message (str): What, where.
         split (str): Name of the split; '' if it concerns none.
-        film (str): Its file name in the annotation file; '' if it concerns none.
-        weight (float): Worse findings of a check have more. Default: 0.
+        image (str): Its file name in the annotation file; '' if it concerns none.
+        weight (float): Worse findings of a check have more. Defaults to 0.
     """
 
     check: str
     message: str
     split: str = ''
-    film: str = ''
+    image: str = ''
     weight: float = 0.0
 
 
@@ -96,10 +94,10 @@ def severities(
     """Severity of each check.
 
     Args:
-        errors (Collection[str]): Checks that count as errors. Default: none.
-        warnings (Collection[str]): Checks that count as warnings. Default: none.
-        off (Collection[str]): Checks that are left out. Default: none.
-        strict (bool): Whether warnings count as errors. Default: False.
+        errors (Collection[str]): Checks that count as errors. Defaults to none.
+        warnings (Collection[str]): Checks that count as warnings. Defaults to none.
+        off (Collection[str]): Checks that are left out. Defaults to none.
+        strict (bool): Whether warnings count as errors. Defaults to False.
 
     Returns:
         dict[str, str]: 'error', 'warning' or 'off', in the order of ``CHECKS``.

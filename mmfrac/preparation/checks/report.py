@@ -2,7 +2,6 @@
 """The report of a data check as text, JSON and HTML page."""
 
 import base64
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,14 @@ from jinja2 import Environment, StrictUndefined
 
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.checks.finding import CHECKS, Finding
-from mmfrac.preparation.checks.split_file import Film
-from mmfrac.utils.io import AtomicLocalBackend
-from mmfrac.utils.processes import default_workers, map_films
+from mmfrac.preparation.checks.split_file import ImageEntry
+from mmfrac.utils.io import write_json, write_text
+from mmfrac.utils.processes import default_workers, map_files
 from mmfrac.visualization.overlay import GT_GREEN, Canvas, Colour, grey_picture
 
 
-def draw_annotated(
-    plane: np.ndarray,
+def _draw_annotated(
+    image: np.ndarray,
     boxes: np.ndarray | Sequence = (),
     polygons: Sequence[np.ndarray] = (),
     size: int | None = None,
@@ -35,18 +34,18 @@ def draw_annotated(
     """Draw boxes and outlines on a film.
 
     Args:
-        plane (np.ndarray): Film (h, w), float in [0, 1].
-        boxes (np.ndarray): (n, 4) xyxy, px of the plane. Default: none.
-        polygons (Sequence[np.ndarray]): (k, 2) xy each, px of the plane. Default: none.
-        size (int, optional): Longest side of the picture, px. Default: that of the plane.
-        box_colour, polygon_colour (tuple): RGB. Default: green.
-        texts (Sequence[str]): One for each box. Default: none.
+        image (np.ndarray): Film (h, w), float in [0, 1].
+        boxes (np.ndarray): (n, 4) xyxy, px of the plane. Defaults to none.
+        polygons (Sequence[np.ndarray]): (k, 2) xy each, px of the plane. Defaults to none.
+        size (int, optional): Longest side of the picture, px. Defaults to that of the plane.
+        box_colour, polygon_colour (tuple): RGB. Defaults to green.
+        texts (Sequence[str]): One for each box. Defaults to none.
 
     Returns:
         np.ndarray: (H, W, 3) uint8 RGB.
     """
-    zoom = 1.0 if size is None else size / max(plane.shape)
-    canvas = Canvas(np.repeat(grey_picture(plane, zoom)[..., None], 3, axis=2), zoom)
+    zoom = 1.0 if size is None else size / max(image.shape)
+    canvas = Canvas(np.repeat(grey_picture(image, zoom)[..., None], 3, axis=2), zoom)
     for polygon in polygons:
         canvas.polygon(polygon, polygon_colour, width=2)
     for index, box in enumerate(np.asarray(boxes, np.float64).reshape(-1, 4)):
@@ -54,7 +53,7 @@ def draw_annotated(
     return canvas.picture()
 
 
-SHOWN_LINES = 10
+_SHOWN_LINES = 10
 
 
 @dataclass
@@ -84,7 +83,7 @@ class Report:
         severity (dict[str, str]): Of each check: 'error', 'warning' or 'off'.
         splits (dict[str, SplitCounts]): By name.
         findings (list[Finding]): Errors first, the worst of each check first.
-        decoded (int): Film files whose pixels were looked at.
+        decoded (int): ImageEntry files whose pixels were looked at.
     """
 
     data_root: str
@@ -99,11 +98,11 @@ class Report:
 
     def sort(self) -> None:
         """Errors first, then in the order of the checks, the worst of each first."""
-        places = {name: place for place, name in enumerate(CHECKS)}
+        ranks = {name: rank for rank, name in enumerate(CHECKS)}
 
         def key(finding: Finding) -> tuple:
             check = finding.check
-            return self.severity[check] != 'error', places[check], -finding.weight
+            return self.severity[check] != 'error', ranks[check], -finding.weight
 
         self.findings.sort(key=key)
 
@@ -146,7 +145,7 @@ class Report:
                     check=finding.check,
                     severity=self.severity[finding.check],
                     split=finding.split,
-                    film=finding.film,
+                    film=finding.image,
                     message=finding.message,
                 )
                 for finding in self.findings
@@ -165,9 +164,9 @@ class Report:
         for check, count in self.counts.items():
             lines.append(f'{self.severity[check]}: {CHECKS[check].title}: {count} ({check})')
             messages = [finding.message for finding in self.of_check(check)]
-            lines += [f'  {printable(message)}' for message in messages[:SHOWN_LINES]]
-            if count > SHOWN_LINES:
-                lines.append(f'  ... and {count - SHOWN_LINES} more')
+            lines += [f'  {_printable(message)}' for message in messages[:_SHOWN_LINES]]
+            if count > _SHOWN_LINES:
+                lines.append(f'  ... and {count - _SHOWN_LINES} more')
             lines.append(f'  -> {CHECKS[check].advice}')
         lines.append(f'{self.num_errors} errors, {self.num_warnings} warnings')
         return '\n'.join(lines)
@@ -180,10 +179,10 @@ def write_check_report(report: Report, out_file: str | os.PathLike) -> None:
         report (Report): Of :func:`check_data`.
         out_file (str or os.PathLike): JSON; its folder is made.
     """
-    AtomicLocalBackend().put_text(json.dumps(report.to_dict(), indent=1), os.fspath(out_file))
+    write_json(out_file, report.to_dict())
 
 
-def printable(text: str) -> str:
+def _printable(text: str) -> str:
     """Text that any UTF-8 stream takes: lone surrogates (of odd file names) are spelled out."""
     return text.encode('utf-8', 'backslashreplace').decode()
 
@@ -195,7 +194,7 @@ _JPEG_QUALITY = 85
 
 @dataclass
 class _Picture:
-    film: str
+    image: str
     message: str
     data: str
 
@@ -213,9 +212,9 @@ class _Section:
 
 def write_page(
     report: Report,
-    films: Mapping[str, Film],
+    entries: Mapping[str, ImageEntry],
     out_file: str | os.PathLike,
-    films_a_check: int = 24,
+    images_a_check: int = 24,
     lines_a_check: int = 200,
     size: int = 256,
     workers: int | None = None,
@@ -224,45 +223,45 @@ def write_page(
 
     Args:
         report (Report): Of :func:`check_data`.
-        films (Mapping[str, Film]): Films that can be drawn, of :func:`check_data`.
+        entries (Mapping[str, ImageEntry]): Films that can be drawn, of :func:`check_data`.
         out_file (str or os.PathLike): HTML; its folder is made.
-        films_a_check (int): Pictures of the worst films of each check. Default: 24.
-        lines_a_check (int): Findings of each check that are written out. Default: 200.
-        size (int): Longest side of a picture, px. Default: 256.
-        workers (int, optional): Processes that draw; 0: this one. Default: one a processor.
+        images_a_check (int): Pictures of the worst films of each check. Defaults to 24.
+        lines_a_check (int): Findings of each check that are written out. Defaults to 200.
+        size (int): Longest side of a picture, px. Defaults to 256.
+        workers (int, optional): Processes that draw; 0: this one. Defaults to one a processor.
     """
     sections = []
     wanted: list[tuple[_Section, str, str]] = []
     for name, found in report.counts.items():
         findings, check = report.of_check(name), CHECKS[name]
-        messages = [printable(finding.message) for finding in findings[:lines_a_check]]
+        messages = [_printable(finding.message) for finding in findings[:lines_a_check]]
         severity = report.severity[name]
         section = _Section(name, check.title, check.advice, severity, found, messages)
         sections.append(section)
         keys: dict[str, str] = {}
         for finding in findings:
-            key = f'{finding.split}/{finding.film}'
-            if key in films and len(keys) < films_a_check:
+            key = f'{finding.split}/{finding.image}'
+            if key in entries and len(keys) < images_a_check:
                 keys.setdefault(key, finding.message)
         wanted += [(section, key, message) for key, message in keys.items()]
     draw = partial(_drawn, size=size)
     count = default_workers() if workers is None else workers
-    drawn = map_films(draw, (films[key] for _, key, _ in wanted), count, _not_drawn)
+    drawn = map_files(draw, (entries[key] for _, key, _ in wanted), count, _not_drawn)
     for (section, key, message), data in zip(wanted, drawn, strict=True):
         if data:
-            section.pictures.append(_Picture(printable(key), printable(message), data))
+            section.pictures.append(_Picture(_printable(key), _printable(message), data))
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(_TEMPLATE.read_text(encoding='utf-8'))
     page = template.render(report=report, checks=CHECKS, sections=sections)
-    AtomicLocalBackend().put_text(printable(page), os.fspath(out_file))
+    write_text(out_file, _printable(page))
 
 
-def _drawn(film: Film, size: int) -> str:
+def _drawn(entry: ImageEntry, size: int) -> str:
     """A film with its boxes as base64 JPEG; '' if it cannot be drawn."""
     try:
-        plane = read_radiograph(film.path)
-        boxes = [[x, y, x + w, y + h] for x, y, w, h in film.boxes]
-        picture = draw_annotated(plane, np.array(boxes).reshape(-1, 4), size=size)
+        image = read_radiograph(entry.path)
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in entry.boxes]
+        picture = _draw_annotated(image, np.array(boxes).reshape(-1, 4), size=size)
         encoded, content = cv2.imencode(
             '.jpg', picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         )
@@ -271,5 +270,5 @@ def _drawn(film: Film, size: int) -> str:
         return ''
 
 
-def _not_drawn(film: Film) -> str:
+def _not_drawn(entry: ImageEntry) -> str:
     return ''

@@ -13,11 +13,11 @@ from mmfrac.utils.errors import AnnotationError
 
 # px; no film is as large, and JSON integers may be larger than a float can be
 _BEYOND = 10**6
-SPLIT_NAMES = ('train', 'val', 'test')
+_SPLIT_NAMES = ('train', 'val', 'test')
 
 
 @dataclass(slots=True)
-class Film:
+class ImageEntry:
     """A film as an annotation file lists it; what is wrong with it is None.
 
     Attributes:
@@ -45,12 +45,12 @@ class Split:
 
     Attributes:
         name (str): Stem of the file.
-        films (list[Film]): Those that name a file.
+        entries (list[ImageEntry]): Those that name a file.
         findings (list[Finding]): What the file alone shows to be wrong.
     """
 
     name: str
-    films: list[Film] = field(default_factory=list)
+    entries: list[ImageEntry] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -71,7 +71,7 @@ def find_splits(data_root: str, ann_files: Sequence[str] | None) -> tuple[list[s
         below = [os.path.join(data_root, file) for file in ann_files]
         return [a if os.path.exists(a) else b for a, b in zip(below, ann_files)], []
     folder = Path(data_root) / 'annotations'
-    found = [str(folder / f'{name}.json') for name in SPLIT_NAMES]
+    found = [str(folder / f'{name}.json') for name in _SPLIT_NAMES]
     found = [file for file in found if os.path.exists(file)]
     if found:
         return found, []
@@ -101,7 +101,7 @@ def read_split(name: str, ann_file: str, image_folder: str) -> Split:
         return split
     images = _records(data, 'images')
     for problem in find_problems(data):
-        image = images[problem.film] if problem.film is not None else {}
+        image = images[problem.image_index] if problem.image_index is not None else {}
         split.findings.append(
             Finding(problem.kind, f'{name}: {problem}', name, _text(image, 'file_name') or '')
         )
@@ -115,7 +115,7 @@ def read_split(name: str, ann_file: str, image_folder: str) -> Split:
         if file_name is None:
             continue
         key = image.get('id')
-        film = Film(
+        entry = ImageEntry(
             split=name,
             name=file_name,
             path=os.path.normpath(os.path.join(image_folder, file_name)),
@@ -123,9 +123,9 @@ def read_split(name: str, ann_file: str, image_folder: str) -> Split:
             patient=_patient(image),
             boxes=boxes.get(key, []) if type(key) is int else [],
         )
-        label = image.get('label', int(bool(film.boxes)))
-        film.label = label if type(label) is int else None
-        split.films.append(film)
+        label = image.get('label', int(bool(entry.boxes)))
+        entry.label = label if type(label) is int else None
+        split.entries.append(entry)
     return split
 
 

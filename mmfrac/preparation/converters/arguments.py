@@ -53,10 +53,10 @@ def converter_parser(
     return parser
 
 
-def add_decoding(films: argparse._ArgumentGroup) -> None:
+def add_decoding(group: argparse._ArgumentGroup) -> None:
     """Add ``--verify`` and ``--workers`` to the arguments about films."""
-    films.add_argument('--verify', action='store_true', help='decode every film')
-    films.add_argument(
+    group.add_argument('--verify', action='store_true', help='decode every film')
+    group.add_argument(
         '--workers',
         type=int,
         default=ConvertOptions.workers,

@@ -11,10 +11,10 @@ from mmfrac.datasets.coco_checks import read_annotations
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion, flat_polygon
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.tables.values import FilmRow, RawBox
+from mmfrac.preparation.tables.values import ImageRow, RawBox
 from mmfrac.utils.errors import AnnotationError, raise_problems
 
-FINDING = 'fracture'
+_FINDING = 'fracture'
 _NIH_NAME = re.compile(r'(\d{8})_\d{3}')
 _COLUMNS = ('nih_name', 'det_name')
 
@@ -41,10 +41,10 @@ def convert_chestx_det(
         image_dir (str or os.PathLike): Folder with the films, under either name.
         out_file (str or os.PathLike): COCO JSON to write.
         manifest (str or os.PathLike, optional): CSV with columns ``nih_name`` and ``det_name``.
-            Default: None.
-        source (str, optional): ``source`` of the films. Default: None, that of ``options``, else
+            Defaults to None.
+        source (str, optional): ``source`` of the films. Defaults to None, that of ``options``, else
             'chestx_det'.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
 
     Returns:
         ConversionSummary: Counts of what was written, left out and clipped.
@@ -58,12 +58,12 @@ def convert_chestx_det(
     conversion.source = source or conversion.source
     conversion.reads(annotation_file)
     records = _read_records(annotation_file)
-    aliases = read_names(manifest) if manifest is not None else {}
-    films = _films(os.path.basename(annotation_file), records, aliases, conversion)
-    return conversion.write(films, len(records))
+    aliases = _read_names(manifest) if manifest is not None else {}
+    images = _image_rows(os.path.basename(annotation_file), records, aliases, conversion)
+    return conversion.write(images, len(records))
 
 
-def read_names(manifest: str | os.PathLike) -> dict[str, str]:
+def _read_names(manifest: str | os.PathLike) -> dict[str, str]:
     """File names of ChestX-Det and NIH, each to the other.
 
     Args:
@@ -142,25 +142,25 @@ def _patient(name: str, aliases: dict[str, str]) -> str:
     return os.path.splitext(name)[0]
 
 
-def _films(
+def _image_rows(
     file: str, records: list, aliases: dict[str, str], conversion: Conversion
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     for index, record in enumerate(records):
         name = record.get('file_name') if isinstance(record, dict) else None
-        place = f'records[{index}] ({name})'
+        location = f'records[{index}] ({name})'
         faults = _record_faults(record)
         for fault in faults:
-            conversion.problems.add(file, place, fault)
+            conversion.problems.add(file, location, fault)
         if faults:
             continue
         assert isinstance(name, str)
         boxes = _boxes(record)
         label = int(any(box.is_fracture for box in boxes))
         for finding in record['syms']:
-            if finding.lower() != FINDING:
+            if finding.lower() != _FINDING:
                 conversion.leave_out(f'{finding} boxes, another finding')
         names = tuple(one for one in (name, aliases.get(name)) if one)
-        yield FilmRow(file, place, names, label, _patient(name, aliases), True, boxes)
+        yield ImageRow(file, location, names, label, _patient(name, aliases), True, boxes)
 
 
 def _boxes(record: dict) -> list[RawBox]:
@@ -169,7 +169,7 @@ def _boxes(record: dict) -> list[RawBox]:
     for index, (finding, box, polygon) in enumerate(zip(record['syms'], record['boxes'], polygons)):
         # what is no polygon is passed on as an empty one, for the checks to find
         points = None if polygon is None else flat_polygon(polygon) or []
-        is_fracture = finding.lower() == FINDING
-        place = f'boxes[{index}] ({finding})'
-        boxes.append(RawBox(box, place, polygon=points, is_fracture=is_fracture))
+        is_fracture = finding.lower() == _FINDING
+        location = f'boxes[{index}] ({finding})'
+        boxes.append(RawBox(box, location, polygon=points, is_fracture=is_fracture))
     return boxes

@@ -9,7 +9,7 @@ from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import FilmRow, read_label
+from mmfrac.preparation.tables.values import ImageRow, read_label
 
 _PATIENT = re.compile(r'(?:^|[/\\])(patient\w+)[/\\]')
 _VIEW = re.compile(r'_(frontal|lateral)\.\w+$')
@@ -32,7 +32,7 @@ def convert_chexpert(
         table (str or os.PathLike): CSV with ``Path`` and ``Fracture``.
         image_dir (str or os.PathLike): Folder below which the paths of the table, or their ends, lie.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
 
     Returns:
         ConversionSummary: The counts.
@@ -48,7 +48,7 @@ def convert_chexpert(
         dict(view=('Frontal/Lateral',), healthy=('No Finding',)),
     )
     conversion.check_headers()
-    return conversion.write(_films(rows, conversion))
+    return conversion.write(_image_rows(rows, conversion))
 
 
 def label_of_study(label: str, healthy: str) -> str:
@@ -56,7 +56,7 @@ def label_of_study(label: str, healthy: str) -> str:
     return '0' if not label and read_label(healthy) == 1 else label
 
 
-def _films(table: Table, conversion: Conversion) -> Iterator[FilmRow]:
+def _image_rows(table: Table, conversion: Conversion) -> Iterator[ImageRow]:
     for line, (path, text, view, healthy) in table.rows():
         patient = _PATIENT.search(path)
         if patient is None:
@@ -73,4 +73,4 @@ def _films(table: Table, conversion: Conversion) -> Iterator[FilmRow]:
         if conversion.keeps_view(view):
             label = conversion.label(text, table.name, line)
             if label is not None:
-                yield FilmRow(table.name, line, (path,), label, patient[1])
+                yield ImageRow(table.name, line, (path,), label, patient[1])

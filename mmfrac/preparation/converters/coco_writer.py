@@ -8,13 +8,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TextIO
 
-from mmfrac.datasets.coco_checks import bbox_fault, film_name, image_faults, label_fault
+from mmfrac.datasets.coco_checks import bbox_fault, image_faults, image_name, label_fault
 from mmfrac.datasets.labels import SUBSETS, subset_of
 from mmfrac.utils.errors import raise_problems
+from mmfrac.utils.io import atomic_open
 
-CATEGORY = dict(id=1, name='fracture')
+_CATEGORY = dict(id=1, name='fracture')
 
 
 @dataclass
@@ -43,8 +43,8 @@ class CocoImage:
         regions (bool): Whether ``lesions`` is complete.
         source (str): Data set or hospital.
         patient_id (str): Splits keep a patient's films together.
-        lesions (list[Lesion]): Default: none.
-        extra (dict[str, str]): More fields of its image, e.g. ``view``. Default: none.
+        lesions (list[Lesion]): Defaults to none.
+        extra (dict[str, str]): More fields of its image, e.g. ``view``. Defaults to none.
     """
 
     file_name: str
@@ -106,11 +106,11 @@ class ConversionSummary:
         return '\n'.join([f'wrote {self.out_file}', *table])
 
 
-def coco_film(film: CocoImage, image_id: int, first_id: int) -> tuple[dict, list[dict]]:
+def _coco_records(record: CocoImage, image_id: int, first_id: int) -> tuple[dict, list[dict]]:
     """A film as a COCO image and its annotations.
 
     Args:
-        film (CocoImage): The film.
+        record (CocoImage): The film.
         image_id (int): Its id.
         first_id (int): Id of its first annotation; the others count on.
 
@@ -119,22 +119,22 @@ def coco_film(film: CocoImage, image_id: int, first_id: int) -> tuple[dict, list
     """
     image = dict(
         id=image_id,
-        file_name=film.file_name,
-        width=film.width,
-        height=film.height,
-        label=film.label,
-        regions=film.regions,
-        source=film.source,
-        patient_id=film.patient_id,
-        **film.extra,
+        file_name=record.file_name,
+        width=record.width,
+        height=record.height,
+        label=record.label,
+        regions=record.regions,
+        source=record.source,
+        patient_id=record.patient_id,
+        **record.extra,
     )
     annotations = []
-    for annotation_id, lesion in enumerate(film.lesions, first_id):
+    for annotation_id, lesion in enumerate(record.lesions, first_id):
         x1, y1, x2, y2 = lesion.box
         annotation = dict(
             id=annotation_id,
             image_id=image_id,
-            category_id=CATEGORY['id'],
+            category_id=_CATEGORY['id'],
             bbox=[x1, y1, x2 - x1, y2 - y1],
             area=(x2 - x1) * (y2 - y1),
             iscrowd=0,
@@ -147,13 +147,17 @@ def coco_film(film: CocoImage, image_id: int, first_id: int) -> tuple[dict, list
     return image, annotations
 
 
-__all__ = ['CocoImage', 'ConversionSummary', 'FilmWriter', 'Lesion', 'write_films']
+__all__ = ['CocoImage', 'CocoWriter', 'ConversionSummary', 'Lesion', 'write_coco']
 
 # Annotations wait in memory up to this many bytes, then in a temporary file.
 _IN_MEMORY = 16 * 2**20
 
 
-class FilmWriter:
+class _NotFinished(Exception):
+    """Ends the writing of a file that gets no name."""
+
+
+class CocoWriter:
     """Writes films one by one as the COCO JSON that ``CXRDataset`` and any mmdet detector read.
 
     A context manager. Films are checked as the loader would, and written to a temporary file that
@@ -167,7 +171,7 @@ class FilmWriter:
         ValueError: If ``out_file`` is a folder, or lies below a file.
 
     Examples:
-        >>> with FilmWriter('train.json') as writer:
+        >>> with CocoWriter('train.json') as writer:
         ...     faults = writer.add(CocoImage('a.png', 512, 512, 0, True, 'here', 'p1'))
         ...     summary = writer.finish()
     """
@@ -181,60 +185,57 @@ class FilmWriter:
             raise ValueError(f"cannot write '{self.out_file}': it is a folder, name a JSON file")
         if not os.path.isdir(folder):
             raise ValueError(f"cannot write '{self.out_file}': '{folder}' is not a folder")
-        # The folder of the output is made last: a failed conversion leaves nothing.
-        name = f'.{os.path.basename(self.out_file)}.{os.getpid()}.part'
-        self._part = os.path.join(folder, name)
-        self._places: dict[str, int] = {}
+        self._indices: dict[str, int] = {}
         self._patients: set[str] = set()
         self._groups: Counter[str] = Counter()
         self._boxes = self._polygons = 0
-        self._faulty = False
+        self._faulty = self._is_finished = False
 
-    def __enter__(self) -> 'FilmWriter':
-        self._images: TextIO = open(self._part, 'w', encoding='utf-8')
+    def __enter__(self) -> 'CocoWriter':
+        self._opened = atomic_open(self.out_file)
+        self._images = self._opened.__enter__()
         self._annotations = tempfile.SpooledTemporaryFile(_IN_MEMORY, 'w+', encoding='utf-8')
         self._images.write('{"images": [')
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._images.close()
         self._annotations.close()
-        if os.path.exists(self._part):
-            os.remove(self._part)
+        if not self._is_finished:
+            self._opened.__exit__(_NotFinished, _NotFinished(), None)
 
     def __len__(self) -> int:
         return sum(self._groups.values())
 
-    def add(self, film: CocoImage) -> list[str]:
+    def add(self, record: CocoImage) -> list[str]:
         """Check and write one film; ids count from 1.
 
         Args:
-            film (CocoImage): The film.
+            record (CocoImage): The film.
 
         Returns:
             list[str]: What is wrong with it; if anything is, the file cannot be finished.
         """
-        place = len(self)
-        image, annotations = coco_film(film, place + 1, self._boxes + 1)
+        index = len(self)
+        image, annotations = _coco_records(record, index + 1, self._boxes + 1)
         faults = image_faults(image)
         if not faults:
-            boxes = (bbox_fault(a['bbox'], film.width, film.height) for a in annotations)
+            boxes = (bbox_fault(a['bbox'], record.width, record.height) for a in annotations)
             faults = [fault for fault in boxes if fault]
-            first = self._places.setdefault(film.file_name, place)
-            if first != place:
+            first = self._indices.setdefault(record.file_name, index)
+            if first != index:
                 faults.append(f'duplicate file_name, also images[{first}]')
-            contradiction = label_fault(film.label, film.regions, len(annotations))
+            contradiction = label_fault(record.label, record.regions, len(annotations))
             faults += [contradiction] if contradiction else []
-        self._groups[subset_of(film.label, film.regions)] += 1
+        self._groups[subset_of(record.label, record.regions)] += 1
         self._faulty = self._faulty or bool(faults)
         if self._faulty:
             return faults
-        self._images.write((', ' if place else '') + json.dumps(image))
+        self._images.write((', ' if index else '') + json.dumps(image))
         for annotation in annotations:
             self._annotations.write((', ' if self._boxes else '') + json.dumps(annotation))
             self._boxes += 1
             self._polygons += 'segmentation' in annotation
-        self._patients.add(film.patient_id)
+        self._patients.add(record.patient_id)
         return []
 
     def finish(
@@ -246,9 +247,9 @@ class FilmWriter:
         """Give the file its name.
 
         Args:
-            left_out (dict[str, int], optional): For the summary. Default: None.
-            changed (dict[str, int], optional): For the summary. Default: None.
-            noted (dict[str, int], optional): For the summary. Default: None.
+            left_out (dict[str, int], optional): For the summary. Defaults to None.
+            changed (dict[str, int], optional): For the summary. Defaults to None.
+            noted (dict[str, int], optional): For the summary. Defaults to None.
 
         Returns:
             ConversionSummary: The counts.
@@ -261,10 +262,9 @@ class FilmWriter:
         self._images.write('], "annotations": [')
         self._annotations.seek(0)
         shutil.copyfileobj(self._annotations, self._images)
-        self._images.write('], "categories": ' + json.dumps([CATEGORY]) + '}')
-        self._images.close()
-        os.makedirs(os.path.dirname(self.out_file) or '.', exist_ok=True)
-        os.replace(self._part, self.out_file)
+        self._images.write('], "categories": ' + json.dumps([_CATEGORY]) + '}')
+        self._is_finished = True
+        self._opened.__exit__(None, None, None)
         return ConversionSummary(
             out_file=self.out_file,
             films=len(self),
@@ -278,19 +278,19 @@ class FilmWriter:
         )
 
 
-def write_films(
-    films: Iterable[CocoImage],
+def write_coco(
+    records: Iterable[CocoImage],
     out_file: str | os.PathLike,
     left_out: dict[str, int] | None = None,
     changed: dict[str, int] | None = None,
 ) -> ConversionSummary:
-    """Write films in one go, see :class:`FilmWriter`.
+    """Write films in one go, see :class:`CocoWriter`.
 
     Args:
-        films (Iterable[CocoImage]): In the order of the output; ids count from 1.
+        records (Iterable[CocoImage]): In the order of the output; ids count from 1.
         out_file (str or os.PathLike): JSON to write; its folder is made.
-        left_out (dict[str, int], optional): For the summary. Default: None.
-        changed (dict[str, int], optional): For the summary. Default: None.
+        left_out (dict[str, int], optional): For the summary. Defaults to None.
+        changed (dict[str, int], optional): For the summary. Defaults to None.
 
     Returns:
         ConversionSummary: The counts.
@@ -299,9 +299,9 @@ def write_films(
         AnnotationError: If the loader would refuse the file; nothing is written.
     """
     problems = []
-    with FilmWriter(out_file) as writer:
-        for index, film in enumerate(films):
-            name = film_name(index, dict(id=index + 1, file_name=film.file_name))
-            problems += [f'{name}: {fault}' for fault in writer.add(film)]
+    with CocoWriter(out_file) as writer:
+        for index, record in enumerate(records):
+            name = image_name(index, dict(id=index + 1, file_name=record.file_name))
+            problems += [f'{name}: {fault}' for fault in writer.add(record)]
         raise_problems(os.fspath(out_file), problems)
         return writer.finish(left_out, changed)

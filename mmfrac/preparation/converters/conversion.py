@@ -14,20 +14,19 @@ from typing import Any
 from tqdm import tqdm
 
 from mmfrac.datasets.coco_checks import BOX_TOLERANCE
-from mmfrac.datasets.radiographs.read import film_size, read_radiograph
+from mmfrac.datasets.radiographs.read import image_size, read_radiograph
 from mmfrac.preparation.converters.coco_writer import (
     CocoImage,
+    CocoWriter,
     ConversionSummary,
-    FilmWriter,
     Lesion,
 )
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.film_finder import ImageFinder, plain_name, relative
-from mmfrac.preparation.tables.problems import Problems, place_name
-from mmfrac.preparation.tables.table import Columns, Table
-from mmfrac.preparation.tables.values import BLANKS, FilmRow, RawBox, Size, read_label
+from mmfrac.preparation.converters.file_finder import ImageFinder, plain_name, relative
+from mmfrac.preparation.tables.table import Columns, Problems, Table, location_name
+from mmfrac.preparation.tables.values import BLANKS, ImageRow, RawBox, Size, read_label
 from mmfrac.utils.errors import AnnotationError
-from mmfrac.utils.processes import FilmPool, crash_text
+from mmfrac.utils.processes import FilePool, crash_text
 
 
 def _numbers(values: Any) -> bool:
@@ -42,7 +41,7 @@ def _outside(points: list[float], limits: tuple[int, int]) -> bool:
     )
 
 
-def box_fault(box: Any, limits: tuple[int, int]) -> str | None:
+def _box_fault(box: Any, limits: tuple[int, int]) -> str | None:
     """What is wrong with a box, None if nothing is; 1 px beyond the film passes.
 
     Args:
@@ -53,13 +52,13 @@ def box_fault(box: Any, limits: tuple[int, int]) -> str | None:
         return f'a box is four numbers [x1, y1, x2, y2] (px), got {box!r}'
     if _outside(box, limits):
         return f'box {box} lies outside its film of {limits[0]} x {limits[1]} px'
-    x1, y1, x2, y2 = clip_points(box, limits)
+    x1, y1, x2, y2 = _clip_points(box, limits)
     if x2 <= x1 or y2 <= y1:
         return f'box {box} (x1, y1, x2, y2) has no positive size'
     return None
 
 
-def polygon_fault(points: Any, limits: tuple[int, int]) -> str | None:
+def _polygon_fault(points: Any, limits: tuple[int, int]) -> str | None:
     """What is wrong with a polygon, None if nothing is; 1 px beyond the film passes.
 
     Args:
@@ -82,18 +81,18 @@ def flat_polygon(polygon: Any) -> list | None:
     return [v for point in polygon for v in point]
 
 
-def clip_points(points: list[float], limits: tuple[int, int]) -> list[float]:
+def _clip_points(points: list[float], limits: tuple[int, int]) -> list[float]:
     """[x, y, ...] moved onto the film of ``limits`` (width, height, px)."""
     return [min(max(v, 0), limits[i % 2]) for i, v in enumerate(points)]
 
 
 @dataclass
-class CheckedBoxes:
+class _CheckedBoxes:
     """What became of the boxes of one film.
 
     Attributes:
         lesions (list[Lesion]): The fractures, px of the film.
-        faults (list[tuple[int | str, str]]): Place and fault of each box that cannot be used.
+        faults (list[tuple[int | str, str]]): Location and fault of each box that cannot be used.
         clipped (int): Boxes that left their film by a rounding and were cut to it.
     """
 
@@ -102,7 +101,7 @@ class CheckedBoxes:
     clipped: int = 0
 
 
-def check_boxes(boxes: Sequence[RawBox], drawn_on: Size, size: Size) -> CheckedBoxes:
+def _check_boxes(boxes: Sequence[RawBox], drawn_on: Size, size: Size) -> _CheckedBoxes:
     """Check the boxes of a film and scale them to it.
 
     Args:
@@ -113,18 +112,18 @@ def check_boxes(boxes: Sequence[RawBox], drawn_on: Size, size: Size) -> CheckedB
     Returns:
         CheckedBoxes: Lesions and faults.
     """
-    checked = CheckedBoxes()
+    checked = _CheckedBoxes()
     for raw in boxes:
-        fault = box_fault(raw.box, drawn_on)
+        fault = _box_fault(raw.box, drawn_on)
         if not fault and raw.polygon is not None:
-            fault = polygon_fault(raw.polygon, drawn_on)
+            fault = _polygon_fault(raw.polygon, drawn_on)
         if fault:
-            checked.faults.append((raw.place, fault))
+            checked.faults.append((raw.location, fault))
         elif raw.is_fracture:
-            box = clip_points(raw.box, drawn_on)
+            box = _clip_points(raw.box, drawn_on)
             checked.clipped += box != list(raw.box)
             x1, y1, x2, y2 = _scaled(box, drawn_on, size)
-            polygon = raw.polygon and _scaled(clip_points(raw.polygon, drawn_on), drawn_on, size)
+            polygon = raw.polygon and _scaled(_clip_points(raw.polygon, drawn_on), drawn_on, size)
             checked.lesions.append(Lesion((x1, y1, x2, y2), polygon, raw.site))
     return checked
 
@@ -147,7 +146,7 @@ _HOW_WITHOUT = (
 
 
 @dataclass(frozen=True, slots=True)
-class FoundFilm:
+class FoundImage:
     """What is known of a film's file.
 
     Attributes:
@@ -163,7 +162,7 @@ class FoundFilm:
     is_missing: bool = False
 
 
-class FilmFiles:
+class ImageFiles:
     """Looks films up on disk, batch by batch; a context manager.
 
     Args:
@@ -185,28 +184,28 @@ class FilmFiles:
         if options.looks_at_files and not os.path.isdir(self.image_dir):
             raise FileNotFoundError(f"no image folder '{self.image_dir}': {_HOW_WITHOUT}")
 
-    def __enter__(self) -> 'FilmFiles':
+    def __enter__(self) -> 'ImageFiles':
         if self.options.verify:
             # small chunks: processes wait for the last one of each batch
-            pool = FilmPool(decode_film, self.options.workers, crashed_film, chunk=4)
+            pool = FilePool(decoded_size, self.options.workers, _crashed_size, chunk=4)
             self._pool = self._stack.enter_context(pool)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
-    def look_up(self, rows: Sequence[FilmRow]) -> list[FoundFilm]:
+    def look_up(self, rows: Sequence[ImageRow]) -> list[FoundImage]:
         """Find and measure the films of a batch.
 
         Args:
-            rows (Sequence[FilmRow]): As the tables name them.
+            rows (Sequence[ImageRow]): As the tables name them.
 
         Returns:
-            list[FoundFilm]: In the same order.
+            list[FoundImage]: In the same order.
         """
         if not self.options.looks_at_files:
             return [self._unseen(row) for row in rows]
-        found: list[FoundFilm] = []
+        found: list[FoundImage] = []
         for row in rows:
             if self._finder.is_settled:
                 break
@@ -219,36 +218,36 @@ class FilmFiles:
                 found += some
         return list(self._decode(found)) if self.options.verify else found
 
-    def _unseen(self, row: FilmRow) -> FoundFilm:
+    def _unseen(self, row: ImageRow) -> FoundImage:
         name = relative(plain_name(row.names[0]), self.image_dir)
         return self._with_size(row, name, None)
 
-    def _with_size(self, row: FilmRow, name: str, size: Size | None) -> FoundFilm:
+    def _with_size(self, row: ImageRow, name: str, size: Size | None) -> FoundImage:
         """Takes the size that the options want; ``size`` is that of the file."""
         if not isinstance(self.options.size, str):
-            return FoundFilm(name, self.options.size)
+            return FoundImage(name, self.options.size)
         if self.options.size == 'files':
-            return FoundFilm(name, size)
+            return FoundImage(name, size)
         if row.size is None:
-            return FoundFilm(
+            return FoundImage(
                 name, None, 'the table gives no size: use --size files or WIDTHxHEIGHT'
             )
-        return FoundFilm(name, row.size)
+        return FoundImage(name, row.size)
 
-    def _measure(self, row: FilmRow) -> FoundFilm:
+    def _measure(self, row: ImageRow) -> FoundImage:
         try:
             name = self._finder.find(row.names)
             if name is None:
                 path = os.path.join(self.image_dir, row.names[0])
-                return FoundFilm(row.names[0], fault=f'missing file {path}', is_missing=True)
+                return FoundImage(row.names[0], fault=f'missing file {path}', is_missing=True)
             size = None
             if self.options.size == 'files':
-                size = film_size(os.path.join(self.image_dir, name))
+                size = image_size(os.path.join(self.image_dir, name))
             return self._with_size(row, name, size)
         except (OSError, ValueError) as error:
-            return FoundFilm(row.names[0], fault=str(error))
+            return FoundImage(row.names[0], fault=str(error))
 
-    def _decode(self, found: Sequence[FoundFilm]) -> Iterator[FoundFilm]:
+    def _decode(self, found: Sequence[FoundImage]) -> Iterator[FoundImage]:
         sound = (os.path.join(self.image_dir, one.name) for one in found if not one.fault)
         decoded = self._pool.map(sound)
         for one in found:
@@ -258,10 +257,10 @@ class FilmFiles:
             fault, size = next(decoded)
             if not fault and size != one.size:
                 fault = f'its pixels are {size}, not {one.size} (width, height)'
-            yield FoundFilm(one.name, one.size, fault)
+            yield FoundImage(one.name, one.size, fault)
 
 
-def decode_film(path: str) -> tuple[str | None, Size | None]:
+def decoded_size(path: str) -> tuple[str | None, Size | None]:
     """Whether a film decodes.
 
     Args:
@@ -278,21 +277,21 @@ def decode_film(path: str) -> tuple[str | None, Size | None]:
     return None, (width, height)
 
 
-def crashed_film(path: str) -> tuple[str | None, Size | None]:
-    """What ``decode_film`` gives for a film that takes its process with it."""
+def _crashed_size(path: str) -> tuple[str | None, Size | None]:
+    """What ``decoded_size`` gives for a film that takes its process with it."""
     return crash_text(path), None
 
 
-Place = tuple[str, int | str]
+_Location = tuple[str, int | str]
 
 _BATCH = 1024
 
 # Kinds of films left out that the summary lists one by one.
 _REASONS = 40
 
-CLIPPED = 'boxes clipped to their film'
+_CLIPPED = 'boxes clipped to their film'
 
-SCALED = 'films with boxes scaled to the size of their file'
+_SCALED = 'films with boxes scaled to the size of their file'
 
 REPEATED = 'repeated row'
 
@@ -300,16 +299,16 @@ REPEATED = 'repeated row'
 class Conversion:
     """One conversion: its tables, choices, counts and problems.
 
-    A converter opens its tables with :meth:`table`, turns their rows into ``FilmRow`` with the help of
+    A converter opens its tables with :meth:`table`, turns their rows into ``ImageRow`` with the help of
     :meth:`label` and :meth:`keeps_view`, and passes them to :meth:`write`. Rows are streamed: at no
     time more than a batch of films is held.
 
     Args:
         image_dir (str or os.PathLike): Folder with the films.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
         source (str): ``source`` of the films unless the options name another.
-        frontal (Iterable[str]): Names of the frontal views in the words of the set. Default: PA, AP.
+        frontal (Iterable[str]): Names of the frontal views in the words of the set. Defaults to PA, AP.
     """
 
     def __init__(
@@ -340,7 +339,7 @@ class Conversion:
         Args:
             path (str or os.PathLike): The table.
             wanted (Columns): Names of the columns that it must have.
-            optional (Columns, optional): Names of those that it may have. Default: none.
+            optional (Columns, optional): Names of those that it may have. Defaults to none.
         """
         self._files.append(os.fspath(path))
         encoding, progress = self.options.encoding, self.options.progress
@@ -363,7 +362,7 @@ class Conversion:
 
         Args:
             reason (str): Why.
-            count (int): How many. Default: 1.
+            count (int): How many. Defaults to 1.
         """
         known = reason in self.left_out or len(self.left_out) < _REASONS
         self.left_out[reason if known else 'for other reasons'] += count
@@ -418,14 +417,14 @@ class Conversion:
         return False
 
     def write(
-        self, rows: Iterable[FilmRow], total: int | None = None, unique_names: bool = False
+        self, rows: Iterable[ImageRow], total: int | None = None, unique_names: bool = False
     ) -> ConversionSummary:
         """Write the films of ``rows``.
 
         Args:
-            rows (Iterable[FilmRow]): Films; read once, problems may be found meanwhile.
-            total (int, optional): Their number, for a bar. Default: None, tables show one.
-            unique_names (bool): Whether no two films of the set have the same file name. Default:
+            rows (Iterable[ImageRow]): Films; read once, problems may be found meanwhile.
+            total (int, optional): Their number, for a bar. Defaults to None, tables show one.
+            unique_names (bool): Whether no two films of the set have the same file name. Defaults to
                 False.
 
         Returns:
@@ -436,16 +435,16 @@ class Conversion:
             AnnotationError: With all problems of all tables; nothing is written then.
         """
         hidden = total is None or not self.options.progress
-        files = FilmFiles(self.image_dir, self.options, unique_names)
+        files = ImageFiles(self.image_dir, self.options, unique_names)
         # the processes of `files` before the bar, which starts a thread
-        with FilmWriter(self.out_file) as writer, files:
+        with CocoWriter(self.out_file) as writer, files:
             with tqdm(total=total, desc='films', unit='film', disable=hidden) as bar:
-                seen: dict[str, tuple[Place, int]] = {}
+                seen: dict[str, tuple[_Location, int]] = {}
                 for batch in _batches(rows):
                     for row, found in zip(batch, files.look_up(batch)):
-                        film = self._film(row, found, seen)
-                        for fault in writer.add(film) if film else ():
-                            self.problems.add(row.table, row.place, f'{found.name}: {fault}')
+                        image = self._coco_image(row, found, seen)
+                        for fault in writer.add(image) if image else ():
+                            self.problems.add(row.table, row.location, f'{found.name}: {fault}')
                     bar.update(len(batch))
             self.problems.raise_any(self._files)
             if not len(writer):
@@ -455,8 +454,8 @@ class Conversion:
                 )
             return writer.finish(self.left_out, self.changed, self.noted)
 
-    def _film(
-        self, row: FilmRow, found: FoundFilm, seen: dict[str, tuple[Place, int]]
+    def _coco_image(
+        self, row: ImageRow, found: FoundImage, seen: dict[str, tuple[_Location, int]]
     ) -> CocoImage | None:
         """The film of a row, or None with its problem or count."""
         if found.is_missing and self.options.missing == 'drop':
@@ -465,46 +464,46 @@ class Conversion:
         if found.fault or found.size is None:
             fault = str(found.fault)
             named = fault if row.names[0] in fault else f'{row.names[0]}: {fault}'
-            self.problems.add(row.table, row.place, named)
+            self.problems.add(row.table, row.location, named)
             return None
         lesions = self._lesions(row, found.size)
         if lesions is None:
             return None
         regions = row.regions or row.label == 0
         content = (row.names[0], row.label, row.patient_id, regions, str(lesions))
-        here = (row.table, row.place)
-        place, known = seen.setdefault(found.name, (here, hash(content)))
-        if place != here:
+        here = (row.table, row.location)
+        location, known = seen.setdefault(found.name, (here, hash(content)))
+        if location != here:
             if known == hash(content):
                 self.leave_out(REPEATED)
                 return None
-            other = place_name(place[1])
-            other += f' of {place[0]}' if place[0] != row.table else ''
+            other = location_name(location[1])
+            other += f' of {location[0]}' if location[0] != row.table else ''
             text = f'{found.name}: the same film as {other}, but with another content'
-            self.problems.add(row.table, row.place, text)
+            self.problems.add(row.table, row.location, text)
             return None
         source = self.source if row.source is None else row.source
         return CocoImage(
             found.name, *found.size, row.label, regions, source, row.patient_id, lesions, row.extra
         )
 
-    def _lesions(self, row: FilmRow, size: Size) -> list[Lesion] | None:
+    def _lesions(self, row: ImageRow, size: Size) -> list[Lesion] | None:
         """Lesions of a film of ``size``; None if one of its boxes has a fault."""
         drawn_on = row.size or size
-        checked = check_boxes(row.boxes, drawn_on, size)
-        for place, fault in checked.faults:
-            if isinstance(place, int):
-                self.problems.add(row.table, place, fault)
+        checked = _check_boxes(row.boxes, drawn_on, size)
+        for location, fault in checked.faults:
+            if isinstance(location, int):
+                self.problems.add(row.table, location, fault)
             else:
-                self.problems.add(row.table, row.place, f'{place}: {fault}')
+                self.problems.add(row.table, row.location, f'{location}: {fault}')
         if checked.clipped:
-            self.changed[CLIPPED] += checked.clipped
+            self.changed[_CLIPPED] += checked.clipped
         if checked.lesions and drawn_on != size:
-            self.changed[SCALED] += 1
+            self.changed[_SCALED] += 1
         return None if checked.faults else checked.lesions
 
 
-def _batches(rows: Iterable[FilmRow]) -> Iterator[list[FilmRow]]:
+def _batches(rows: Iterable[ImageRow]) -> Iterator[list[ImageRow]]:
     iterator = iter(rows)
     while batch := list(islice(iterator, _BATCH)):
         yield batch

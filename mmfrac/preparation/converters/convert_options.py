@@ -19,23 +19,23 @@ class ConvertOptions:
 
     Attributes:
         uncertain (str): What becomes of uncertain labels (-1): 'unknown' (label -1), 'negative',
-            'positive' or 'drop'. Default: 'unknown'.
+            'positive' or 'drop'. Defaults to 'unknown'.
         blank (str): What becomes of films about whose fractures the set says nothing: 'unknown' (label
-            -1), 'negative' or 'drop'. Default: 'unknown'.
+            -1), 'negative' or 'drop'. Defaults to 'unknown'.
         views (str or tuple[str, ...]): 'frontal', 'all', or the views to keep, in the words of the set.
-            Default: 'frontal'.
+            Defaults to 'frontal'.
         size (str or tuple[int, int]): Where the films' sizes come from: 'files', from their headers;
             'table', from the label table or the release, files untouched; (width, height) in px of all
-            films, files untouched. Default: 'files'.
-        missing (str): What becomes of films that are not in the folder: 'error' or 'drop'. Default:
+            films, files untouched. Defaults to 'files'.
+        missing (str): What becomes of films that are not in the folder: 'error' or 'drop'. Defaults to
             'error'.
-        verify (bool): Decode every film. Default: False.
-        workers (int): Processes that decode. Default: the cores, at most 8.
+        verify (bool): Decode every film. Defaults to False.
+        workers (int): Processes that decode. Defaults to the cores, at most 8.
         suffix (str, optional): Suffix of the films, e.g. '.png', for sets that name films without.
-            Default: None, that of the release.
-        source (str, optional): ``source`` of the films. Default: None, the name of the set.
-        encoding (str): Encoding of the tables. Default: 'utf-8'.
-        progress (bool): Show bars. Default: False.
+            Defaults to None, that of the release.
+        source (str, optional): ``source`` of the films. Defaults to None, the name of the set.
+        encoding (str): Encoding of the tables. Defaults to 'utf-8'.
+        progress (bool): Show bars. Defaults to False.
 
     Raises:
         ValueError: If a choice is none of these.

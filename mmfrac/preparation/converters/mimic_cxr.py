@@ -8,11 +8,11 @@ from mmfrac.preparation.converters.chexpert import label_of_study
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.film_finder import with_suffixes
+from mmfrac.preparation.converters.file_finder import with_suffixes
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import BLANKS, FilmRow, read_label, read_length
+from mmfrac.preparation.tables.values import BLANKS, ImageRow, read_label, read_length
 
-_FILM = dict(dicom=('dicom_id',), subject=('subject_id',), study=('study_id',))
+_IMAGE = dict(dicom=('dicom_id',), subject=('subject_id',), study=('study_id',))
 
 
 def convert_mimic_cxr(
@@ -34,9 +34,9 @@ def convert_mimic_cxr(
         metadata (str or os.PathLike): mimic-cxr-2.0.0-metadata.csv.gz.
         image_dir (str or os.PathLike): Folder that holds files/p10/..., or the films in another order.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
-        split_table (str or os.PathLike, optional): mimic-cxr-2.0.0-split.csv.gz. Default: None.
-        split (str, optional): Keep the films of this split: 'train', 'validate' or 'test'. Default:
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
+        split_table (str or os.PathLike, optional): mimic-cxr-2.0.0-split.csv.gz. Defaults to None.
+        split (str, optional): Keep the films of this split: 'train', 'validate' or 'test'. Defaults to
             None.
 
     Returns:
@@ -55,16 +55,16 @@ def convert_mimic_cxr(
         dict(subject=('subject_id',), study=('study_id',), label=('Fracture',)),
         dict(healthy=('No Finding',)),
     )
-    films = conversion.table(
-        metadata, {**_FILM, 'view': ('ViewPosition',)}, dict(rows=('Rows',), columns=('Columns',))
+    images = conversion.table(
+        metadata, {**_IMAGE, 'view': ('ViewPosition',)}, dict(rows=('Rows',), columns=('Columns',))
     )
     splits = None
     if split_table is not None:
         splits = conversion.table(split_table, dict(dicom=('dicom_id',), split=('split',)))
     conversion.check_headers()
     studies = _labels_of_studies(label_rows, conversion)
-    wanted = None if splits is None else _films_of_split(splits, str(split), conversion)
-    return conversion.write(_films(films, studies, wanted, conversion), unique_names=True)
+    wanted = None if splits is None else _images_of_split(splits, str(split), conversion)
+    return conversion.write(_image_rows(images, studies, wanted, conversion), unique_names=True)
 
 
 def _labels_of_studies(table: Table, conversion: Conversion) -> dict[tuple[str, str], str]:
@@ -82,28 +82,28 @@ def _labels_of_studies(table: Table, conversion: Conversion) -> dict[tuple[str, 
     return studies
 
 
-def _films_of_split(table: Table, split: str, conversion: Conversion) -> set[str]:
-    films: set[str] = set()
+def _images_of_split(table: Table, split: str, conversion: Conversion) -> set[str]:
+    images: set[str] = set()
     names: set[str] = set()
     for _, (dicom, name) in table.rows():
         names.add(name)
         if name == split:
-            films.add(dicom)
-    if not films and names:
+            images.add(dicom)
+    if not images and names:
         valid = ', '.join(sorted(names)[:10])
         conversion.problems.add(table.name, 'split', f'no film in {split!r}; there are {valid}')
-    return films
+    return images
 
 
-def _films(
+def _image_rows(
     table: Table,
     studies: dict[tuple[str, str], str],
     wanted: set[str] | None,
     conversion: Conversion,
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     sizes = conversion.options.size == 'table'
     for line, (dicom, subject, study, view, height, width) in table.rows():
-        absent = [name for name, text in zip(_FILM, (dicom, subject, study)) if text in BLANKS]
+        absent = [name for name, text in zip(_IMAGE, (dicom, subject, study)) if text in BLANKS]
         if absent:
             conversion.problems.add(table.name, line, f'no {absent[0]} id')
             continue
@@ -122,4 +122,4 @@ def _films(
             continue
         folder = f'files/p{subject[:2]}/p{subject}/s{study}/{dicom}'
         names = with_suffixes(folder, '.jpg', conversion.options.suffix)
-        yield FilmRow(table.name, line, names, label, subject, size=size)
+        yield ImageRow(table.name, line, names, label, subject, size=size)

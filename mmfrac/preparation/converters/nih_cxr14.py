@@ -8,7 +8,7 @@ from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import FilmRow, RawBox, read_number, read_patient
+from mmfrac.preparation.tables.values import ImageRow, RawBox, read_number, read_patient
 
 # The release holds all films in this size (px), and its boxes are drawn in it.
 RELEASE_SIZE = (1024, 1024)
@@ -39,13 +39,14 @@ def convert_nih_cxr14(
         tables (Sequence[str or os.PathLike]): test_labels.csv, validation_labels.csv, or both in one.
         image_dir (str or os.PathLike): Folder with the films, flat or in the release's folders.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
         entries (str or os.PathLike, optional): Data_Entry_2017.csv, for all films of the set.
-            Default: None, the labelled films.
+            Defaults to None, the labelled films.
         boxes (str or os.PathLike, optional): Boxes in the form of BBox_List_2017.csv, px of the
-            release. Those of 'Fracture' are taken, as complete; NIH's own list has none. Default:
+            release. Those of 'Fracture' are taken, as complete; NIH's own list has none. Defaults to
             None.
-        split (str, optional): Keep the films whose ``Set Id`` is this: 'test' or 'val'. Default: None.
+        split (str, optional): Keep the films whose ``Set Id`` is this: 'test' or 'val'. Defaults to
+            None.
 
     Returns:
         ConversionSummary: The counts.
@@ -71,7 +72,7 @@ def convert_nih_cxr14(
     conversion.check_headers()
     found = _boxes(box_rows, conversion) if box_rows else {}
     return conversion.write(
-        _films(labelled, all_films, found, split, conversion), unique_names=True
+        _image_rows(labelled, all_films, found, split, conversion), unique_names=True
     )
 
 
@@ -89,7 +90,7 @@ def nih_patient(text: str) -> str:
 
 def _boxes(table: Table, conversion: Conversion) -> dict[str, dict[tuple, int]]:
     """Lines of the fracture boxes (xyxy), by film."""
-    films: dict[str, dict[tuple, int]] = {}
+    images: dict[str, dict[tuple, int]] = {}
     for line, (name, finding, *numbers) in table.rows():
         try:
             x, y, width, height = (read_number(text, table.decimal_comma) for text in numbers)
@@ -98,18 +99,18 @@ def _boxes(table: Table, conversion: Conversion) -> dict[str, dict[tuple, int]]:
             continue
         if finding.lower() != _FINDING:
             conversion.leave_out(f'{finding} boxes, another finding')
-        elif films.setdefault(name, {}).setdefault((x, y, x + width, y + height), line) != line:
+        elif images.setdefault(name, {}).setdefault((x, y, x + width, y + height), line) != line:
             conversion.leave_out(REPEATED)
-    return films
+    return images
 
 
-def _films(
+def _image_rows(
     labelled: Sequence[Table],
     all_films: Table | None,
     boxes: dict[str, dict[tuple, int]],
     split: str | None,
     conversion: Conversion,
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     known = set()
     for table in labelled:
         for line, fields in table.rows():
@@ -122,7 +123,7 @@ def _films(
                 continue
             label = conversion.label(row['label'], table.name, line)
             if label is not None:
-                yield from _film(table, line, row, label, boxes, conversion)
+                yield from _image_row(table, line, row, label, boxes, conversion)
     if all_films is None:
         return
     for line, fields in all_films.rows():
@@ -133,17 +134,17 @@ def _films(
             continue
         label = 1 if row['name'] in boxes else conversion.decide(None)
         if label is not None:
-            yield from _film(all_films, line, row, label, boxes, conversion)
+            yield from _image_row(all_films, line, row, label, boxes, conversion)
 
 
-def _film(
+def _image_row(
     table: Table,
     line: int,
     row: dict[str, str],
     label: int,
     boxes: dict[str, dict[tuple, int]],
     conversion: Conversion,
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     drawn = boxes.get(row['name'], {})
     try:
         if not row['name']:
@@ -156,4 +157,4 @@ def _film(
         return
     raw = [RawBox(list(box), f'box on line {at} of the boxes') for box, at in drawn.items()]
     names = (row['name'],)
-    yield FilmRow(table.name, line, names, label, patient, bool(raw), raw, RELEASE_SIZE)
+    yield ImageRow(table.name, line, names, label, patient, bool(raw), raw, RELEASE_SIZE)

@@ -10,9 +10,9 @@ from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import BLANKS, FilmRow, read_length, read_patient
+from mmfrac.preparation.tables.values import BLANKS, ImageRow, read_length, read_patient
 
-FRACTURES = frozenset({'rib fracture', 'callus rib fracture', 'clavicle fracture'})
+_FRACTURES = frozenset({'rib fracture', 'callus rib fracture', 'clavicle fracture'})
 OTHER_FRACTURES = {'humeral': 'humeral fracture', 'vertebral': 'vertebral fracture'}
 
 # A fracture somewhere: ribs, clavicles, or a bone that does not count.
@@ -43,11 +43,11 @@ def convert_padchest(
         table (str or os.PathLike): PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.
         image_dir (str or os.PathLike): Folder with the films, flat or in the release's folders.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
-        also (Sequence[str]): Of 'humeral' and 'vertebral', the fractures that count, too. Default:
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
+        also (Sequence[str]): Of 'humeral' and 'vertebral', the fractures that count, too. Defaults to
             none.
         physician_only (bool): Leave out the films whose labels a network read from the report.
-            Default: False.
+            Defaults to False.
 
     Returns:
         ConversionSummary: The counts.
@@ -74,9 +74,9 @@ def convert_padchest(
         wanted['method'] = optional.pop('method')
     rows = conversion.table(table, wanted, optional)
     conversion.check_headers()
-    counted = FRACTURES | {OTHER_FRACTURES[name] for name in also}
-    films = _films(rows, conversion, counted, physician_only)
-    return conversion.write(films, unique_names=True)
+    counted = _FRACTURES | {OTHER_FRACTURES[name] for name in also}
+    image_rows = _image_rows(rows, conversion, counted, physician_only)
+    return conversion.write(image_rows, unique_names=True)
 
 
 @lru_cache(maxsize=8192)
@@ -106,7 +106,7 @@ def read_findings(text: str) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in findings) - {''}
 
 
-def label_of_findings(findings: frozenset[str], counted: frozenset[str]) -> int | None:
+def _label_of_findings(findings: frozenset[str], counted: frozenset[str]) -> int | None:
     """1, 0, -1 (uncertain) or None (no label) of a film with these findings."""
     if findings & counted:
         return 1
@@ -115,9 +115,9 @@ def label_of_findings(findings: frozenset[str], counted: frozenset[str]) -> int 
     return None if findings <= {_UNCHANGED} else 0
 
 
-def _films(
+def _image_rows(
     table: Table, conversion: Conversion, counted: frozenset[str], physician_only: bool
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     sizes = conversion.options.size == 'table'
     for line, fields in table.rows():
         row = dict(zip(table.keys, fields))
@@ -138,11 +138,11 @@ def _films(
         if _EXCLUDED in findings:
             conversion.leave_out("labelled 'exclude'")
             continue
-        label = conversion.decide(label_of_findings(findings, counted))
+        label = conversion.decide(_label_of_findings(findings, counted))
         if label is None:
             continue
         for other in OTHER_FRACTURES.values():
             if label == 0 and other in findings:
                 conversion.changed[f'{other}, taken as none'] += 1
         names = tuple(dict.fromkeys([row['name'], f'{row["folder"]}/{row["name"]}'.lstrip('/')]))
-        yield FilmRow(table.name, line, names, label, patient, size=size)
+        yield ImageRow(table.name, line, names, label, patient, size=size)

@@ -11,7 +11,7 @@ from mmfrac.datasets.coco_checks import check_annotations, read_annotations
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.tables.values import FilmRow, RawBox
+from mmfrac.preparation.tables.values import ImageRow, RawBox
 from mmfrac.utils.errors import AnnotationError, raise_problems
 
 UNBOXED = ('negative', 'unknown')
@@ -37,12 +37,12 @@ def convert_coco(
         annotation_file (str or os.PathLike): COCO JSON.
         image_dir (str or os.PathLike): Folder that file names are relative to.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
-        categories (Sequence[str], optional): Names of the categories that are fractures. Default: None,
-            those with 'fracture' in their name.
-        unboxed (str): 'negative' or 'unknown'. Default: 'negative'.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
+        categories (Sequence[str], optional): Names of the categories that are fractures. Defaults to
+            None, those with 'fracture' in their name.
+        unboxed (str): 'negative' or 'unknown'. Defaults to 'negative'.
         patient_pattern (str, optional): Regular expression whose first group, or whole match, is the
-            patient in the file name. Default: None; ``patient_id``, else every film is a patient.
+            patient in the file name. Defaults to None; ``patient_id``, else every film is a patient.
 
     Returns:
         ConversionSummary: The counts.
@@ -68,8 +68,8 @@ def convert_coco(
     data = read_annotations(file)
     raise_problems(file, check_annotations(data))
     counted = _fracture_categories(file, data['categories'], categories)
-    films = _films(os.path.basename(file), data, counted, unboxed, pattern, conversion)
-    return conversion.write(films, len(data['images']))
+    image_rows = _image_rows(os.path.basename(file), data, counted, unboxed, pattern, conversion)
+    return conversion.write(image_rows, len(data['images']))
 
 
 def _fracture_categories(
@@ -90,14 +90,14 @@ def _fracture_categories(
     return counted
 
 
-def _films(
+def _image_rows(
     file: str,
     data: dict[str, Any],
     counted: dict[int, str],
     unboxed: str,
     pattern: re.Pattern | None,
     conversion: Conversion,
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     names = {category['id']: category['name'] for category in data['categories']}
     boxes: dict[int, list[RawBox]] = defaultdict(list)
     for index, annotation in enumerate(data['annotations']):
@@ -109,12 +109,12 @@ def _films(
         else:
             boxes[annotation['image_id']].append(_box(index, annotation, conversion))
     for index, image in enumerate(data['images']):
-        place = f'images[{index}] (id {image["id"]}, {image["file_name"]})'
+        location = f'images[{index}] (id {image["id"]}, {image["file_name"]})'
         mine = boxes.get(image['id'], [])
         label: int | None = 1 if mine else image.get('label', 0 if unboxed == 'negative' else None)
         if mine and image.get('label', 1) != 1:
             text = f'label {image["label"]}, but {len(mine)} fracture box(es)'
-            conversion.problems.add(file, place, text)
+            conversion.problems.add(file, location, text)
             continue
         label = conversion.decide(label)
         if label is None:
@@ -123,14 +123,16 @@ def _films(
         if pattern is not None:
             match = pattern.search(image['file_name'])
             if match is None:
-                conversion.problems.add(file, place, f'no patient {pattern.pattern!r} in its name')
+                conversion.problems.add(
+                    file, location, f'no patient {pattern.pattern!r} in its name'
+                )
                 continue
             patient = match[1] if pattern.groups else match[0]
         size = (image['width'], image['height'])
         regions = bool(mine) and image.get('regions', True)
         source = conversion.options.source or image.get('source')
-        yield FilmRow(
-            file, place, (image['file_name'],), label, patient, regions, mine, size, source
+        yield ImageRow(
+            file, location, (image['file_name'],), label, patient, regions, mine, size, source
         )
 
 
@@ -140,5 +142,5 @@ def _box(index: int, annotation: dict, conversion: Conversion) -> RawBox:
     polygon = outline[0] if isinstance(outline, list) and len(outline) == 1 else None
     if outline and polygon is None:
         conversion.changed['masks left out, their boxes kept'] += 1
-    place = f'annotations[{index}]'
-    return RawBox([x, y, x + width, y + height], place, annotation.get('site'), polygon)
+    location = f'annotations[{index}]'
+    return RawBox([x, y, x + width, y + height], location, annotation.get('site'), polygon)

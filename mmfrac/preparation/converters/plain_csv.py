@@ -12,7 +12,7 @@ from mmfrac.preparation.converters.convert_options import ConvertOptions, Size
 from mmfrac.preparation.tables.table import Table
 from mmfrac.preparation.tables.values import (
     BLANKS,
-    FilmRow,
+    ImageRow,
     RawBox,
     read_label,
     read_length,
@@ -22,7 +22,7 @@ from mmfrac.preparation.tables.values import (
 
 WANTED = {'path': ('path', 'file_name', 'filename', 'image'), 'label': ('label',)}
 BOX = ('x1', 'y1', 'x2', 'y2')
-OPTIONAL = {
+_OPTIONAL = {
     'patient_id': ('patient_id',),
     **{name: (name,) for name in BOX},
     'site': ('site',),
@@ -34,7 +34,7 @@ OPTIONAL = {
 
 
 @dataclass(slots=True)
-class _Film:
+class _Image:
     """Rows of one film."""
 
     line: int
@@ -64,9 +64,9 @@ def convert_csv(
         table (str or os.PathLike): The CSV.
         image_dir (str or os.PathLike): Folder that paths are relative to.
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
         columns (Mapping[str, str], optional): Other names of columns, e.g. ``dict(label='fx')``.
-            Default: None.
+            Defaults to None.
 
     Returns:
         ConversionSummary: The counts.
@@ -77,7 +77,7 @@ def convert_csv(
         AnnotationError: With all problems of the table; nothing is written then.
     """
     wanted: dict[str, tuple[str, ...]] = dict(WANTED)
-    optional: dict[str, tuple[str, ...]] = dict(OPTIONAL)
+    optional: dict[str, tuple[str, ...]] = dict(_OPTIONAL)
     for name, other in (columns or {}).items():
         if name not in wanted and name not in optional:
             raise ValueError(f'column {name!r} is none of {[*wanted, *optional]}')
@@ -91,37 +91,39 @@ def convert_csv(
         conversion.problems.add(rows.name, 'header', f'of {BOX} there is only {tuple(corners)}')
     conversion.check_headers()
     if not corners:
-        return conversion.write(_single_films(rows, conversion))
-    films = _read(rows, conversion)
-    rows_of_films = (row for path in films for row in _film(rows, path, films[path], conversion))
-    return conversion.write(rows_of_films, len(films))
+        return conversion.write(_single_rows(rows, conversion))
+    images = _read(rows, conversion)
+    image_rows = (
+        row for path in images for row in _image_rows(rows, path, images[path], conversion)
+    )
+    return conversion.write(image_rows, len(images))
 
 
-def _single_films(table: Table, conversion: Conversion) -> Iterator[FilmRow]:
+def _single_rows(table: Table, conversion: Conversion) -> Iterator[ImageRow]:
     """A row a film: streamed."""
     for line, fields in table.rows():
         row = dict(zip(table.keys, fields))
         try:
-            film = _parse(table, line, row)
+            image = _parse(table, line, row)
         except ValueError as error:
             conversion.problems.add(table.name, line, str(error))
             continue
-        yield from _film(table, posixpath.normpath(row['path']), film, conversion)
+        yield from _image_rows(table, posixpath.normpath(row['path']), image, conversion)
 
 
-def _parse(table: Table, line: int, row: dict[str, str]) -> _Film:
+def _parse(table: Table, line: int, row: dict[str, str]) -> _Image:
     if not row['path']:
         raise ValueError('no path')
     size = None
     if row['width'] or row['height']:
         size = (read_length(row['width']), read_length(row['height']))
     patient = read_patient(row['patient_id']) if table.has('patient_id') else ''
-    return _Film(line, read_label(row['label']), patient, row['source'], row['view'], size)
+    return _Image(line, read_label(row['label']), patient, row['source'], row['view'], size)
 
 
-def _read(table: Table, conversion: Conversion) -> dict[str, _Film]:
+def _read(table: Table, conversion: Conversion) -> dict[str, _Image]:
     """Films by path, in the order of the table, with the boxes of all their rows."""
-    films: dict[str, _Film] = {}
+    images: dict[str, _Image] = {}
     for line, fields in table.rows():
         row = dict(zip(table.keys, fields))
         try:
@@ -130,28 +132,28 @@ def _read(table: Table, conversion: Conversion) -> dict[str, _Film]:
             if box and new.label not in (1, None):
                 raise ValueError(f'label {new.label}, but a box; a film with a fracture box has 1')
             new.label = 1 if box else new.label
-            film = films.setdefault(posixpath.normpath(row['path']), new)
+            image = images.setdefault(posixpath.normpath(row['path']), new)
             # a blank label says nothing against that of the film's other rows
-            film.label = new.label if film.label is None else film.label
-            new.label = film.label if new.label is None else new.label
-            _compare(film, new)
+            image.label = new.label if image.label is None else image.label
+            new.label = image.label if new.label is None else new.label
+            _compare(image, new)
         except ValueError as error:
             conversion.problems.add(table.name, line, str(error))
             continue
         if box:
-            first = film.boxes.setdefault((*box, row['site']), line)
+            first = image.boxes.setdefault((*box, row['site']), line)
             if first != line:
                 conversion.leave_out(REPEATED)
-        elif film.line != line:
+        elif image.line != line:
             conversion.leave_out(REPEATED)
-    return films
+    return images
 
 
-def _compare(film: _Film, row: _Film) -> None:
+def _compare(image: _Image, row: _Image) -> None:
     for name in ('label', 'patient', 'source', 'view', 'size'):
-        old, new = getattr(film, name), getattr(row, name)
+        old, new = getattr(image, name), getattr(row, name)
         if old != new:
-            raise ValueError(f'{name} {new!r}, but {old!r} for the same film on line {film.line}')
+            raise ValueError(f'{name} {new!r}, but {old!r} for the same film on line {image.line}')
 
 
 def _box(texts: list[str], decimal_comma: bool) -> tuple[float, ...] | None:
@@ -163,15 +165,17 @@ def _box(texts: list[str], decimal_comma: bool) -> tuple[float, ...] | None:
     return tuple(read_number(text, decimal_comma) for text in texts)
 
 
-def _film(table: Table, path: str, film: _Film, conversion: Conversion) -> Iterator[FilmRow]:
-    if table.has('view') and not conversion.keeps_view(film.view):
+def _image_rows(
+    table: Table, path: str, image: _Image, conversion: Conversion
+) -> Iterator[ImageRow]:
+    if table.has('view') and not conversion.keeps_view(image.view):
         return
-    label = conversion.decide(film.label)
+    label = conversion.decide(image.label)
     if label is None:
         return
-    boxes = [RawBox(list(box), line, site or None) for (*box, site), line in film.boxes.items()]
-    patient = film.patient if table.has('patient_id') else path
-    source = film.source or None
-    yield FilmRow(
-        table.name, film.line, (path,), label, patient, bool(boxes), boxes, film.size, source
+    boxes = [RawBox(list(box), line, site or None) for (*box, site), line in image.boxes.items()]
+    patient = image.patient if table.has('patient_id') else path
+    source = image.source or None
+    yield ImageRow(
+        table.name, image.line, (path,), label, patient, bool(boxes), boxes, image.size, source
     )

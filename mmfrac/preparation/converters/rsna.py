@@ -9,10 +9,10 @@ from mmfrac.datasets.coco_checks import read_annotations
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.film_finder import with_suffixes
+from mmfrac.preparation.converters.file_finder import with_suffixes
 from mmfrac.preparation.converters.nih_cxr14 import RELEASE_SIZE, nih_patient
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import FilmRow, read_label, read_number
+from mmfrac.preparation.tables.values import ImageRow, read_label, read_number
 from mmfrac.utils.errors import AnnotationError
 
 _NORMAL = 'normal'
@@ -39,10 +39,10 @@ def convert_rsna(
         table (str or os.PathLike): stage_2_train_labels.csv.
         image_dir (str or os.PathLike): Folder with the films, PATIENTID.dcm, .png, ...
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
-        classes (str or os.PathLike, optional): stage_2_detailed_class_info.csv. Default: None.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
+        classes (str or os.PathLike, optional): stage_2_detailed_class_info.csv. Defaults to None.
         nih_names (str or os.PathLike, optional): pneumonia-challenge-dataset-mappings_2018.json.
-            Default: None.
+            Defaults to None.
 
     Returns:
         ConversionSummary: The counts.
@@ -58,24 +58,24 @@ def convert_rsna(
     if classes is not None:
         class_rows = conversion.table(classes, dict(patient=('patientId',), name=('class',)))
     conversion.check_headers()
-    normal = _normal_films(class_rows, conversion) if class_rows else set()
+    normal = _normal_images(class_rows, conversion) if class_rows else set()
     patients = _nih_patients(nih_names, conversion) if nih_names is not None else {}
-    films = _read(rows, conversion)
+    images = _read(rows, conversion)
     return conversion.write(
-        _films(rows.name, films, normal, patients, conversion), len(films), unique_names=True
+        _image_rows(rows.name, images, normal, patients, conversion), len(images), unique_names=True
     )
 
 
-def _normal_films(table: Table, conversion: Conversion) -> set[str]:
-    films: dict[str, str] = {}
+def _normal_images(table: Table, conversion: Conversion) -> set[str]:
+    images: dict[str, str] = {}
     for line, (name, kind) in table.rows():
         if kind.lower() not in _CLASSES:
             text = f'class {kind!r} is none of {list(_CLASSES)}'
             conversion.problems.add(table.name, line, text)
-        elif films.setdefault(name, kind.lower()) != kind.lower():
-            text = f'{name} has two classes, {films[name]!r} and {kind!r}'
+        elif images.setdefault(name, kind.lower()) != kind.lower():
+            text = f'{name} has two classes, {images[name]!r} and {kind!r}'
             conversion.problems.add(table.name, line, text)
-    return {name for name, kind in films.items() if kind == _NORMAL}
+    return {name for name, kind in images.items() if kind == _NORMAL}
 
 
 def _nih_patients(path: str | os.PathLike, conversion: Conversion) -> dict[str, str]:
@@ -101,7 +101,7 @@ def _nih_patients(path: str | os.PathLike, conversion: Conversion) -> dict[str, 
 
 def _read(table: Table, conversion: Conversion) -> dict[str, tuple[int, int | None]]:
     """First line and target of each film, in the order of the table."""
-    films: dict[str, tuple[int, int | None]] = {}
+    images: dict[str, tuple[int, int | None]] = {}
     for line, (name, target, *numbers) in table.rows():
         try:
             if not name:
@@ -110,7 +110,7 @@ def _read(table: Table, conversion: Conversion) -> dict[str, tuple[int, int | No
             has_box = any(numbers)
             for text in numbers if has_box else ():
                 read_number(text, table.decimal_comma)
-            first, known = films.setdefault(name, (line, label))
+            first, known = images.setdefault(name, (line, label))
             if known != label:
                 raise ValueError(f'{name} has Target {known} on line {first} and {label} here')
         except ValueError as error:
@@ -120,17 +120,17 @@ def _read(table: Table, conversion: Conversion) -> dict[str, tuple[int, int | No
             conversion.leave_out('Lung opacity boxes, another finding')
         elif first != line:
             conversion.leave_out('repeated row')
-    return films
+    return images
 
 
-def _films(
+def _image_rows(
     table: str,
-    films: dict[str, tuple[int, int | None]],
+    images: dict[str, tuple[int, int | None]],
     normal: set[str],
     patients: dict[str, str],
     conversion: Conversion,
-) -> Iterator[FilmRow]:
-    for name, (line, _) in films.items():
+) -> Iterator[ImageRow]:
+    for name, (line, _) in images.items():
         label = conversion.decide(0 if name in normal else None)
         if label is None:
             continue
@@ -139,4 +139,4 @@ def _films(
             continue
         patient = patients.get(name, name)
         names = with_suffixes(name, '.dcm', conversion.options.suffix)
-        yield FilmRow(table, line, names, label, patient, size=RELEASE_SIZE)
+        yield ImageRow(table, line, names, label, patient, size=RELEASE_SIZE)

@@ -12,9 +12,16 @@ from scipy.sparse.csgraph import connected_components
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.film_finder import with_suffixes
+from mmfrac.preparation.converters.file_finder import with_suffixes
 from mmfrac.preparation.tables.table import Columns, Table
-from mmfrac.preparation.tables.values import BLANKS, FilmRow, RawBox, Size, read_length, read_number
+from mmfrac.preparation.tables.values import (
+    BLANKS,
+    ImageRow,
+    RawBox,
+    Size,
+    read_length,
+    read_number,
+)
 
 MERGE = ('any', 'majority', 'all')
 
@@ -52,8 +59,8 @@ def merge_boxes(
         boxes (Sequence[Sequence[float]]): (n, 4) xyxy, px.
         readers (Sequence[str]): (n) who drew each.
         needed (int): Readers that must have marked a lesion.
-        iou (float): Intersection over union from which boxes are one lesion. Default: 0.4.
-        fuse (str): 'mean' of the corners, or 'union', the rectangle around all. Default: 'mean'.
+        iou (float): Intersection over union from which boxes are one lesion. Defaults to 0.4.
+        fuse (str): 'mean' of the corners, or 'union', the rectangle around all. Defaults to 'mean'.
 
     Returns:
         list[list[float]]: (m, 4) xyxy, px, sorted.
@@ -87,7 +94,7 @@ def merge_boxes(
     return sorted(fused)
 
 
-SITES = {'rib fracture': 'rib', 'clavicle fracture': 'clavicle'}
+_SITES = {'rib fracture': 'rib', 'clavicle fracture': 'clavicle'}
 
 _NO_FINDING = 'no finding'
 
@@ -130,13 +137,13 @@ def convert_vindr_cxr(
         table (str or os.PathLike): annotations_train.csv, annotations_test.csv or train.csv.
         image_dir (str or os.PathLike): Folder with the films, IMAGE_ID.dicom, .png, ...
         out_file (str or os.PathLike): COCO JSON to write.
-        options (ConvertOptions, optional): Choices. Default: ``ConvertOptions()``.
-        merge (str): Readers that must agree: 'any', 'majority' or 'all'. Default: 'majority'.
-        iou (float): Overlap from which two boxes are one lesion. Default: 0.4.
-        fuse (str): 'mean' or 'union' of a lesion's boxes. Default: 'mean'.
+        options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
+        merge (str): Readers that must agree: 'any', 'majority' or 'all'. Defaults to 'majority'.
+        iou (float): Overlap from which two boxes are one lesion. Defaults to 0.4.
+        fuse (str): 'mean' or 'union' of a lesion's boxes. Defaults to 'mean'.
         sizes (str or os.PathLike, optional): Table with ``image_id`` and the size of the original film
             (``dim0``, ``dim1`` of train_meta.csv, or ``height``, ``width``), in which boxes are
-            drawn: needed where the films were resized. Default: None.
+            drawn: needed where the films were resized. Defaults to None.
 
     Returns:
         ConversionSummary: The counts.
@@ -162,8 +169,8 @@ def convert_vindr_cxr(
     readings, has_fractures = _read(rows, conversion)
     if size_rows is not None:
         _read_sizes(size_rows, readings, conversion)
-    films = _films(rows.name, readings, has_fractures, merge, iou, fuse, conversion)
-    return conversion.write(films, len(readings), unique_names=True)
+    image_rows = _image_rows(rows.name, readings, has_fractures, merge, iou, fuse, conversion)
+    return conversion.write(image_rows, len(readings), unique_names=True)
 
 
 def _read(table: Table, conversion: Conversion) -> tuple[dict[str, _Reading], bool]:
@@ -184,9 +191,9 @@ def _read(table: Table, conversion: Conversion) -> tuple[dict[str, _Reading], bo
         reading.readers.add(reader)
         reading.size = reading.size or size
         reading.has_other_lesion = reading.has_other_lesion or finding == _OTHER
-        if finding in SITES:
+        if finding in _SITES:
             has_fractures = True
-            mark = (reader, SITES[finding], box)
+            mark = (reader, _SITES[finding], box)
             if reading.marks.setdefault(mark, line) != line:
                 conversion.leave_out(REPEATED)
         elif finding != _NO_FINDING:
@@ -213,7 +220,7 @@ def _read_sizes(table: Table, readings: dict[str, _Reading], conversion: Convers
                 conversion.problems.add(table.name, line, str(error))
 
 
-def _films(
+def _image_rows(
     table: str,
     readings: dict[str, _Reading],
     has_fractures: bool,
@@ -221,7 +228,7 @@ def _films(
     iou: float,
     fuse: str,
     conversion: Conversion,
-) -> Iterator[FilmRow]:
+) -> Iterator[ImageRow]:
     for image, reading in readings.items():
         needed = readers_needed(merge, len(reading.readers))
         votes = len({reader for reader, _, _ in reading.marks})
@@ -241,14 +248,14 @@ def _films(
                     merged
                 )
         names = with_suffixes(image, '.dicom', conversion.options.suffix)
-        yield FilmRow(
+        yield ImageRow(
             table, reading.line, names, label, image, bool(boxes), boxes, size=reading.size
         )
 
 
 def _merged(reading: _Reading, needed: int, iou: float, fuse: str) -> list[RawBox]:
     merged = []
-    for site in SITES.values():
+    for site in _SITES.values():
         marks = [
             (reader, box) for reader, of, box in reading.marks if of == site and box is not None
         ]

@@ -3,7 +3,6 @@
 
 import csv
 import filecmp
-import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +15,6 @@ from tqdm import tqdm
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.dicom_folder.film_table import FilmTable
-from mmfrac.preparation.dicom_folder.film_view import FRONTAL
 from mmfrac.preparation.dicom_folder.header import (
     INDEX,
     NO_DICOM,
@@ -25,10 +22,12 @@ from mmfrac.preparation.dicom_folder.header import (
     crashed_header,
     read_header,
 )
+from mmfrac.preparation.dicom_folder.label_table import LabelTable
 from mmfrac.preparation.dicom_folder.pseudonyms import pseudonym, read_key
-from mmfrac.preparation.tables.values import FilmRow
-from mmfrac.utils.io import AtomicLocalBackend
-from mmfrac.utils.processes import map_films
+from mmfrac.preparation.dicom_folder.view import FRONTAL
+from mmfrac.preparation.tables.values import ImageRow
+from mmfrac.utils.io import atomic_open, atomic_path
+from mmfrac.utils.processes import map_files
 
 MODALITIES = ('CR', 'DX', 'DR', 'RG', 'OT')
 
@@ -43,15 +42,16 @@ class FolderOptions:
 
     Attributes:
         patient_ids (str): 'pseudonym': a keyed hash stands for PatientID; 'original': PatientID itself,
-            for films that were de-identified before. Default: 'pseudonym'.
-        key_file (str or PathLike, optional): Of the hash. Default: see :func:`read_key`.
-        unknown_views (str): 'keep' or 'drop' films whose header does not tell the view. Default: 'keep'.
-        modalities (Sequence[str]): Modalities to keep; films without one are kept. Default: CR, DX, DR,
-            RG, OT.
+            for films that were de-identified before. Defaults to 'pseudonym'.
+        key_file (str or PathLike, optional): Of the hash. Defaults to see :func:`read_key`.
+        unknown_views (str): 'keep' or 'drop' films whose header does not tell the view. Defaults to
+            'keep'.
+        modalities (Sequence[str]): Modalities to keep; films without one are kept. Defaults to CR, DX,
+            DR, RG, OT.
         body_parts (Sequence[str], optional): BodyPartExamined to keep; films without one are kept.
-            Default: all.
+            Defaults to all.
         links (str or PathLike, optional): Folder for links to the films under names that tell nothing;
-            the COCO file then names those. Default: none.
+            the COCO file then names those. Defaults to none.
         columns (Mapping[str, str], optional): Other names of columns of the table.
         left_out_file (str or PathLike, optional): CSV for every file that is left out.
 
@@ -74,7 +74,7 @@ class FolderOptions:
                 raise ValueError(f'{name} {getattr(self, name)!r} is none of {list(valid)}')
 
 
-def list_files(folder: str) -> list[str]:
+def _list_files(folder: str) -> list[str]:
     """Files below a folder, sorted; folders behind links are entered once.
 
     Args:
@@ -98,7 +98,7 @@ def list_files(folder: str) -> list[str]:
     return sorted(name.replace(os.sep, '/') for name in names)
 
 
-COPY = 'copy of another film'
+_COPY = 'copy of another film'
 
 # What stands in PatientID where no id does.
 _NO_IDS = frozenset({'', '0', 'none', 'unknown', 'anonymous', 'anonymized', 'anonymised', 'anon'})
@@ -110,7 +110,7 @@ class LeftOut(NamedTuple):
     Attributes:
         file (str): Path below the folder.
         reason (str): As in the summary.
-        detail (str): Of the reason. Default: none.
+        detail (str): Of the reason. Defaults to none.
     """
 
     file: str
@@ -140,10 +140,10 @@ def convert_dicom_folder(
     Args:
         folder (str or os.PathLike): Searched with the folders below it.
         out_file (str or os.PathLike): COCO JSON to write.
-        table (str or os.PathLike, optional): CSV of labels. Default: None.
-        options (ConvertOptions, optional): Choices; sizes are always those of the headers. Default:
+        table (str or os.PathLike, optional): CSV of labels. Defaults to None.
+        options (ConvertOptions, optional): Choices; sizes are always those of the headers. Defaults to
             None.
-        folder_options (FolderOptions, optional): More choices. Default: None.
+        folder_options (FolderOptions, optional): More choices. Defaults to None.
 
     Returns:
         tuple[ConversionSummary, list[LeftOut]]: Counts, and every DICOM file that is left out.
@@ -180,8 +180,8 @@ class _Run:
         settings = replace(options, size='table', verify=False, missing='error')
         self.conversion = Conversion(root, out_file, settings, 'hospital', map(str.lower, FRONTAL))
         self.conversion.reads(root)
-        self.names = list_files(root)
-        self.table: FilmTable | None = None
+        self.names = _list_files(root)
+        self.table: LabelTable | None = None
         self.left_out: list[LeftOut] = []
         self._first_of: dict[str, str] = {}
         self._links: dict[str, str] = {}
@@ -194,9 +194,9 @@ class _Run:
         """Open the table of labels."""
         if table is not None:
             path = os.fspath(table)
-            self.table = FilmTable(path, self.conversion, self.names, self.more.columns)
+            self.table = LabelTable(path, self.conversion, self.names, self.more.columns)
 
-    def rows(self) -> Iterator[FilmRow]:
+    def rows(self) -> Iterator[ImageRow]:
         """Films, file by file."""
         if self.table is not None:
             # only now: what is wrong with its rows is told together with what is wrong with films
@@ -207,7 +207,7 @@ class _Run:
             verify=self.options.verify,
             any_name=self.more.links is not None,
         )
-        headers = map_films(read, self.names, self.options.workers, crashed_header)
+        headers = map_files(read, self.names, self.options.workers, crashed_header)
         hidden = not self.options.progress
         for header in tqdm(headers, 'headers', len(self.names), unit='file', disable=hidden):
             row = self._row(header)
@@ -223,11 +223,10 @@ class _Run:
         folder = Path(self.more.links)
         folder.mkdir(parents=True, exist_ok=True)
         for link, name in self._links.items():
-            part = folder / f'.{link}.{os.getpid()}.part'
-            part.symlink_to(os.path.abspath(os.path.join(self.root, name)))
-            os.replace(part, folder / link)
+            with atomic_path(folder / link) as temporary:
+                temporary.symlink_to(os.path.abspath(os.path.join(self.root, name)))
 
-    def _row(self, header: DicomHeader) -> FilmRow | None:
+    def _row(self, header: DicomHeader) -> ImageRow | None:
         """The film of a file, or None with the reason noted."""
         reason, detail = self._reason(header)
         if reason:
@@ -247,7 +246,7 @@ class _Run:
         if header.study:
             extra['study_id'] = self._stands_for('study', header.study)
         boxes = entry.raw_boxes() if entry else []
-        return FilmRow(
+        return ImageRow(
             self.table.name if self.table else os.path.basename(self.root),
             entry.line if entry else header.name,
             (self._file_name(header),),
@@ -275,7 +274,7 @@ class _Run:
         first = self._first_of.setdefault(header.instance or header.name, header.name)
         if first != header.name:
             if _same_bytes(os.path.join(self.root, first), os.path.join(self.root, header.name)):
-                return COPY, f'of {first}'
+                return _COPY, f'of {first}'
             self.conversion.noted['other films with the SOPInstanceUID of a film'] += 1
         return '', ''
 
@@ -308,9 +307,7 @@ def _same_bytes(one: str, other: str) -> bool:
 
 
 def _write_left_out(path: str | os.PathLike, left_out: Sequence[LeftOut]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator='\n')
-    table.writerow(LeftOut._fields)
-    table.writerows(left_out)
-    content = text.getvalue().encode('utf-8', 'surrogateescape')
-    AtomicLocalBackend().put(content, os.fspath(path))
+    with atomic_open(path, errors='surrogateescape', newline='') as file:
+        table = csv.writer(file, lineterminator='\n')
+        table.writerow(LeftOut._fields)
+        table.writerows(left_out)

@@ -23,17 +23,17 @@ from pydicom.uid import (
 )
 
 from mmfrac.datasets.radiographs.read import read_radiograph
-from mmfrac.preparation.dicom_folder.film_view import view_of
 from mmfrac.preparation.dicom_folder.pseudonyms import tells_identity
+from mmfrac.preparation.dicom_folder.view import view_of
 
-UNDEFINED = 0xFFFFFFFF
+_UNDEFINED = 0xFFFFFFFF
 
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
 _ITEM, _DELIMITER = b'\xfe\xff\x00\xe0', b'\xfe\xff\xdd\xe0'
 
 
-class PixelPlace:
+class _PixelRange:
     """Notes where the pixels of a DICOM file begin, and stops pydicom there.
 
     Args:
@@ -60,18 +60,18 @@ class PixelPlace:
         Args:
             end (int): Size of the file, bytes.
         """
-        if self.length != UNDEFINED:
+        if self.length != _UNDEFINED:
             return self.start + self.length > end
-        place = self.start
-        while place < end:
-            self._file.seek(place)
+        offset = self.start
+        while offset < end:
+            self._file.seek(offset)
             head = self._file.read(8)
             if head[:4] == _DELIMITER:
                 return False
             if len(head) < 8 or head[:4] != _ITEM:
                 return True
-            place += 8 + struct.unpack('<L', head[4:])[0]
-        return place > end or place == self.start
+            offset += 8 + struct.unpack('<L', head[4:])[0]
+        return offset > end or offset == self.start
 
 
 # Reasons to leave a file out.
@@ -83,7 +83,7 @@ NAMED = 'path holds the name or birth date of the patient'
 
 NO_DICOM, INDEX = 'not a DICOM file', 'DICOMDIR index'
 
-MAX_SIDE = 30_000
+_MAX_SIDE = 30_000
 
 _PREAMBLE = 128
 
@@ -152,8 +152,8 @@ def read_header(
     Args:
         name (str): Path below ``folder``.
         folder (str): Folder of the films.
-        verify (bool): Decode the pixels. Default: False, only look whether they are all there.
-        any_name (bool): Whether the path may hold the patient's name. Default: False.
+        verify (bool): Decode the pixels. Defaults to False, only look whether they are all there.
+        any_name (bool): Whether the path may hold the patient's name. Defaults to False.
 
     Returns:
         DicomHeader: Never raises: what goes wrong is its fault.
@@ -186,7 +186,7 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
         if not has_mark and head[:2] not in _FIRST_GROUPS:
             return DicomHeader(name, NO_DICOM)
         file.seek(0)
-        pixels = PixelPlace(file)
+        pixels = _PixelRange(file)
         ds = read_partial(file, pixels.begin, _LARGEST_VALUE, True, _TAGS)
         uid = ds.file_meta.get('MediaStorageSOPClassUID')
         if uid == MediaStorageDirectoryStorage:
@@ -210,12 +210,12 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
     return header
 
 
-def _fault(ds: FileDataset, pixels: PixelPlace, end: int) -> tuple[str, str] | None:
+def _fault(ds: FileDataset, pixels: _PixelRange, end: int) -> tuple[str, str] | None:
     if pixels.start < 0:
         kind = _text(ds, 'SOPClassUID')
         return NO_PIXELS, f'a {UID(kind).name}' if kind else 'it ends before its pixels'
     columns, rows = _number(ds, 'Columns'), _number(ds, 'Rows')
-    if not (0 < columns <= MAX_SIDE and 0 < rows <= MAX_SIDE):
+    if not (0 < columns <= _MAX_SIDE and 0 < rows <= _MAX_SIDE):
         return DAMAGED, f'its size is {columns} x {rows}'
     frames = _number(ds, 'NumberOfFrames', 1)
     if frames > 1:

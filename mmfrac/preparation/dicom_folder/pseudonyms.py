@@ -1,12 +1,15 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Names that stand for patients, studies and films, and what would tell who they are."""
 
+import contextlib
 import hashlib
 import hmac
 import os
 import re
 import secrets
 from pathlib import Path
+
+from mmfrac.utils.io import write_private
 
 KEY_VARIABLE = 'MMFRAC_PATIENT_KEY'
 _KEY_BYTES = 32
@@ -35,7 +38,7 @@ def read_key(path: str | os.PathLike | None = None) -> bytes:
     """The secret key of the pseudonyms; made at the first use, readable by its user alone.
 
     Args:
-        path (str or os.PathLike, optional): Its file. Default: :func:`default_key_file`.
+        path (str or os.PathLike, optional): Its file. Defaults to :func:`default_key_file`.
 
     Returns:
         bytes: The key.
@@ -47,13 +50,9 @@ def read_key(path: str | os.PathLike | None = None) -> bytes:
     how = f'name another file (--key-file, or the variable {KEY_VARIABLE})'
     try:
         if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:  # another conversion made it at the same time
-                return read_key(file)
-            with os.fdopen(handle, 'w') as made:
-                made.write(secrets.token_hex(_KEY_BYTES) + '\n')
+            # another conversion may make it at the same time
+            with contextlib.suppress(FileExistsError):
+                write_private(file, secrets.token_hex(_KEY_BYTES) + '\n')
         key = file.read_bytes().strip()
     except OSError as error:
         raise ValueError(f"no key of patient pseudonyms in '{file}' ({error}): {how}") from error

@@ -8,7 +8,7 @@ import numpy as np
 from mmfrac.preparation.phantom.skeleton import Skeleton
 from mmfrac.preparation.phantom.tubes import Tubes, smooth_paths
 
-FRONT_CM = 9.0
+_FRONT_CM = 9.0
 
 
 def make_devices(rng: np.random.Generator, skeleton: Skeleton) -> list[Tubes]:
@@ -44,7 +44,7 @@ def _line(knots: list, radius: float, fill: float) -> Tubes:
 
 def _disc(x: float, y: float, radius: float, thick: float, fill: float, rim: float) -> Tubes:
     """A flat disc that faces the detector."""
-    z = FRONT_CM + np.linspace(0.0, thick, 4)
+    z = _FRONT_CM + np.linspace(0.0, thick, 4)
     path = np.stack([np.full(4, x), np.full(4, y), z], axis=1)[None]
     return Tubes(
         path,
@@ -61,7 +61,7 @@ def _pacemaker(rng, level) -> list[Tubes]:
     t = np.linspace(-1.0, 1.0, 40)
     tilt = rng.uniform(-0.5, 0.5)
     run = 2.1 * t
-    path = np.stack([x + run * np.cos(tilt), y + run * np.sin(tilt), np.full(40, FRONT_CM)], 1)
+    path = np.stack([x + run * np.cos(tilt), y + run * np.sin(tilt), np.full(40, _FRONT_CM)], 1)
     half = 1.9 * (1.0 - np.abs(t) ** 3.5) ** 0.5 + 0.02
     can = Tubes(
         path[None],
@@ -114,7 +114,7 @@ def _central_line(rng, level) -> list[Tubes]:
 
 
 def _electrodes(rng, level) -> list[Tubes]:
-    places = [
+    points = [
         (-11.0, level[2] + 1.0),
         (10.5, level[2] + 1.2),
         (11.0, level[9] + 1.0),
@@ -122,7 +122,7 @@ def _electrodes(rng, level) -> list[Tubes]:
     ]
     parts: list[Tubes] = []
     for index in rng.permutation(4)[: int(rng.integers(2, 4))]:
-        x, y = places[index] + rng.normal(0.0, 1.0, 2)
+        x, y = points[index] + rng.normal(0.0, 1.0, 2)
         sag = rng.normal(0.0, 2.0, 2)
         away = [16.0 * np.sign(x) + sag[1], 44.0 if y > level[6] else y + 16.0, 10.0]
         parts += [
@@ -147,7 +147,7 @@ def _sternal_wires(rng, level) -> list[Tubes]:
     for y in np.linspace(level[3] + 1.0, level[8], 5):
         w, h = rng.uniform(0.7, 1.1), rng.uniform(0.25, 0.5)
         turn = np.linspace(0.0, 2.0 * np.pi, 9) + rng.normal(0.0, 0.3)
-        loop = np.stack([w * np.sin(turn), y + h * np.sin(2.0 * turn), FRONT_CM + 0 * turn], 1)
+        loop = np.stack([w * np.sin(turn), y + h * np.sin(2.0 * turn), _FRONT_CM + 0 * turn], 1)
         parts.append(_line(loop.tolist(), 0.06, 4.0))
     return parts
 

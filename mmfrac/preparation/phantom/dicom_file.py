@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,14 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from mmfrac.utils.io import atomic_open
+
 FULL_SCALE = 4095
 
 
 def write_dicom(
     path: Path,
-    plane: np.ndarray,
+    image: np.ndarray,
     patient_id: str,
     pixel_mm: float,
     monochrome1: bool = False,
@@ -30,7 +31,7 @@ def write_dicom(
 
     Args:
         path: Target file.
-        plane: 12-bit plane, bright bone, (h, w) uint16.
+        image: 12-bit plane, bright bone, (h, w) uint16.
         patient_id: PatientID.
         pixel_mm: Pixel spacing at the detector in mm.
         monochrome1: Store inverted values under MONOCHROME1, default False.
@@ -39,7 +40,7 @@ def write_dicom(
     Raises:
         ValueError: If the plane is not 12-bit or the modality unknown.
     """
-    if plane.dtype != np.uint16 or plane.ndim != 2 or plane.max(initial=0) > FULL_SCALE:
+    if image.dtype != np.uint16 or image.ndim != 2 or image.max(initial=0) > FULL_SCALE:
         raise ValueError(f'{path}: the plane must be (h, w) uint16 of at most {FULL_SCALE}')
     classes = {
         'DX': DigitalXRayImageStorageForPresentation,
@@ -68,7 +69,7 @@ def write_dicom(
     record.PatientOrientation = ['L', 'F']
     record.ImageType = ['DERIVED', 'PRIMARY']
     record.PresentationIntentType = 'FOR PRESENTATION'
-    record.Rows, record.Columns = plane.shape
+    record.Rows, record.Columns = image.shape
     record.SamplesPerPixel = 1
     record.PhotometricInterpretation = 'MONOCHROME1' if monochrome1 else 'MONOCHROME2'
     record.PresentationLUTShape = 'INVERSE' if monochrome1 else 'IDENTITY'
@@ -77,9 +78,8 @@ def write_dicom(
     record.ImagerPixelSpacing = [f'{pixel_mm:.5f}', f'{pixel_mm:.5f}']
     record.RescaleIntercept, record.RescaleSlope, record.RescaleType = 0, 1, 'US'
     record.WindowCenter, record.WindowWidth = 2048, 4096
-    stored = np.uint16(FULL_SCALE) - plane if monochrome1 else plane
+    stored = np.uint16(FULL_SCALE) - image if monochrome1 else image
     record.PixelData = stored.astype('<u2').tobytes()
 
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    record.save_as(partial, enforce_file_format=True)
-    os.replace(partial, path)
+    with atomic_open(path, 'wb') as file:
+        record.save_as(file, enforce_file_format=True)

@@ -13,13 +13,13 @@ from mmfrac.preparation.phantom.skeleton import Skeleton
 from mmfrac.preparation.phantom.tubes import PointCloud, Tubes, splat, tube_points
 
 # Resolution of the truth: boxes are the same whatever the size of the film.
-REFERENCE_SIZE = 512
+_REFERENCE_SIZE = 512
 BOX_LEVEL = 0.15
-BOX_MARGIN_CM = 0.12
-CLAVICLE_SHARE = 0.12
+_BOX_MARGIN_CM = 0.12
+_CLAVICLE_SHARE = 0.12
 ACUTE_SHARE = 0.6
-REACH_CM = 2.0
-SEPARATION_CM = 4.5
+_REACH_CM = 2.0
+_SEPARATION_CM = 4.5
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,16 @@ def draw_lesions(
     ribs = _candidates(skeleton.ribs, pose, air, range(2, 20))
     clavicles = _candidates(skeleton.clavicles, pose, None, range(2))
     lesions: list[PhantomLesion] = []
-    places: list[np.ndarray] = []
+    points: list[np.ndarray] = []
     for _ in range(count):
-        on_clavicle = rng.random() < CLAVICLE_SHARE
+        on_clavicle = rng.random() < _CLAVICLE_SHARE
         draws, pick = rng.random(6), rng.random()
         pools = (('clavicle', clavicles), ('rib', ribs))
         for site, pool in pools if on_clavicle else pools[::-1]:
             used = [lesion.tube for lesion in lesions if lesion.site == site]
             free = pool[~np.isin(pool[:, 0], used)]
-            for place in places:
-                apart = np.linalg.norm(free[:, 2:4] - place, axis=1) > SEPARATION_CM
+            for point in points:
+                apart = np.linalg.norm(free[:, 2:4] - point, axis=1) > _SEPARATION_CM
                 free = free[apart] if apart.any() else free
             if len(free):
                 break
@@ -98,7 +98,7 @@ def draw_lesions(
                 f'num_fractures={count}: only {len(lesions)} bones are free on this film; ask for fewer'
             )
         tube, arc, x, y, tx, ty = free[int(pick * len(free))]
-        places.append(np.array([x, y]))
+        points.append(np.array([x, y]))
         lesion = _make(draws, site, int(tube), arc, (-ty, tx), difficulty)
         group = skeleton.ribs if site == 'rib' else skeleton.clavicles
         lesions.append(replace(lesion, box=_exact_box(group, pose, lesion)))
@@ -109,22 +109,22 @@ def _candidates(tubes: Tubes, pose: Pose, air: np.ndarray | None, members: range
     """Rows of tube, arc, film x, film y, unit tangent x and y of places fit for a fracture."""
     rows = np.array(members)
     centre = tubes.centre[rows]
-    film = pose.project(centre)
+    projected = pose.project(centre)
     steps = np.diff(centre, axis=1)
     length = np.linalg.norm(steps, axis=-1)
     arc = np.concatenate([np.zeros((len(rows), 1)), np.cumsum(length, 1)], axis=1)
-    run = np.gradient(film, axis=1) / np.gradient(arc, axis=1)[..., None]
+    run = np.gradient(projected, axis=1) / np.gradient(arc, axis=1)[..., None]
     seen = np.linalg.norm(run, axis=-1)
     margin = 0.055 * pose.film_cm
-    fit = ((film > margin) & (film < pose.film_cm - margin)).all(-1) & (seen > 0.6)
+    fit = ((projected > margin) & (projected < pose.film_cm - margin)).all(-1) & (seen > 0.6)
     fit &= (arc > 3.5) & (arc < arc[:, -1:] - 2.0)
     if air is not None:
         near = cv2.dilate(air, np.ones((9, 9), np.uint8))
-        cell = np.clip((film * (len(air) / pose.film_cm)).astype(int), 0, len(air) - 1)
+        cell = np.clip((projected * (len(air) / pose.film_cm)).astype(int), 0, len(air) - 1)
         fit &= near[cell[..., 1], cell[..., 0]] > 0.35 * air.max()
     unit = run / np.maximum(seen, 1e-6)[..., None]
     tube = np.broadcast_to(rows[:, None], arc.shape)
-    return np.column_stack([tube[fit], arc[fit], film[fit], unit[fit]])
+    return np.column_stack([tube[fit], arc[fit], projected[fit], unit[fit]])
 
 
 def _make(draws, site, tube, arc, normal, difficulty) -> PhantomLesion:
@@ -171,7 +171,7 @@ def apply_lesion(cloud: PointCloud, row: int, lesion: PhantomLesion) -> None:
         return
     across = cloud.across[row]
     along = along - lesion.slant * across - 0.07 * np.sin(9.0 * across + lesion.phase)
-    reach = np.clip(np.abs(along) / REACH_CM, 0.0, 1.0)
+    reach = np.clip(np.abs(along) / _REACH_CM, 0.0, 1.0)
     fade = 1.0 - reach * reach * (3.0 - 2.0 * reach)
     step = np.where(along > 0, 0.62, -0.38) * lesion.size * fade
     position += step[..., None].astype(np.float32) * normal
@@ -185,15 +185,15 @@ def _exact_box(
 ) -> tuple[float, float, float, float]:
     """Bounds of what the fracture changes on the film, from the bone with and without it."""
     bone = group.select(lesion.tube)
-    cloud = tube_points(bone, pose, REFERENCE_SIZE)
-    whole = splat([cloud], pose.film_cm, REFERENCE_SIZE)
+    cloud = tube_points(bone, pose, _REFERENCE_SIZE)
+    whole = splat([cloud], pose.film_cm, _REFERENCE_SIZE)
     apply_lesion(cloud, 0, lesion)
-    broken = splat([cloud], pose.film_cm, REFERENCE_SIZE)
-    sigma = 0.07 * REFERENCE_SIZE / pose.film_cm
+    broken = splat([cloud], pose.film_cm, _REFERENCE_SIZE)
+    sigma = 0.07 * _REFERENCE_SIZE / pose.film_cm
     change = np.abs(cv2.GaussianBlur(broken - whole, (0, 0), sigma))
     rows, cols = np.nonzero(change > BOX_LEVEL * change.max())
-    margin = BOX_MARGIN_CM / pose.film_cm
-    low = np.array([cols.min(), rows.min()]) / REFERENCE_SIZE - margin
-    high = np.array([cols.max() + 1, rows.max() + 1]) / REFERENCE_SIZE + margin
+    margin = _BOX_MARGIN_CM / pose.film_cm
+    low = np.array([cols.min(), rows.min()]) / _REFERENCE_SIZE - margin
+    high = np.array([cols.max() + 1, rows.max() + 1]) / _REFERENCE_SIZE + margin
     x1, y1, x2, y2 = np.clip(np.concatenate([low, high]), 0.0, 1.0)
     return float(x1), float(y1), float(x2), float(y2)

@@ -15,28 +15,29 @@ import numpy as np
 from tqdm import tqdm
 
 from mmfrac.preparation.phantom.dicom_file import write_dicom
-from mmfrac.preparation.phantom.render import film_truth, render_film
-from mmfrac.utils.processes import map_films
+from mmfrac.preparation.phantom.render import image_truth, render_image
+from mmfrac.utils.io import remove_temporary_files, write_json
+from mmfrac.utils.processes import map_files
 
 SPLITS = ('train', 'val', 'test')
 
 ROLES = ('P_hos', 'N_hos', 'P_pub', 'N_pub')
 
-PAPER_COUNTS = {'P_hos': 580, 'N_hos': 9858, 'P_pub': 4825, 'N_pub': 16921}
+_PAPER_COUNTS = {'P_hos': 580, 'N_hos': 9858, 'P_pub': 4825, 'N_pub': 16921}
 
 FEWEST = 4
 
-PATIENTS_PER_SEED = 1_000_000
+_PATIENTS_PER_SEED = 1_000_000
 
 
-class FilmPlan(NamedTuple):
+class ImagePlan(NamedTuple):
     """All that is needed to render one film."""
 
     file_name: str
     patient_id: str
     role: str  # one of ROLES
     patient_seed: int
-    film_seed: int
+    image_seed: int
     num_fractures: int
     monochrome1: bool
     modality: str
@@ -56,8 +57,8 @@ def paper_counts(num_train: int) -> dict[str, int]:
     """
     if num_train < FEWEST * len(ROLES):
         raise ValueError(f'num_train={num_train}: at least {FEWEST * len(ROLES)} films are needed')
-    total = sum(PAPER_COUNTS.values())
-    counts = {r: max(FEWEST, round(num_train * n / total)) for r, n in PAPER_COUNTS.items()}
+    total = sum(_PAPER_COUNTS.values())
+    counts = {r: max(FEWEST, round(num_train * n / total)) for r, n in _PAPER_COUNTS.items()}
     surplus = sum(counts.values()) - num_train
     for role in ('N_pub', 'N_hos', 'P_pub'):
         taken = min(surplus, counts[role] - FEWEST)
@@ -96,7 +97,7 @@ def check_counts(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str,
 
 def plan_phantom(
     counts: Mapping[str, Mapping[str, int]], seed: int, lesions_per_film: tuple[int, int]
-) -> dict[str, list[FilmPlan]]:
+) -> dict[str, list[ImagePlan]]:
     """Deal the films of each split to patients of 1 to 3 films.
 
     A patient is of one split and one source, but may have films with and without a fracture.
@@ -109,11 +110,11 @@ def plan_phantom(
     Returns:
         Films per split.
     """
-    films: dict[str, list[FilmPlan]] = {}
+    plans: dict[str, list[ImagePlan]] = {}
     patient = 0
     for index, split in enumerate(SPLITS):
         rng = np.random.default_rng([6, seed, index])
-        films[split] = []
+        plans[split] = []
         for source in ('hos', 'pub'):
             roles = [f'{sign}_{source}' for sign in 'PN']
             kinds = np.repeat(np.arange(2), [counts[split][role] for role in roles])
@@ -121,30 +122,30 @@ def plan_phantom(
             while deck:
                 patient += 1
                 number = int(rng.choice([1, 2, 3], p=[0.55, 0.3, 0.15]))
-                for film in range(min(number, len(deck))):
+                for image_index in range(min(number, len(deck))):
                     positive = deck.pop() == 0
                     some = int(rng.integers(lesions_per_film[0], lesions_per_film[1] + 1))
                     chance = rng.random(2)
-                    films[split].append(
-                        FilmPlan(
-                            file_name=f'P{patient:06d}_{film}.dcm',
+                    plans[split].append(
+                        ImagePlan(
+                            file_name=f'P{patient:06d}_{image_index}.dcm',
                             patient_id=f'P{patient:06d}',
                             role=roles[0] if positive else roles[1],
-                            patient_seed=seed * PATIENTS_PER_SEED + patient,
-                            film_seed=film,
+                            patient_seed=seed * _PATIENTS_PER_SEED + patient,
+                            image_seed=image_index,
                             num_fractures=some if positive else 0,
                             monochrome1=bool(chance[0] < 1.0 / 3.0),
                             modality='DX' if chance[1] < 0.7 else 'CR',
                         )
                     )
-    return films
+    return plans
 
 
 FORMAT_VERSION = 1
 
-PARAMETERS_NAME = 'phantom.json'
+_PARAMETERS_NAME = 'phantom.json'
 
-ANNOTATION_NAMES = ('train.json', 'val.json', 'test.json', 'train_truth.json')
+_ANNOTATION_NAMES = ('train.json', 'val.json', 'test.json', 'train_truth.json')
 
 
 def write_phantom(
@@ -197,39 +198,39 @@ def write_phantom(
     root = Path(out_dir)
     _claim(root, parameters, overwrite)
     plans = plan_phantom(parameters['counts'], parameters['seed'], (int(low), int(high)))
-    tasks = [film for split in SPLITS for film in plans[split]]
+    tasks = [plan for split in SPLITS for plan in plans[split]]
     if _is_complete(root, tasks):
         return _summary_of(root)
-    make = partial(_make_film, root / 'images', int(size), float(difficulty))
+    make = partial(_make_image, root / 'images', int(size), float(difficulty))
     if workers > 1:
         # Compiles and caches the kernels once, before the processes part.
-        render_film(0, 0, size=32)
+        render_image(0, 0, size=32)
     results = tqdm(
-        map_films(make, tasks, workers if workers > 1 else 0, _not_drawn),
+        map_files(make, tasks, workers if workers > 1 else 0, _not_drawn),
         total=len(tasks),
         desc=f'phantom {root.name}',
         unit='film',
         disable=not progress,
         mininterval=0.2 if sys.stderr.isatty() else 15.0,
     )
-    truths = {film.file_name: truth for film, truth in zip(tasks, results)}
+    truths = {plan.file_name: truth for plan, truth in zip(tasks, results)}
 
     for split in SPLITS:
         content = _coco(plans[split], truths, int(size), hide_public=False)
         if split == 'train':
-            _write_json(root / 'annotations' / 'train_truth.json', content)
+            write_json(root / 'annotations' / 'train_truth.json', content)
             content = _coco(plans[split], truths, int(size), hide_public=True)
-        _write_json(root / 'annotations' / f'{split}.json', content)
+        write_json(root / 'annotations' / f'{split}.json', content)
     return _summary_of(root)
 
 
-def _is_complete(root: Path, tasks: list[FilmPlan]) -> bool:
+def _is_complete(root: Path, tasks: list[ImagePlan]) -> bool:
     """Whether nothing is left to do; the annotation files are written last, with these parameters."""
-    annotations = [root / 'annotations' / name for name in ANNOTATION_NAMES]
+    annotations = [root / 'annotations' / name for name in _ANNOTATION_NAMES]
     if not all(path.is_file() for path in annotations):
         return False
     there = {entry.name for entry in os.scandir(root / 'images')}
-    return all(film.file_name in there for film in tasks)
+    return all(plan.file_name in there for plan in tasks)
 
 
 def _summary_of(root: Path) -> dict[str, dict[str, int]]:
@@ -248,7 +249,7 @@ def _summary_of(root: Path) -> dict[str, dict[str, int]]:
 
 def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> None:
     """Make the folder ours, or stop if it is somebody else's."""
-    record = root / PARAMETERS_NAME
+    record = root / _PARAMETERS_NAME
     known = None
     if record.is_file():
         try:
@@ -266,15 +267,14 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> None:
                 f'{root} already holds another data set ({found}): choose another folder or pass '
                 'overwrite=True (--overwrite)'
             )
-        for name in ANNOTATION_NAMES:
+        for name in _ANNOTATION_NAMES:
             (root / 'annotations' / name).unlink(missing_ok=True)
-        for film in (root / 'images').glob('*.dcm'):
-            film.unlink()
+        for file in (root / 'images').glob('*.dcm'):
+            file.unlink()
     (root / 'images').mkdir(parents=True, exist_ok=True)
     (root / 'annotations').mkdir(exist_ok=True)
-    for rest in (root / 'images').glob('.*.tmp'):
-        rest.unlink()
-    _write_json(record, parameters)
+    remove_temporary_files(root / 'images')
+    write_json(record, parameters)
 
 
 def _difference(known: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -282,24 +282,26 @@ def _difference(known: dict[str, Any], wanted: dict[str, Any]) -> str:
     return ', '.join(f'{name} {known.get(name)!r} instead of {wanted[name]!r}' for name in names)
 
 
-def _not_drawn(plan: FilmPlan) -> Any:
+def _not_drawn(plan: ImagePlan) -> Any:
     raise ChildProcessError(
         f'the process that drew {plan.file_name} died twice, for want of memory perhaps: take fewer '
         'workers; films that are written stay, run the command again to go on'
     )
 
 
-def _make_film(folder: Path, size: int, difficulty: float, film: FilmPlan) -> list[dict[str, Any]]:
+def _make_image(
+    folder: Path, size: int, difficulty: float, plan: ImagePlan
+) -> list[dict[str, Any]]:
     """Write one film unless it is there; its fractures either way."""
-    path = folder / film.file_name
-    request = (film.patient_seed, film.film_seed, size, film.num_fractures, difficulty)
+    path = folder / plan.file_name
+    request = (plan.patient_seed, plan.image_seed, size, plan.num_fractures, difficulty)
     if path.is_file():
-        boxes, sites, kinds = film_truth(*request)
+        boxes, sites, kinds = image_truth(*request)
     else:
-        made = render_film(*request)
+        made = render_image(*request)
         boxes, sites, kinds = made.boxes, made.sites, made.kinds
         write_dicom(
-            path, made.image, film.patient_id, made.pixel_mm, film.monochrome1, film.modality
+            path, made.image, plan.patient_id, made.pixel_mm, plan.monochrome1, plan.modality
         )
     return [
         {'box': [round(float(v), 2) for v in box], 'site': site, 'kind': kind}
@@ -308,29 +310,29 @@ def _make_film(folder: Path, size: int, difficulty: float, film: FilmPlan) -> li
 
 
 def _coco(
-    films: Iterable[FilmPlan],
+    plans: Iterable[ImagePlan],
     truths: Mapping[str, list[dict[str, Any]]],
     size: int,
     hide_public: bool,
 ) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id, film in enumerate(films, start=1):
+    for image_id, plan in enumerate(plans, start=1):
         images.append(
             {
                 'id': image_id,
-                'file_name': film.file_name,
+                'file_name': plan.file_name,
                 'width': size,
                 'height': size,
-                'label': int(film.role.startswith('P')),
-                'regions': film.role != 'P_pub',
-                'source': 'hospital' if film.role.endswith('hos') else 'public',
-                'patient_id': film.patient_id,
+                'label': int(plan.role.startswith('P')),
+                'regions': plan.role != 'P_pub',
+                'source': 'hospital' if plan.role.endswith('hos') else 'public',
+                'patient_id': plan.patient_id,
             }
         )
-        if hide_public and film.role == 'P_pub':
+        if hide_public and plan.role == 'P_pub':
             continue
-        for truth in truths[film.file_name]:
+        for truth in truths[plan.file_name]:
             x1, y1, x2, y2 = truth['box']
             width, height = round(x2 - x1, 2), round(y2 - y1, 2)
             annotations.append(
@@ -347,9 +349,3 @@ def _coco(
             )
     categories = [{'id': 1, 'name': 'fracture'}]
     return {'categories': categories, 'images': images, 'annotations': annotations}
-
-
-def _write_json(path: Path, content: Any) -> None:
-    partial_path = path.with_name(f'.{path.name}.tmp')
-    partial_path.write_text(json.dumps(content, indent=1), encoding='utf-8')
-    os.replace(partial_path, path)

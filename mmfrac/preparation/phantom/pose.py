@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PATIENT_CENTRE = np.array([0.0, 19.0, 0.0])
-SOURCE_DISTANCE_CM = 180.0
+_PATIENT_CENTRE = np.array([0.0, 19.0, 0.0])
+_SOURCE_DISTANCE_CM = 180.0
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Pose:
     @classmethod
     def of_film(cls, film_cm: float) -> Pose:
         """For what lies on the cassette: its coordinates are those of the film."""
-        return cls(film_cm, np.eye(2, 3), PATIENT_CENTRE[:2])
+        return cls(film_cm, np.eye(2, 3), _PATIENT_CENTRE[:2])
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Patient points (..., 3) to film cm (..., 2), magnified with distance from the detector."""
-        offset = points - PATIENT_CENTRE
-        near = 1.0 - offset[..., 2:] / SOURCE_DISTANCE_CM
+        offset = points - _PATIENT_CENTRE
+        near = 1.0 - offset[..., 2:] / _SOURCE_DISTANCE_CM
         return (offset @ self.matrix.T) * near + self.shift
 
     def project_plane(self, points: np.ndarray, depth: float = 0.0) -> np.ndarray:

@@ -19,7 +19,7 @@ from mmfrac.preparation.phantom.soft_tissue import GRID, Build, make_vessels, so
 from mmfrac.preparation.phantom.tubes import PointCloud, Tubes, splat, tube_points
 
 
-def expose(
+def _expose(
     rng: np.random.Generator,
     soft: np.ndarray,
     air: np.ndarray,
@@ -84,15 +84,19 @@ def expose(
 
 def _shutter(edges: np.ndarray, size: int) -> np.ndarray:
     """Black border of the collimator: top, bottom, left, right as shares of the film."""
-    place = (np.arange(size) + 0.5) / size
+    position = (np.arange(size) + 0.5) / size
     ramp = np.float32(size * 0.5)
-    rows = np.clip(np.minimum(place - edges[0], 1.0 - edges[1] - place) * ramp + 0.5, 0.0, 1.0)
-    cols = np.clip(np.minimum(place - edges[2], 1.0 - edges[3] - place) * ramp + 0.5, 0.0, 1.0)
+    rows = np.clip(
+        np.minimum(position - edges[0], 1.0 - edges[1] - position) * ramp + 0.5, 0.0, 1.0
+    )
+    cols = np.clip(
+        np.minimum(position - edges[2], 1.0 - edges[3] - position) * ramp + 0.5, 0.0, 1.0
+    )
     return (rows[:, None] * cols[None]).astype(np.float32)
 
 
 @dataclass
-class PhantomFilm:
+class PhantomImage:
     """One film with its truth.
 
     Args:
@@ -122,7 +126,7 @@ class Patient:
 
 
 @lru_cache(maxsize=4)
-def make_patient(patient_seed: int) -> Patient:
+def _make_patient(patient_seed: int) -> Patient:
     """Draw the anatomy of a patient."""
     rng = np.random.default_rng([1, patient_seed])
     skeleton = make_skeleton(rng, age=float(rng.random()), build=float(rng.normal(1.0, 0.045)))
@@ -141,18 +145,18 @@ def _noise(rng: np.random.Generator, sigma: float) -> np.ndarray:
     return cv2.resize(small / small.std(), (GRID, GRID), interpolation=cv2.INTER_LINEAR)
 
 
-def render_film(
+def render_image(
     patient_seed: int,
-    film_seed: int,
+    image_seed: int,
     size: int = 512,
     num_fractures: int = 0,
     difficulty: float = 0.3,
-) -> PhantomFilm:
+) -> PhantomImage:
     """Render one synthetic chest film.
 
     Args:
         patient_seed: Chooses the anatomy.
-        film_seed: Chooses pose, exposure, devices, noise and fractures.
+        image_seed: Chooses pose, exposure, devices, noise and fractures.
         size: Edge of the square film in px, default 512.
         num_fractures: Number of fractures, default 0. They leave every other draw as it is.
         difficulty: 0 obvious to 1 subtle, default 0.3.
@@ -165,35 +169,35 @@ def render_film(
     """
     if size < 32 or num_fractures < 0 or not 0.0 <= difficulty <= 1.0:
         raise ValueError(
-            f'render_film(size={size}, num_fractures={num_fractures}, difficulty={difficulty}): '
+            f'render_image(size={size}, num_fractures={num_fractures}, difficulty={difficulty}): '
             'size must be at least 32 px, num_fractures at least 0, difficulty in [0, 1]'
         )
-    patient, pose, fields, lesions = _stage(patient_seed, film_seed, num_fractures, difficulty)
-    mottle, texture = (_in_pose(plane, pose) for plane in (patient.mottle, patient.texture))
+    patient, pose, fields, lesions = _stage(patient_seed, image_seed, num_fractures, difficulty)
+    mottle, texture = (_in_pose(pattern, pose) for pattern in (patient.mottle, patient.texture))
     soft = fields.attenuation * (1.0 + 0.012 * mottle) + 0.0035 * texture * fields.air
-    key = [patient_seed, film_seed]
+    key = [patient_seed, image_seed]
     device_rng = np.random.default_rng([4, *key])
     devices = make_devices(device_rng, patient.skeleton)
     bones = _bones(patient, pose, size, lesions) + _sum_tubes(devices, pose, size)
     marker = make_marker(device_rng, pose.film_cm)
     ink = None if marker is None else _sum_tubes([marker], Pose.of_film(pose.film_cm), size)
-    image = expose(
+    image = _expose(
         np.random.default_rng([5, *key]), soft, fields.air, bones, ink, pose.film_cm, size
     )
-    return PhantomFilm(image, *_truth(lesions, size), 10.0 * pose.film_cm / size)
+    return PhantomImage(image, *_truth(lesions, size), 10.0 * pose.film_cm / size)
 
 
-def film_truth(
-    patient_seed: int, film_seed: int, size: int, num_fractures: int, difficulty: float
+def image_truth(
+    patient_seed: int, image_seed: int, size: int, num_fractures: int, difficulty: float
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """Boxes, sites and kinds that `render_film` gives for the same arguments, without the film."""
-    return _truth(_stage(patient_seed, film_seed, num_fractures, difficulty)[3], size)
+    """Boxes, sites and kinds that `render_image` gives for the same arguments, without the film."""
+    return _truth(_stage(patient_seed, image_seed, num_fractures, difficulty)[3], size)
 
 
-def _stage(patient_seed: int, film_seed: int, num_fractures: int, difficulty: float):
+def _stage(patient_seed: int, image_seed: int, num_fractures: int, difficulty: float):
     """Patient, pose, soft parts and fractures of a film; each has its own random stream."""
-    patient = make_patient(patient_seed)
-    key = [patient_seed, film_seed]
+    patient = _make_patient(patient_seed)
+    key = [patient_seed, image_seed]
     pose = Pose.random(np.random.default_rng([2, *key]))
     fields = soft_fields(patient.build, patient.skeleton, pose)
     lesions: list[PhantomLesion] = []
@@ -203,13 +207,13 @@ def _stage(patient_seed: int, film_seed: int, num_fractures: int, difficulty: fl
     return patient, pose, fields, lesions
 
 
-def _in_pose(plane: np.ndarray, pose: Pose) -> np.ndarray:
+def _in_pose(pattern: np.ndarray, pose: Pose) -> np.ndarray:
     """Patient texture on the grid of the film."""
     corners = np.array([[-18.0, 1.0], [18.0, 1.0], [-18.0, 37.0]])
     source = (corners + [18.0, -1.0]) * (GRID / 36.0)
     target = pose.project_plane(corners) * (GRID / pose.film_cm)
     warp = cv2.getAffineTransform(source.astype(np.float32), target.astype(np.float32))
-    return cv2.warpAffine(plane, warp, (GRID, GRID), borderMode=cv2.BORDER_REFLECT)
+    return cv2.warpAffine(pattern, warp, (GRID, GRID), borderMode=cv2.BORDER_REFLECT)
 
 
 def _truth(lesions: list[PhantomLesion], size: int) -> tuple[np.ndarray, list[str], list[str]]:

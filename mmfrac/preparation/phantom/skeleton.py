@@ -10,7 +10,7 @@ import numpy as np
 from mmfrac.preparation.phantom.tubes import Tubes, smooth_paths
 
 
-def make_shoulders(
+def _make_shoulders(
     rng: np.random.Generator, level: np.ndarray, build: float, bone: float
 ) -> list[Tubes]:
     """Scapular borders and spine as ridges, humerus as a long tube with a round head."""
@@ -57,7 +57,7 @@ def make_shoulders(
     return [ridge, arm]
 
 
-def make_spine(
+def _make_spine(
     rng: np.random.Generator, spine_x: np.ndarray, spine_y: np.ndarray, bone: float
 ) -> list[Tubes]:
     """Waisted bodies with dense end plates, pedicle rings, spinous and transverse processes."""
@@ -110,22 +110,22 @@ def make_spine(
     return [bodies, rings, spurs]
 
 
-PAIRS = 12
+_PAIRS = 12
 
 # Table of a normal adult, rib 1 to 12, in cm and radians.
-HALF_WIDTH = np.array([6.1, 9.0, 11.0, 12.2, 13.0, 13.5, 13.8, 13.9, 13.8, 13.4, 12.8, 12.0])
+_HALF_WIDTH = np.array([6.1, 9.0, 11.0, 12.2, 13.0, 13.5, 13.8, 13.9, 13.8, 13.4, 12.8, 12.0])
 
-HALF_DEPTH = np.array([3.6, 5.0, 6.2, 7.2, 8.0, 8.6, 9.0, 9.2, 9.2, 9.0, 8.6, 8.0])
+_HALF_DEPTH = np.array([3.6, 5.0, 6.2, 7.2, 8.0, 8.6, 9.0, 9.2, 9.2, 9.0, 8.6, 8.0])
 
-DROP = np.array([4.4, 6.0, 7.6, 9.0, 10.3, 11.4, 12.4, 13.2, 13.4, 13.2, 12.0, 10.5])
+_DROP = np.array([4.4, 6.0, 7.6, 9.0, 10.3, 11.4, 12.4, 13.2, 13.4, 13.2, 12.0, 10.5])
 
-END_ANGLE = np.array([2.35, 2.45, 2.50, 2.52, 2.50, 2.46, 2.40, 2.30, 2.15, 1.98, 1.25, 0.75])
+_END_ANGLE = np.array([2.35, 2.45, 2.50, 2.52, 2.50, 2.46, 2.40, 2.30, 2.15, 1.98, 1.25, 0.75])
 
-SPACING = np.array([0.0, 1.8, 2.1, 2.3, 2.35, 2.4, 2.45, 2.5, 2.5, 2.55, 2.6, 2.65])
+_SPACING = np.array([0.0, 1.8, 2.1, 2.3, 2.35, 2.4, 2.45, 2.5, 2.5, 2.55, 2.6, 2.65])
 
-FIRST_VERTEBRA_CM = 4.6
+_FIRST_VERTEBRA_CM = 4.6
 
-LATERAL_SHARE = 0.47
+_LATERAL_SHARE = 0.47
 
 
 @dataclass
@@ -153,10 +153,10 @@ def make_skeleton(rng: np.random.Generator, age: float, build: float) -> Skeleto
         The bones in patient coordinates.
     """
     stretch = rng.uniform(0.95, 1.07)
-    level = FIRST_VERTEBRA_CM + np.cumsum(SPACING) * stretch
-    width = HALF_WIDTH * build * (1.0 + rng.normal(0.0, 0.012, 12))
-    depth = HALF_DEPTH * rng.uniform(0.92, 1.08)
-    drop = DROP * rng.uniform(0.85, 1.12) * (1.0 + rng.normal(0.0, 0.02, 12))
+    level = _FIRST_VERTEBRA_CM + np.cumsum(_SPACING) * stretch
+    width = _HALF_WIDTH * build * (1.0 + rng.normal(0.0, 0.012, 12))
+    depth = _HALF_DEPTH * rng.uniform(0.92, 1.08)
+    drop = _DROP * rng.uniform(0.85, 1.12) * (1.0 + rng.normal(0.0, 0.02, 12))
     bone = rng.uniform(0.9, 1.15) * (1.0 - 0.3 * age)
     curve = rng.normal(0.0, 0.5)
 
@@ -165,11 +165,11 @@ def make_skeleton(rng: np.random.Generator, age: float, build: float) -> Skeleto
         [level[0] - np.array([6.4, 4.8, 3.2, 1.6]), level, level[-1] + np.array([2.8, 5.7, 8.7])]
     )
     ribs, cartilage = _ribs(rng, level, width, depth, drop, bone, age, spine_x[4:16])
-    wall_y = level + LATERAL_SHARE * drop
+    wall_y = level + _LATERAL_SHARE * drop
     wall_x = np.stack([-(width - 0.5), width - 0.5]) + 0.4 * spine_x[4:16]
     others = [
-        *make_spine(rng, spine_x, spine_y, bone),
-        *make_shoulders(rng, level, build, bone),
+        *_make_spine(rng, spine_x, spine_y, bone),
+        *_make_shoulders(rng, level, build, bone),
     ]
     return Skeleton(
         ribs, _clavicles(rng, level, build, bone), cartilage, others, level, wall_x, wall_y
@@ -188,10 +188,10 @@ def _ribs(rng, level, width, depth, drop, bone, age, spine_x) -> tuple[Tubes, Tu
         np.zeros((24, stations)),
     )
     cartilage = np.zeros((20, stations, 3))
-    for k in range(PAIRS):
+    for k in range(_PAIRS):
         for s, sign in enumerate((-1.0, 1.0)):
             i = 2 * k + s
-            end = END_ANGLE[k] + rng.normal(0.0, 0.04)
+            end = _END_ANGLE[k] + rng.normal(0.0, 0.04)
             theta = np.linspace(np.arcsin(min(1.0, (2.0 / width[k]) ** 1.2)), end, stations)
             share = theta / np.pi
             x = width[k] * np.abs(np.sin(theta)) ** 0.83

@@ -57,12 +57,12 @@ def _spline(points: list, closed: bool = True, samples: int = 240) -> np.ndarray
     knots = np.asarray(points, float)
     if closed:
         knots = np.concatenate([knots, knots[:1]])
-    place = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
-    curve = CubicSpline(place, knots, bc_type='periodic' if closed else 'natural')
-    return curve(np.linspace(0.0, place[-1], samples))
+    position = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
+    curve = CubicSpline(position, knots, bc_type='periodic' if closed else 'natural')
+    return curve(np.linspace(0.0, position[-1], samples))
 
 
-def torso_contour(build: Build, skeleton: Skeleton) -> np.ndarray:
+def _torso_contour(build: Build, skeleton: Skeleton) -> np.ndarray:
     """Neck, shoulders and flanks."""
     level, side = skeleton.level, skeleton.wall_x[1] + 0.5
     flank = side[7] + build.fat
@@ -86,7 +86,7 @@ def torso_contour(build: Build, skeleton: Skeleton) -> np.ndarray:
     return np.concatenate([dense, left])
 
 
-def arm_contour(skeleton: Skeleton, side: int) -> np.ndarray:
+def _arm_contour(skeleton: Skeleton, side: int) -> np.ndarray:
     """One upper arm."""
     path = skeleton.others[-1].centre[side][:, :2]
     normal = np.gradient(path, axis=0)[:, ::-1] * [1.0, -1.0]
@@ -95,7 +95,7 @@ def arm_contour(skeleton: Skeleton, side: int) -> np.ndarray:
     return np.concatenate([path + normal * width, (path - normal * width)[::-1]])
 
 
-def lung_contour(
+def _lung_contour(
     build: Build, level: np.ndarray, wall_x: np.ndarray, wall_y: np.ndarray, side: int
 ) -> np.ndarray:
     """Apex, chest wall, the recess behind the dome, and a medial border hidden in the mediastinum."""
@@ -113,7 +113,7 @@ def lung_contour(
     )
 
 
-def dome_contour(build: Build, side: int) -> np.ndarray:
+def _dome_contour(build: Build, side: int) -> np.ndarray:
     """What lies under the diaphragm, from its contour down."""
     sign, y = (-1.0, build.dome[0]) if side == 0 else (1.0, build.dome[1])
     lean = 0.25 * build.wobble[12 + side]
@@ -131,7 +131,7 @@ def dome_contour(build: Build, side: int) -> np.ndarray:
     return np.concatenate([edge, [(sign * 15.5, 70.0), (-sign * 1.0, 70.0)]])
 
 
-def mediastinum_contour(build: Build, level: np.ndarray) -> np.ndarray:
+def _mediastinum_contour(build: Build, level: np.ndarray) -> np.ndarray:
     """Great vessels and spine, with the aortic knob."""
     knob = 3.1 + 0.3 * build.wobble[10]
     left = [
@@ -152,7 +152,7 @@ def mediastinum_contour(build: Build, level: np.ndarray) -> np.ndarray:
     return np.concatenate([_spline(left, closed=False), _spline(right, closed=False)])
 
 
-def heart_contour(build: Build, level: np.ndarray) -> np.ndarray:
+def _heart_contour(build: Build, level: np.ndarray) -> np.ndarray:
     """Heart, apex to the right of the film."""
     w, base = build.heart, build.dome[1]
     top = level[4] + 0.8
@@ -174,9 +174,9 @@ def heart_contour(build: Build, level: np.ndarray) -> np.ndarray:
     )
 
 
-STATIONS = 6
+_STATIONS = 6
 
-GENERATIONS = 7
+_GENERATIONS = 7
 
 
 def make_vessels(rng: np.random.Generator, skeleton: Skeleton, dome: float) -> list[Tubes]:
@@ -198,7 +198,7 @@ def make_vessels(rng: np.random.Generator, skeleton: Skeleton, dome: float) -> l
         heading = np.stack([sign * np.cos(fan), np.sin(fan), rng.normal(0, 0.35, 8)], 1)
         start = hilum + heading * 0.2 + rng.normal(0, 0.25, (8, 3))
         radius = rng.uniform(0.3, 0.48, 8)
-        for generation in range(GENERATIONS):
+        for generation in range(_GENERATIONS):
             tube, start, heading, radius = _grow(rng, start, heading, radius, crowd)
             groups[min(generation // 2, 2)].append(tube)
             limit = np.interp(start[:, 1], skeleton.wall_y, np.abs(skeleton.wall_x[side])) - 0.8
@@ -214,14 +214,14 @@ def _grow(rng, start, heading, radius, crowd):
     length = rng.uniform(1.0, 2.3, (count, 1))
     heading = heading / np.linalg.norm(heading, axis=1, keepdims=True)
     bend = rng.normal(0.0, 0.12, (count, 3))
-    t = np.linspace(0.0, 1.0, STATIONS)[None, :, None]
+    t = np.linspace(0.0, 1.0, _STATIONS)[None, :, None]
     path = start[:, None] + (heading * length)[:, None] * t + (bend * length)[:, None] * t**2
-    taper = radius[:, None] * np.linspace(1.0, 0.86, STATIONS)
+    taper = radius[:, None] * np.linspace(1.0, 0.86, _STATIONS)
     tube = Tubes(
         path,
         np.repeat(taper[..., None], 2, axis=-1),
-        np.zeros((count, STATIONS)),
-        np.full((count, STATIONS), SOFT_MU * 1.35 * crowd),
+        np.zeros((count, _STATIONS)),
+        np.full((count, _STATIONS), _SOFT_MU * 1.35 * crowd),
     )
     onward = heading + 2.0 * bend
     split = rng.normal(0.0, 1.0, (count, 3)) * [0.55, 0.55, 0.4]
@@ -240,28 +240,28 @@ def _airway(rng, skeleton: Skeleton) -> Tubes:
     """Trachea and main bronchi as air in soft tissue."""
     level, lean = skeleton.level, rng.normal(0.2, 0.25)
     fork = np.array([-lean, level[4] + 0.9, -1.0])
-    t = np.linspace(0.0, 1.0, STATIONS)[:, None]
+    t = np.linspace(0.0, 1.0, _STATIONS)[:, None]
     runs = [
         (np.array([0.0, level[0] - 9.0, 0.0]), fork),
         (fork, fork + [-3.2, 2.6, 0.0]),
         (fork, fork + [4.0, 2.4, 0.0]),
     ]
     centre = np.stack([a + (b - a) * t for a, b in runs])
-    radius = np.array([0.85, 0.6, 0.52])[:, None] * np.ones((1, STATIONS))
+    radius = np.array([0.85, 0.6, 0.52])[:, None] * np.ones((1, _STATIONS))
     return Tubes(
         centre,
         np.repeat(radius[..., None], 2, axis=-1),
-        np.zeros((3, STATIONS)),
-        np.full((3, STATIONS), -0.75 * SOFT_MU),
+        np.zeros((3, _STATIONS)),
+        np.full((3, _STATIONS), -0.75 * _SOFT_MU),
         (0.0, 0.0, 1.0),
     )
 
 
 GRID = 320
 
-SOFT_MU = 0.19
+_SOFT_MU = 0.19
 
-LUNG_AIR = 0.78
+_LUNG_AIR = 0.78
 
 
 class SoftFields(NamedTuple):
@@ -272,9 +272,9 @@ class SoftFields(NamedTuple):
 
 
 def _mask(contour: np.ndarray, pose: Pose, depth: float = 0.0) -> np.ndarray:
-    film = pose.project_plane(contour, depth) * (GRID / pose.film_cm)
+    projected = pose.project_plane(contour, depth) * (GRID / pose.film_cm)
     mask = np.zeros((GRID, GRID), np.uint8)
-    cv2.fillPoly(mask, [np.round((film - 0.5) * 16).astype(np.int32)], 1, shift=4)
+    cv2.fillPoly(mask, [np.round((projected - 0.5) * 16).astype(np.int32)], 1, shift=4)
     return mask
 
 
@@ -283,8 +283,8 @@ def _round(mask: np.ndarray, reach: float, pose: Pose) -> np.ndarray:
     # A frame of ones lets bodies run out of the film at full thickness.
     framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     inside, outside = (
-        cv2.distanceTransform(plane, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
-        for plane in (framed, 1 - framed)
+        cv2.distanceTransform(region, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+        for region in (framed, 1 - framed)
     )
     # Smoothing the signed distance takes the steps of the grid off the contour.
     signed = cv2.GaussianBlur(inside - outside, (9, 9), 1.6)
@@ -298,17 +298,17 @@ def soft_fields(build: Build, skeleton: Skeleton, pose: Pose) -> SoftFields:
     rows = (np.arange(GRID, dtype=np.float32) + 0.5) * (pose.film_cm / GRID)
     patient_y = rows[:, None] - pose.shift[1] + 19.0
 
-    torso = _mask(torso_contour(build, skeleton), pose)
+    torso = _mask(_torso_contour(build, skeleton), pose)
     swell = np.interp(patient_y[:, 0], [0, 5, 10, 17, 26, 38], [0.55, 0.6, 0.7, 0.9, 1.0, 1.06])
     body = _round(torso, 8.0, pose) * (build.depth * swell[:, None]).astype(np.float32)
     for side, sign in enumerate((-1.0, 1.0)):
-        arm = _mask(arm_contour(skeleton, side), pose)
+        arm = _mask(_arm_contour(skeleton, side), pose)
         body = np.maximum(body, _round(arm, 4.0, pose) * 8.5)
         if build.breast:
             body += _breast(build, level, sign, side, pose)
 
-    centre = _mask(mediastinum_contour(build, level), pose)
-    heart = _mask(heart_contour(build, level), pose, 4.0)
+    centre = _mask(_mediastinum_contour(build, level), pose)
+    heart = _mask(_heart_contour(build, level), pose, 4.0)
     solid = np.maximum(
         _round(centre, 2.6, pose) * np.float32(0.62 * build.depth),
         _round(heart, 5.0, pose) * np.float32(0.60 * build.depth),
@@ -319,8 +319,8 @@ def soft_fields(build: Build, skeleton: Skeleton, pose: Pose) -> SoftFields:
     )
     room = (build.depth * depth[:, None]).astype(np.float32)
     for side in range(2):
-        lung = _mask(lung_contour(build, level, wall_x[side], wall_y, side), pose)
-        dome = _mask(dome_contour(build, side), pose)
+        lung = _mask(_lung_contour(build, level, wall_x[side], wall_y, side), pose)
+        dome = _mask(_dome_contour(build, side), pose)
         # Below the dome's edge the liver takes the lung's room fast; a thin recess stays behind it.
         below = _round(dome, 4.0, pose) * room
         filled = _round(lung, 6.0, pose) * room - solid
@@ -333,8 +333,8 @@ def soft_fields(build: Build, skeleton: Skeleton, pose: Pose) -> SoftFields:
             [x + 1.7 * build.bubble * np.cos(turn), y + build.bubble * np.sin(turn)], 1
         )
         gas = _round(_mask(bubble, pose), build.bubble, pose) * np.float32(build.bubble * 1.4)
-    soft = body - np.float32(LUNG_AIR) * np.minimum(air, body * 0.8) - gas
-    soft = cv2.GaussianBlur(np.maximum(soft, 0.0) * np.float32(SOFT_MU), (0, 0), 0.8)
+    soft = body - np.float32(_LUNG_AIR) * np.minimum(air, body * 0.8) - gas
+    soft = cv2.GaussianBlur(np.maximum(soft, 0.0) * np.float32(_SOFT_MU), (0, 0), 0.8)
     return SoftFields(soft, air)
 
 

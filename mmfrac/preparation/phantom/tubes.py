@@ -13,7 +13,7 @@ from scipy.interpolate import CubicSpline
 
 from mmfrac.preparation.phantom.pose import Pose
 
-GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
+_GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
 SAMPLES_PER_PIXEL = 1.3
 
 
@@ -60,7 +60,7 @@ def smooth_paths(knots: np.ndarray, stations: int = 48) -> np.ndarray:
 
     Args:
         knots (np.ndarray): (K, n, d).
-        stations (int): Points of a path. Default: 48.
+        stations (int): Points of a path. Defaults to 48.
 
     Returns:
         np.ndarray: (K, stations, d).
@@ -68,10 +68,10 @@ def smooth_paths(knots: np.ndarray, stations: int = 48) -> np.ndarray:
     spline = CubicSpline(np.linspace(0.0, 1.0, knots.shape[1]), knots, axis=1)
     dense = spline(np.linspace(0.0, 1.0, 4 * stations))
     lengths = np.linalg.norm(np.diff(dense, axis=1), axis=-1)
-    place = np.concatenate([np.zeros((len(knots), 1)), np.cumsum(lengths, 1)], axis=1)
+    arc = np.concatenate([np.zeros((len(knots), 1)), np.cumsum(lengths, 1)], axis=1)
     even = np.linspace(0.0, 1.0, stations)
     paths = np.empty((len(knots), stations, knots.shape[2]))
-    for path, at, points in zip(paths, place / place[:, -1:], dense):
+    for path, at, points in zip(paths, arc / arc[:, -1:], dense):
         for axis in range(knots.shape[2]):
             path[:, axis] = np.interp(even, at, points[:, axis])
     return paths
@@ -79,9 +79,9 @@ def smooth_paths(knots: np.ndarray, stations: int = 48) -> np.ndarray:
 
 def _resample(values: np.ndarray, stations: int) -> np.ndarray:
     """Linear interpolation of (K, S, d) along axis 1 to `stations` midpoints."""
-    place = (np.arange(stations) + 0.5) / stations * (values.shape[1] - 1)
-    low = np.minimum(place.astype(int), values.shape[1] - 2)
-    weight = (place - low).astype(np.float32)[:, None]
+    arc = (np.arange(stations) + 0.5) / stations * (values.shape[1] - 1)
+    low = np.minimum(arc.astype(int), values.shape[1] - 2)
+    weight = (arc - low).astype(np.float32)[:, None]
     return values[:, low] * (1.0 - weight) + values[:, low + 1] * weight
 
 
@@ -131,12 +131,12 @@ def tube_points(tubes: Tubes, pose: Pose, size: int) -> PointCloud:
     mass = np.concatenate([mass for _, mass in patterns], axis=-1)
     position = np.empty((*mass.shape, 2), np.float32)
     across = np.empty_like(mass)
-    _place(dense, unit, position, across)
+    _arrange(dense, unit, position, across)
     return PointCloud(position, mass, dense[..., :2], dense[..., 10], across)
 
 
 @numba.njit(cache=True)
-def _place(dense, unit, position, across):
+def _arrange(dense, unit, position, across):
     """Centre plus the two semi-axes, each by its share, for all points."""
     tubes, stations, points = across.shape
     for k in range(tubes):
@@ -166,7 +166,7 @@ def _fill_pattern(radii: np.ndarray, strength: np.ndarray, around: int):
     # Wide flat things need even fillings; in slim ones the blur hides the grain.
     count = around if radii.max() > 0.8 else max(5, around // 3)
     index = np.arange(count)
-    phi = index * GOLDEN_ANGLE + (np.arange(stations) ** 2 * GOLDEN_ANGLE)[:, None]
+    phi = index * _GOLDEN_ANGLE + (np.arange(stations) ** 2 * _GOLDEN_ANGLE)[:, None]
     rho = np.sqrt((index + 0.5) / count)
     cos, sin = (rho * np.cos(phi)).astype(np.float32), (rho * np.sin(phi)).astype(np.float32)
     area = np.float32(np.pi) * radii[..., 0] * radii[..., 1]

@@ -1,11 +1,15 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Synthetic fractures in real films without fractures."""
+"""Synthetic fractures in real films without fractures.
+
+Finds lungs and ribs, breaks ribs, writes a data set. May import ``converters``, ``visualization``,
+``datasets`` and ``utils``.
+"""
 
 from mmfrac.preparation.semi_real.contact_sheet import draw_contact_sheet
-from mmfrac.preparation.semi_real.film import SemiRealFilm, make_film
+from mmfrac.preparation.semi_real.drawing import SemiRealImage, add_fractures
 from mmfrac.preparation.semi_real.lungs import Lungs, find_lungs
 from mmfrac.preparation.semi_real.negatives import (
-    NegativeFilm,
+    NegativeImage,
     negatives_of_annotations,
     negatives_of_folder,
 )
@@ -15,16 +19,16 @@ from mmfrac.preparation.semi_real.semi_real_set import SetSummary, write_semi_re
 
 __all__ = [
     'Lungs',
-    'NegativeFilm',
+    'NegativeImage',
     'Recipe',
     'RibSite',
-    'SemiRealFilm',
+    'SemiRealImage',
     'SetSummary',
     'Shares',
+    'add_fractures',
     'draw_contact_sheet',
     'find_lungs',
     'find_rib_sites',
-    'make_film',
     'negatives_of_annotations',
     'negatives_of_folder',
     'write_semi_real',

@@ -13,19 +13,20 @@ import cv2
 import numpy as np
 
 from mmfrac.datasets.radiographs.read import read_radiograph
-from mmfrac.preparation.semi_real.negatives import NegativeFilm
-from mmfrac.preparation.semi_real.set_folder import JOURNAL_NAME
+from mmfrac.preparation.semi_real.negatives import NegativeImage
+from mmfrac.preparation.semi_real.semi_real_set import JOURNAL_NAME
+from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import Canvas, contact_sheet
 
-CROP = 240
+_CROP = 240
 # Half the edge of a crop, in half widths of the rib.
-VIEW = 6.5
-GREEN = (40, 220, 40)
+_VIEW = 6.5
+_GREEN = (40, 220, 40)
 
 
 def draw_contact_sheet(
     set_dir: str | os.PathLike,
-    films: Sequence[NegativeFilm],
+    images: Sequence[NegativeImage],
     out_file: str | os.PathLike,
     number: int = 24,
     columns: int = 4,
@@ -34,10 +35,10 @@ def draw_contact_sheet(
 
     Args:
         set_dir (str or os.PathLike): Folder that `write_semi_real` wrote.
-        films (Sequence[NegativeFilm]): Films that it was made from.
+        images (Sequence[NegativeImage]): Films that it was made from.
         out_file (str or os.PathLike): Picture to write, e.g. PNG.
-        number (int): Most fractures shown, evenly spread over the set. Default: 24.
-        columns (int): Pairs a row. Default: 4.
+        number (int): Most fractures shown, evenly spread over the set. Defaults to 24.
+        columns (int): Pairs a row. Defaults to 4.
 
     Returns:
         int: How many are shown.
@@ -52,25 +53,19 @@ def draw_contact_sheet(
     if not every:
         raise ValueError(f'{root}: no film has a fracture, there is nothing to show')
     shown = np.unique(np.linspace(0, len(every) - 1, min(number, len(every))).round().astype(int))
-    paths = {film.name: film.path for film in films}
+    paths = {image.name: image.path for image in images}
     pairs, titles = [], []
     for entry, lesion in (every[index] for index in shown):
         before = read_radiograph(paths[entry['film']])
         after = read_radiograph(root / 'images' / entry['file_name'])
-        pairs.append(before_and_after(before, after, lesion))
+        pairs.append(_before_and_after(before, after, lesion))
         titles.append(f'{Path(entry["film"]).stem}: {lesion["kind"]}')
     sheet = contact_sheet(pairs, columns, titles)
-    Path(out_file).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        is_written = cv2.imwrite(os.fspath(out_file), sheet[..., ::-1])
-    except cv2.error:
-        is_written = False
-    if not is_written:
-        raise ValueError(f"cannot write the picture '{out_file}': name a .png or .jpg file")
+    write_image(out_file, sheet)
     return len(shown)
 
 
-def before_and_after(before: np.ndarray, after: np.ndarray, lesion: dict[str, Any]) -> np.ndarray:
+def _before_and_after(before: np.ndarray, after: np.ndarray, lesion: dict[str, Any]) -> np.ndarray:
     """Two crops side by side, the box drawn on the second.
 
     Args:
@@ -80,30 +75,30 @@ def before_and_after(before: np.ndarray, after: np.ndarray, lesion: dict[str, An
     Returns:
         np.ndarray: (CROP, 2 * CROP + 4, 3) uint8 RGB.
     """
-    half = VIEW * lesion['half_width']
-    zoom = CROP / (2 * half)
+    half = _VIEW * lesion['half_width']
+    zoom = _CROP / (2 * half)
     corner = np.array([lesion['x'] - half, lesion['y'] - half])
     crops = []
     window: tuple[float, float] | None = None
-    for plane in (before, after):
-        crop = _crop(plane, corner, zoom)
+    for image in (before, after):
+        crop = _crop(image, corner, zoom)
         window = window or tuple(np.percentile(crop, [0.5, 99.5]))
         low, high = window
         grey = np.clip((crop - low) / max(high - low, 1e-6), 0, 1)
         crops.append(np.repeat((255 * grey).round().astype(np.uint8)[..., None], 3, axis=2))
     canvas = Canvas(crops[1], zoom)
-    canvas.box(np.array(lesion['box']) - np.tile(corner, 2), GREEN, width=1)
-    gap = np.zeros((CROP, 4, 3), np.uint8)
+    canvas.box(np.array(lesion['box']) - np.tile(corner, 2), _GREEN, width=1)
+    gap = np.zeros((_CROP, 4, 3), np.uint8)
     return np.hstack([crops[0], gap, canvas.picture()])
 
 
-def _crop(plane: np.ndarray, corner: np.ndarray, zoom: float) -> np.ndarray:
+def _crop(image: np.ndarray, corner: np.ndarray, zoom: float) -> np.ndarray:
     """Part of a film that begins at a corner (x, y), CROP px of the picture wide and high."""
     scale = 1 / zoom
-    to_film = np.array(
+    to_image = np.array(
         [[scale, 0, corner[0] + scale / 2 - 0.5], [0, scale, corner[1] + scale / 2 - 0.5]]
     )
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(
-        plane, to_film, (CROP, CROP), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        image, to_image, (_CROP, _CROP), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )

@@ -15,7 +15,7 @@ ACUTE_SHARE = 0.6
 # Beyond this distance from its middle a fracture changes nothing.
 REACH = 7.0
 # Size, strength and width of an obvious and of a subtle fracture of each kind.
-EXTREMES = {
+_EXTREMES = {
     'acute': ((0.95, 0.9, 0.16), (0.22, 0.3, 0.07)),
     'chronic': ((0.6, 0.9, 1.5), (0.16, 0.2, 1.0)),
 }
@@ -61,7 +61,7 @@ def draw_fracture(rng: np.random.Generator, difficulty: float) -> Fracture:
     """
     draws = rng.random(8)
     kind = 'acute' if draws[0] < ACUTE_SHARE else 'chronic'
-    easy, hard = (np.array(extreme) for extreme in EXTREMES[kind])
+    easy, hard = (np.array(extreme) for extreme in _EXTREMES[kind])
     size, strength, width = (easy + (hard - easy) * difficulty) * (0.8 + 0.4 * draws[1:4])
     return Fracture(
         kind=kind,
@@ -125,7 +125,7 @@ def lost_bone(
     width = max(fracture.width, 0.75 * pixel)
     line = np.exp(-0.5 * (beyond / width) ** 2)
     margins = sum(
-        np.exp(-0.5 * ((beyond - place * width) / (1.3 * width)) ** 2) for place in (-3, 3)
+        np.exp(-0.5 * ((beyond - shift * width) / (1.3 * width)) ** 2) for shift in (-3, 3)
     )
     inside = 1 - _smooth(_beside(fracture, across, 0.95), 0, 0.3)
     return fracture.strength * (line - 0.2 * margins) * inside

@@ -11,22 +11,22 @@ import numpy as np
 
 # Longest side of the film while lungs are sought, px, and the blurs that hide ribs and that
 # show how bright the surroundings are.
-SEARCH_SIZE = 192
-SEARCH_BLUR = 2.5
-SURROUNDINGS_BLUR = 40.0
+_SEARCH_SIZE = 192
+_SEARCH_BLUR = 2.5
+_SURROUNDINGS_BLUR = 40.0
 LEVELS = 160
-LEAST_RANGE = 1e-3
+_LEAST_RANGE = 1e-3
 # Depths (shares of the film's range) at which basins are looked for.
-DEPTHS = (0.02, 0.035, 0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4)
+_DEPTHS = (0.02, 0.035, 0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4)
 # The film's margin is open ground: frames of blackened or unexposed film are no walls.
 MARGIN = 0.03
 # What a lung is like: share of the film's area and height, share of its convex hull.
-AREA = (0.015, 0.25)
-LEAST_HEIGHT = 0.18
-LEAST_SOLIDITY = 0.75
+_AREA = (0.015, 0.25)
+_LEAST_HEIGHT = 0.18
+_LEAST_SOLIDITY = 0.75
 # And two of them: smaller to larger, overlap (IoU) when mirrored, distance in film widths.
-LEAST_BALANCE = 0.3
-LEAST_MIRROR = 0.35
+_LEAST_BALANCE = 0.3
+_LEAST_MIRROR = 0.35
 APART = (0.18, 0.65)
 
 
@@ -50,7 +50,7 @@ class Lungs:
         return float(columns[-1] - columns[0] + 1) * self.scale
 
 
-def find_lungs(plane: np.ndarray) -> Lungs | None:
+def find_lungs(image: np.ndarray) -> Lungs | None:
     """Find both lungs.
 
     Lungs are basins: whoever walks from them to the film's edge has to climb the bright chest wall,
@@ -60,18 +60,18 @@ def find_lungs(plane: np.ndarray) -> Lungs | None:
     is taken.
 
     Args:
-        plane (np.ndarray): Film (h, w) float32 in [0, 1], bright bone on dark lung.
+        image (np.ndarray): Film (h, w) float32 in [0, 1], bright bone on dark lung.
 
     Returns:
         Lungs or None: None where both were not found (lateral films, white lungs, no chest).
     """
-    scale = max(plane.shape) / SEARCH_SIZE
-    height, width = (max(8, round(side / scale)) for side in plane.shape)
-    small = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), SEARCH_BLUR, borderType=cv2.BORDER_REPLICATE)
-    if np.ptp(small) < LEAST_RANGE:
+    scale = max(image.shape) / _SEARCH_SIZE
+    height, width = (max(8, round(side / scale)) for side in image.shape)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), _SEARCH_BLUR, borderType=cv2.BORDER_REPLICATE)
+    if np.ptp(small) < _LEAST_RANGE:
         return None
-    flattened = small - cv2.GaussianBlur(small, (0, 0), SURROUNDINGS_BLUR)
+    flattened = small - cv2.GaussianBlur(small, (0, 0), _SURROUNDINGS_BLUR)
     pair = _pair([basin for surface in (small, flattened) for basin in _basins(surface)])
     return None if pair is None else Lungs(*pair, scale)
 
@@ -100,18 +100,18 @@ def basin_depth(surface: np.ndarray) -> np.ndarray:
 def _basins(surface: np.ndarray) -> list[np.ndarray]:
     """Masks (h, w) of lung-like basins at all depths, without holes and narrow clefts."""
     low, high = np.percentile(surface, [1, 99])
-    surface = np.clip((surface - low) / max(high - low, LEAST_RANGE), 0, 1)
-    margin = round(MARGIN * SEARCH_SIZE)
+    surface = np.clip((surface - low) / max(high - low, _LEAST_RANGE), 0, 1)
+    margin = round(MARGIN * _SEARCH_SIZE)
     surface[:margin] = surface[-margin:] = 0
     surface[:, :margin] = surface[:, -margin:] = 0
     depth = basin_depth(surface)
     basins = []
-    for least in DEPTHS:
+    for least in _DEPTHS:
         opened = cv2.morphologyEx((depth > least).astype(np.uint8), cv2.MORPH_OPEN, _disc(3))
         deep = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, _disc(9))
         count, parts, stats, _ = cv2.connectedComponentsWithStats(deep, connectivity=4)
         areas = stats[:, cv2.CC_STAT_AREA] / deep.size
-        sized = [parts == i for i in range(1, count) if AREA[0] <= areas[i] <= AREA[1]]
+        sized = [parts == i for i in range(1, count) if _AREA[0] <= areas[i] <= _AREA[1]]
         basins += [mask for mask in sized if _is_upright(mask)]
     return basins
 
@@ -124,10 +124,10 @@ def _is_upright(mask: np.ndarray) -> bool:
     """Whether a basin is taller than wide and nearly convex."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     tall, wide = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
-    if tall < max(LEAST_HEIGHT * len(mask), wide):
+    if tall < max(_LEAST_HEIGHT * len(mask), wide):
         return False
     hull = cv2.convexHull(np.argwhere(mask).astype(np.int32))
-    return bool(mask.sum() >= LEAST_SOLIDITY * cv2.contourArea(hull))
+    return bool(mask.sum() >= _LEAST_SOLIDITY * cv2.contourArea(hull))
 
 
 def _pair(basins: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
@@ -139,10 +139,10 @@ def _pair(basins: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
         left, right = sorted((one, other), key=centres.__getitem__)
         smaller, larger = sorted((areas[left], areas[right]))
         apart = (centres[right] - centres[left]) / basins[left].shape[1]
-        if smaller < LEAST_BALANCE * larger or not APART[0] <= apart <= APART[1]:
+        if smaller < _LEAST_BALANCE * larger or not APART[0] <= apart <= APART[1]:
             continue
         overlap = _mirrored_overlap(basins[left], basins[right], centres[left] + centres[right])
-        if overlap >= LEAST_MIRROR and smaller * overlap > most:
+        if overlap >= _LEAST_MIRROR and smaller * overlap > most:
             best, most = (basins[left], basins[right]), smaller * overlap
     return best
 

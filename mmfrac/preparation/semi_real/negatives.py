@@ -10,13 +10,18 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from mmfrac.datasets.coco_checks import check_annotations, film_name, find_missing, read_annotations
-from mmfrac.datasets.radiographs.read import FILM_SUFFIXES, RadiographError, film_size
-from mmfrac.utils.errors import AnnotationError, MissingFilmError, raise_problems
+from mmfrac.datasets.coco_checks import (
+    check_annotations,
+    find_missing,
+    image_name,
+    read_annotations,
+)
+from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, RadiographError, image_size
+from mmfrac.utils.errors import AnnotationError, MissingImageError, raise_problems
 
 
 @dataclass(frozen=True)
-class NegativeFilm:
+class NegativeImage:
     """One film without a fracture.
 
     Attributes:
@@ -32,7 +37,7 @@ class NegativeFilm:
 
 def negatives_of_annotations(
     annotation_file: str | os.PathLike, image_dir: str | os.PathLike
-) -> tuple[list[NegativeFilm], dict[str, int]]:
+) -> tuple[list[NegativeImage], dict[str, int]]:
     """Films with label 0 of an annotation file.
 
     Args:
@@ -41,7 +46,7 @@ def negatives_of_annotations(
         image_dir (str or os.PathLike): Folder of its file names.
 
     Returns:
-        tuple[list[NegativeFilm], dict[str, int]]: Films by name, and how many films were left out why.
+        tuple[list[NegativeImage], dict[str, int]]: Films by name, and how many films were left out why.
 
     Raises:
         FileNotFoundError: If file or folder is missing.
@@ -59,7 +64,7 @@ def negatives_of_annotations(
     for index, image in enumerate(data['images']):
         label = image.get('label', int(image['id'] in boxed))
         if label == 0:
-            negatives.append((film_name(index, image), image))
+            negatives.append((image_name(index, image), image))
         else:
             left_out['label 1, has a fracture' if label == 1 else 'label -1, unknown'] += 1
     unknown = [
@@ -68,16 +73,16 @@ def negatives_of_annotations(
         if 'patient_id' not in image
     ]
     raise_problems(file, unknown)
-    raise_problems(file, find_missing(negatives, folder), MissingFilmError)
-    films = [
-        NegativeFilm(
+    raise_problems(file, find_missing(negatives, folder), MissingImageError)
+    images = [
+        NegativeImage(
             os.path.join(folder, image['file_name']),
             _below(image['file_name']),
             str(image['patient_id']),
         )
         for _, image in negatives
     ]
-    return _sorted(films, file), dict(left_out)
+    return _sorted(images, file), dict(left_out)
 
 
 def negatives_of_folder(
@@ -85,20 +90,21 @@ def negatives_of_folder(
     patients: str | os.PathLike | None = None,
     columns: tuple[str, str] = ('file_name', 'patient_id'),
     pattern: str | None = None,
-) -> tuple[list[NegativeFilm], dict[str, int]]:
+) -> tuple[list[NegativeImage], dict[str, int]]:
     """Films of a folder and its subfolders, none of which shows a fracture.
 
     Args:
         image_dir (str or os.PathLike): The folder.
         patients (str or os.PathLike, optional): CSV with a row for each film that is wanted; films are
-            named by their path below the folder or, if that is unique, by their file name. Default:
+            named by their path below the folder or, if that is unique, by their file name. Defaults to
             None.
-        columns (tuple[str, str]): Its columns of film and patient. Default: 'file_name', 'patient_id'.
+        columns (tuple[str, str]): Its columns of film and patient. Defaults to 'file_name',
+            'patient_id'.
         pattern (str, optional): In place of the CSV: regular expression that is searched in the film's
-            path below the folder; its first group is the patient. Default: None.
+            path below the folder; its first group is the patient. Defaults to None.
 
     Returns:
-        tuple[list[NegativeFilm], dict[str, int]]: Films by name, and how many files were left out why.
+        tuple[list[NegativeImage], dict[str, int]]: Films by name, and how many files were left out why.
 
     Raises:
         FileNotFoundError: If folder or CSV is missing.
@@ -113,17 +119,17 @@ def negatives_of_folder(
             r"pattern of the file names (--patient-pattern '(\d{8})_\d{3}' for NIH ChestX-ray14)"
         )
     left_out: Counter[str] = Counter()
-    names = _film_names(folder, left_out)
+    names = _image_names(folder, left_out)
     if patients is not None:
         owners = _read_owners(os.fspath(patients), columns, names, left_out)
     else:
         owners = _match_owners(str(pattern), names, folder)
-    films = [
-        NegativeFilm(os.path.join(folder, name), name, owners[name])
+    images = [
+        NegativeImage(os.path.join(folder, name), name, owners[name])
         for name in names
         if name in owners
     ]
-    return _sorted(films, folder), dict(left_out)
+    return _sorted(images, folder), dict(left_out)
 
 
 def _below(file_name: str) -> str:
@@ -137,31 +143,31 @@ def _need_folder(folder: str) -> None:
         raise FileNotFoundError(f"no folder of films '{folder}'")
 
 
-def _sorted(films: list[NegativeFilm], where: str) -> list[NegativeFilm]:
-    if not films:
+def _sorted(images: list[NegativeImage], where: str) -> list[NegativeImage]:
+    if not images:
         raise ValueError(f'no film without fracture in {where}')
-    return sorted(films, key=lambda film: film.name)
+    return sorted(images, key=lambda image: image.name)
 
 
-def _film_names(folder: str, left_out: Counter[str]) -> list[str]:
+def _image_names(folder: str, left_out: Counter[str]) -> list[str]:
     """Paths below the folder; DICOM files often have no suffix, so others are looked into."""
     names = []
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         for file in sorted(files):
             path = os.path.join(parent, file)
-            if not file.startswith('.') and _is_film(path):
+            if not file.startswith('.') and _is_image(path):
                 names.append(os.path.relpath(path, folder).replace(os.sep, '/'))
             else:
                 left_out['file that is no film'] += 1
     return names
 
 
-def _is_film(path: str) -> bool:
-    if path.lower().endswith(FILM_SUFFIXES):
+def _is_image(path: str) -> bool:
+    if path.lower().endswith(IMAGE_SUFFIXES):
         return True
     try:
-        film_size(path)
+        image_size(path)
     except RadiographError:
         return False
     return True
@@ -205,19 +211,19 @@ def _read_owners(
                 f'{file}: no column {absent}; found {reader.fieldnames}; name yours with --columns'
             )
         for row in reader:
-            film, patient = ((row[column] or '').strip() for column in columns)
-            found = known.get(film.replace('\\', '/'), [])
-            if not film or not patient:
+            file_name, patient = ((row[column] or '').strip() for column in columns)
+            found = known.get(file_name.replace('\\', '/'), [])
+            if not file_name or not patient:
                 problems.append(
-                    f'line {reader.line_num}: film {film!r}, patient {patient!r}: empty'
+                    f'line {reader.line_num}: film {file_name!r}, patient {patient!r}: empty'
                 )
             elif not found:
                 left_out['row of a film that is not in the folder'] += 1
             elif len(found) > 1:
-                problems.append(f'line {reader.line_num}: {film!r} is any of {found[:3]}')
+                problems.append(f'line {reader.line_num}: {file_name!r} is any of {found[:3]}')
             elif owners.setdefault(found[0], patient) != patient:
                 problems.append(
-                    f'line {reader.line_num}: {film!r} of patient {patient!r} is of '
+                    f'line {reader.line_num}: {file_name!r} of patient {patient!r} is of '
                     f'{owners[found[0]]!r} above'
                 )
     raise_problems(file, problems)

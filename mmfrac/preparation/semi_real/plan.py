@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmfrac.preparation.semi_real.negatives import NegativeFilm
+from mmfrac.preparation.semi_real.negatives import NegativeImage
 
 SPLITS = ('train', 'val', 'test')
 
@@ -43,39 +43,41 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class PlannedFilm:
+class PlannedImage:
     """What is to become of one film.
 
     Attributes:
-        film (NegativeFilm): The film.
+        image (NegativeImage): The film.
         split (str): 'train', 'val' or 'test'.
         source (str): 'hospital' or 'public'.
         gets_fractures (bool): Whether fractures are put into it.
     """
 
-    film: NegativeFilm
+    image: NegativeImage
     split: str
     source: str
     gets_fractures: bool
 
 
-def plan_semi_real(films: Sequence[NegativeFilm], shares: Shares, seed: int) -> list[PlannedFilm]:
+def plan_semi_real(
+    images: Sequence[NegativeImage], shares: Shares, seed: int
+) -> list[PlannedImage]:
     """Deal patients to splits and sources, and films to positives and negatives.
 
     A patient is in one split and of one source.
 
     Args:
-        films (Sequence[NegativeFilm]): In any order.
+        images (Sequence[NegativeImage]): In any order.
         shares (Shares): How.
         seed (int): Seed of the set.
 
     Returns:
-        list[PlannedFilm]: By split, then by name.
+        list[PlannedImage]: By split, then by name.
 
     Raises:
         ValueError: If there are too few patients for the splits that are wanted.
     """
-    patients = sorted({film.patient_id for film in films}, key=lambda key: _order(seed, key))
+    patients = sorted({image.patient_id for image in images}, key=lambda key: _order(seed, key))
     wanted = [split for split, share in zip(SPLITS, shares.splits) if share > 0]
     if len(patients) < len(wanted):
         raise ValueError(
@@ -86,22 +88,22 @@ def plan_semi_real(films: Sequence[NegativeFilm], shares: Shares, seed: int) -> 
     numbers = _deal(len(patients), shares.splits)
     for split, some in zip(SPLITS, np.split(np.array(patients, object), np.cumsum(numbers)[:-1])):
         hospital = round(shares.hospital * len(some)) if split == 'train' else len(some)
-        for place, patient in enumerate(some):
-            groups[patient] = (split, 'hospital' if place < hospital else 'public')
+        for rank, patient in enumerate(some):
+            groups[patient] = (split, 'hospital' if rank < hospital else 'public')
     planned = []
     for group in sorted(set(groups.values()), key=lambda group: (SPLITS.index(group[0]), group[1])):
-        members = [film for film in films if groups[film.patient_id] == group]
-        members.sort(key=lambda film: _order(seed, film.name))
+        members = [image for image in images if groups[image.patient_id] == group]
+        members.sort(key=lambda image: _order(seed, image.name))
         is_hospital = group[1] == 'hospital'
         share = shares.hospital_positive if is_hospital else shares.public_positive
         positive = round(share * len(members))
         planned += [
-            PlannedFilm(film, *group, place < positive) for place, film in enumerate(members)
+            PlannedImage(image, *group, rank < positive) for rank, image in enumerate(members)
         ]
-    return sorted(planned, key=lambda plan: (SPLITS.index(plan.split), plan.film.name))
+    return sorted(planned, key=lambda plan: (SPLITS.index(plan.split), plan.image.name))
 
 
-def film_generator(seed: int, name: str) -> np.random.Generator:
+def image_generator(seed: int, name: str) -> np.random.Generator:
     """Random numbers of one film: neither other films nor the order of work change them.
 
     Args:
@@ -120,11 +122,11 @@ def _deal(count: int, shares: tuple[float, ...]) -> list[int]:
     """Whole numbers in the proportion of the shares, at least 1 where the share is not 0."""
     exact = np.array(shares) * count
     numbers = np.floor(exact).astype(int)
-    for place in np.argsort(numbers - exact, kind='stable')[: count - numbers.sum()]:
-        numbers[place] += 1
-    for place in np.flatnonzero((np.array(shares) > 0) & (numbers == 0)):
+    for index in np.argsort(numbers - exact, kind='stable')[: count - numbers.sum()]:
+        numbers[index] += 1
+    for index in np.flatnonzero((np.array(shares) > 0) & (numbers == 0)):
         numbers[numbers.argmax()] -= 1
-        numbers[place] = 1
+        numbers[index] = 1
     return numbers.tolist()
 
 
@@ -133,11 +135,11 @@ class Recipe:
     """What a set is made with.
 
     Attributes:
-        seed (int): Seed of the set. Default: 0.
-        difficulty (float): 0 obvious to 1 subtle fractures. Default: 0.3.
-        fractures (tuple[int, int]): Fewest and most of a film that gets some. Default: (1, 3).
+        seed (int): Seed of the set. Defaults to 0.
+        difficulty (float): 0 obvious to 1 subtle fractures. Defaults to 0.3.
+        fractures (tuple[int, int]): Fewest and most of a film that gets some. Defaults to (1, 3).
         shares (Shares): How films are dealt out.
-        link (bool): Link films that stay as they are instead of copying them. Default: False.
+        link (bool): Link films that stay as they are instead of copying them. Defaults to False.
 
     Raises:
         ValueError: If seed, difficulty or number of fractures is out of range.

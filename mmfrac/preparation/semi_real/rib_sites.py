@@ -11,11 +11,11 @@ from scipy import ndimage
 
 from mmfrac.preparation.semi_real.lungs import Lungs
 
-STEP = 1.5
+_STEP = 1.5
 
-DIRECTIONS = 13
+_DIRECTIONS = 13
 
-SHARPEST_TURN = 0.35
+_SHARPEST_TURN = 0.35
 
 # OpenCV's remap takes fewer than 2^15 points a row.
 _ROW = 4096
@@ -35,7 +35,7 @@ class RidgeField:
 
 
 def ridge_field(
-    plane: np.ndarray, sigmas: tuple[float, ...], length: float, steepest: float
+    image: np.ndarray, sigmas: tuple[float, ...], length: float, steepest: float
 ) -> RidgeField:
     """Multi-scale ridge filter for long ridges.
 
@@ -44,7 +44,7 @@ def ridge_field(
     break it. The scale and direction with the strongest answer win.
 
     Args:
-        plane (np.ndarray): (h, w) float32.
+        image (np.ndarray): (h, w) float32.
         sigmas (tuple[float, ...]): Scales across the ridge, px.
         length (float): Standard deviation of the average along it, px.
         steepest (float): Directions from -steepest to steepest are looked at, rad.
@@ -52,13 +52,13 @@ def ridge_field(
     Returns:
         RidgeField: Of the plane's shape.
     """
-    strength = np.zeros(plane.shape, np.float32)
-    angle = np.zeros(plane.shape, np.float32)
-    directions = np.linspace(-steepest, steepest, DIRECTIONS)
+    strength = np.zeros(image.shape, np.float32)
+    angle = np.zeros(image.shape, np.float32)
+    directions = np.linspace(-steepest, steepest, _DIRECTIONS)
     lines = [_line(length, direction) for direction in directions]
     for sigma in sigmas:
         xx, xy, yy = (
-            ndimage.gaussian_filter(plane, sigma, order=order, mode='nearest', truncate=3.5)
+            ndimage.gaussian_filter(image, sigma, order=order, mode='nearest', truncate=3.5)
             for order in ((0, 2), (1, 1), (2, 0))
         )
         for direction, line in zip(directions, lines):
@@ -70,11 +70,11 @@ def ridge_field(
     return RidgeField(strength, angle)
 
 
-def sample(plane: np.ndarray, points: np.ndarray) -> np.ndarray:
+def sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Values of a plane between its pixels.
 
     Args:
-        plane (np.ndarray): (h, w) float32.
+        image (np.ndarray): (h, w) float32.
         points (np.ndarray): (..., 2) x, y; pixel centres are integers.
 
     Returns:
@@ -83,7 +83,7 @@ def sample(plane: np.ndarray, points: np.ndarray) -> np.ndarray:
     count = points.size // 2
     rows = np.zeros((2, max(1, -(-count // _ROW)), _ROW), np.float32)
     rows.reshape(2, -1)[:, :count] = points.reshape(-1, 2).T
-    values = cv2.remap(plane, rows[0], rows[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    values = cv2.remap(image, rows[0], rows[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return values.ravel()[:count].reshape(points.shape[:-1])
 
 
@@ -94,7 +94,7 @@ def crests(field: RidgeField, region: np.ndarray, least: float, thinning: int = 
         field (RidgeField): Ridges.
         region (np.ndarray): (h, w) bool, where to look.
         least (float): Share of the region's 90th percentile of strength that a point must have.
-        thinning (int): Only every so many points are kept. Default: 3.
+        thinning (int): Only every so many points are kept. Defaults to 3.
 
     Returns:
         np.ndarray: (n, 2) x, y, px.
@@ -130,17 +130,17 @@ def follow(field: RidgeField, start: np.ndarray, reach: float, least: float) -> 
     alive = np.ones(len(start), bool)
     halves = []
     for sign in (-1.0, 1.0):
-        place, heading = start.copy(), sign * first
+        point, heading = start.copy(), sign * first
         walk = []
-        for _ in range(int(reach / STEP)):
-            place = _centred(field.strength, place + STEP * heading, heading)
-            turned = _directions(double, place)
+        for _ in range(int(reach / _STEP)):
+            point = _centred(field.strength, point + _STEP * heading, heading)
+            turned = _directions(double, point)
             turned *= np.where((turned * heading).sum(-1) < 0, -1.0, 1.0)[:, None]
-            alive &= sample(field.strength, place) >= enough
-            alive &= (turned * heading).sum(-1) > np.cos(SHARPEST_TURN)
+            alive &= sample(field.strength, point) >= enough
+            alive &= (turned * heading).sum(-1) > np.cos(_SHARPEST_TURN)
             heading = 0.6 * heading + 0.4 * turned
             heading /= np.linalg.norm(heading, axis=1, keepdims=True)
-            walk.append(place)
+            walk.append(point)
         halves.append(np.stack(walk, axis=1))
     return np.concatenate([halves[0][:, ::-1], start[:, None], halves[1]], axis=1)[alive]
 
@@ -161,46 +161,46 @@ def _directions(double: list[np.ndarray], points: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float64)
 
 
-def _centred(strength: np.ndarray, place: np.ndarray, heading: np.ndarray) -> np.ndarray:
+def _centred(strength: np.ndarray, point: np.ndarray, heading: np.ndarray) -> np.ndarray:
     """Moved across the heading towards the strongest point within a pixel."""
     normal = np.stack([-heading[:, 1], heading[:, 0]], axis=-1)
     offsets = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
-    probes = place[:, None] + offsets[:, None] * normal[:, None]
+    probes = point[:, None] + offsets[:, None] * normal[:, None]
     best = sample(strength, probes).argmax(axis=1)
-    return place + 0.5 * offsets[best][:, None] * normal
+    return point + 0.5 * offsets[best][:, None] * normal
 
 
 # Lengths are px of a copy of the film on which the chest is this wide.
 CHEST = 320.0
 
-SIGMAS = (2.0, 2.8, 3.9)
+_SIGMAS = (2.0, 2.8, 3.9)
 
-RIDGE_LENGTH = 8.0
+_RIDGE_LENGTH = 8.0
 
-STEEPEST = 1.05
+_STEEPEST = 1.05
 
-LEAST_CREST = 0.25
+_LEAST_CREST = 0.25
 
-LEAST_ON_WALK = 0.3
+_LEAST_ON_WALK = 0.3
 
 REACH = 20.0
 
 MARGIN = 34
 
-MOST_BEND = 1 / 35
+_MOST_BEND = 1 / 35
 
-HALF_WIDTHS = (3.2, 8.0)
+_HALF_WIDTHS = (3.2, 8.0)
 
-ACROSS = np.arange(-17, 17.25, 0.25)
+_ACROSS = np.arange(-17, 17.25, 0.25)
 
-ALONG = np.arange(-15, 15.1, 1.5)
+_ALONG = np.arange(-15, 15.1, 1.5)
 
 # Shares of a lung's height and width in which no site is sought: clavicle, diaphragm, hilum.
-TOP, BOTTOM, MEDIAL = 0.1, 0.1, 0.3
+_TOP, _BOTTOM, _MEDIAL = 0.1, 0.1, 0.3
 
-LEAST_CONTRAST = 0.012
+_LEAST_CONTRAST = 0.012
 
-LUNG_PERCENTILE = 85
+_LUNG_PERCENTILE = 85
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class RibSite:
     contrast: float
 
 
-def find_rib_sites(plane: np.ndarray, lungs: Lungs) -> list[RibSite]:
+def find_rib_sites(image: np.ndarray, lungs: Lungs) -> list[RibSite]:
     """Find places on ribs over lung.
 
     From the crests of the ridge filter, walks that can go on for some rib widths both ways are
@@ -232,16 +232,16 @@ def find_rib_sites(plane: np.ndarray, lungs: Lungs) -> list[RibSite]:
     beside it, which vessels and the edges of heart and diaphragm do not have.
 
     Args:
-        plane (np.ndarray): Film (h, w) float32 in [0, 1].
+        image (np.ndarray): Film (h, w) float32 in [0, 1].
         lungs (Lungs): Of `find_lungs`.
 
     Returns:
         list[RibSite]: Many for each rib, in the order of the film's rows; empty if no rib is clear.
     """
     scale = lungs.width / CHEST
-    height, width = (max(8, round(side / scale)) for side in plane.shape)
+    height, width = (max(8, round(side / scale)) for side in image.shape)
     shrinks = cv2.INTER_AREA if scale > 1 else cv2.INTER_CUBIC
-    small = cv2.resize(plane, (width, height), interpolation=shrinks)
+    small = cv2.resize(image, (width, height), interpolation=shrinks)
     lung = _resized(lungs.left | lungs.right, small.shape)
     rows, columns = (np.flatnonzero(lung.any(axis=axis)) for axis in (1, 0))
     top, left = max(0, rows[0] - MARGIN), max(0, columns[0] - MARGIN)
@@ -250,14 +250,14 @@ def find_rib_sites(plane: np.ndarray, lungs: Lungs) -> list[RibSite]:
     if not region.any():
         return []
     part = np.ascontiguousarray(small[window])
-    field = ridge_field(part, SIGMAS, RIDGE_LENGTH, STEEPEST)
-    walks = follow(field, crests(field, region, LEAST_CREST), REACH, LEAST_ON_WALK)
-    brightest = float(np.percentile(small[lung], LUNG_PERCENTILE))
+    field = ridge_field(part, _SIGMAS, _RIDGE_LENGTH, _STEEPEST)
+    walks = follow(field, crests(field, region, _LEAST_CREST), REACH, _LEAST_ON_WALK)
+    brightest = float(np.percentile(small[lung], _LUNG_PERCENTILE))
     middle = (np.nonzero(lung)[1].mean() - left) if lung.any() else 0.0
     found = [_measure(part, walk, brightest, middle) for walk in walks]
     sites = _with_parallels([site for site in found if site is not None])
-    ratio = np.array([plane.shape[1] / width, plane.shape[0] / height])
-    return [_on_film(site, np.array([left, top]), ratio) for site in sites]
+    ratio = np.array([image.shape[1] / width, image.shape[0] / height])
+    return [_on_image(site, np.array([left, top]), ratio) for site in sites]
 
 
 def _resized(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -270,9 +270,9 @@ def _lateral(lung: np.ndarray, outward: int) -> np.ndarray:
     rows = np.flatnonzero(lung.any(axis=1))
     tall = rows[-1] - rows[0] + 1
     part = np.zeros_like(lung)
-    for row in rows[(rows >= rows[0] + TOP * tall) & (rows <= rows[-1] - BOTTOM * tall)]:
+    for row in rows[(rows >= rows[0] + _TOP * tall) & (rows <= rows[-1] - _BOTTOM * tall)]:
         columns = np.flatnonzero(lung[row])
-        skipped = int(MEDIAL * (columns[-1] - columns[0] + 1))
+        skipped = int(_MEDIAL * (columns[-1] - columns[0] + 1))
         first = columns[0] + (skipped if outward > 0 else 0)
         last = columns[-1] - (skipped if outward < 0 else 0)
         part[row, first : last + 1] = True
@@ -287,13 +287,13 @@ def _measure(part: np.ndarray, walk: np.ndarray, brightest: float, middle: float
     origin, angle, bend = arc
     forth = np.array([np.cos(angle), np.sin(angle)])
     normal = np.array([-forth[1], forth[0]])
-    course = origin + ALONG[:, None] * forth + (bend / 2 * ALONG**2)[:, None] * normal
-    strip = sample(part, course[:, None] + ACROSS[:, None] * normal)
+    course = origin + _ALONG[:, None] * forth + (bend / 2 * _ALONG**2)[:, None] * normal
+    strip = sample(part, course[:, None] + _ACROSS[:, None] * normal)
     edges = _edges(strip.mean(axis=0))
     if edges is None:
         return None
     shift, half = sum(edges) / 2, (edges[1] - edges[0]) / 2
-    across = ACROSS - shift
+    across = _ACROSS - shift
     core = strip[:, np.abs(across) < 0.7 * half].mean(axis=1)
     sides = [
         strip[:, (sign * across > 1.35 * half) & (sign * across < 2.1 * half)].mean(axis=1)
@@ -304,7 +304,7 @@ def _measure(part: np.ndarray, walk: np.ndarray, brightest: float, middle: float
     near = strip[:, np.abs(across) < 2.1 * half]
     clutter = float((near - near.mean(axis=0)).std())
     is_clear = (
-        min(above) >= max(LEAST_CONTRAST, clutter)
+        min(above) >= max(_LEAST_CONTRAST, clutter)
         and abs(above[0] - above[1]) <= 1.4 * contrast
         and max(side.mean() for side in sides) <= brightest
         and np.percentile(core - (sides[0] + sides[1]) / 2, 10) >= 0.35 * contrast
@@ -327,23 +327,23 @@ def _arc(walk: np.ndarray, middle: float) -> tuple[np.ndarray, float, float] | N
     design = np.column_stack([np.ones_like(along), along, along**2 / 2])
     (offset, slope, bend), *_ = np.linalg.lstsq(design, across, rcond=None)
     miss = across - design @ (offset, slope, bend)
-    if np.sqrt(np.mean(miss**2)) > 0.8 or abs(bend) > MOST_BEND:
+    if np.sqrt(np.mean(miss**2)) > 0.8 or abs(bend) > _MOST_BEND:
         return None
     angle = float(np.arctan2(forth[1], forth[0]) + np.arctan(slope))
-    if abs(np.sin(angle)) > np.sin(STEEPEST):
+    if abs(np.sin(angle)) > np.sin(_STEEPEST):
         return None
     return start + offset * normal, angle, float(bend)
 
 
 def _edges(profile: np.ndarray) -> tuple[float, float] | None:
     """Where the mean profile across the rib rises and falls most steeply."""
-    slope = np.gradient(ndimage.gaussian_filter1d(profile, 2.5), ACROSS)
-    within = (np.abs(ACROSS) >= HALF_WIDTHS[0] - 1) & (np.abs(ACROSS) <= HALF_WIDTHS[1])
-    rise = np.where(within & (ACROSS < 0), slope, -np.inf).argmax()
-    fall = np.where(within & (ACROSS > 0), -slope, -np.inf).argmax()
-    low, high = ACROSS[rise], ACROSS[fall]
+    slope = np.gradient(ndimage.gaussian_filter1d(profile, 2.5), _ACROSS)
+    within = (np.abs(_ACROSS) >= _HALF_WIDTHS[0] - 1) & (np.abs(_ACROSS) <= _HALF_WIDTHS[1])
+    rise = np.where(within & (_ACROSS < 0), slope, -np.inf).argmax()
+    fall = np.where(within & (_ACROSS > 0), -slope, -np.inf).argmax()
+    low, high = _ACROSS[rise], _ACROSS[fall]
     half = (high - low) / 2
-    if slope[rise] <= 0 or slope[fall] >= 0 or not HALF_WIDTHS[0] <= half <= HALF_WIDTHS[1]:
+    if slope[rise] <= 0 or slope[fall] >= 0 or not _HALF_WIDTHS[0] <= half <= _HALF_WIDTHS[1]:
         return None
     return None if abs(low + high) > 1.4 * half else (float(low), float(high))
 
@@ -352,11 +352,11 @@ def _with_parallels(sites: list[RibSite]) -> list[RibSite]:
     """Sites that have another rib beside theirs."""
     if not sites:
         return []
-    places = np.array([(site.x, site.y) for site in sites])
+    points = np.array([(site.x, site.y) for site in sites])
     angles = np.array([site.angle for site in sites])
     kept = []
     for site in sites:
-        apart = places - (site.x, site.y)
+        apart = points - (site.x, site.y)
         c, s = np.cos(site.angle), np.sin(site.angle)
         along, across = np.abs(apart @ (c, s)), np.abs(apart @ (-s, c))
         is_parallel = np.cos(angles - site.angle) > np.cos(0.35)
@@ -365,7 +365,7 @@ def _with_parallels(sites: list[RibSite]) -> list[RibSite]:
     return kept
 
 
-def _on_film(site: RibSite, corner: np.ndarray, ratio: np.ndarray) -> RibSite:
+def _on_image(site: RibSite, corner: np.ndarray, ratio: np.ndarray) -> RibSite:
     """From px of the search to film px."""
     x, y = (np.array([site.x, site.y]) + corner + 0.5) * ratio - 0.5
     factor = float(ratio.mean())

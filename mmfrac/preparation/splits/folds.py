@@ -1,9 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""A hold-out set and folds (paper, section 2.4), by patient and stratified, and their files."""
+"""A hold-out set and folds (paper, section 2.4) of annotation files, by patient and stratified."""
 
 import json
 import os
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,126 @@ from pathlib import Path
 
 import numpy as np
 
+from mmfrac.datasets.coco_checks import check_annotations, image_name, read_annotations
 from mmfrac.datasets.labels import SUBSETS, FilmLabels, labels_of_films
-from mmfrac.preparation.splits.merging import merge_annotations, read_checked, shared_patients
+from mmfrac.utils.errors import MAX_LINES, AnnotationError
+from mmfrac.utils.io import atomic_folder, write_json
 from mmfrac.version import __version__
+
+
+def _read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
+    """Read annotation files and check all of them.
+
+    Args:
+        files (Sequence[str or PathLike]): JSON files.
+
+    Returns:
+        list[tuple[str, dict]]: Path and content of each.
+
+    Raises:
+        FileNotFoundError: If one is missing.
+        AnnotationError: With every problem of every file, and every film that is in two of them.
+    """
+    if not files:
+        raise ValueError('no annotation file given')
+    missing = [os.fspath(file) for file in files if not os.path.isfile(file)]
+    if missing:
+        raise FileNotFoundError(f'no annotation file {", ".join(missing)}')
+    contents: list[tuple[str, dict]] = []
+    problems: list[str] = []
+    first_in: dict[str, str] = {}
+    for file in files:
+        path = os.fspath(file)
+        data = read_annotations(path)
+        found = check_annotations(data)
+        problems += [f'{path}: {problem}' for problem in found]
+        if found:
+            continue
+        for index, image in enumerate(data['images']):
+            other = first_in.setdefault(image['file_name'], path)
+            if other != path:
+                problems.append(f'{path}: {image_name(index, image)}: also in {other}')
+        contents.append((path, data))
+    if problems:
+        more = [f'... and {len(problems) - MAX_LINES} more'] if len(problems) > MAX_LINES else []
+        lines = '\n  '.join([*problems[:MAX_LINES], *more])
+        raise AnnotationError(
+            f'{len(problems)} problem(s) in the annotation files:\n  {lines}', problems
+        )
+    return contents
+
+
+def _merge_annotations(contents: Sequence[tuple[str, dict]]) -> dict:
+    """One COCO dict of several; categories are joined by name.
+
+    Args:
+        contents (Sequence[tuple[str, dict]]): Path and content; of one file the ids are kept.
+
+    Returns:
+        dict: ``images``, ``annotations``, ``categories``; fields of films and boxes are all kept.
+    """
+    if len(contents) == 1:
+        return {key: contents[0][1][key] for key in ('images', 'annotations', 'categories')}
+    images: list[dict] = []
+    annotations: list[dict] = []
+    categories: dict[str, dict] = {}
+    for _, data in contents:
+        category_ids = {}
+        for category in data['categories']:
+            merged = categories.setdefault(
+                category['name'], {**category, 'id': len(categories) + 1}
+            )
+            category_ids[category['id']] = merged['id']
+        image_ids = {}
+        for image in data['images']:
+            image_ids[image['id']] = len(images) + 1
+            images.append({**image, 'id': len(images) + 1})
+        for annotation in data['annotations']:
+            annotations.append(
+                {
+                    **annotation,
+                    'id': len(annotations) + 1,
+                    'image_id': image_ids[annotation['image_id']],
+                    'category_id': category_ids[annotation['category_id']],
+                }
+            )
+    return dict(images=images, annotations=annotations, categories=list(categories.values()))
+
+
+def _shared_patients(pool: dict, test: dict, drop: bool = False) -> dict:
+    """Films to split beside a test set that is kept.
+
+    Args:
+        pool (dict): COCO dict of the films to split.
+        test (dict): COCO dict of the test films.
+        drop (bool): Whether films of the test set's patients are left out. Defaults to False.
+
+    Returns:
+        dict: ``pool`` without them.
+
+    Raises:
+        ValueError: If there are such films and ``drop`` is false.
+    """
+    test_patients = {
+        record.patient for record in labels_of_films(test['images'], test['annotations'])
+    }
+    records = labels_of_films(pool['images'], pool['annotations'])
+    shared = [record.patient in test_patients for record in records]
+    if not any(shared):
+        return pool
+    if not drop:
+        patients = sorted(
+            {record.patient for record, is_shared in zip(records, shared) if is_shared}
+        )
+        raise ValueError(
+            f'{sum(shared)} films to split are of {len(patients)} patients of the test file, e.g. '
+            f'{patients[:5]}: --drop-shared leaves these films out'
+        )
+    images = [image for image, is_shared in zip(pool['images'], shared) if not is_shared]
+    kept = {image['id'] for image in images}
+    annotations = [one for one in pool['annotations'] if one['image_id'] in kept]
+    return dict(images=images, annotations=annotations, categories=pool['categories'])
+
 
 HOLD_OUT = -1
 
@@ -49,32 +165,32 @@ def hold_out_and_folds(
     groups = np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1].ravel()
     classes = np.unique(np.asarray(strata, dtype=str), return_inverse=True)[1].ravel()
     truth = np.asarray(labels)
-    wanted = hold_out_films(hold_out, len(groups))
+    wanted = _hold_out_size(hold_out, len(groups))
     _check_patients(groups, truth, num_folds + (wanted > 0))
-    place = np.full(len(groups), HOLD_OUT, np.int64)
+    assigned = np.full(len(groups), HOLD_OUT, np.int64)
     rest = np.arange(len(groups))
     if wanted:
         rest = np.flatnonzero(~choose_hold_out(groups, classes, wanted, seed)[groups])
         _check_patients(groups[rest], truth[rest], num_folds, f' after a hold-out of {wanted}')
-    place[rest] = stratified_group_folds(groups[rest], classes[rest], num_folds, seed)
+    assigned[rest] = _stratified_group_folds(groups[rest], classes[rest], num_folds, seed)
     parts = [HOLD_OUT] * (wanted > 0) + list(range(num_folds))
     for part in parts:
-        present = set(truth[place == part])
+        present = set(truth[assigned == part])
         if not {0, 1} <= present:
             name = 'the hold-out set' if part == HOLD_OUT else f'fold {part}'
             raise ValueError(
-                f'{name} got {np.count_nonzero(place == part)} films, not both with and without '
+                f'{name} got {np.count_nonzero(assigned == part)} films, not both with and without '
                 'fracture, so it has no AUROC: take fewer folds, another hold-out or another seed'
             )
-    return place
+    return assigned
 
 
-def hold_out_films(hold_out: int | float, num_films: int) -> int:
+def _hold_out_size(hold_out: int | float, num_images: int) -> int:
     """Number of hold-out films of a number or a share.
 
     Args:
         hold_out (int or float): Films, or a share below 1.
-        num_films (int): Films there are.
+        num_images (int): Films there are.
 
     Returns:
         int: Films.
@@ -84,10 +200,10 @@ def hold_out_films(hold_out: int | float, num_films: int) -> int:
     """
     if hold_out < 0 or (hold_out >= 1 and hold_out != int(hold_out)):
         raise ValueError(f'a hold-out is a number of films or a share below 1, got {hold_out}')
-    wanted = int(hold_out) if hold_out >= 1 else round(hold_out * num_films)
-    if wanted >= num_films:
+    wanted = int(hold_out) if hold_out >= 1 else round(hold_out * num_images)
+    if wanted >= num_images:
         raise ValueError(
-            f'a hold-out of {wanted} leaves nothing of {num_films} films: give a smaller number, a '
+            f'a hold-out of {wanted} leaves nothing of {num_images} films: give a smaller number, a '
             'share (--holdout 0.1) or none (--holdout 0)'
         )
     return wanted
@@ -118,19 +234,19 @@ def choose_hold_out(groups: np.ndarray, classes: np.ndarray, wanted: int, seed: 
     chosen = np.zeros(len(counts), bool)
     for exact in (True, False):
         for patient in order[~chosen[order]]:
-            films = counts[patient]
+            added = counts[patient]
             if exact:
-                fits = (films <= missing).all()
-            else:  # nearer in squared distance: |missing - films|^2 < |missing|^2
-                nearer = films @ films < 2 * (films @ missing)
-                fits = nearer and films.sum() <= missing.sum()
+                fits = (added <= missing).all()
+            else:  # nearer in squared distance: |missing - added|^2 < |missing|^2
+                nearer = added @ added < 2 * (added @ missing)
+                fits = nearer and added.sum() <= missing.sum()
             if fits:
                 chosen[patient] = True
-                missing = missing - films
+                missing = missing - added
     return chosen
 
 
-def stratified_group_folds(
+def _stratified_group_folds(
     groups: np.ndarray, classes: np.ndarray, num_folds: int, seed: int
 ) -> np.ndarray:
     """Scikit-learn's ``StratifiedGroupKFold``, shuffled.
@@ -169,7 +285,7 @@ def _check_patients(groups: np.ndarray, truth: np.ndarray, parts: int, when: str
 COLUMNS = ('films', 'positives', *SUBSETS, 'boxes', 'patients')
 
 
-def count_split(data: Mapping) -> dict[str, int]:
+def _count_split(data: Mapping) -> dict[str, int]:
     """Counts of one split.
 
     Args:
@@ -179,14 +295,14 @@ def count_split(data: Mapping) -> dict[str, int]:
         dict[str, int]: ``films``, ``positives`` (label 1), films of each subset, ``boxes``,
             ``patients``.
     """
-    films = labels_of_films(data['images'], data['annotations'])
-    subsets = Counter(film.subset for film in films)
+    records = labels_of_films(data['images'], data['annotations'])
+    subsets = Counter(record.subset for record in records)
     return dict(
-        films=len(films),
-        positives=sum(film.label == 1 for film in films),
+        films=len(records),
+        positives=sum(record.label == 1 for record in records),
         **{name: subsets[name] for name in SUBSETS},
         boxes=len(data['annotations']),
-        patients=len({film.patient for film in films}),
+        patients=len({record.patient for record in records}),
     )
 
 
@@ -206,7 +322,7 @@ def split_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     return '\n'.join(lines)
 
 
-FOLDS_FILE = 'folds.json'
+_FOLDS_FILE = 'folds.json'
 
 PathLike = str | os.PathLike
 
@@ -251,29 +367,29 @@ def write_folds(
     """
     out = Path(out_dir)
     _check_out(out, overwrite)
-    pool = merge_annotations(read_checked(files))
+    pool = _merge_annotations(_read_checked(files))
     test = None
     if test_file is not None:
-        test = merge_annotations(read_checked([test_file]))
-        pool = shared_patients(pool, test, drop=drop_shared)
+        test = _merge_annotations(_read_checked([test_file]))
+        pool = _shared_patients(pool, test, drop=drop_shared)
         hold_out = 0
-    films = labels_of_films(pool['images'], pool['annotations'])
-    evaluated = np.ones(len(films), bool)
+    records = labels_of_films(pool['images'], pool['annotations'])
+    evaluated = np.ones(len(records), bool)
     if eval_sources is not None:
-        present = Counter(film.source for film in films)
+        present = Counter(record.source for record in records)
         unknown = sorted(set(eval_sources) - set(present))
         if unknown:
             raise ValueError(f'no film of source {unknown}, the sources are {dict(present)}')
-        evaluated = np.array([film.source in set(eval_sources) for film in films])
-    places = _places(films, evaluated, num_folds, hold_out, seed)
-    held = places == HOLD_OUT
+        evaluated = np.array([record.source in set(eval_sources) for record in records])
+    assigned = _assigned(records, evaluated, num_folds, hold_out, seed)
+    held = assigned == HOLD_OUT
     splits = {} if test is None else {'test': test}
     if held.any():
-        splits['test'] = _take(pool, held & evaluated)
+        splits['test'] = _subset(pool, held & evaluated)
     for fold in range(num_folds):
-        splits[f'fold{fold}/train'] = _take(pool, (places != fold) & ~held)
-        splits[f'fold{fold}/val'] = _take(pool, (places == fold) & evaluated)
-    counts = {name: count_split(data) for name, data in splits.items()}
+        splits[f'fold{fold}/train'] = _subset(pool, (assigned != fold) & ~held)
+        splits[f'fold{fold}/val'] = _subset(pool, (assigned == fold) & evaluated)
+    counts = {name: _count_split(data) for name, data in splits.items()}
     about = dict(
         mmfrac=__version__,
         scikit_learn=metadata.version('scikit-learn'),
@@ -303,7 +419,7 @@ def read_folds(folder: PathLike) -> dict:
         FileNotFoundError: If there are no folds.
         ValueError: If the file is damaged or a split is missing.
     """
-    path = Path(folder) / FOLDS_FILE
+    path = Path(folder) / _FOLDS_FILE
     if not path.is_file():
         raise FileNotFoundError(f'no folds in {folder}: tools/split_folds.py writes them')
     try:
@@ -317,66 +433,51 @@ def read_folds(folder: PathLike) -> dict:
     return about
 
 
-def _places(
-    films: Sequence[FilmLabels],
+def _assigned(
+    records: Sequence[FilmLabels],
     evaluated: np.ndarray,
     num_folds: int,
     hold_out: int | float,
     seed: int,
 ) -> np.ndarray:
     """Place of each film; one of another source is where its patient is, or always trained on."""
-    chosen = [film for film, wanted in zip(films, evaluated) if wanted]
-    place = hold_out_and_folds(
-        [film.patient for film in chosen],
-        [f'{film.subset} {film.source}' for film in chosen],
-        [film.label for film in chosen],
+    chosen = [record for record, wanted in zip(records, evaluated) if wanted]
+    assigned = hold_out_and_folds(
+        [record.patient for record in chosen],
+        [f'{record.subset} {record.source}' for record in chosen],
+        [record.label for record in chosen],
         num_folds,
         hold_out,
         seed,
     )
-    of_patient = {film.patient: part for film, part in zip(chosen, place.tolist())}
-    always_trained = num_folds
-    return np.array([of_patient.get(film.patient, always_trained) for film in films])
+    of_patient = {record.patient: part for record, part in zip(chosen, assigned.tolist())}
+    never_held_out = num_folds
+    return np.array([of_patient.get(record.patient, never_held_out) for record in records])
 
 
-def _take(data: dict, wanted: np.ndarray) -> dict:
-    images = [image for image, taken in zip(data['images'], wanted) if taken]
+def _subset(data: dict, wanted: np.ndarray) -> dict:
+    images = [image for image, is_wanted in zip(data['images'], wanted) if is_wanted]
     ids = {image['id'] for image in images}
     annotations = [one for one in data['annotations'] if one['image_id'] in ids]
     return dict(images=images, annotations=annotations, categories=data['categories'])
 
 
 def _strata(data: dict) -> dict[str, int]:
-    films = labels_of_films(data['images'], data['annotations'])
-    return dict(sorted(Counter(f'{film.subset} {film.source}' for film in films).items()))
+    records = labels_of_films(data['images'], data['annotations'])
+    return dict(sorted(Counter(f'{record.subset} {record.source}' for record in records).items()))
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
     if not out.exists():
         return
-    if not (out / FOLDS_FILE).is_file():
+    if not (out / _FOLDS_FILE).is_file():
         raise ValueError(f'{out} exists and holds no folds: name another folder')
     if not overwrite:
         raise ValueError(f'{out} holds folds already: --overwrite replaces them')
 
 
 def _write(out: Path, splits: dict[str, dict], about: dict) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f'.{out.name}.{os.getpid()}.part')
-    old = out.with_name(f'.{out.name}.{os.getpid()}.old')
-    try:
+    with atomic_folder(out) as folder:
         for name, data in splits.items():
-            _dump(part / f'{name}.json', data)
-        _dump(part / FOLDS_FILE, about, indent=1)
-        if out.exists():
-            os.rename(out, old)
-        os.rename(part, out)
-    finally:
-        for folder in (part, old):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _dump(path: Path, data: dict, indent: int | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'w', encoding='utf-8') as file:
-        json.dump(data, file, indent=indent)
+            write_json(folder / f'{name}.json', data, indent=None)
+        write_json(folder / _FOLDS_FILE, about)

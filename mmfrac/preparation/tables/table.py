@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""A label table: plain, gzipped or zipped, with its columns checked."""
+"""CSV tables of label sets: their columns, their rows, and everything that is wrong with them."""
 
 import csv
 import gzip
@@ -15,12 +15,87 @@ from typing import IO, TextIO, cast
 
 from tqdm import tqdm
 
-from mmfrac.preparation.tables.problems import Problems
+from mmfrac.utils.errors import MAX_LINES, AnnotationError
 
-DELIMITERS = (',', ';', '\t', '|')
+
+class Problems:
+    """Collects what is wrong, with table and line, until it is all raised at once."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[str, int | str, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, table: str, location: int | str, text: str) -> None:
+        """Note a problem.
+
+        Args:
+            table (str): Name of the file.
+            location (int or str): Line of the file, counted from 1, or another name of the record.
+            text (str): What is wrong, and how to mend it.
+        """
+        self._found.append((table, location, text))
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each, in the order of the tables; what concerns a whole file stands first."""
+        self._found.sort(key=lambda one: (one[0], one[1] if isinstance(one[1], int) else -1))
+        return [
+            f'{table}: {location_name(location)}: {text}' for table, location, text in self._found
+        ]
+
+    def raise_any(self, files: Sequence[str]) -> None:
+        """Raise one error for all of them; nothing if there are none.
+
+        Args:
+            files (Sequence[str]): What was read, for the message.
+
+        Raises:
+            AnnotationError: If there is a problem; a line for each of the first, and the places of
+                the others.
+        """
+        if not self._found:
+            return
+        lines = self.lines
+        count = f'{len(lines)} problem' + ('s' if len(lines) > 1 else '')
+        message = [f'{count} in {", ".join(files)}:', *(f'  {one}' for one in lines[:MAX_LINES])]
+        if len(lines) > MAX_LINES:
+            rest = _locations(self._found[MAX_LINES:])
+            message.append(f'  ... and {len(lines) - MAX_LINES} more: {rest}')
+        raise AnnotationError('\n'.join(message), lines)
+
+
+def location_name(location: int | str) -> str:
+    """'line 12' for a line, other names as they are."""
+    return f'line {location}' if isinstance(location, int) else location
+
+
+def _locations(found: Sequence[tuple[str, int | str, str]]) -> str:
+    """``a.csv lines 3, 7-12; b.csv lines 2``: runs of lines in short."""
+    tables: dict[str, list[int | str]] = {}
+    for table, location, _ in found:
+        locations = tables.setdefault(table, [])
+        if not locations or locations[-1] != location:
+            locations.append(location)
+    return '; '.join(f'{table} lines {_runs(locations)}' for table, locations in tables.items())
+
+
+def _runs(locations: Sequence[int | str]) -> str:
+    runs: list[list[int | str]] = []
+    for location in locations:
+        last = runs[-1][-1] if runs else None
+        if isinstance(location, int) and isinstance(last, int) and location == last + 1:
+            runs[-1][1:] = [location]
+        else:
+            runs.append([location])
+    return ', '.join('-'.join(map(str, run)) for run in runs)
+
+
+_DELIMITERS = (',', ';', '\t', '|')
 
 # What a damaged file raises while it is read.
-DAMAGE = (EOFError, OSError, zlib.error, zipfile.BadZipFile, UnicodeError)
+_DAMAGE = (EOFError, OSError, zlib.error, zipfile.BadZipFile, UnicodeError)
 
 _UTF16 = (b'\xff\xfe', b'\xfe\xff')
 
@@ -36,7 +111,7 @@ def open_table(path: str, encoding: str = 'utf-8') -> Iterator[tuple[TextIO, IO[
 
     Args:
         path (str): CSV file, plain, gzipped or the only file of a zip archive.
-        encoding (str): Its encoding; a byte-order mark overrules 'utf-8'. Default: 'utf-8'.
+        encoding (str): Its encoding; a byte-order mark overrules 'utf-8'. Defaults to 'utf-8'.
 
     Yields:
         tuple[TextIO, IO[bytes]]: The text, and the file on disk, whose position tells how much of
@@ -97,19 +172,19 @@ class Header:
     lines: int = 0
 
 
-def read_columns(file: TextIO, wanted: Set[str]) -> Header:
+def _read_columns(file: TextIO, wanted: Set[str]) -> Header:
     """Read a table up to the end of its header.
 
     Args:
         file (TextIO): At its start. Empty lines before the header and a spreadsheet's ``sep=;`` are
             skipped.
-        wanted (Set[str]): Names, as :func:`column_key` gives them: that delimiter is taken with which
+        wanted (Set[str]): Names, as :func:`_column_key` gives them: that delimiter is taken with which
             most of them are found.
 
     Returns:
         Header: Columns and delimiter.
     """
-    delimiters: tuple[str, ...] = DELIMITERS
+    delimiters: tuple[str, ...] = _DELIMITERS
     for lines, line in enumerate(iter(file.readline, ''), 1):
         separator = re.fullmatch(r'"?sep=(.)"?\s*', line)
         if separator:
@@ -118,7 +193,7 @@ def read_columns(file: TextIO, wanted: Set[str]) -> Header:
             split = {one: next(csv.reader([line], delimiter=one)) for one in delimiters}
             best = max(
                 delimiters,
-                key=lambda one: (len(wanted & set(map(column_key, split[one]))), len(split[one])),
+                key=lambda one: (len(wanted & set(map(_column_key, split[one]))), len(split[one])),
             )
             names = [name.strip() for name in split[best]]
             while names and not names[-1]:
@@ -127,7 +202,7 @@ def read_columns(file: TextIO, wanted: Set[str]) -> Header:
     return Header()
 
 
-def column_key(name: str) -> str:
+def _column_key(name: str) -> str:
     """A column's name without case, and without blanks at its ends."""
     return name.strip().lower()
 
@@ -155,9 +230,9 @@ class Table:
         path (str or os.PathLike): The table.
         wanted (Columns): Names under which each column may be found, by its key; all are needed.
         problems (Problems): Takes what is wrong.
-        optional (Columns, optional): The same, of columns that may be absent. Default: none.
-        encoding (str): Encoding of the file. Default: 'utf-8'.
-        progress (bool): Show a bar while rows are read. Default: False.
+        optional (Columns, optional): The same, of columns that may be absent. Defaults to none.
+        encoding (str): Encoding of the file. Defaults to 'utf-8'.
+        progress (bool): Show a bar while rows are read. Defaults to False.
 
     Raises:
         FileNotFoundError: If there is no such table.
@@ -179,15 +254,15 @@ class Table:
         self._problems = problems
         self._progress = progress
         self._columns = {**wanted, **(optional or {})}
-        self._places: dict[str, int] = {}
-        names = {column_key(name) for names in self._columns.values() for name in names}
+        self._column_of: dict[str, int] = {}
+        names = {_column_key(name) for names in self._columns.values() for name in names}
         self._names = frozenset(names)
         self._header = Header()
         self._read_header(wanted)
 
     def has(self, key: str) -> bool:
         """Whether there is the optional column ``key``."""
-        return key in self._places
+        return key in self._column_of
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -210,7 +285,7 @@ class Table:
         if not self._header.names:
             return
         # One field more than the header has stands for the columns that are absent.
-        places = [self._places.get(key, len(self._header.names)) for key in self._columns]
+        columns = [self._column_of.get(key, len(self._header.names)) for key in self._columns]
         bar = tqdm(
             total=os.path.getsize(self.path),
             desc=self.name,
@@ -226,7 +301,7 @@ class Table:
                 fault = self._length_fault(row)
                 if not fault:
                     row.append('')
-                    fields = [row[place].strip() for place in places]
+                    fields = [row[column].strip() for column in columns]
                     fault = self._field_fault(fields)
                 if fault:
                     self._problems.add(self.name, line, fault)
@@ -239,24 +314,26 @@ class Table:
     def _read_header(self, wanted: Columns) -> None:
         try:
             with open_table(self.path, self.encoding) as (file, _):
-                header = read_columns(file, self._names)
+                header = _read_columns(file, self._names)
         except FileNotFoundError:
             raise
-        except (csv.Error, LookupError, *DAMAGE) as error:
+        except (csv.Error, LookupError, *_DAMAGE) as error:
             self._problems.add(self.name, 'header', f'the file cannot be read ({error})')
             return
         if not header.names:
             self._problems.add(self.name, 'header', 'the table is empty')
             return
-        found = [column_key(name) for name in header.names]
+        found = [_column_key(name) for name in header.names]
         faults = []
         for key, names in self._columns.items():
-            present = [name for name in map(column_key, names) if name in found]
+            present = [name for name in map(_column_key, names) if name in found]
             if present and found.count(present[0]) > 1:
                 faults.append(f'column {present[0]!r} is there twice')
             elif present:
-                self._places[key] = found.index(present[0])
-        absent = [' or '.join(map(repr, wanted[key])) for key in wanted if key not in self._places]
+                self._column_of[key] = found.index(present[0])
+        absent = [
+            ' or '.join(map(repr, wanted[key])) for key in wanted if key not in self._column_of
+        ]
         if absent and not faults:
             columns = ', '.join(repr(name[:_SHOWN]) for name in header.names[:_SHOWN])
             every = ', '.join(' or '.join(map(repr, names)) for names in wanted.values())
@@ -268,7 +345,7 @@ class Table:
 
     def _records(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         """Records that are not blank, with the line on which each begins."""
-        above = read_columns(file, self._names).lines
+        above = _read_columns(file, self._names).lines
         # strict: a quote out of place is an error, not a field that swallows the rows after it
         reader = csv.reader(file, delimiter=self._header.delimiter, strict=True)
         while True:
@@ -280,7 +357,7 @@ class Table:
             except csv.Error as error:
                 self._problems.add(self.name, line, f'not a row of a table: {error}')
                 continue
-            except DAMAGE as error:
+            except _DAMAGE as error:
                 self._problems.add(self.name, line, f'the file is damaged from here on ({error})')
                 return
             if any(row):

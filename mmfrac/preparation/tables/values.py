@@ -52,7 +52,7 @@ def read_number(text: str, decimal_comma: bool = False) -> float:
 
     Args:
         text (str): Digits with a decimal point.
-        decimal_comma (bool): Take a decimal comma, too. Default: False.
+        decimal_comma (bool): Take a decimal comma, too. Defaults to False.
 
     Raises:
         ValueError: If it is no finite number.
@@ -97,39 +97,39 @@ class RawBox:
 
     Attributes:
         box (Any): Should be [x1, y1, x2, y2], px.
-        place (int or str): Line of its table, or its name in the film's record.
+        location (int or str): Line of its table, or its name in the film's record.
         site (str, optional): 'rib', 'clavicle', ...
-        polygon (Any): Should be [x1, y1, x2, y2, ...], px. Default: None.
-        is_fracture (bool): False: it is checked, too, but not written. Default: True.
+        polygon (Any): Should be [x1, y1, x2, y2, ...], px. Defaults to None.
+        is_fracture (bool): False: it is checked, too, but not written. Defaults to True.
     """
 
     box: Any
-    place: int | str
+    location: int | str
     site: str | None = None
     polygon: Any = None
     is_fracture: bool = True
 
 
 @dataclass(slots=True)
-class FilmRow:
+class ImageRow:
     """A film of a label table.
 
     Attributes:
         table (str): Name of the table, for messages.
-        place (int or str): Its line, or its name, for messages.
+        location (int or str): Its line, or its name, for messages.
         names (tuple[str, ...]): Paths under which its file may be found, the release's first.
         label (int): 1 fracture, 0 none, -1 unknown.
         patient_id (str): Patient.
-        regions (bool): Whether ``boxes`` is complete; label 0 needs no boxes. Default: False.
-        boxes (Sequence[RawBox]): Default: none.
+        regions (bool): Whether ``boxes`` is complete; label 0 needs no boxes. Defaults to False.
+        boxes (Sequence[RawBox]): Defaults to none.
         size (tuple[int, int], optional): Width and height (px) that the table gives, in which the
-            boxes are drawn. Default: None, that of the file.
-        source (str, optional): Default: None, that of the conversion.
-        extra (dict[str, str]): More fields of its image. Default: none.
+            boxes are drawn. Defaults to None, that of the file.
+        source (str, optional): Defaults to None, that of the conversion.
+        extra (dict[str, str]): More fields of its image. Defaults to none.
     """
 
     table: str
-    place: int | str
+    location: int | str
     names: tuple[str, ...]
     label: int
     patient_id: str

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless
 
-from mmfrac.datasets.radiographs.read import film_size
+from mmfrac.datasets.radiographs.read import image_size
 from mmfrac.preparation.phantom import write_dicom
 from mmfrac.utils.config import set_data_root, set_img_scale
 
@@ -90,7 +90,7 @@ def write_kinds(root: Path) -> dict[str, int]:
     ds.compress(JPEG2000Lossless)
     ds.save_as(root / 'images/wide_j2k.dcm')
     kinds['wide_j2k.dcm'] = 4
-    write_data(root, list(kinds), [film_size(root / 'images' / name) for name in kinds])
+    write_data(root, list(kinds), [image_size(root / 'images' / name) for name in kinds])
     return kinds
 
 

@@ -11,8 +11,8 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
 from mmfrac.datasets.radiographs.dicom import codestream_size
-from mmfrac.datasets.radiographs.read import RadiographError, film_size, read_radiograph
-from tests.datasets.radiographs.test_dicom_io import error_of, make_dicom, ramp
+from mmfrac.datasets.radiographs.read import RadiographError, image_size, read_radiograph
+from tests.datasets.radiographs.test_dicom import error_of, make_dicom, ramp
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_any_header_gives_a_film_or_one_error(tmp_path, seed):
         (tmp_path / 'b').write_bytes(damaged[: dice.choice((len(content), len(content) - 40))])
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            for read in (film_size, read_radiograph):
+            for read in (image_size, read_radiograph):
                 try:
                     plane = read(tmp_path / 'b')
                 except RadiographError:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmfrac.datasets.radiographs.read import RadiographError, film_size, read_radiograph
+from mmfrac.datasets.radiographs.read import RadiographError, image_size, read_radiograph
 
 # What is seen of the film [[0, 1, 2], [3, 4, 5]] (EXIF 2.32, tag 274).
 SEEN = {
@@ -33,7 +33,7 @@ def test_films_come_out_upright(tmp_path, kind, orientation):
         compression = 'tiff_lzw' if 'lzw' in kind else None
         Image.fromarray(stored).save(path, tiffinfo={274: orientation}, compression=compression)
     plane = read_radiograph(path)
-    assert film_size(path) == plane.shape[::-1]
+    assert image_size(path) == plane.shape[::-1]
     assert plane.flags.c_contiguous and plane.flags.writeable
     np.testing.assert_allclose(plane[8::16, 8::16] * 255, np.array(SEEN[orientation]) * 40, atol=2)
 
@@ -45,7 +45,7 @@ def test_orientation_that_is_none(tmp_path):
     content = (tmp_path / 'a.jpg').read_bytes()
     assert read_radiograph(tmp_path / 'a.jpg').shape == (8, 16)
     (tmp_path / 'a.jpg').write_bytes(content.replace(b'Exif\0\0MM', b'Exif\0\0ZZ'))
-    assert film_size(tmp_path / 'a.jpg') == (16, 8)
+    assert image_size(tmp_path / 'a.jpg') == (16, 8)
     assert read_radiograph(tmp_path / 'a.jpg').shape == (8, 16)
 
 

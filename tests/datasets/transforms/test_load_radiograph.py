@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmfrac.datasets import LoadRadiograph
-from mmfrac.datasets.radiographs.read import RadiographError, film_size, read_radiograph
+from mmfrac.datasets.radiographs.read import RadiographError, image_size, read_radiograph
 from mmfrac.utils.errors import AnnotationError
 
 GREY8 = np.arange(240, dtype=np.uint8).reshape(12, 20)
@@ -33,7 +33,7 @@ def test_grey(tmp_path, kind):
     plane = read_radiograph(save(tmp_path / 'deep', GREY16, **options))
     assert plane.dtype == np.float32
     np.testing.assert_allclose(plane, GREY16 / 65535, atol=1e-7)
-    assert plane.max() == 1 and film_size(path) == (20, 12)
+    assert plane.max() == 1 and image_size(path) == (20, 12)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_real_films(shared_data):
     assert len(paths) == 32
     for path in paths:
         plane = read_radiograph(path)
-        assert plane.shape == (1024, 1024) and film_size(path) == (1024, 1024)
+        assert plane.shape == (1024, 1024) and image_size(path) == (1024, 1024)
         assert plane.dtype == np.float32 and 0 <= plane.min() < 0.2 and 0.8 < plane.max() <= 1
         with Image.open(path) as image:
             grey = np.asarray(image.convert('RGB'))[..., 0]

@@ -38,7 +38,7 @@ def test_each_fault_is_found_once(broken, workers):
     by_check = {name: report.of_check(name) for name in expected}
 
     def names(check):
-        return {finding.film for finding in by_check[check]}
+        return {finding.image for finding in by_check[check]}
 
     assert names('unreadable_film') == {'cut.png', 'text.png', 'empty.dcm', 'huge.dcm'}
     assert names('label') == {'healthy.png', 'boxless.png'}
@@ -208,5 +208,5 @@ def test_real_films_are_sound(shared_data, tmp_path):
     shutil.copy(fake, root / 'images')
     data.film('train', fake.name, pixels=False, width=1024, height=1024)
     report, _ = check(data.write(), workers=2)
-    assert report.counts == dict(inverted=1) and report.findings[0].film == fake.name
+    assert report.counts == dict(inverted=1) and report.findings[0].image == fake.name
     assert np.isfinite(report.findings[0].weight)

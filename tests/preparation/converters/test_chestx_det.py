@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mmfrac.datasets import CXRDataset
-from mmfrac.preparation.converters import CocoImage, Lesion, convert_chestx_det, write_films
+from mmfrac.preparation.converters import CocoImage, Lesion, convert_chestx_det, write_coco
 from mmfrac.utils.errors import AnnotationError
 
 NAMES = ['nih_name,det_name', '00000007_001.png,71.png', '00000007_002.png,72.png']
@@ -190,10 +190,10 @@ def test_writer_refuses_what_the_loader_would(tmp_path):
         CocoImage('a.png', 20, 20, 1, True, 's', 'p'),
     ]
     with pytest.raises(AnnotationError, match='3 problems'):
-        write_films(films, tmp_path / 'a.json')
+        write_coco(films, tmp_path / 'a.json')
     assert not list(tmp_path.iterdir())
     lesion.box = (1, 1, 5, 5)
-    summary = write_films([films[0]], tmp_path / 'deep' / 'a.json')
+    summary = write_coco([films[0]], tmp_path / 'deep' / 'a.json')
     written = json.loads((tmp_path / 'deep' / 'a.json').read_text())
     assert written['annotations'][0]['site'] == 'rib' and summary.boxes == 1
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfrac.datasets.coco_checks import check_annotations
-from mmfrac.preparation.converters import CocoImage, FilmWriter, Lesion, write_films
+from mmfrac.preparation.converters import CocoImage, CocoWriter, Lesion, write_coco
 from mmfrac.utils.errors import AnnotationError
 
 
@@ -23,7 +23,7 @@ def test_one_by_one(tmp_path):
     out = tmp_path / 'deep' / 'er' / 'a.json'
     outline = Lesion((1, 1, 5, 5), polygon=[1, 1, 5, 1, 5, 5])
     films = [film(), POSITIVE, film('c.png', 1, False), film('ü ö.png', 1, True, [outline])]
-    with FilmWriter(out) as writer:
+    with CocoWriter(out) as writer:
         assert [writer.add(one) for one in films] == [[]] * 4
         assert not out.parent.exists()
         summary = writer.finish(dict(lateral=7), dict(clipped=1))
@@ -63,7 +63,7 @@ def test_one_by_one(tmp_path):
 )
 def test_a_fault_leaves_nothing_behind(tmp_path, bad, words):
     out = tmp_path / 'deep' / 'a.json'
-    with FilmWriter(out) as writer:
+    with CocoWriter(out) as writer:
         assert writer.add(POSITIVE) == []
         assert words in writer.add(bad)[0]
         assert writer.add(film('last.png')) == []
@@ -71,18 +71,18 @@ def test_a_fault_leaves_nothing_behind(tmp_path, bad, words):
             writer.finish()
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(AnnotationError, match=r'images\[1\] \(id 2'):
-        write_films([POSITIVE, bad], out)
+        write_coco([POSITIVE, bad], out)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interruption_keeps_the_old_file(tmp_path):
     out = tmp_path / 'a.json'
-    write_films([film()], out)
+    write_coco([film()], out)
     before = out.read_bytes()
-    with pytest.raises(KeyboardInterrupt), FilmWriter(out) as writer:
+    with pytest.raises(KeyboardInterrupt), CocoWriter(out) as writer:
         writer.add(POSITIVE)
         raise KeyboardInterrupt
-    with FilmWriter(out) as writer:
+    with CocoWriter(out) as writer:
         writer.add(POSITIVE)
     assert out.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ['a.json']
 
@@ -90,9 +90,9 @@ def test_an_interruption_keeps_the_old_file(tmp_path):
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(ValueError, match='is a folder'):
-        FilmWriter(tmp_path)
+        CocoWriter(tmp_path)
     with pytest.raises(ValueError, match='is not a folder'):
-        FilmWriter(tmp_path / 'file' / 'a.json')
+        CocoWriter(tmp_path / 'file' / 'a.json')
 
 
 sizes = st.tuples(st.integers(1, 60), st.integers(1, 60))
@@ -136,10 +136,10 @@ def test_writes_what_the_loader_accepts_and_nothing_else(films):
         )
         if check_annotations(data):
             with pytest.raises(AnnotationError):
-                write_films(films, out)
+                write_coco(films, out)
             assert not out.exists()
         else:
-            summary = write_films(films, out)
+            summary = write_coco(films, out)
             written = json.loads(out.read_text())
             assert check_annotations(written) == []
             assert [a['bbox'] for a in written['annotations']] == [a['bbox'] for a in annotations]

@@ -6,8 +6,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from mmfrac.preparation.phantom import render_film
-from mmfrac.preparation.semi_real import Lungs, NegativeFilm
+from mmfrac.preparation.phantom import render_image
+from mmfrac.preparation.semi_real import Lungs, NegativeImage
 
 SIZE = 192
 
@@ -15,7 +15,7 @@ SIZE = 192
 @lru_cache(maxsize=16)
 def chest_film(patient: int, film: int = 0) -> np.ndarray:
     """A phantom film without fractures, (SIZE, SIZE) float32, 12 bits."""
-    plane = (render_film(patient, film, SIZE).image / np.float32(4095)).astype(np.float32)
+    plane = (render_image(patient, film, SIZE).image / np.float32(4095)).astype(np.float32)
     plane.flags.writeable = False
     return plane
 
@@ -53,7 +53,7 @@ def films_without_lungs() -> dict[str, np.ndarray]:
     }
 
 
-def write_films(folder, patients: int, films: int) -> list[NegativeFilm]:
+def write_negatives(folder, patients: int, films: int) -> list[NegativeImage]:
     """16-bit PNGs in subfolders, some of them without lungs."""
     written = []
     for patient in range(patients):
@@ -63,5 +63,5 @@ def write_films(folder, patients: int, films: int) -> list[NegativeFilm]:
             path.parent.mkdir(parents=True, exist_ok=True)
             plane = chest_film(patient, film) if patient else films_without_lungs()['noise']
             cv2.imwrite(str(path), np.rint(plane * 4095).astype(np.uint16))
-            written.append(NegativeFilm(str(path), name, f'p{patient:02d}'))
+            written.append(NegativeImage(str(path), name, f'p{patient:02d}'))
     return written

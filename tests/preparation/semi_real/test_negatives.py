@@ -8,7 +8,7 @@ import pytest
 
 from mmfrac.preparation.phantom import write_dicom
 from mmfrac.preparation.semi_real import negatives_of_annotations, negatives_of_folder
-from mmfrac.utils.errors import AnnotationError, MissingFilmError
+from mmfrac.utils.errors import AnnotationError, MissingImageError
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_annotations_without_patient_or_film(folder, tmp_path):
     with pytest.raises(AnnotationError, match=r"images\[0\].*no 'patient_id'"):
         negatives_of_annotations(file, folder)
     file = annotated(tmp_path, [dict(file_name='gone.png', label=0, patient_id='1')])
-    with pytest.raises(MissingFilmError, match=r'missing file .*gone\.png'):
+    with pytest.raises(MissingImageError, match=r'missing file .*gone\.png'):
         negatives_of_annotations(file, folder)
     with pytest.raises(FileNotFoundError, match='no annotation file'):
         negatives_of_annotations(tmp_path / 'gone.json', folder)

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.preparation.semi_real import NegativeFilm, Shares
-from mmfrac.preparation.semi_real.plan import SPLITS, film_generator, plan_semi_real
+from mmfrac.preparation.semi_real import NegativeImage, Shares
+from mmfrac.preparation.semi_real.plan import SPLITS, image_generator, plan_semi_real
 
 
 def films_of(counts):
     return [
-        NegativeFilm(f'/x/{patient}_{film}', f'{patient}_{film}', f'p{patient}')
+        NegativeImage(f'/x/{patient}_{film}', f'{patient}_{film}', f'p{patient}')
         for patient, count in enumerate(counts)
         for film in range(count)
     ]
@@ -29,10 +29,10 @@ def test_patients_stay_together(counts, seed, hospital, positive):
     shares = Shares((0.5, 0.2, 0.3), hospital, positive, 1 - positive)
     films = films_of(counts)
     plans = plan_semi_real(films, shares, seed)
-    assert sorted(plan.film.name for plan in plans) == sorted(film.name for film in films)
+    assert sorted(plan.image.name for plan in plans) == sorted(film.name for film in films)
     groups = defaultdict(set)
     for plan in plans:
-        groups[plan.film.patient_id].add((plan.split, plan.source))
+        groups[plan.image.patient_id].add((plan.split, plan.source))
     assert all(len(group) == 1 for group in groups.values())
     assert {plan.split for plan in plans} == set(SPLITS)
     assert all(plan.source == 'hospital' for plan in plans if plan.split != 'train')
@@ -67,5 +67,5 @@ def test_impossible_shares(wrong):
 
 
 def test_generator_depends_on_seed_and_name_alone():
-    draws = [film_generator(s, n).random() for s, n in ((0, 'a'), (0, 'a'), (1, 'a'), (0, 'b'))]
+    draws = [image_generator(s, n).random() for s, n in ((0, 'a'), (0, 'a'), (1, 'a'), (0, 'b'))]
     assert draws[0] == draws[1] and len(np.unique(draws)) == 3

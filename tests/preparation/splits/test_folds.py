@@ -253,16 +253,15 @@ def test_nothing_is_overwritten_or_half_written(tmp_path, monkeypatch):
     before = splits_of(out)
     with pytest.raises(ValueError, match='--overwrite'):
         write_folds([file], out, hold_out=20, seed=1)
-    dumped = []
+    synced = []
 
-    def full_disk(data, file, **options):
-        dumped.append(file)
-        if len(dumped) > 3:
+    def full_disk(descriptor):
+        synced.append(descriptor)
+        if len(synced) > 3:
             raise OSError('no space')
-        file.write('{')
 
     with monkeypatch.context() as patched:
-        patched.setattr('mmfrac.preparation.splits.folds.json.dump', full_disk)
+        patched.setattr('mmfrac.utils.io.os.fsync', full_disk)
         with pytest.raises(OSError, match='no space'):
             write_folds([file], out, hold_out=20, seed=1, overwrite=True)
     assert splits_of(out) == before and sorted(tmp_path.iterdir()) == [file, out]

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfrac.preparation.tables.problems import Problems
-from mmfrac.preparation.tables.table import Table
+from mmfrac.preparation.tables.table import Problems, Table
 from mmfrac.utils.errors import AnnotationError
 
 WANTED = dict(path=('path', 'file_name'), label=('label',))

@@ -14,10 +14,10 @@ from mmengine.config import Config
 from pydicom.uid import JPEG2000Lossless
 from torch import Tensor
 
-from mmfrac.datasets.film_cache.cache_writer import fill_cache, films_of_config
+from mmfrac.datasets.film_cache.cache_writer import fill_cache, images_of_config
 from mmfrac.utils.config import set_data_root, set_film_cache, set_img_scale
 
-from .loader import CONFIG, write_films
+from .loader import CONFIG, write_set
 from .pairing import Comparison, compare
 
 GOAL = 10.0
@@ -49,7 +49,7 @@ def measure(
     try:
         for size in sizes:
             with tempfile.TemporaryDirectory() as folder:
-                write_films(Path(folder), size, films)
+                write_set(Path(folder), size, films)
                 for path in Path(folder, 'images').iterdir():
                     _compress(path)
                 yield _case(folder, size, img_scale, films, repeats)
@@ -62,7 +62,7 @@ def _case(folder: str, size: int, scale: int, films: int, repeats: int) -> Compa
     set_img_scale(cfg._cfg_dict, (scale, scale))
     set_data_root(cfg._cfg_dict, folder)
     cache = f'{folder}/cache'
-    for kind in films_of_config(cfg, cache, ['test']):
+    for kind in images_of_config(cfg, cache, ['test']):
         fill_cache(kind, progress=False)
     set_film_cache(cfg._cfg_dict, cache)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)

@@ -55,7 +55,7 @@ def measure(
                 yield _film_case(path, scale, repeats)
         for size in () if folder else sizes:
             with tempfile.TemporaryDirectory() as folder:
-                write_films(Path(folder), size, films)
+                write_set(Path(folder), size, films)
                 for scale in img_scales:
                     yield _case(folder, size, scale, films, repeats)
     finally:
@@ -101,7 +101,7 @@ def bare_film(path: str, scale: int) -> np.ndarray:
     return cv2.resize(plane, (scale, scale))
 
 
-def write_films(root: Path, size: int, films: int) -> None:
+def write_set(root: Path, size: int, films: int) -> None:
     """A data root of smooth random films without fracture."""
     (root / 'images').mkdir()
     (root / 'annotations').mkdir()

@@ -6,7 +6,7 @@ from PIL import Image
 from mmfrac.preparation.checks.data_check import (
     BLANK_SPREAD,
     INVERTED,
-    film_facts,
+    file_facts,
     inversion_score,
     pixel_digest,
 )
@@ -20,7 +20,7 @@ def test_digest_is_of_the_pixels(tmp_path):
         Image.fromarray(pixels).save(tmp_path / name)
     pixels[299, 49] ^= 1  # one level of 65536
     Image.fromarray(pixels).save(tmp_path / 'c.png')
-    a, b, c = (film_facts(str(tmp_path / name)) for name in ('a.png', 'b.tif', 'c.png'))
+    a, b, c = (file_facts(str(tmp_path / name)) for name in ('a.png', 'b.tif', 'c.png'))
     assert a == b and a.size == (50, 300) and a.digest != c.digest
     plane = np.zeros((4, 6), np.float32)
     assert pixel_digest(plane) != pixel_digest(plane.reshape(6, 4))
@@ -29,7 +29,7 @@ def test_digest_is_of_the_pixels(tmp_path):
 def test_blank_films(tmp_path):
     def spread(pixels):
         Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / 'a.png')
-        return film_facts(str(tmp_path / 'a.png')).spread
+        return file_facts(str(tmp_path / 'a.png')).spread
 
     film = np.full((100, 100), 90)
     assert spread(film) == 0

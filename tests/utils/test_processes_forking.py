@@ -7,8 +7,8 @@ import sys
 FORKS = """
 import cv2, numpy as np
 
-from mmfrac.utils.film_pool import map_films
-from mmfrac.utils.forking import forking
+from mmfrac.utils.processes import map_files
+from mmfrac.utils.processes import forking
 
 film = np.random.default_rng(0).random((2000, 2000), np.float32)
 
@@ -20,7 +20,7 @@ def shrink(scale):
 cv2.setNumThreads(4)
 scales = [0.5, 0.3, 0.2] * 6
 expected = list(map(shrink, scales))  # OpenCV has started its threads
-assert list(map_films(shrink, scales, 2, crashed=lambda task: -1.0)) == expected
+assert list(map_files(shrink, scales, 2, crashed=lambda task: -1.0)) == expected
 with forking() as context:
     assert cv2.getNumThreads() == 1
     with context.Pool(1) as pool:

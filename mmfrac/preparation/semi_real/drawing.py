@@ -25,40 +25,40 @@ _SMALLEST_DEPTH = 10
 _DEPTHS = (8, *range(_SMALLEST_DEPTH, 16))
 
 
-def native_bits(plane: np.ndarray) -> int:
+def native_bits(image: np.ndarray) -> int:
     """Depth of the file that a film was read from.
 
     Args:
-        plane (np.ndarray): Film (h, w) float32 in [0, 1].
+        image (np.ndarray): Film (h, w) float32 in [0, 1].
 
     Returns:
         int: The smallest of 8 and 10 to 15 bits on whose scale all values lie, else 16.
     """
     for bits in _DEPTHS:
-        values = plane * np.float32(2**bits - 1)
+        values = image * np.float32(2**bits - 1)
         if np.abs(values - np.rint(values)).max() < 0.02:
             return bits
     return 16
 
 
-def at_native_depth(plane: np.ndarray, original: np.ndarray) -> np.ndarray:
+def at_native_depth(image: np.ndarray, original: np.ndarray) -> np.ndarray:
     """A changed film on the grey scale of the original.
 
     Without this the finer values would give the changed pixels away.
 
     Args:
-        plane (np.ndarray): Changed film (h, w) float32 in [0, 1].
+        image (np.ndarray): Changed film (h, w) float32 in [0, 1].
         original (np.ndarray): The film before.
 
     Returns:
         np.ndarray: (h, w) float32; values that have not changed stay bit for bit.
     """
     full = np.float32(2 ** native_bits(original) - 1)
-    rounded = (np.rint(plane * full) / full).astype(np.float32)
-    return np.where(plane == original, original, rounded)
+    rounded = (np.rint(image * full) / full).astype(np.float32)
+    return np.where(image == original, original, rounded)
 
 
-def png_values(plane: np.ndarray) -> np.ndarray:
+def png_values(image: np.ndarray) -> np.ndarray:
     """Values of a 16-bit PNG that `read_radiograph` reads as this film.
 
     8-bit films are spread over 16 bits, others keep their depth. The reader takes the smallest
@@ -66,16 +66,16 @@ def png_values(plane: np.ndarray) -> np.ndarray:
     its scale is therefore written with 10 bits (an error of at most 1 / 2046).
 
     Args:
-        plane (np.ndarray): Film (h, w) float32 in [0, 1].
+        image (np.ndarray): Film (h, w) float32 in [0, 1].
 
     Returns:
         np.ndarray: (h, w) uint16.
     """
-    bits = native_bits(plane)
+    bits = native_bits(image)
     bits = 16 if bits == 8 else bits
-    values = np.rint(plane.astype(np.float64) * (2**bits - 1)).astype(np.uint16)
+    values = np.rint(image.astype(np.float64) * (2**bits - 1)).astype(np.uint16)
     if max(_SMALLEST_DEPTH, int(values.max()).bit_length()) != bits:
-        values = np.rint(plane.astype(np.float64) * (2**_SMALLEST_DEPTH - 1)).astype(np.uint16)
+        values = np.rint(image.astype(np.float64) * (2**_SMALLEST_DEPTH - 1)).astype(np.uint16)
     return values
 
 
@@ -87,7 +87,7 @@ BOX_LEVEL = 0.1
 
 BOX_BLUR = 0.25
 
-GRAIN_SIGMA = 1.0
+_GRAIN_SIGMA = 1.0
 
 NO_LUNGS = 'both lungs not found'
 
@@ -95,7 +95,7 @@ NO_RIBS = 'no rib clear enough'
 
 
 @dataclass(frozen=True)
-class FilmFracture:
+class PlacedFracture:
     """One fracture of a film.
 
     Attributes:
@@ -110,54 +110,54 @@ class FilmFracture:
 
 
 @dataclass(frozen=True)
-class SemiRealFilm:
+class SemiRealImage:
     """A film with fractures, or why it has none.
 
     Attributes:
-        plane (np.ndarray): (h, w) float32 in [0, 1]; the very film where there are no fractures.
-        fractures (list[FilmFracture]): In the order in which they were made.
+        image (np.ndarray): (h, w) float32 in [0, 1]; the very film where there are no fractures.
+        fractures (list[PlacedFracture]): In the order in which they were made.
         reason (str): Why there are none; '' if there are.
     """
 
-    plane: np.ndarray
-    fractures: list[FilmFracture]
+    image: np.ndarray
+    fractures: list[PlacedFracture]
     reason: str = ''
 
 
-def make_film(
-    plane: np.ndarray, rng: np.random.Generator, number: int, difficulty: float
-) -> SemiRealFilm:
+def add_fractures(
+    image: np.ndarray, rng: np.random.Generator, number: int, difficulty: float
+) -> SemiRealImage:
     """Put fractures into the ribs of a film.
 
     Args:
-        plane (np.ndarray): Film (h, w) float32 in [0, 1], bright bone on dark lung.
+        image (np.ndarray): Film (h, w) float32 in [0, 1], bright bone on dark lung.
         rng (np.random.Generator): Chooses places and fractures, for every difficulty the same.
         number (int): How many; fewer where the film has no more places far enough apart.
         difficulty (float): 0 obvious to 1 subtle.
 
     Returns:
-        SemiRealFilm: Without fractures where lungs or ribs are not found.
+        SemiRealImage: Without fractures where lungs or ribs are not found.
     """
-    lungs = find_lungs(plane)
+    lungs = find_lungs(image)
     if lungs is None:
-        return SemiRealFilm(plane, [], NO_LUNGS)
-    sites = _choose(find_rib_sites(plane, lungs), rng, number)
+        return SemiRealImage(image, [], NO_LUNGS)
+    sites = _choose(find_rib_sites(image, lungs), rng, number)
     if not sites:
-        return SemiRealFilm(plane, [], NO_RIBS)
-    broken = plane.copy()
+        return SemiRealImage(image, [], NO_RIBS)
+    broken = image.copy()
     made = []
     for site in sites:
         fracture = draw_fracture(rng, difficulty)
         break_rib(broken, site, fracture)
         made.append((site, fracture))
-    broken = at_native_depth(broken, plane)
+    broken = at_native_depth(broken, image)
     fractures = [
-        FilmFracture(changed_box(plane, broken, site), fracture, site) for site, fracture in made
+        PlacedFracture(changed_box(image, broken, site), fracture, site) for site, fracture in made
     ]
-    return SemiRealFilm(broken, fractures)
+    return SemiRealImage(broken, fractures)
 
 
-def break_rib(plane: np.ndarray, site: RibSite, fracture: Fracture) -> None:
+def break_rib(image: np.ndarray, site: RibSite, fracture: Fracture) -> None:
     """Put one fracture into a film, in place.
 
     Structures are moved by cubic interpolation; the grain of the film, what is finer than a pixel
@@ -165,12 +165,12 @@ def break_rib(plane: np.ndarray, site: RibSite, fracture: Fracture) -> None:
     away.
 
     Args:
-        plane (np.ndarray): Film (h, w) float32.
+        image (np.ndarray): Film (h, w) float32.
         site (RibSite): Where.
         fracture (Fracture): What.
     """
-    window = _window(plane.shape, site)
-    patch = plane[window]
+    window = _window(image.shape, site)
+    patch = image[window]
     top, left = window[0].start, window[1].start
     y, x = np.mgrid[: patch.shape[0], : patch.shape[1]].astype(np.float64)
     along, across = _rib_axes(site, x + left, y + top)
@@ -178,7 +178,7 @@ def break_rib(plane: np.ndarray, site: RibSite, fracture: Fracture) -> None:
     moved = displacement(fracture, along, across, pixel) * site.half_width
     from_x = (x + moved * np.sin(site.angle)).astype(np.float32)
     from_y = (y - moved * np.cos(site.angle)).astype(np.float32)
-    base = cv2.GaussianBlur(patch, (0, 0), GRAIN_SIGMA)
+    base = cv2.GaussianBlur(patch, (0, 0), _GRAIN_SIGMA)
     reflect = cv2.BORDER_REFLECT_101
     broken = cv2.remap(base, from_x, from_y, cv2.INTER_CUBIC, borderMode=reflect)
     grain = cv2.remap(patch - base, from_x, from_y, cv2.INTER_NEAREST, borderMode=reflect)
@@ -188,7 +188,7 @@ def break_rib(plane: np.ndarray, site: RibSite, fracture: Fracture) -> None:
         broken = broken - bone * lost_bone(fracture, along, across, pixel)
     else:
         broken = broken + site.contrast * added_bone(fracture, along, across)
-    plane[window] = np.clip(broken, plane.min(), plane.max())
+    image[window] = np.clip(broken, image.min(), image.max())
 
 
 def changed_box(
@@ -252,7 +252,7 @@ def _rib_axes(site: RibSite, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
 
 def _bone(patch: np.ndarray, site: RibSite, along: np.ndarray, across: np.ndarray) -> np.ndarray:
     """What the rib adds to the lung behind it near the fracture, (h, w): a gap shows the lung."""
-    base = cv2.GaussianBlur(patch, (0, 0), GRAIN_SIGMA)
+    base = cv2.GaussianBlur(patch, (0, 0), _GRAIN_SIGMA)
     near = np.abs(along) < 1.5
     sides = [base[near & (sign * across > 1.5) & (sign * across < 2.2)].mean() for sign in (-1, 1)]
     lung = sides[0] + (sides[1] - sides[0]) * (across + 1.85) / 3.7

@@ -7,15 +7,15 @@ from mmfrac.preparation.checks.data_check import (
     odd_boxes,
     one_class,
     patients_in_several_splits,
-    shared_films,
+    shared_images,
 )
-from mmfrac.preparation.checks.split_file import Film
+from mmfrac.preparation.checks.split_file import ImageEntry
 
 SPLITS = ('train', 'val', 'test')
 
 
 def film(split='train', name='a', patient=None, label=0, boxes=(), size=(100, 80)):
-    return Film(split, name, f'images/{name}', size, label, patient, list(boxes))
+    return ImageEntry(split, name, f'images/{name}', size, label, patient, list(boxes))
 
 
 @given(
@@ -33,8 +33,8 @@ def test_what_two_splits_share(rows):
     assert {finding.message.split()[1] for finding in found} == patients
     assert len(found) == len(patients)
     names = {n for _, n, _ in rows if len({s for s, m, _ in rows if m == n}) > 1}
-    found = shared_films(films)
-    assert {finding.film for finding in found} == names and len(found) == len(names)
+    found = shared_images(films)
+    assert {finding.image for finding in found} == names and len(found) == len(names)
 
 
 def test_equal_pixels():

@@ -17,7 +17,7 @@ from pydicom.uid import (
 )
 
 from mmfrac.datasets.radiographs import grey_scale as dicom_grey_scale
-from mmfrac.datasets.radiographs.read import RadiographError, film_size, read_radiograph
+from mmfrac.datasets.radiographs.read import RadiographError, image_size, read_radiograph
 
 CR = '1.2.840.10008.5.1.4.1.1.1'
 
@@ -236,7 +236,7 @@ def test_without_suffix_and_without_preamble(tmp_path):
     for name, part in (('film', content), ('wrong.png', content), ('bare', content[132:])):
         (tmp_path / name).write_bytes(part)
         np.testing.assert_array_equal(read_radiograph(tmp_path / name), plain)
-        assert film_size(tmp_path / name) == (32, 24)
+        assert image_size(tmp_path / name) == (32, 24)
     ds = pydicom.dcmread(whole)
     pydicom.dcmwrite(tmp_path / 'no_meta', Dataset(ds), implicit_vr=True, little_endian=True)
     np.testing.assert_array_equal(read_radiograph(tmp_path / 'no_meta'), plain)
@@ -306,7 +306,7 @@ def test_real_films(shared_data):
     for path in sorted(folder.iterdir()):
         plane = read_radiograph(path)
         ds = pydicom.dcmread(path)
-        assert plane.shape == (ds.Rows, ds.Columns) == film_size(path)[::-1]
+        assert plane.shape == (ds.Rows, ds.Columns) == image_size(path)[::-1]
         assert plane.dtype == np.float32 and 0 <= plane.min() < plane.max() <= 1
         depths[path.name] = len(np.unique(plane))
     assert depths['RG1_J2KI.dcm'] > 10_000

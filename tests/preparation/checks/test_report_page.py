@@ -81,7 +81,7 @@ def test_page_of_a_sound_set_and_its_limits(tmp_path):
     for index in range(5):
         data.film('train', f't{index}.png', 1, [[30, 40, 1, 9]])
     report, films = check_data(data.write(), workers=0, progress=False)
-    write_page(report, films, tmp_path / 'a.html', films_a_check=2, lines_a_check=3, workers=0)
+    write_page(report, films, tmp_path / 'a.html', images_a_check=2, lines_a_check=3, workers=0)
     text = (tmp_path / 'a.html').read_text()
     assert text.count('<figure>') == 2 and text.count('<li>') == 3 and 'and 2 more' in text
 

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from threading import Lock
 
-from mmfrac.datasets.radiographs.read import FILM_SUFFIXES
+from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES
 
 
 class ImageFinder:
@@ -123,7 +123,7 @@ def with_suffixes(stem: str, release: str, suffix: str | None) -> tuple[str, ...
     """
     if suffix is not None:
         return (stem + suffix,)
-    return (stem + release, *(stem + one for one in FILM_SUFFIXES if one != release))
+    return (stem + release, *(stem + one for one in IMAGE_SUFFIXES if one != release))
 
 
 def _forms(name: str) -> list[str]:
@@ -161,6 +161,6 @@ def _index_of(folder: str) -> dict[str, list[str]]:
         below = os.path.relpath(parent, folder)
         for file in files:
             stem, suffix = os.path.splitext(file)
-            if suffix.lower() in FILM_SUFFIXES:
+            if suffix.lower() in IMAGE_SUFFIXES:
                 index.setdefault(stem, []).append(posixpath.normpath(posixpath.join(below, file)))
     return index

@@ -11,7 +11,7 @@ from mmfrac.preparation.dicom_folder.header import DicomHeader
 from mmfrac.preparation.tables.values import BLANKS, RawBox, read_label, read_number
 
 # From the surest to the widest: a film is looked for in this order.
-KEYS = {
+_KEYS = {
     'path': ('path', 'file_name', 'filename', 'file', 'image'),
     'instance': ('SOPInstanceUID', 'sop_instance_uid', 'image_uid'),
     'series': ('SeriesInstanceUID', 'series_instance_uid', 'series_uid'),
@@ -20,8 +20,8 @@ KEYS = {
 }
 BOX = ('x1', 'y1', 'x2', 'y2')
 LABEL = ('label', 'fracture')
-_NO_FILM = 'rows of the table without a film that is kept'
-_OPTIONAL = {**KEYS, **{name: (name,) for name in BOX}, 'site': ('site',)}
+_NO_IMAGE = 'rows of the table without a film that is kept'
+_OPTIONAL = {**_KEYS, **{name: (name,) for name in BOX}, 'site': ('site',)}
 
 
 @dataclass(slots=True)
@@ -32,27 +32,27 @@ class Entry:
         line (int): Of the first of its rows.
         label (int, optional): 1, 0, -1 uncertain; None: blank.
         boxes (dict): Line of each box (x1, y1, x2, y2, site).
-        film (str): The film that was given it; '' as long as there is none.
+        image (str): The film that was given it; '' as long as there is none.
     """
 
     line: int
     label: int | None
     boxes: dict[tuple, int] = field(default_factory=dict)
-    film: str = ''
+    image: str = ''
 
     def raw_boxes(self) -> list[RawBox]:
         """Its boxes, unchecked."""
         return [RawBox(list(box), line, site or None) for (*box, site), line in self.boxes.items()]
 
 
-class FilmTable:
+class LabelTable:
     """Entries of a table by what names them, of a row a film or a row a box.
 
     Args:
         table (str): The table.
         conversion (Conversion): Takes its problems.
         names (Iterable[str]): Files of the folder.
-        columns (Mapping[str, str]): Other names of columns, e.g. ``dict(label='fx')``. Default: None.
+        columns (Mapping[str, str]): Other names of columns, e.g. ``dict(label='fx')``. Defaults to None.
 
     Raises:
         FileNotFoundError: If there is no table.
@@ -79,7 +79,7 @@ class FilmTable:
         conversion.check_headers()
         self.name = self._table.name
         self._check_columns()
-        self._entries: dict[str, dict[str, Entry]] = {key: {} for key in KEYS}
+        self._entries: dict[str, dict[str, Entry]] = {key: {} for key in _KEYS}
         self._missing = 0
         self._by_base: dict[str, list[str]] = {}
         if self._table.has('path'):
@@ -88,12 +88,12 @@ class FilmTable:
     def count_unused(self) -> None:
         """Count entries that no film was given; a problem if that is all of them."""
         entries = [entry for some in self._entries.values() for entry in some.values()]
-        unused = self._missing + sum(not entry.film for entry in entries)
+        unused = self._missing + sum(not entry.image for entry in entries)
         if unused and unused == self._missing + len(entries):
             text = f'none of its {unused} rows names a film that is kept; do names or UIDs fit?'
             self._conversion.problems.add(self.name, 'all lines', text)
         elif unused:
-            self._conversion.leave_out(_NO_FILM, unused)
+            self._conversion.leave_out(_NO_IMAGE, unused)
 
     def find(self, header: DicomHeader) -> Entry | None:
         """Entry of a film; one with boxes belongs to one film only.
@@ -109,20 +109,20 @@ class FilmTable:
             entry = entries.get(key) if key else None
             if entry is None:
                 continue
-            if entry.film and entry.boxes:
+            if entry.image and entry.boxes:
                 text = (
-                    f'boxes of {kind} {key}, which has several films ({entry.film}, {header.name}): '
+                    f'boxes of {kind} {key}, which has several films ({entry.image}, {header.name}): '
                     'name the file'
                 )
                 self._conversion.problems.add(self.name, entry.line, text)
-            entry.film = entry.film or header.name
+            entry.image = entry.image or header.name
             return entry
         return None
 
     def _check_columns(self) -> None:
         table, problems = self._table, self._conversion.problems
-        if not any(table.has(key) for key in KEYS):
-            every = ', '.join(names[0] for names in KEYS.values())
+        if not any(table.has(key) for key in _KEYS):
+            every = ', '.join(names[0] for names in _KEYS.values())
             problems.add(
                 table.name, 'header', f'no column that names films; one of {every} is wanted'
             )
@@ -146,13 +146,13 @@ class FilmTable:
                 self._conversion.problems.add(table.name, line, str(error))
 
     def _key(self, row: Mapping[str, str]) -> tuple[str, str | None]:
-        for kind in KEYS:
+        for kind in _KEYS:
             if row[kind].lower() not in BLANKS:
-                key = self._film(row[kind]) if kind == 'path' else row[kind]
+                key = self._path(row[kind]) if kind == 'path' else row[kind]
                 return kind, key
         raise ValueError('no file, UID or accession number')
 
-    def _film(self, path: str) -> str | None:
+    def _path(self, path: str) -> str | None:
         """File of the folder that a row names, whatever folders it puts before; None: not there."""
         path = posixpath.normpath(path.replace('\\', '/'))
         base = posixpath.basename(path)

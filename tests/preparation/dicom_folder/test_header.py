@@ -19,7 +19,7 @@ from pydicom.uid import (
 
 from mmfrac.preparation.dicom_folder import header as dicom_header
 from mmfrac.preparation.dicom_folder.header import read_header
-from tests.datasets.radiographs.test_dicom_io import make_dicom, ramp
+from tests.datasets.radiographs.test_dicom import make_dicom, ramp
 
 HEADER = dict(
     PatientID='p17',

@@ -11,22 +11,22 @@ import pytest
 from mmfrac.datasets import CXRDataset
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.semi_real import (
-    NegativeFilm,
+    NegativeImage,
     Recipe,
     Shares,
     draw_contact_sheet,
     write_semi_real,
 )
-from mmfrac.preparation.semi_real.film import BOX_LEVEL
+from mmfrac.preparation.semi_real.drawing import BOX_LEVEL
 from mmfrac.utils.errors import AnnotationError
-from tests.preparation.semi_real.chest_films import write_films
+from tests.preparation.semi_real.chest_films import write_negatives
 
 RECIPE = Recipe(seed=2, fractures=(1, 2), shares=Shares((0.6, 0.2, 0.2), 0.5, 1.0, 0.5))
 
 
 @pytest.fixture(scope='module')
 def films(tmp_path_factory):
-    return write_films(tmp_path_factory.mktemp('negatives'), patients=6, films=2)
+    return write_negatives(tmp_path_factory.mktemp('negatives'), patients=6, films=2)
 
 
 @pytest.fixture(scope='module')
@@ -157,13 +157,13 @@ def test_goes_on_where_it_was_interrupted(semi_real, films, tmp_path, monkeypatc
     done = []
     from mmfrac.preparation.semi_real import semi_real_set as writer
 
-    original = writer.write_film
+    original = writer.write_semi_real_image
 
     def counted(images, recipe, plan):
-        done.append(plan.film.name)
+        done.append(plan.image.name)
         return original(images, recipe, plan)
 
-    monkeypatch.setattr(writer, 'write_film', counted)
+    monkeypatch.setattr(writer, 'write_semi_real_image', counted)
     write_semi_real(films, tmp_path / 'set', RECIPE, workers=1, progress=False)
     assert len(done) == 12 - 8
     assert everything(tmp_path / 'set') == whole
@@ -192,7 +192,7 @@ def test_all_unreadable_films_are_named_and_nothing_is_annotated(films, tmp_path
     bad = []
     for index in range(2):
         (folder / f'{index}.png').write_bytes(b'\x89PNG\r\n\x1a\nbroken')
-        bad.append(NegativeFilm(str(folder / f'{index}.png'), f'{index}.png', f'bad{index}'))
+        bad.append(NegativeImage(str(folder / f'{index}.png'), f'{index}.png', f'bad{index}'))
     recipe = Recipe(shares=Shares((0, 0, 1), 0.0, 0.5, 0.0))
     with pytest.raises(AnnotationError) as error:
         write_semi_real(bad + films[2:3], tmp_path / 'set', recipe, workers=1, progress=False)
@@ -226,7 +226,7 @@ def test_linked_negatives(films, tmp_path):
 
 def test_names_that_clash_and_sources_in_the_output(films, tmp_path):
     path = films[2].path
-    clash = [NegativeFilm(path, 'a.dcm', 'p'), NegativeFilm(path, 'a.dcm.png', 'p')]
+    clash = [NegativeImage(path, 'a.dcm', 'p'), NegativeImage(path, 'a.dcm.png', 'p')]
     recipe = Recipe(shares=Shares((0, 0, 1)))
     with pytest.raises(AnnotationError, match=r'a\.dcm\.png: two films'):
         write_semi_real(clash, tmp_path / 'set', recipe, progress=False)
@@ -234,7 +234,7 @@ def test_names_that_clash_and_sources_in_the_output(films, tmp_path):
     own = tmp_path / 'images' / 'a.png'
     own.write_bytes(Path(path).read_bytes())
     with pytest.raises(AnnotationError, match='lies in the folder that is written'):
-        write_semi_real([NegativeFilm(str(own), 'a.png', 'p')], tmp_path, recipe, progress=False)
+        write_semi_real([NegativeImage(str(own), 'a.png', 'p')], tmp_path, recipe, progress=False)
 
 
 @pytest.mark.parametrize(

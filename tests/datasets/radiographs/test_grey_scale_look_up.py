@@ -1,14 +1,21 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from unittest import mock
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmfrac.datasets.radiographs import grey_scale
 from mmfrac.datasets.radiographs.grey_scale import look_up
 
+LOOKS_UP_16_BIT = grey_scale._LOOKS_UP_16_BIT
 
+
+@pytest.mark.parametrize('with_opencv', [True, False])
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([np.uint8, np.uint16]), st.booleans())
-def test_equals_indexing(height, width, dtype, shifted):
+def test_equals_indexing(with_opencv, height, width, dtype, shifted):
     rng = np.random.default_rng(height * 10 + width)
     size = np.iinfo(dtype).max + 1
     table = rng.normal(size=size).astype(np.float32)
@@ -16,7 +23,8 @@ def test_equals_indexing(height, width, dtype, shifted):
     patterns = rng.integers(0, size, (height + 1, width)).astype(dtype)
     # a part of a larger array need not begin at a whole word
     patterns = patterns[1:] if shifted else patterns[:height]
-    found = look_up(table, patterns)
+    with mock.patch.object(grey_scale, '_LOOKS_UP_16_BIT', with_opencv and LOOKS_UP_16_BIT):
+        found = look_up(table, patterns)
     assert found.dtype == np.float32 and found.flags.c_contiguous and found.flags.writeable
     assert found.shape == patterns.shape
     assert found.tobytes() == table[patterns].tobytes()

@@ -11,8 +11,8 @@ from mmdet.registry import DATASETS
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
-from mmfrac.datasets.film_cache.cache_writer import check_cache, fill_cache, films_of_config
-from mmfrac.datasets.radiographs.read import film_size
+from mmfrac.datasets.film_cache.cache_writer import check_cache, fill_cache, images_of_config
+from mmfrac.datasets.radiographs.read import image_size
 from mmfrac.utils.config import set_film_cache
 from mmfrac.utils.errors import AnnotationError
 from tests.datasets.film_cache.films import config, datasets, write_data, write_kinds
@@ -55,7 +55,7 @@ def kinds(tmp_path_factory):
     """Data root with films of all kinds, and the bytes a pixel that each takes."""
     root = tmp_path_factory.mktemp('kinds')
     kinds = write_kinds(root)
-    (films,) = films_of_config(config(root), root / 'cache')
+    (films,) = images_of_config(config(root), root / 'cache')
     report = fill_cache(films, progress=False)
     assert report.counts == {'written': len(kinds)} and not report.problems
     return root, kinds, films
@@ -105,7 +105,7 @@ def test_forms_on_disk(kinds):
     root, names, films = kinds
     for name, item in names.items():
         path = str(root / 'images' / name)
-        size = np.prod(films.cache.read(path).plane.shape)
+        size = np.prod(films.cache.read(path).image.shape)
         on_disk = (root / films.cache.path_of(path)).stat().st_size - 64
         levels = on_disk - item * size
         assert levels >= 0 and levels % 4 == 0
@@ -126,7 +126,7 @@ def test_three_channels_and_free_ratio(kinds, tmp_path):
     node = cfg.test_dataloader.dataset
     node.pipeline = [*steps, dict(type='PackProbMapInputs')]
     cfg.train_dataloader.dataset = cfg.val_dataloader.dataset = node
-    (films,) = films_of_config(cfg, tmp_path)
+    (films,) = images_of_config(cfg, tmp_path)
     assert not fill_cache(films, progress=False).problems
     cached = DATASETS.build({**node, 'film_cache': str(tmp_path)})
     plain = DATASETS.build(node)
@@ -139,11 +139,11 @@ def test_what_comes_from_the_cache_may_be_written_to(kinds):
     root, names, films = kinds
     for name in names:
         path = str(root / 'images' / name)
-        first = films.cache.read(path).plane
+        first = films.cache.read(path).image
         kept = first.copy()
         assert first.dtype == np.float32 and first.flags.c_contiguous and first.flags.writeable
         first[:] = -1
-        np.testing.assert_array_equal(films.cache.read(path).plane, kept)
+        np.testing.assert_array_equal(films.cache.read(path).image, kept)
 
 
 def test_the_cache_moves_with_the_data(kinds, tmp_path):
@@ -165,10 +165,10 @@ def test_real_films(shared_data, tmp_path):
     for source in (*films[:2], *colour[:1], *sorted((folder / 'dicom').glob('*[lR][sG1]*'))):
         (tmp_path / 'images' / source.name).symlink_to(source)
         names.append(source.name)
-        sizes.append(film_size(source))
+        sizes.append(image_size(source))
     assert len(names) >= 5
     write_data(tmp_path, names, sizes)
-    (films,) = films_of_config(config(tmp_path, 1024), tmp_path / 'cache')
+    (films,) = images_of_config(config(tmp_path, 1024), tmp_path / 'cache')
     assert not fill_cache(films, progress=False).problems
     report = check_cache(films, decode=2, progress=False)
     assert report.counts == {'sound': len(names) - 2, 'identical': 2}

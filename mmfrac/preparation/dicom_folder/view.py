@@ -47,7 +47,7 @@ def view_of(texts: Sequence[str], orientation: Sequence[str] = ()) -> str:
     Args:
         texts (Sequence[str]): ViewPosition, then descriptions, the surest first.
         orientation (Sequence[str]): PatientOrientation, e.g. ('L', 'F'); counts where no text tells.
-            Default: none.
+            Defaults to none.
 
     Returns:
         str: 'PA', 'AP', 'frontal' (either), 'lateral', 'oblique', or '' if nothing tells.

@@ -10,16 +10,15 @@ values as pixels: its pixels are float32 and there are no levels.
 import mmap
 import os
 import struct
-import uuid
 import zlib
 from typing import NamedTuple
 
 import numpy as np
 
 from mmfrac.datasets.radiographs.grey_scale import look_up
+from mmfrac.utils.io import atomic_open
 
 SUFFIX = '.film'
-LEFTOVER = '.tmp'
 _MAGIC = b'MMFRACF1'
 # magic, bytes a pixel, levels, plane (h, w), film (h, w), size and mtime_ns of the source, checksum
 _HEADER = struct.Struct('<8s6IQqI12x')
@@ -29,7 +28,7 @@ _RAW: np.dtype = np.dtype('<f4')
 _SAMPLE = 2**17
 
 
-class FilmFileError(ValueError):
+class CachedFileError(ValueError):
     """A file of the cache that is cut short, altered or none of ours."""
 
 
@@ -45,17 +44,17 @@ class SourceState(NamedTuple):
     mtime_ns: int
 
 
-class CachedFilm(NamedTuple):
+class CachedImage(NamedTuple):
     """A film as it is in the cache.
 
     Attributes:
-        plane (np.ndarray): (h, w) float32, resized, writeable; where it is not made of codes its
+        image (np.ndarray): (h, w) float32, resized, writeable; where it is not made of codes its
             memory is the file itself, copied page by page where it is written to.
         ori_shape (tuple): (h, w) of the film, px.
         source (SourceState): Of the source when it was decoded.
     """
 
-    plane: np.ndarray
+    image: np.ndarray
     ori_shape: tuple[int, int]
     source: SourceState
 
@@ -70,43 +69,37 @@ def source_state(path: str) -> SourceState:
     return SourceState(found.st_size, found.st_mtime_ns)
 
 
-def write_entry(path: str, film: CachedFilm) -> int:
+def write_entry(path: str, entry: CachedImage) -> int:
     """Write one film under a temporary name and rename it; any number of writers may do so.
 
     Args:
         path (str): File to write; its folder is made.
-        film (CachedFilm): The film.
+        entry (CachedImage): The film.
 
     Returns:
         int: Bytes written.
     """
-    levels, pixels = _encoded(np.ascontiguousarray(film.plane, dtype=_RAW))
+    levels, pixels = _encoded(np.ascontiguousarray(entry.image, dtype=_RAW))
     checksum = zlib.crc32(pixels.data, zlib.crc32(levels.data))
     header = _HEADER.pack(
         _MAGIC,
         pixels.dtype.itemsize,
         len(levels),
-        *film.plane.shape,
-        *film.ori_shape,
-        *film.source,
+        *entry.image.shape,
+        *entry.ori_shape,
+        *entry.source,
         checksum,
     )
+    # there before the file, so that what a killed writer leaves is found beside the others
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    # unique also among the machines that share a file system
-    partial = f'{path}.{uuid.uuid4().hex}{LEFTOVER}'
-    try:
-        with open(partial, 'wb') as file:
-            file.write(header)
-            file.write(levels.data)
-            file.write(pixels.data)
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
+    with atomic_open(path, 'wb') as file:
+        file.write(header)
+        file.write(levels.data)
+        file.write(pixels.data)
     return _HEADER.size + levels.nbytes + pixels.nbytes
 
 
-class FilmFile:
+class CachedFile:
     """An open file of ``write_entry``; nothing of its pixels is read before they are touched.
 
     Args:
@@ -117,14 +110,14 @@ class FilmFile:
 
     Raises:
         FileNotFoundError: If there is none.
-        FilmFileError: If the file is cut short or none of ours.
+        CachedFileError: If the file is cut short or none of ours.
     """
 
     def __init__(self, path: str) -> None:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             if os.fstat(descriptor).st_size < _HEADER.size:
-                raise FilmFileError('it is cut short')
+                raise CachedFileError('it is cut short')
             # A private mapping: all processes share a page until one of them writes to its own.
             self._content = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
         finally:
@@ -133,43 +126,43 @@ class FilmFile:
             self._content
         )
         if magic != _MAGIC or item not in (*_CODES, _RAW.itemsize):
-            raise FilmFileError('it is no film of this cache')
+            raise CachedFileError('it is no film of this cache')
         self.source = SourceState(size, mtime_ns)
         self._item, self._levels, self._checksum = item, levels, checksum
         self._shape, self._ori_shape = (h, w), (ori_h, ori_w)
         self._pixels_at = _HEADER.size + levels * _RAW.itemsize
         if len(self._content) != self._pixels_at + h * w * item:
-            raise FilmFileError('it is cut short')
+            raise CachedFileError('it is cut short')
 
-    def film(self) -> CachedFilm:
+    def read(self) -> CachedImage:
         """The film."""
         count = self._shape[0] * self._shape[1]
         if self._item == _RAW.itemsize:
             pixels = np.frombuffer(self._content, _RAW, count, self._pixels_at)
-            return CachedFilm(pixels.reshape(self._shape), self._ori_shape, self.source)
+            return CachedImage(pixels.reshape(self._shape), self._ori_shape, self.source)
         levels = np.frombuffer(self._content, _RAW, self._levels, _HEADER.size)
         codes = np.frombuffer(self._content, _CODES[self._item], count, self._pixels_at)
-        plane = _decoded(levels, codes.reshape(self._shape))
-        return CachedFilm(plane, self._ori_shape, self.source)
+        image = _decoded(levels, codes.reshape(self._shape))
+        return CachedImage(image, self._ori_shape, self.source)
 
     def is_sound(self) -> bool:
         """Whether the whole file is as it was written."""
         return zlib.crc32(memoryview(self._content)[_HEADER.size :]) == self._checksum
 
 
-def _encoded(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _encoded(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Levels (n,) float32 and pixels (h, w), whichever form is the smallest."""
     none = np.empty(0, _RAW)
-    bits = plane.view('<u4')
+    bits = image.view('<u4')
     most = np.iinfo(_CODES[2]).max + 1
     if np.unique(bits.ravel()[:_SAMPLE]).size > most:
-        return none, plane
+        return none, image
     levels, codes = np.unique(bits, return_inverse=True)
     if levels.size > most:
-        return none, plane
-    codes = codes.reshape(plane.shape).astype(_CODES[1 if levels.size <= 256 else 2])
-    if codes.nbytes + levels.nbytes >= plane.nbytes:
-        return none, plane
+        return none, image
+    codes = codes.reshape(image.shape).astype(_CODES[1 if levels.size <= 256 else 2])
+    if codes.nbytes + levels.nbytes >= image.nbytes:
+        return none, image
     return levels.view(_RAW), codes
 
 

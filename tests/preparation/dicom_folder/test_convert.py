@@ -12,9 +12,10 @@ import pydicom
 import pytest
 
 from mmfrac.datasets import CXRDataset
-from mmfrac.preparation.converters import ConvertOptions, FolderOptions, convert_dicom_folder
+from mmfrac.preparation.converters import ConvertOptions
+from mmfrac.preparation.dicom_folder import FolderOptions, convert_dicom_folder
 from mmfrac.utils.errors import AnnotationError
-from tests.datasets.radiographs.test_dicom_io import make_dicom, ramp
+from tests.datasets.radiographs.test_dicom import make_dicom, ramp
 
 KEY = 'k' * 32
 

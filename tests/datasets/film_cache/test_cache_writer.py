@@ -16,8 +16,9 @@ from mmdet.registry import DATASETS
 from torch.utils.data import DataLoader
 
 from mmfrac.datasets.film_cache import cache_writer as writer
-from mmfrac.datasets.film_cache import film_file, store
-from mmfrac.datasets.film_cache.cache_writer import check_cache, fill_cache, films_of_config
+from mmfrac.datasets.film_cache import cached_file as film_file
+from mmfrac.datasets.film_cache import store
+from mmfrac.datasets.film_cache.cache_writer import check_cache, fill_cache, images_of_config
 from mmfrac.datasets.film_cache.store import FilmCacheError, NotCachedError
 from mmfrac.datasets.transforms import cached_radiograph
 from mmfrac.utils.config import set_film_cache
@@ -40,7 +41,7 @@ def root(tmp_path):
 
 
 def films_of(root):
-    (films,) = films_of_config(config(root), root / 'cache')
+    (films,) = images_of_config(config(root), root / 'cache')
     return films
 
 
@@ -117,7 +118,7 @@ def test_the_first_tenth_and_hundredth_miss_are_warned_of(root, monkeypatch):
 def test_damage_is_noticed(root):
     films = films_of(root)
     fill_cache(films, progress=False)
-    cut, altered, other, empty = (films.cache.path_of(p) for p in list(films.films)[:4])
+    cut, altered, other, empty = (films.cache.path_of(p) for p in list(films.sizes)[:4])
     content = Path(cut).read_bytes()
     Path(cut).write_bytes(content[:-1])
     content = bytearray(Path(altered).read_bytes())
@@ -128,7 +129,7 @@ def test_damage_is_noticed(root):
     report = check_cache(films, 0, progress=False)
     assert report.counts == dict(sound=20, failed=4)
     for index, line in enumerate(report.problems):
-        assert f"'{list(films.films)[index]}'" in line and 'damaged' in line
+        assert f"'{list(films.sizes)[index]}'" in line and 'damaged' in line
     # those that cannot be mapped are written anew; the altered one only a check can see
     assert fill_cache(films, progress=False).counts == dict(kept=21, written=3)
     Path(altered).unlink()
@@ -139,9 +140,9 @@ def test_damage_is_noticed(root):
 def test_a_plane_that_is_not_that_of_its_film_is_noticed(root):
     films = films_of(root)
     fill_cache(films, progress=False)
-    one, other = list(films.films)[:2]
+    one, other = list(films.sizes)[:2]
     film = films.cache.read(one)
-    film_file.write_film(
+    film_file.write_entry(
         films.cache.path_of(other), film._replace(source=film_file.source_state(other))
     )
     assert check_cache(films, 0, progress=False).counts == dict(sound=24)
@@ -158,7 +159,7 @@ def fill(root, barrier):
 def test_writers_and_readers_at_once(root):
     films = films_of(root)
     films.cache.make()
-    expected = {path: writer.resized_film(films, path).plane.copy() for path in films.films}
+    expected = {path: writer.resized_image(films, path).image.copy() for path in films.sizes}
     barrier = FORK.Barrier(4)
     writers = [FORK.Process(target=fill, args=(root, barrier)) for _ in range(3)]
     for process in writers:
@@ -168,7 +169,7 @@ def test_writers_and_readers_at_once(root):
     while any(process.is_alive() for process in writers):
         for path, plane in expected.items():
             try:
-                found = films.cache.read(path).plane
+                found = films.cache.read(path).image
             except NotCachedError as error:
                 assert 'not in the cache' in str(error)
                 continue
@@ -219,7 +220,7 @@ def test_a_killed_writer_leaves_whole_films_and_another_goes_on(root):
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_films_that_kill_their_process_are_listed_and_the_rest_is_done(root, monkeypatch, workers):
-    sound = writer.resized_film
+    sound = writer.resized_image
 
     def deadly(films, path):
         if path.endswith(('/3.png', '/20.png')):
@@ -232,16 +233,16 @@ def test_films_that_kill_their_process_are_listed_and_the_rest_is_done(root, mon
             assert f"film '{root}/images/{name}' crashes its decoder" in line
 
     films = films_of(root)
-    monkeypatch.setattr(writer, 'resized_film', deadly)
+    monkeypatch.setattr(writer, 'resized_image', deadly)
     report = fill_cache(films, workers, progress=False)
     # a process that is stopped with another one may leave a temporary file, or have written its film
     whole = [path for path in files(root) if path.suffix == '.film']
     assert report.counts['failed'] == 2 and len(whole) == 22
     assert report.counts['written'] + report.counts['kept'] == 22
     assert_named(report)
-    monkeypatch.setattr(writer, 'resized_film', sound)
+    monkeypatch.setattr(writer, 'resized_image', sound)
     assert fill_cache(films, workers, progress=False).counts == dict(kept=22, written=2)
-    monkeypatch.setattr(writer, 'resized_film', deadly)
+    monkeypatch.setattr(writer, 'resized_image', deadly)
     report = check_cache(films, 24, workers, progress=False)
     assert report.counts == dict(identical=22, failed=2)
     assert_named(report)
@@ -300,9 +301,9 @@ def test_films_lie_in_the_page_cache_only(tmp_path):
     plane = rng.random((1024, 1024), dtype=np.float32)
     paths = [str(tmp_path / f'{index}.film') for index in range(16)]
     for path in paths:
-        film_file.write_film(path, film_file.CachedFilm(plane, (1, 1), state))
+        film_file.write_entry(path, film_file.CachedImage(plane, (1, 1), state))
     before = anonymous_memory()
-    held = [film_file.FilmFile(path).film().plane for path in paths]
+    held = [film_file.CachedFile(path).read().image for path in paths]
     assert all(float(film.sum()) > 0 for film in held)
     grown = anonymous_memory() - before
     assert grown < 4 * 2**20, f'{grown} bytes for 64 MiB of films'

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfrac.datasets.radiographs.read import read_radiograph
-from mmfrac.preparation.semi_real import RibSite, make_film
-from mmfrac.preparation.semi_real.film import (
+from mmfrac.preparation.semi_real import RibSite, add_fractures
+from mmfrac.preparation.semi_real.drawing import (
     BOX_BLUR,
     BOX_LEVEL,
     NO_LUNGS,
@@ -141,9 +141,9 @@ def test_grain_is_moved_not_smoothed():
 
 def test_film_has_boxes_around_all_changes_and_keeps_its_depth():
     plane = chest_film(2)
-    film = make_film(plane, np.random.default_rng(0), 2, 0.3)
+    film = add_fractures(plane, np.random.default_rng(0), 2, 0.3)
     assert len(film.fractures) == 2 and film.reason == ''
-    change = np.abs(film.plane - plane)
+    change = np.abs(film.image - plane)
     outside = np.ones(change.shape, bool)
     for one in film.fractures:
         x1, y1, x2, y2 = map(int, one.box)
@@ -151,22 +151,22 @@ def test_film_has_boxes_around_all_changes_and_keeps_its_depth():
         assert x1 <= one.site.x <= x2 and y1 <= one.site.y <= y2
         outside[y1:y2, x1:x2] = False
         assert change[y1:y2, x1:x2].max() > 0.2 * one.site.contrast
-    blurred = cv2.GaussianBlur(film.plane - plane, (0, 0), 1.5)
+    blurred = cv2.GaussianBlur(film.image - plane, (0, 0), 1.5)
     assert np.abs(blurred[outside]).max() < 0.25 * np.abs(blurred).max()
-    values = film.plane * 4095
+    values = film.image * 4095
     assert np.abs(values - np.rint(values)).max() < 1e-3
 
 
 def test_same_generator_same_film():
-    films = [make_film(chest_film(3), np.random.default_rng(5), 2, 0.4) for _ in range(2)]
-    np.testing.assert_array_equal(films[0].plane, films[1].plane)
+    films = [add_fractures(chest_film(3), np.random.default_rng(5), 2, 0.4) for _ in range(2)]
+    np.testing.assert_array_equal(films[0].image, films[1].image)
     assert films[0].fractures == films[1].fractures
-    other = make_film(chest_film(3), np.random.default_rng(6), 2, 0.4)
+    other = add_fractures(chest_film(3), np.random.default_rng(6), 2, 0.4)
     assert other.fractures != films[0].fractures
 
 
 def test_difficulty_does_not_move_fractures():
-    easy, hard = (make_film(chest_film(2), np.random.default_rng(1), 2, d) for d in (0.0, 1.0))
+    easy, hard = (add_fractures(chest_film(2), np.random.default_rng(1), 2, d) for d in (0.0, 1.0))
     assert [one.site for one in easy.fractures] == [one.site for one in hard.fractures]
     assert [one.fracture.kind for one in easy.fractures] == [
         one.fracture.kind for one in hard.fractures
@@ -176,14 +176,14 @@ def test_difficulty_does_not_move_fractures():
 @pytest.mark.parametrize('kind', list(films_without_lungs()))
 def test_film_without_lungs_stays_negative(kind):
     plane = films_without_lungs()[kind]
-    film = make_film(plane, np.random.default_rng(0), 3, 0.3)
-    assert film.plane is plane and film.fractures == [] and film.reason == NO_LUNGS
+    film = add_fractures(plane, np.random.default_rng(0), 3, 0.3)
+    assert film.image is plane and film.fractures == [] and film.reason == NO_LUNGS
 
 
 def test_film_without_ribs_stays_negative():
     plane, *_ = drawn_chest(lift=0.0)
-    film = make_film(plane, np.random.default_rng(0), 3, 0.3)
-    assert film.plane is plane and film.fractures == [] and film.reason == NO_RIBS
+    film = add_fractures(plane, np.random.default_rng(0), 3, 0.3)
+    assert film.image is plane and film.fractures == [] and film.reason == NO_RIBS
 
 
 def test_real_films_get_fractures(shared_data):
@@ -191,17 +191,17 @@ def test_real_films_get_fractures(shared_data):
     assert len(paths) == 3
     for index, path in enumerate(paths):
         plane = read_radiograph(path)
-        film = make_film(plane, np.random.default_rng(index), 1, 0.3)
+        film = add_fractures(plane, np.random.default_rng(index), 1, 0.3)
         assert len(film.fractures) == 1 and film.reason == ''
         one = film.fractures[0]
         x1, y1, x2, y2 = map(int, one.box)
         assert x1 <= one.site.x <= x2 and y1 <= one.site.y <= y2
         change = np.abs(
-            cv2.GaussianBlur(film.plane - plane, (0, 0), BOX_BLUR * one.site.half_width)
+            cv2.GaussianBlur(film.image - plane, (0, 0), BOX_BLUR * one.site.half_width)
         )
         assert change[y1:y2, x1:x2].max() == change.max() > 0.1 * one.site.contrast
         y, x = np.mgrid[: plane.shape[0], : plane.shape[1]]
         far = np.hypot(x - one.site.x, y - one.site.y) > 2 * REACH * one.site.half_width
-        np.testing.assert_array_equal(film.plane[far], plane[far])
-        values = film.plane * 255
+        np.testing.assert_array_equal(film.image[far], plane[far])
+        values = film.image * 255
         assert np.abs(values - np.rint(values)).max() < 1e-4

@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import pytest
 
-from mmfrac.preparation.dicom_folder.film_view import view_in, view_of
+from mmfrac.preparation.dicom_folder.view import view_in, view_of
 
 
 @pytest.mark.parametrize(

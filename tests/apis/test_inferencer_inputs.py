@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmfrac.apis.inferencer import checked_plane, list_films
+from mmfrac.apis.inferencer import checked_image, list_images
 
 
 def test_folders_give_what_holds_a_film(tmp_path):
@@ -16,27 +16,27 @@ def test_folders_give_what_holds_a_film(tmp_path):
     (tmp_path / 'labels.csv').write_text('film,label\n')
     (tmp_path / 'DICOMDIR').write_bytes(bytes(128) + b'DICM')
     names = ['a.png', 'b/film.PNG', 'b/series/1.2.840.113', 'broken.dcm']
-    assert list_films(str(tmp_path)) == [str(tmp_path / name) for name in names]
+    assert list_images(str(tmp_path)) == [str(tmp_path / name) for name in names]
 
 
 def test_files_and_planes_keep_their_order(tmp_path):
     plane = np.zeros((2, 2))
-    films = list_films([tmp_path / 'z.png', plane, 'a'])
+    films = list_images([tmp_path / 'z.png', plane, 'a'])
     assert films[0] == str(tmp_path / 'z.png') and films[1] is plane and films[2] == 'a'
-    assert list_films('a') == ['a'] and list_films(plane)[0] is plane
+    assert list_images('a') == ['a'] and list_images(plane)[0] is plane
 
 
 def test_inputs_that_are_no_films(tmp_path):
     with pytest.raises(FileNotFoundError, match='no film in'):
-        list_films(tmp_path)
+        list_images(tmp_path)
     for wrong in ([], 3, [3]):
         with pytest.raises(ValueError, match='film'):
-            list_films(wrong)
+            list_images(wrong)
 
 
 def test_planes_are_checked():
-    np.testing.assert_allclose(checked_plane(np.array([[0, 51, 255]], np.uint8)), [[0, 0.2, 1]])
-    plane = checked_plane(np.full((3, 4), 0.5))
+    np.testing.assert_allclose(checked_image(np.array([[0, 51, 255]], np.uint8)), [[0, 0.2, 1]])
+    plane = checked_image(np.full((3, 4), 0.5))
     assert plane.dtype == np.float32 and plane.shape == (3, 4)
     for wrong in (
         np.zeros((3, 4, 3)),
@@ -46,4 +46,4 @@ def test_planes_are_checked():
         np.full((2, 2), 4000, np.uint16),
     ):
         with pytest.raises(ValueError, match='plane'):
-            checked_plane(wrong)
+            checked_image(wrong)

@@ -8,12 +8,12 @@ from itertools import count
 
 import pytest
 
-from mmfrac.utils.processes import CHUNK, FilmPool, map_films
+from mmfrac.utils.processes import CHUNK, FilePool, map_files
 
 STOPPED = """
 import signal
 import time
-from mmfrac.utils.film_pool import FilmPool
+from mmfrac.utils.processes import FilePool
 
 # a shell lets what it starts in the background ignore it
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,7 +25,7 @@ def slow(task):
     return task
 
 
-with FilmPool(slow, 2, crashed=str) as pool:
+with FilePool(slow, 2, crashed=str) as pool:
     for result in pool.map(range(1000)):
         pass
 """
@@ -48,13 +48,13 @@ def minus(task):
 @pytest.mark.parametrize('workers', [0, 1, 3])
 @pytest.mark.parametrize('count', [0, 1, 5 * CHUNK + 3])
 def test_results_in_the_order_of_the_tasks(workers, count):
-    found = list(map_films(square, range(count), workers, minus))
+    found = list(map_files(square, range(count), workers, minus))
     assert found == [task * task for task in range(count)]
 
 
 def test_tasks_that_kill_their_process_alone_are_given_up():
     tasks = range(1, 6 * CHUNK)
-    found = list(map_films(die_on_thirteen, tasks, 2, minus))
+    found = list(map_files(die_on_thirteen, tasks, 2, minus))
     assert found == [-task if task % 13 == 0 else task * task for task in tasks]
 
 
@@ -66,7 +66,7 @@ def test_tasks_are_drawn_as_needed():
             drawn.append(task)
             yield task
 
-    results = map_films(square, source(), 1, minus)
+    results = map_files(square, source(), 1, minus)
     assert next(results) == 0
     assert len(drawn) <= 4 * CHUNK
     results.close()
@@ -74,30 +74,30 @@ def test_tasks_are_drawn_as_needed():
 
 def test_an_error_of_the_function_is_raised():
     with pytest.raises(TypeError):
-        list(map_films(square, ['no number', None], 1, minus))
+        list(map_files(square, ['no number', None], 1, minus))
     with pytest.raises(ValueError, match='workers'):
-        list(map_films(square, [1], -1, minus))
+        list(map_files(square, [1], -1, minus))
 
 
 @pytest.mark.parametrize('chunk', [1, 3])
 @pytest.mark.parametrize('workers', [0, 1, 2])
 def test_a_pool_goes_on_after_a_crash(workers, chunk):
     function = die_on_thirteen if workers else square
-    with FilmPool(function, workers, minus, chunk) as pool:
+    with FilePool(function, workers, minus, chunk) as pool:
         for tasks in (range(1, 20), range(0), range(30, 50)):
             expected = [-task if workers and task % 13 == 0 else task * task for task in tasks]
             assert list(pool.map(tasks)) == expected
 
 
 def test_processes_are_reused():
-    with FilmPool(lambda task: os.getpid(), 1, minus) as pool:
+    with FilePool(lambda task: os.getpid(), 1, minus) as pool:
         assert len({*pool.map(range(20)), *pool.map(range(20))} - {os.getpid()}) == 1
 
 
 def test_a_function_is_not_sent_to_the_processes():
     """A lambda cannot be, nor what it holds."""
     held = (os.scandir('.'), 2)
-    with FilmPool(lambda task: task * held[1], 2, minus) as pool:
+    with FilePool(lambda task: task * held[1], 2, minus) as pool:
         assert list(pool.map(range(20))) == [2 * task for task in range(20)]
 
 
@@ -108,7 +108,7 @@ def test_tasks_are_not_gone_on_with_when_results_are_given_up():
         time.sleep(0.02)
         return next(done)
 
-    with FilmPool(number, 1, minus, chunk=1) as pool:
+    with FilePool(number, 1, minus, chunk=1) as pool:
         results = pool.map(range(1000))
         next(results)
         results.close()

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfrac.preparation.phantom import (
-    film_truth,
+    image_truth,
     paper_counts,
-    render_film,
+    render_image,
     write_dicom,
     write_phantom,
 )
@@ -52,22 +52,22 @@ def inside_boxes(boxes, size, pad):
 
 
 def test_render_is_deterministic_and_seeded():
-    first = render_film(5, 1, 96, 2)
-    render_film(6, 0, 96, 1)
-    again = render_film(5, 1, 96, 2)
+    first = render_image(5, 1, 96, 2)
+    render_image(6, 0, 96, 1)
+    again = render_image(5, 1, 96, 2)
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.boxes, again.boxes)
     assert first.image.dtype == np.uint16 and first.image.shape == (96, 96)
     assert first.image.max() <= 4095 and first.image.std() > 400
-    assert np.abs(first.image - render_film(5, 2, 96, 2).image.astype(float)).mean() > 50
-    assert np.abs(first.image - render_film(4, 1, 96, 2).image.astype(float)).mean() > 50
+    assert np.abs(first.image - render_image(5, 2, 96, 2).image.astype(float)).mean() > 50
+    assert np.abs(first.image - render_image(4, 1, 96, 2).image.astype(float)).mean() > 50
 
 
 @pytest.mark.parametrize('size', [128, 320])
 @pytest.mark.parametrize('seed', range(6))
 def test_fractures_change_the_film_inside_their_boxes_only(seed, size):
-    broken = render_film(seed, 0, size, 3, 0.3)
-    whole = render_film(seed, 0, size, 0)
+    broken = render_image(seed, 0, size, 3, 0.3)
+    whole = render_image(seed, 0, size, 0)
     change = np.abs(broken.image.astype(float) - whole.image)
     assert len(broken.boxes) == 3
     outside = change[~inside_boxes(broken.boxes, size, 0.02 * size)]
@@ -81,7 +81,7 @@ def test_fractures_change_the_film_inside_their_boxes_only(seed, size):
 @given(patient=st.integers(0, 10**6), film=st.integers(0, 9), count=st.integers(1, 5))
 @settings(max_examples=25, deadline=None)
 def test_boxes_lie_inside_the_film_on_distinct_bones(patient, film, count):
-    boxes, sites, kinds = film_truth(patient, film, 256, count, 0.3)
+    boxes, sites, kinds = image_truth(patient, film, 256, count, 0.3)
     assert boxes.shape == (count, 4) and len(sites) == len(kinds) == count
     assert set(sites) <= {'rib', 'clavicle'} and set(kinds) <= {'acute', 'chronic'}
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= 256).all()
@@ -93,13 +93,13 @@ def test_boxes_lie_inside_the_film_on_distinct_bones(patient, film, count):
 
 
 def test_truth_without_the_film_and_at_any_size():
-    film = render_film(8, 0, 128, 3, 0.5)
-    boxes, sites, kinds = film_truth(8, 0, 128, 3, 0.5)
+    film = render_image(8, 0, 128, 3, 0.5)
+    boxes, sites, kinds = image_truth(8, 0, 128, 3, 0.5)
     np.testing.assert_array_equal(film.boxes, boxes)
     assert (film.sites, film.kinds) == (sites, kinds)
-    np.testing.assert_allclose(film_truth(8, 0, 512, 3, 0.5)[0] / 4, boxes)
-    small = render_film(8, 0, 64).image.astype(float)
-    large = render_film(8, 0, 256).image.reshape(64, 4, 64, 4).mean((1, 3))
+    np.testing.assert_allclose(image_truth(8, 0, 512, 3, 0.5)[0] / 4, boxes)
+    small = render_image(8, 0, 64).image.astype(float)
+    large = render_image(8, 0, 256).image.reshape(64, 4, 64, 4).mean((1, 3))
     assert np.corrcoef(small.ravel(), large.ravel())[0, 1] > 0.99
 
 
@@ -108,8 +108,8 @@ def test_contrast_falls_with_difficulty():
     for difficulty in (0.0, 0.3, 0.6, 1.0):
         contrast = []
         for seed in range(8):
-            broken = render_film(seed, 0, 160, 2, difficulty)
-            whole = render_film(seed, 0, 160, 0)
+            broken = render_image(seed, 0, 160, 2, difficulty)
+            whole = render_image(seed, 0, 160, 0)
             change = np.abs(broken.image.astype(float) - whole.image)
             contrast += [change[inside_boxes([box], 160, 0)].mean() for box in broken.boxes]
         means.append(np.mean(contrast))
@@ -118,7 +118,7 @@ def test_contrast_falls_with_difficulty():
 
 
 def test_lungs_are_dark_and_bone_is_bright():
-    film = render_film(0, 0, 256).image.astype(float)
+    film = render_image(0, 0, 256).image.astype(float)
     lungs = [film[80:140, 65:95].mean(), film[80:140, 165:190].mean()]
     assert max(lungs) < 0.7 * film[150:200, 118:138].mean()
     assert film[:20, :20].mean() < min(lungs)
@@ -130,17 +130,17 @@ def test_lungs_are_dark_and_bone_is_bright():
 )
 def test_render_rejects_impossible_values(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
-        render_film(0, 0, **arguments)
+        render_image(0, 0, **arguments)
 
 
 def test_too_many_fractures_are_an_error():
     with pytest.raises(ValueError, match='bones are free'):
-        render_film(0, 0, 64, 40)
+        render_image(0, 0, 64, 40)
 
 
 @pytest.mark.parametrize('modality', ['DX', 'CR'])
 def test_dicom_round_trip_in_both_photometrics(tmp_path, modality):
-    plane = render_film(1, 0, SIZE).image
+    plane = render_image(1, 0, SIZE).image
     stored = {}
     for inverted in (False, True):
         path = tmp_path / f'{inverted}.dcm'
@@ -261,7 +261,7 @@ def test_a_complete_set_is_left_alone(tmp_path, monkeypatch):
     counts = {'train': {'P_hos': 1, 'P_pub': 2, 'N_pub': 1}, 'test': {'P_hos': 1}}
     first = write(tmp_path, counts=counts)
     assert first['train']['positives'] == 3 and first['train']['boxes'] >= 3
-    monkeypatch.setattr('mmfrac.preparation.phantom.phantom_set.film_truth', None)
+    monkeypatch.setattr('mmfrac.preparation.phantom.phantom_set.image_truth', None)
     assert write(tmp_path, counts=counts) == first
     next((tmp_path / 'images').iterdir()).unlink()
     with pytest.raises(

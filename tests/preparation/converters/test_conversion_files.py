@@ -8,20 +8,20 @@ import unicodedata
 import pytest
 
 from mmfrac.preparation.converters import conversion as film_files
-from mmfrac.preparation.converters.conversion import FilmFiles
+from mmfrac.preparation.converters.conversion import ImageFiles
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.film_finder import ImageFinder, relative, with_suffixes
-from mmfrac.preparation.tables.values import FilmRow
+from mmfrac.preparation.converters.file_finder import ImageFinder, relative, with_suffixes
+from mmfrac.preparation.tables.values import ImageRow
 from mmfrac.utils import processes as film_pool
 
 
 def rows(*names, size=None):
     groups = [name if isinstance(name, tuple) else (name,) for name in names]
-    return [FilmRow('t.csv', line, group, 0, 'p', size=size) for line, group in enumerate(groups)]
+    return [ImageRow('t.csv', line, group, 0, 'p', size=size) for line, group in enumerate(groups)]
 
 
 def look_up(root, films, unique=False, **options):
-    with FilmFiles(root, ConvertOptions(**options), unique) as files:
+    with ImageFiles(root, ConvertOptions(**options), unique) as files:
         return files.look_up(films)
 
 
@@ -120,7 +120,7 @@ def test_films_that_kill_their_process_are_faults_of_theirs(films, monkeypatch, 
         return death() if path.endswith(('/7.png', '/31.png')) else read(path)
 
     monkeypatch.setattr(film_files, 'read_radiograph', deadly)
-    with FilmFiles(root, ConvertOptions(verify=True, workers=workers), False) as files:
+    with ImageFiles(root, ConvertOptions(verify=True, workers=workers), False) as files:
         for batch in (names[:20], names[20:], names):
             found = files.look_up(rows(*batch))
             assert [one.name for one in found] == batch
@@ -135,7 +135,7 @@ def test_no_thread_lives_when_processes_are_forked(films, monkeypatch):
     names = [f'{index}.png' for index in range(200)]
     root = films(*names)
     alive = []
-    started, measured = film_pool.FilmPool._started, set()
+    started, measured = film_pool.FilePool._started, set()
     before = threading.enumerate()
 
     def start(pool, workers):
@@ -151,9 +151,9 @@ def test_no_thread_lives_when_processes_are_forked(films, monkeypatch):
         measured.add(threading.current_thread())
         return 40, 30
 
-    monkeypatch.setattr(film_pool.FilmPool, '_started', start)
-    monkeypatch.setattr(film_files, 'decode_film', decode)
-    monkeypatch.setattr(film_files, 'film_size', size)
+    monkeypatch.setattr(film_pool.FilePool, '_started', start)
+    monkeypatch.setattr(film_files, 'decoded_size', decode)
+    monkeypatch.setattr(film_files, 'image_size', size)
     found = look_up(root, rows(*names), verify=True, workers=2)
     assert [one.name for one in found if one.fault] == ['5.png']
     assert measured - {threading.main_thread()}

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 
 from mmfrac.datasets.radiographs.read import VALUES_VERSION, read_radiograph
-from tests.datasets.radiographs.test_dicom_io import make_dicom, ramp
+from tests.datasets.radiographs.test_dicom import make_dicom, ramp
 
 # Checksums of planes that need no rounding library: raise VALUES_VERSION when they have to change, or
 # film caches that were written before go on being used.

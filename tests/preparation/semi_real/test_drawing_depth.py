@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfrac.datasets.radiographs.read import read_radiograph
-from mmfrac.preparation.semi_real.film import at_native_depth, native_bits, png_values
+from mmfrac.preparation.semi_real.drawing import at_native_depth, native_bits, png_values
 
 
 def plane_of(bits, seed, brightest=1.0):
