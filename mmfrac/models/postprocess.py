@@ -32,7 +32,7 @@ def image_scores(prob_map: Tensor, samples: SampleList) -> Tensor:
 def components(
     prob_map: Tensor,
     scale: tuple[float, float],
-    film_shape: tuple[int, int],
+    image_shape: tuple[int, int],
     component_thr: float = 0.2,
     max_per_img: int = 100,
 ) -> InstanceData:
@@ -41,7 +41,7 @@ def components(
     Args:
         prob_map (Tensor): ``(h, w)`` in [0, 1].
         scale (tuple): Px per cell in x and y.
-        film_shape (tuple): ``(H, W)`` px; boxes are clipped to it.
+        image_shape (tuple): ``(H, W)`` px; boxes are clipped to it.
         component_thr (float): Cells with at least this probability belong. Defaults to 0.2.
         max_per_img (int): Boxes that are kept, highest score first. Defaults to 100.
 
@@ -54,8 +54,8 @@ def components(
     count, cells, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     x, y, w, h = (stats[1:, i] for i in range(4))
     boxes = np.stack([x, y, x + w, y + h], axis=1) * np.tile(np.asarray(scale, np.float32), 2)
-    boxes[:, 0::2] = boxes[:, 0::2].clip(0, film_shape[1])
-    boxes[:, 1::2] = boxes[:, 1::2].clip(0, film_shape[0])
+    boxes[:, 0::2] = boxes[:, 0::2].clip(0, image_shape[1])
+    boxes[:, 1::2] = boxes[:, 1::2].clip(0, image_shape[0])
     scores = np.asarray(ndimage.maximum(values, cells, np.arange(1, count)), dtype=np.float32)
     order = np.argsort(-scores, kind='stable')[:max_per_img]
     return InstanceData(

@@ -45,7 +45,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def count_operations(model: Any, film: dict[str, Any]) -> tuple[float, list[int]]:
+def count_operations(model: Any, batch: dict[str, Any]) -> tuple[float, list[int]]:
     """Operations of one film up to the raw output of its network, post-processing excluded.
 
     Counted by mmengine on the traced network: a multiplication with its addition is one operation;
@@ -53,13 +53,13 @@ def count_operations(model: Any, film: dict[str, Any]) -> tuple[float, list[int]
 
     Args:
         model (nn.Module): Any mmdet detector.
-        film (dict): Batch of one film, as the test loader gives it.
+        batch (dict): Of one film, as the test loader gives it.
 
     Returns:
         tuple[float, list[int]]: 1e9 operations, and the network's input ``[C, H, W]``.
     """
     model.eval()
-    data = model.data_preprocessor(film, False)
+    data = model.data_preprocessor(batch, False)
     network = predicting_network(model)
     # two-stage detectors need the film's geometry to propose boxes
     network.forward = partial(network.forward, data_samples=data['data_samples'])
@@ -78,7 +78,7 @@ def count_operations(model: Any, film: dict[str, Any]) -> tuple[float, list[int]
 WARM_UP = 2
 
 # so that what a method does once over all its films costs nothing here
-MAX_FILMS = 64
+MAX_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -176,11 +176,11 @@ def measure(
         runner.train()
     model: nn.Module = unwrapped_model(runner).eval()
     loader = Runner.build_dataloader(dict(cfg.test_dataloader, num_workers=0, batch_size=1))
-    films = [film for film, _ in zip(loader, range(WARM_UP + steps))]
-    film_seconds = [_prediction_seconds(model, film) for film in films]
+    batches = [batch for batch, _ in zip(loader, range(WARM_UP + steps))]
+    film_seconds = [_prediction_seconds(model, batch) for batch in batches]
     # before the operations are counted: tracing holds memory of its own
     peak = peak_memory_bytes()
-    gflops, input_shape = count_operations(model, films[0])
+    gflops, input_shape = count_operations(model, batches[0])
     return ModelCosts(
         config=os.fspath(config),
         params=count_parameters(predicting_network(model)),
@@ -189,7 +189,7 @@ def measure(
         train_step_seconds=statistics.median(timer.seconds[WARM_UP:]),
         film_seconds=statistics.median(film_seconds[WARM_UP:] or film_seconds[-1:]),
         peak_memory_bytes=peak,
-        batch_size=max(timer.films),
+        batch_size=max(timer.num_images),
         input_shape=input_shape,
         device=next(model.parameters()).device.type,
         threads=torch.get_num_threads(),
@@ -216,8 +216,8 @@ def training_config(cfg: Config, work_dir: str, steps: int) -> Config:
         semi['burn_in_epochs'] = 0
     for dataset in film_sets(cfg.train_dataloader):
         # of fewer films mmengine takes no subset
-        if len(DATASETS.build(dataset)) > MAX_FILMS:
-            dataset['indices'] = MAX_FILMS
+        if len(DATASETS.build(dataset)) > MAX_IMAGES:
+            dataset['indices'] = MAX_IMAGES
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     for part in ('val', 'test'):
         for name in ('dataloader', 'cfg', 'evaluator'):
@@ -232,9 +232,9 @@ def training_config(cfg: Config, work_dir: str, steps: int) -> Config:
 
 
 @torch.no_grad()
-def _prediction_seconds(model: Any, film: dict) -> float:
+def _prediction_seconds(model: Any, batch: dict) -> float:
     began = now()
-    model.test_step(film)
+    model.test_step(batch)
     return now() - began
 
 

@@ -14,19 +14,19 @@ class StepTimerHook(Hook):
 
     Attributes:
         seconds (list[float]): One a step.
-        films (list[int]): Films of each step, a film with several views once.
+        num_images (list[int]): Films of each step, a film with several views once.
     """
 
     priority = 'LOWEST'
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
-        self.films: list[int] = []
+        self.num_images: list[int] = []
         self._loaded = 0.0
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Note when the films are there: hooks that come before this one take no time to speak of."""
-        self.films.append(_num_films(data_batch['inputs']))
+        self.num_images.append(_num_images(data_batch['inputs']))
         self._loaded = now()
 
     def after_train_iter(
@@ -43,7 +43,7 @@ def now() -> float:
     return time.perf_counter()
 
 
-def _num_films(inputs: Any) -> int:
+def _num_images(inputs: Any) -> int:
     if isinstance(inputs, dict):
         # None stands for a film of another branch
         return len(next(iter(inputs.values())))

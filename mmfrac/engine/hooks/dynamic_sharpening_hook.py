@@ -48,7 +48,7 @@ class DynamicSharpeningHook(Hook):
         for step in _sharpening_steps(model):
             if math.isnan(step.m.item()):
                 step.pop_scores()
-                self._score_all_films(runner, model, step)
+                self._score_all_images(runner, model, step)
                 self._update(runner, step)
             values = {name: getattr(step, name).item() for name in ('m', 't', 'a')}
             for name, value in values.items():
@@ -69,39 +69,39 @@ class DynamicSharpeningHook(Hook):
             self._update(runner, step)
 
     def _update(self, runner: Runner, step: DynamicSharpening) -> None:
-        m = quantile_over_films(all_gather_object(step.pop_scores()), step.quantile)
+        m = quantile_over_images(all_gather_object(step.pop_scores()), step.quantile)
         if m is not None:
             step.set_m(m)
 
     @torch.no_grad()
-    def _score_all_films(
+    def _score_all_images(
         self, runner: Runner, model: SemiProbMapDetector, step: DynamicSharpening
     ) -> None:
         loader = runner.train_dataloader
-        source = self._unsup_films(loader.dataset)
+        source = self._unsup_images(loader.dataset)
         rank, world_size = get_dist_info()
         runner.logger.info(f'Teacher scores of {len(source)} P_pub films for the first median')
-        films = DataLoader(
+        batches = DataLoader(
             Subset(source, range(rank, len(source), world_size)),
             batch_size=loader.batch_sampler.batch_size,
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
             worker_init_fn=loader.worker_init_fn,
         )
-        for data in films:
+        for data in batches:
             batch = model.data_preprocessor(data, training=True)
             inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
             # in eval mode: a teacher that remembers films learns nothing from this pass
             with eval_mode(model.teacher):
                 step.note_scores(model.teacher(model.student, inputs, samples), samples)
 
-    def _unsup_films(self, dataset: Any) -> Any:
+    def _unsup_images(self, dataset: Any) -> Any:
         if isinstance(dataset, ConcatDataset):
             return dataset.datasets[self.unsup_source]
         return dataset
 
 
-def quantile_over_films(
+def quantile_over_images(
     scores_of_ranks: list[dict[str, list[float]]], quantile: float = 0.5
 ) -> float | None:
     """Quantile of the image scores of distinct films.
@@ -115,8 +115,8 @@ def quantile_over_films(
     """
     merged: dict[str, list[float]] = {}
     for scores in scores_of_ranks:
-        for film, values in scores.items():
-            merged.setdefault(film, []).extend(values)
+        for path, values in scores.items():
+            merged.setdefault(path, []).extend(values)
     if not merged:
         return None
     # fsum does not depend on the order in which the ranks come

@@ -47,14 +47,14 @@ class PseudoTruthHook(Hook):
         self.dataset = dataset
         self.num_films = num_films
         self.batch_size = batch_size
-        self._films: Any = None
+        self._images: Any = None
 
     def before_train(self, runner: Runner) -> None:
         """Build the data set: what is wrong with it shows before the first epoch."""
-        films = DATASETS.build(self.dataset)
+        images = DATASETS.build(self.dataset)
         rank, world_size = get_dist_info()
-        chosen = np.unique(np.linspace(0, len(films) - 1, self.num_films).round().astype(int))
-        self._films = Subset(films, chosen[rank::world_size].tolist())
+        chosen = np.unique(np.linspace(0, len(images) - 1, self.num_films).round().astype(int))
+        self._images = Subset(images, chosen[rank::world_size].tolist())
 
     @torch.no_grad()
     def after_train_epoch(self, runner: Runner) -> None:
@@ -65,7 +65,7 @@ class PseudoTruthHook(Hook):
         was_training = model.training
         model.eval()
         counts = np.zeros(6 + 2 * BINS)
-        for data in DataLoader(self._films, batch_size=self.batch_size, collate_fn=pseudo_collate):
+        for data in DataLoader(self._images, batch_size=self.batch_size, collate_fn=pseudo_collate):
             batch = model.data_preprocessor(data, training=True)
             inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
             teacher_map, pseudo_map, _ = model.pseudo_maps(inputs, samples, samples)

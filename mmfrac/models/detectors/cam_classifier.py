@@ -9,7 +9,7 @@ from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor, nn
 
-from mmfrac.models.heads.prob_map_head import film_cells
+from mmfrac.models.heads.prob_map_head import image_cells
 from mmfrac.models.postprocess import add_prediction
 from mmfrac.models.state_dicts import StudentWeights
 
@@ -91,11 +91,11 @@ class CAMClassifier(StudentWeights, BaseDetector):
         labels = torch.tensor([sample.label for sample in batch_data_samples], device=logits.device)
         is_known = (labels >= 0).float()
         with torch.autocast(logits.device.type, enabled=False):
-            films = (logits.float() * valid).flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(
-                min=1
-            )
+            image_logits = (logits.float() * valid).flatten(1).sum(1) / valid.flatten(1).sum(
+                1
+            ).clamp(min=1)
             losses = F.binary_cross_entropy_with_logits(
-                films, labels.clamp(min=0).float(), weight=is_known, reduction='sum'
+                image_logits, labels.clamp(min=0).float(), weight=is_known, reduction='sum'
             )
         return dict(loss_image=losses / is_known.sum().clamp(min=1))
 
@@ -113,10 +113,10 @@ class CAMClassifier(StudentWeights, BaseDetector):
             list[DetDataSample]: See ``add_prediction``.
         """
         for sample, logits in zip(batch_data_samples, self.logits(batch_inputs).float()):
-            rows, columns = (math.ceil(n - 1e-6) for n in film_cells(sample, self.stride))
-            film = logits[:, :rows, :columns]
-            score = film.mean().sigmoid()
-            add_prediction(sample, film.sigmoid(), score, self.stride, self.test_cfg, rescale)
+            rows, columns = (math.ceil(n - 1e-6) for n in image_cells(sample, self.stride))
+            cells = logits[:, :rows, :columns]
+            score = cells.mean().sigmoid()
+            add_prediction(sample, cells.sigmoid(), score, self.stride, self.test_cfg, rescale)
         return batch_data_samples
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None) -> Tensor:

@@ -94,29 +94,29 @@ class EnsembleDetector(BaseDetector):
         Raises:
             ValueError: When a detector gives no prob map, or one of another size or scale.
         """
-        return [self._combine_film(list(film)) for film in zip(*members)]
+        return [self._combine(list(samples)) for samples in zip(*members)]
 
-    def _combine_film(self, film: list[DetDataSample]) -> DetDataSample:
-        name = film[0].metainfo.get('img_path', '?')
-        if any('pred_prob_map' not in sample for sample in film):
+    def _combine(self, samples: list[DetDataSample]) -> DetDataSample:
+        name = samples[0].metainfo.get('img_path', '?')
+        if any('pred_prob_map' not in sample for sample in samples):
             raise ValueError(f'no ensemble of film {name}: a detector predicts no prob map')
-        maps = [sample.pred_prob_map.data for sample in film]
-        scale = film[0].map_scale
+        maps = [sample.pred_prob_map.data for sample in samples]
+        scale = samples[0].map_scale
         if any(one.shape != maps[0].shape for one in maps) or any(
-            sample.map_scale != scale for sample in film
+            sample.map_scale != scale for sample in samples
         ):
             raise ValueError(
                 f'no ensemble of film {name}: its maps are {[tuple(one.shape) for one in maps]} cells '
-                f'of {[sample.map_scale for sample in film]} px'
+                f'of {[sample.map_scale for sample in samples]} px'
             )
         mean = torch.stack(maps).mean(dim=0)
-        combined = film[0].new()
+        combined = samples[0].new()
         combined.pred_prob_map = PixelData(data=mean)
         if self.image_score == 'maximum':
             combined.pred_score = mean.amax()
         else:
-            combined.pred_score = torch.stack([sample.pred_score for sample in film]).mean()
-        shape = film[0].ori_shape
+            combined.pred_score = torch.stack([sample.pred_score for sample in samples]).mean()
+        shape = samples[0].ori_shape
         combined.pred_instances = components(mean[0], scale, shape, **self.test_cfg)
         return combined
 

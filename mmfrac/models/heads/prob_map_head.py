@@ -171,7 +171,7 @@ class ProbMapHead(BaseModule):
         return [
             prob_map[:, : math.ceil(rows - 1e-6), : math.ceil(columns - 1e-6)]
             for prob_map, (rows, columns) in zip(
-                prob_maps, (film_cells(sample, self.stride) for sample in samples)
+                prob_maps, (image_cells(sample, self.stride) for sample in samples)
             )
         ]
 
@@ -202,7 +202,7 @@ def _resized(level: Tensor, shape: torch.Size) -> Tensor:
     return F.interpolate(level, size=shape, mode='bilinear', align_corners=False)
 
 
-def film_cells(sample, stride: int) -> tuple[float, float]:
+def image_cells(sample, stride: int) -> tuple[float, float]:
     """Height and width of a film in map cells, in a view that pads to the right and below only."""
     (height, width), (scale_x, scale_y) = sample.ori_shape[:2], sample.scale_factor
     return height * scale_y / stride, width * scale_x / stride

@@ -90,9 +90,9 @@ class NoisyOrLoss(nn.Module):
             mask = self._pool(target.float().masked_fill(~valid, 0))
             cells = F.binary_cross_entropy_with_logits(pooled, mask, reduction='none').sum(dim=1)
             of_mask = torch.where(labels == 1, self.box_weight * cells, cells)
-            films = torch.where(mask_known, of_mask, -log_noisy_or(pooled))
+            per_image_loss = torch.where(mask_known, of_mask, -log_noisy_or(pooled))
             counts = (labels >= 0) & valid.flatten(1).any(dim=1)
-            total = films.masked_fill(~counts, 0).sum()
+            total = per_image_loss.masked_fill(~counts, 0).sum()
             return self.loss_weight * total / counts.sum().clamp(min=1)
 
     def _pool(self, cells: Tensor) -> Tensor:

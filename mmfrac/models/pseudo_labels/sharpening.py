@@ -141,15 +141,15 @@ class DynamicSharpening(nn.Module):
 
     def note_scores(self, prob_map: Tensor, samples: SampleList) -> None:
         """Remember the image scores of a batch: maxima over the films' own area."""
-        films = [sample.img_path for sample in samples]
-        self._scores.append((films, image_scores(prob_map.detach(), samples)))
+        paths = [sample.img_path for sample in samples]
+        self._scores.append((paths, image_scores(prob_map.detach(), samples)))
 
     def pop_scores(self) -> dict[str, list[float]]:
         """Scores noted on this rank since the last call, by film."""
         scores: dict[str, list[float]] = {}
-        for films, values in self._scores:
-            for film, value in zip(films, values.tolist()):
-                scores.setdefault(film, []).append(value)
+        for paths, values in self._scores:
+            for path, value in zip(paths, values.tolist()):
+                scores.setdefault(path, []).append(value)
         self._scores.clear()
         return scores
 

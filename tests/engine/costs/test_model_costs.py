@@ -71,7 +71,7 @@ def test_timer_takes_the_step_with_its_hooks_and_not_the_loading():
         timer.before_train_iter(None, 0, dict(inputs=films))
         time.sleep(0.01)
         timer.after_train_iter(None, 0)
-    assert timer.films == [3, 2]
+    assert timer.num_images == [3, 2]
     assert all(0.01 <= seconds < 0.04 for seconds in timer.seconds)
     assert timer.get_triggered_stages() and StepTimerHook.priority == 'LOWEST'
     assert isinstance(timer, Hook)

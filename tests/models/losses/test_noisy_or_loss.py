@@ -80,8 +80,8 @@ def test_gradients_are_finite_at_any_logit():
 
 def test_films_without_boxes_train_a_detector():
     plain, noisy = (
-        build(detector_cfg(loss=dict(type=name))).train()
-        for name in ('WeightedBCELoss', 'NoisyOrLoss')
+        build(detector_cfg(loss=loss)).train()
+        for loss in (dict(type='WeightedBCELoss', alpha_l=1.0), dict(type='NoisyOrLoss'))
     )
     weights = []
     for model in (plain, noisy):

@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmfrac.engine import TeacherHook
 from mmfrac.models import BaseTeacher
 from mmfrac.models.teachers import TemporalEnsembleTeacher
-from mmfrac.models.teachers.temporal_ensemble.map_memory import (
+from mmfrac.models.teachers.temporal_ensemble.map_ensemble import (
     MapMemory,
     delete_epochs,
     stored_epochs,
