@@ -24,66 +24,73 @@ from mmfrac.datasets.transforms.cached_radiograph import cached_pipeline
 from mmfrac.utils.errors import MissingImageError, raise_problems
 
 
-class FilmColumns(BaseDataset):
-    """Part of a data set that has its films' labels and names at hand.
+class ImageColumns(BaseDataset):
+    """Part of a data set that has some fields of all its images at hand, as columns.
 
-    MMEngine serialises the infos into one buffer; samplers and teachers ask for these of every film.
+    MMEngine serialises the infos into one buffer, and unpickles each that is read. What hooks, teachers
+    and samplers ask of every image is set aside before.
     """
 
-    _labels: np.ndarray
-    _films: np.ndarray
+    _columns: dict[str, np.ndarray]
 
     def labels(self) -> np.ndarray:
         """Image-level labels (N,), int8, in the order of the data set."""
-        return self._column('label', '_labels').astype(np.int8)
+        return self._column('label')
 
-    def films(self) -> list[str]:
-        """File names (N) as in the annotation file, in the order of the data set."""
-        return [name.decode() for name in self._column('file_name', '_films').tolist()]
+    def regions(self) -> np.ndarray:
+        """Whether the boxes of each image are complete (N,), bool."""
+        return self._column('regions')
+
+    def file_names(self) -> list[str]:
+        """File names (N) as in the annotation file."""
+        return [name.decode() for name in self._column('file_name').tolist()]
+
+    def img_paths(self) -> list[str]:
+        """``img_path`` (N) as in the infos."""
+        return [os.path.join(self.data_prefix['img'], name) for name in self.file_names()]
 
     def get_subset_(self, indices: Sequence[int] | int) -> None:
         """See ``BaseDataset.get_subset_``."""
         super().get_subset_(indices)
-        self._take(indices)
+        self._select(indices)
 
-    def get_subset(self, indices: Sequence[int] | int) -> 'FilmColumns':
+    def get_subset(self, indices: Sequence[int] | int) -> 'ImageColumns':
         """See ``BaseDataset.get_subset``."""
         subset = super().get_subset(indices)
-        subset._take(indices)
+        subset._select(indices)
         return subset
 
-    def _take(self, indices: Sequence[int] | int) -> None:
+    def _select(self, indices: Sequence[int] | int) -> None:
         if not self.serialize_data:
             return
-        places = np.arange(len(self._labels))
+        chosen = np.arange(len(self._columns['label']))
         if isinstance(indices, int):
-            places = places[:indices] if indices >= 0 else places[indices:]
+            chosen = chosen[:indices] if indices >= 0 else chosen[indices:]
         else:
-            places = places[np.asarray(indices, dtype=np.int64)]
-        self._labels, self._films = self._labels[places], self._films[places]
+            chosen = chosen[np.asarray(indices, dtype=np.int64)]
+        self._columns = {key: column[chosen] for key, column in self._columns.items()}
 
-    def _column(self, key: str, cached: str) -> np.ndarray:
+    def _column(self, key: str) -> np.ndarray:
         if not self._fully_initialized:
             self.full_init()
-        if self.serialize_data:
-            return getattr(self, cached)
-        return _column_of(self.data_list, key)
+        return self._columns[key] if self.serialize_data else _column_of(self.data_list, key)
 
     def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
-        # The infos are emptied into one buffer: what samplers ask for is set aside before.
-        self._labels = _column_of(self.data_list, 'label')
-        self._films = _column_of(self.data_list, 'file_name')
+        # the infos are emptied into the buffer
+        self._columns = {key: _column_of(self.data_list, key) for key in _COLUMN_TYPES}
         return super()._serialize_data()
 
 
+_COLUMN_TYPES: dict[str, type] = dict(label=np.int8, regions=np.bool_, file_name=np.bytes_)
+
+
 def _column_of(infos: list[dict], key: str) -> np.ndarray:
-    if key == 'label':
-        return np.array([info[key] for info in infos], np.int8)
-    return np.array([info[key].encode() for info in infos], np.bytes_)
+    values = [info[key].encode() if key == 'file_name' else info[key] for info in infos]
+    return np.array(values, _COLUMN_TYPES[key])
 
 
 @DATASETS.register_module()
-class CXRDataset(FilmColumns, CocoDataset):
+class CXRDataset(ImageColumns, CocoDataset):
     """Chest films with image-level labels and, for some of them, fracture boxes.
 
     Reads one COCO JSON a split. ``images[i]`` may have ``label`` (1 fracture, 0 none, -1 unknown),
@@ -199,14 +206,14 @@ class CXRDataset(FilmColumns, CocoDataset):
             )
             for image in data['images']
         ]
-        places = list(range(len(infos)))
+        indices = list(range(len(infos)))
         if self.label_fraction is not None:
-            infos, places = self.label_fraction.apply(infos, self.ann_file)
+            infos, indices = self.label_fraction.apply(infos, self.ann_file)
         kept = select_films(infos, self.subset, self.sources, self.ann_file)
         if self.check_files and self.backend_args is None:
-            records = ((places[i], data['images'][places[i]]) for i in kept)
-            films = ((image_name(place, image), image) for place, image in records)
-            missing = find_missing(films, self.data_prefix['img'])
+            records = ((indices[i], data['images'][indices[i]]) for i in kept)
+            named = ((image_name(index, image), image) for index, image in records)
+            missing = find_missing(named, self.data_prefix['img'])
             raise_problems(self.ann_file, missing, MissingImageError)
         return [infos[i] for i in kept]
 

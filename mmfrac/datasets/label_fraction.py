@@ -69,7 +69,7 @@ class LabelFraction:
             name (str): Annotation file, for the log. Default: ''.
 
         Returns:
-            tuple[list[dict], list[int]]: Films in the same order, and the place of each in ``infos``.
+            tuple[list[dict], list[int]]: Films in the same order, and the index of each in ``infos``.
         """
         boxes: dict[str, int] = {}
         for info in infos:
@@ -77,19 +77,19 @@ class LabelFraction:
                 patient = str(info['patient_id'])
                 boxes[patient] = boxes.get(patient, 0) + len(info['instances'])
         kept = kept_patients(boxes, self.fraction, self.seed)
-        films, places = [], []
-        for place, info in enumerate(infos):
+        left, indices = [], []
+        for index, info in enumerate(infos):
             loses = _is_p_hos(info) and str(info['patient_id']) not in kept
             if not (loses and self.rest == 'drop'):
-                films.append({**info, 'regions': False, 'instances': []} if loses else info)
-                places.append(place)
+                left.append({**info, 'regions': False, 'instances': []} if loses else info)
+                indices.append(index)
         print_log(
             f'label_fraction {self.fraction:g} of {name or "the split"}, seed {self.seed}: '
             f'{sum(boxes[patient] for patient in kept)} of {sum(boxes.values())} boxes, of '
             f'{len(kept)} of {len(boxes)} patients; other P_hos films: {self.rest}',
             logger='current',
         )
-        return films, places
+        return left, indices
 
 
 def kept_patients(boxes: Mapping[str, int], fraction: float, seed: int = 0) -> set[str]:

@@ -47,7 +47,7 @@ def select_films(
     sources: Sequence[str] | None,
     file: str,
 ) -> list[int]:
-    """Places of the films wanted.
+    """Indices of the films wanted.
 
     Args:
         infos (Sequence[dict]): Films with ``label``, ``regions`` and ``source``.
@@ -133,6 +133,31 @@ def labels_of_films(images: Iterable[dict], annotations: Iterable[dict]) -> list
     """
     boxes = Counter(annotation['image_id'] for annotation in annotations)
     return [film_labels(image, boxes[image['id']]) for image in images]
+
+
+def labels_of_info(info: Mapping[str, Any]) -> FilmLabels:
+    """Labels of a data set's info, of a pipeline's results or of a sample's meta information.
+
+    ``CXRDataset`` states them; those of a plain ``CocoDataset`` follow from the boxes.
+
+    Args:
+        info (Mapping): With ``instances`` where there are any, and ``file_name`` or ``img_path``.
+
+    Returns:
+        FilmLabels: With nothing absent.
+    """
+    named = info if 'file_name' in info else dict(info, file_name=info.get('img_path', ''))
+    return film_labels(named, len(info.get('instances') or ()))
+
+
+def lesions(instances: Iterable[dict]) -> list[dict]:
+    """Instances that are lesions: all but the ignored ones."""
+    return [instance for instance in instances if not instance.get('ignore_flag')]
+
+
+def ignored(instances: Iterable[dict]) -> list[dict]:
+    """Instances that are ignored: no lesion, and their cells count in no loss."""
+    return [instance for instance in instances if instance.get('ignore_flag')]
 
 
 def lesion_instance(annotation: dict, bbox_label: int) -> dict:

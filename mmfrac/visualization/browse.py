@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose as DatasetCompose
 from mmengine.registry import init_default_scope
 
-from mmfrac.datasets.labels import subset_of
+from mmfrac.datasets.labels import labels_of_info, lesions
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.utils.geometry import box_corners, project
 from mmfrac.utils.io import write_image
@@ -141,8 +141,7 @@ def image_state(results: dict) -> ImageState | None:
     moved = np.eye(3) if homography is None else homography
     outlines = [
         project(outline, moved)
-        for instance in info.get('instances', ())
-        if not instance.get('ignore_flag')
+        for instance in lesions(info.get('instances', ()))
         for outline in _outlines(instance)
     ]
     return ImageState(_unit_image(image), outlines, _box_array(boxes), target, valid)
@@ -384,8 +383,7 @@ def spread_images(datasets: Sequence[Any], number: int) -> Iterator[tuple[Any, i
 
 
 def _subset(info: dict) -> str:
-    label = info.get('label', int(bool(info.get('instances'))))
-    return subset_of(label, info.get('regions', True))
+    return labels_of_info(info).subset
 
 
 def _seed(seed: int) -> None:

@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmfrac.datasets.labels import labels_of_info, lesions
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, read_radiograph
 from mmfrac.models.postprocess import components
 from mmfrac.utils.io import write_image
@@ -209,8 +210,8 @@ def overlay_of_sample(
         prob_map, scale = sample.pred_prob_map.data, sample.map_scale
         instances = components(prob_map[0], scale, image.shape, component_thr=score_thr)
     boxes = None
-    if 'instances' in sample and sample.metainfo.get('regions', True):
-        kept = [item['bbox'] for item in sample.instances if not item.get('ignore_flag')]
+    if 'instances' in sample and labels_of_info(sample.metainfo).regions:
+        kept = [lesion['bbox'] for lesion in lesions(sample.instances)]
         boxes = np.asarray(kept, np.float64).reshape(-1, 4)
     return draw_overlay(image, prob_map, scale, boxes, instances, size, score_thr)
 

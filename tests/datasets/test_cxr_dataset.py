@@ -77,7 +77,7 @@ def test_infos(root, serialize_data):
     )
     labels = dataset.labels()
     assert labels.dtype == np.int8 and labels.tolist() == [1, 1, 0, 1, -1, 0]
-    assert dataset.films() == ['0.png', '1.png', '2.png', '3.png', '4.png', 'sub/bare.png']
+    assert dataset.file_names() == ['0.png', '1.png', '2.png', '3.png', '4.png', 'sub/bare.png']
     assert dataset.metainfo['classes'] == ('fracture',) and len(dataset.metainfo['palette']) == 1
 
 
@@ -97,7 +97,7 @@ def test_infos(root, serialize_data):
 @pytest.mark.parametrize('serialize_data', [True, False])
 def test_selection(root, options, films, serialize_data):
     dataset = build(root, serialize_data=serialize_data, **options)
-    assert ''.join(name[0] for name in dataset.films()) == films
+    assert ''.join(name[0] for name in dataset.file_names()) == films
     assert len(dataset) == len(dataset.labels()) == len(films)
 
 
@@ -108,22 +108,25 @@ def test_subsets_keep_their_labels(root, serialize_data, indices, films):
     small = dataset.get_subset(indices)
     dataset.get_subset_(indices)
     for part in (dataset, small):
-        assert ''.join(name[0] for name in part.films()) == films
+        assert ''.join(name[0] for name in part.file_names()) == films
         infos = [part.get_data_info(i) for i in range(len(part))]
         assert part.labels().tolist() == [info['label'] for info in infos]
-        assert part.films() == [info['file_name'] for info in infos]
+        assert part.file_names() == [info['file_name'] for info in infos]
+        assert part.img_paths() == [info['img_path'] for info in infos]
+        assert part.regions().dtype == bool
+        assert part.regions().tolist() == [info['regions'] for info in infos]
 
 
 def test_hidden_boxes_can_be_trusted(root):
     data = content()
     data['annotations'].append(dict(id=9, image_id=13, category_id=1, bbox=[3, 3, 4, 4]))
-    assert build(root, data, subset='P_hos').films() == ['0.png', '1.png']
-    assert build(root, data, subset='P_pub').films() == ['3.png']
+    assert build(root, data, subset='P_hos').file_names() == ['0.png', '1.png']
+    assert build(root, data, subset='P_pub').file_names() == ['3.png']
     trusting = build(root, data, subset='P_hos', complete_boxes=True)
-    assert trusting.films() == ['0.png', '1.png', '3.png']
+    assert trusting.file_names() == ['0.png', '1.png', '3.png']
     assert trusting.get_data_info(2)['instances'][0]['bbox'] == [3, 3, 7, 7]
     # a label-only film without a box stays one
-    assert build(root, content(), subset='P_pub', complete_boxes=True).films() == ['3.png']
+    assert build(root, content(), subset='P_pub', complete_boxes=True).file_names() == ['3.png']
 
 
 def test_filter_empty_gt_keeps_what_has_a_label(root):

@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import pytest
 
-from mmfrac.datasets.labels import film_labels, labels_of_films
+from mmfrac.datasets.labels import film_labels, ignored, labels_of_films, labels_of_info, lesions
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,17 @@ def test_boxes_are_those_of_the_film():
     images = [dict(id=5, file_name='a.png'), dict(id=3, file_name='b.png')]
     labels = labels_of_films(images, [dict(image_id=3), dict(image_id=3)])
     assert [film.label for film in labels] == [0, 1]
+
+
+def test_labels_of_an_info_follow_the_same_rule():
+    box = dict(bbox=[0, 0, 4, 4])
+    # a CocoDataset of mmdet knows neither label nor regions
+    assert labels_of_info(dict(img_path='a.png', instances=[box])).subset == 'P_hos'
+    assert labels_of_info(dict(img_path='a.png', instances=[])).subset == 'N'
+    assert labels_of_info(dict(label=1, regions=False, file_name='a.png')).subset == 'P_pub'
+    assert labels_of_info(dict(label=1, instances=[])).regions is False
+
+
+def test_ignored_instances_are_no_lesions():
+    boxes = [dict(ignore_flag=0), dict(ignore_flag=1), dict()]
+    assert lesions(boxes) == [boxes[0], boxes[2]] and ignored(boxes) == [boxes[1]]

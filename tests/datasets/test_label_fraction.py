@@ -94,7 +94,7 @@ def test_every_process_decides_alike():
 def test_the_other_films_keep_their_label_alone(root, fraction):
     whole = build(root)
     films = infos(build(root, label_fraction=fraction))
-    assert [film['file_name'] for film in films] == whole.films()
+    assert [film['file_name'] for film in films] == whole.file_names()
     kept = {film['patient_id'] for film in films if film['instances']}
     assert kept == kept_patients({name: sum(n) for name, n in BOXES.items()}, fraction)
     for film, before in zip(films, infos(whole)):
@@ -104,16 +104,18 @@ def test_the_other_films_keep_their_label_alone(root, fraction):
             assert film == before  # a patient's films lose their boxes together, or none does
     # the data sets of supervised and label-only films complete each other
     parts = [build(root, label_fraction=fraction, subset=name) for name in ('P_hos', 'N', 'P_pub')]
-    assert sorted(name for part in parts for name in part.films()) == sorted(whole.films())
+    assert sorted(name for part in parts for name in part.file_names()) == sorted(
+        whole.file_names()
+    )
     assert all(film['instances'] for film in infos(parts[0]))
 
 
 def test_the_other_films_can_be_dropped(root):
-    kept = build(root, label_fraction=0.25, subset='P_hos').films()
-    public = build(root, subset='P_pub').films()
+    kept = build(root, label_fraction=0.25, subset='P_hos').file_names()
+    public = build(root, subset='P_pub').file_names()
     dropping = dict(fraction=0.25, rest='drop')
-    assert build(root, label_fraction=dropping, subset='P_hos').films() == kept
-    assert build(root, label_fraction=dropping, subset='P_pub').films() == public
+    assert build(root, label_fraction=dropping, subset='P_hos').file_names() == kept
+    assert build(root, label_fraction=dropping, subset='P_pub').file_names() == public
     assert len(build(root, label_fraction=dropping)) == len(kept) + 2 * len(BOXES)
     assert len(build(root, label_fraction=0.25, subset='P_pub')) > len(public)
 

@@ -5,6 +5,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
+from mmfrac.datasets.labels import ignored, lesions
 from mmfrac.utils.geometry import box_corners, image_mask, project, rasterise_convex
 
 
@@ -31,8 +32,70 @@ def map_grid(results: dict, stride: int) -> tuple[tuple[int, int], np.ndarray]:
     return (height // stride, width // stride), np.eye(3) if homography is None else homography
 
 
+class MapTarget(BaseTransform):
+    """What the targets on the map grid share: their stride, and the cells that count.
+
+    A pipeline that holds one is checked when its data set is built, see ``check_geometry``.
+
+    Args:
+        stride (int, optional): Input px per map cell. Defaults to None: that of the model's head,
+            where a tool of mmfrac read the config (``fill_stride``), else 4.
+
+    Raises:
+        ValueError: When ``stride`` is not positive.
+    """
+
+    def __init__(self, stride: int | None = None) -> None:
+        if stride is not None and stride < 1:
+            raise ValueError(f'stride must be a positive number of px, got {stride}')
+        self.stride = 4 if stride is None else stride
+
+    def valid_map(
+        self, results: dict, homography: np.ndarray, lesion_cells: np.ndarray
+    ) -> np.ndarray:
+        """Cells that count in a loss: those of the film without those of ignored boxes.
+
+        Args:
+            results (dict): With ``ori_shape`` and perhaps ``instances``.
+            homography (np.ndarray): ``(3, 3)`` from film px to input px.
+            lesion_cells (np.ndarray): ``(h, w)`` bool; they count though an ignored box covers them.
+
+        Returns:
+            np.ndarray: ``(h, w)`` bool.
+        """
+        shape = (lesion_cells.shape[0], lesion_cells.shape[1])
+        valid = image_mask(results['ori_shape'], homography, shape, self.stride)
+        for instance in ignored(results.get('instances', ())):
+            cells = box_cells(instance['bbox'], homography, shape, self.stride)
+            valid[cells & ~lesion_cells] = False
+        return valid
+
+
+def box_cells(
+    box: np.ndarray, homography: np.ndarray, shape: tuple[int, int], stride: int
+) -> np.ndarray:
+    """Cells whose centre lies in a moved box; the cell of its centre where there is none.
+
+    Args:
+        box (array): ``(4,)`` xyxy in film px.
+        homography (np.ndarray): ``(3, 3)`` from film px to input px.
+        shape (tuple): ``(h, w)`` of the map.
+        stride (int): Input px per map cell.
+
+    Returns:
+        np.ndarray: ``(h, w)`` bool.
+    """
+    corners = project(box_corners(box), homography) / stride
+    cells = rasterise_convex(corners, shape)
+    if not cells.any():
+        column, row = np.floor(corners.mean(axis=0)).astype(int)
+        if 0 <= row < shape[0] and 0 <= column < shape[1]:
+            cells[row, column] = True
+    return cells
+
+
 @TRANSFORMS.register_module()
-class ProbMapTarget(BaseTransform):
+class ProbMapTarget(MapTarget):
     """Ground-truth mask of a film on the map grid (paper, section 2.1).
 
     A cell is one when its centre lies in the transformed polygon of a box, that is in its four
@@ -43,36 +106,24 @@ class ProbMapTarget(BaseTransform):
     ``homography_matrix`` (optional, identity when no transform moved the film).
 
     Added keys: ``gt_prob_map`` ``(h, w)`` uint8 and ``valid_map`` ``(h, w)`` bool, the cells that
-    lie on the film itself (padding counts in no loss).
+    lie on the film itself (padding counts in no loss) and in no ignored box, unless a lesion covers
+    them.
 
     Args:
-        stride (int): Input px per map cell. Defaults to 4.
+        stride (int, optional): Input px per map cell, see ``MapTarget``. Defaults to None.
 
     Raises:
-        ValueError: When the input is not a whole number of cells.
+        ValueError: When the input is not a whole number of cells, or ``stride`` is not positive.
     """
-
-    def __init__(self, stride: int = 4) -> None:
-        if stride < 1:
-            raise ValueError(f'stride must be a positive number of px, got {stride}')
-        self.stride = stride
 
     def transform(self, results: dict) -> dict:
         """Add the target and the valid cells to ``results``."""
         shape, homography = map_grid(results, self.stride)
         target = np.zeros(shape, dtype=np.uint8)
-        for instance in results.get('instances', ()):
-            if instance.get('ignore_flag'):
-                continue
-            corners = project(box_corners(instance['bbox']), homography) / self.stride
-            cells = rasterise_convex(corners, shape)
-            if not cells.any():
-                column, row = np.floor(corners.mean(axis=0)).astype(int)
-                if 0 <= row < shape[0] and 0 <= column < shape[1]:
-                    cells[row, column] = True
-            target[cells] = 1
+        for instance in lesions(results.get('instances', ())):
+            target[box_cells(instance['bbox'], homography, shape, self.stride)] = 1
         results['gt_prob_map'] = target
-        results['valid_map'] = image_mask(results['ori_shape'], homography, shape, self.stride)
+        results['valid_map'] = self.valid_map(results, homography, target > 0)
         return results
 
     def __repr__(self) -> str:
@@ -109,46 +160,48 @@ def window_bounds(
 
 
 @TRANSFORMS.register_module()
-class WindowTarget(BaseTransform):
+class WindowTarget(MapTarget):
     """Bounds of the prob map for ``WindowLoss``, from lesions known by a point each (window loss [16]).
 
     The point is the centre of a box, moved by ``homography_matrix``; size and shape of the box are not
     used. The shape of the bounds (discs, see ``window_bounds``) and the radii are unverified: our source
     does not state those of the original.
 
-    Keys as of ``ProbMapTarget``; ``gt_prob_map`` is ``(2, h, w)`` uint8, lower then upper bound.
+    Keys as of ``ProbMapTarget``; ``gt_prob_map`` is ``(2, h, w)`` uint8, lower then upper bound. Cells
+    around a lesion where the lower bound is 1 count though an ignored box covers them.
 
     Args:
         inner (float): Radius within which the map must be 1, as a share of the longer side of the
             input. Defaults to 0.015, that is 15 px of 1024.
         outer (float): Radius beyond which it must be 0. Defaults to 0.05.
-        stride (int): Input px per map cell. Defaults to 4.
+        stride (int, optional): Input px per map cell, see ``MapTarget``. Defaults to None.
 
     Raises:
-        ValueError: When the radii are not 0 <= inner <= outer, or ``stride`` is not positive.
+        ValueError: When the input is not a whole number of cells, the radii are not 0 <= inner <= outer,
+            or ``stride`` is not positive.
     """
 
-    def __init__(self, inner: float = 0.015, outer: float = 0.05, stride: int = 4) -> None:
+    def __init__(
+        self, inner: float = 0.015, outer: float = 0.05, stride: int | None = None
+    ) -> None:
+        super().__init__(stride)
         if not 0 <= inner <= outer:
             raise ValueError(f'radii must be 0 <= inner <= outer, got {inner} and {outer}')
-        if stride < 1:
-            raise ValueError(f'stride must be a positive number of px, got {stride}')
         self.inner = inner
         self.outer = outer
-        self.stride = stride
 
     def transform(self, results: dict) -> dict:
         """Add the bounds and the valid cells to ``results``."""
         shape, homography = map_grid(results, self.stride)
         centres = [
             project(box_corners(instance['bbox']).mean(axis=0, keepdims=True), homography)[0]
-            for instance in results.get('instances', ())
-            if not instance.get('ignore_flag')
+            for instance in lesions(results.get('instances', ()))
         ]
         points = np.array(centres).reshape(-1, 2) / self.stride
         side = max(shape)
-        results['gt_prob_map'] = window_bounds(points, shape, self.inner * side, self.outer * side)
-        results['valid_map'] = image_mask(results['ori_shape'], homography, shape, self.stride)
+        bounds = window_bounds(points, shape, self.inner * side, self.outer * side)
+        results['gt_prob_map'] = bounds
+        results['valid_map'] = self.valid_map(results, homography, bounds[0] > 0)
         return results
 
     def __repr__(self) -> str:

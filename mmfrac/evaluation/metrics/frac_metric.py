@@ -10,6 +10,7 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from numpy.typing import ArrayLike
 
+from mmfrac.datasets.labels import lesions
 from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.trimming import RecordTails, check_max_fppi, trim_cut_records
 from mmfrac.evaluation.metrics.files import FilmResult, write_metrics, write_records
@@ -37,7 +38,7 @@ def read_field(sample: dict, key: str, film: str) -> Any:
 
 def lesion_boxes(instances: Sequence[dict]) -> list:
     """Boxes of a film that are lesions, without ignored ones."""
-    return [box['bbox'] for box in instances if not box.get('ignore_flag')]
+    return [lesion['bbox'] for lesion in lesions(instances)]
 
 
 def distinct(results: Sequence[dict]) -> list[dict]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from mmfrac.datasets.coco_checks import read_annotations
 from mmfrac.datasets.cxr_dataset import CXRDataset
+from mmfrac.datasets.labels import lesions
 
 _COCO_FIELDS = {'id', 'file_name', 'width', 'height', 'license', 'date_captured', 'flickr_url'}
 
@@ -114,7 +115,7 @@ class ImageIndex:
 
 
 def _film(info: dict, image: dict) -> TrueFilm:
-    lesions = [item for item in info['instances'] if not item['ignore_flag']]
+    found = lesions(info['instances'])
     known = {'label', 'regions', 'source', 'patient_id'} | _COCO_FIELDS
     return TrueFilm(
         name=info['file_name'],
@@ -124,7 +125,7 @@ def _film(info: dict, image: dict) -> TrueFilm:
         regions=info['regions'],
         source=info['source'],
         patient=info['patient_id'],
-        boxes=np.array([item['bbox'] for item in lesions], np.float64).reshape(-1, 4),
-        sites=tuple(str(item['site'] or 'unknown') for item in lesions),
+        boxes=np.array([item['bbox'] for item in found], np.float64).reshape(-1, 4),
+        sites=tuple(str(item['site'] or 'unknown') for item in found),
         fields={key: value for key, value in image.items() if key not in known},
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfrac.datasets.coco_checks import find_problems, read_annotations
+from mmfrac.datasets.labels import film_labels
 from mmfrac.preparation.checks.finding import Finding
 from mmfrac.utils.errors import AnnotationError
 
@@ -123,7 +124,7 @@ def read_split(name: str, ann_file: str, image_folder: str) -> Split:
             patient=_patient(image),
             boxes=boxes.get(key, []) if type(key) is int else [],
         )
-        label = image.get('label', int(bool(entry.boxes)))
+        label = film_labels(image, len(entry.boxes)).label
         entry.label = label if type(label) is int else None
         split.entries.append(entry)
     return split

@@ -12,10 +12,11 @@ from pathlib import PurePath
 
 from mmfrac.datasets.coco_checks import (
     check_annotations,
-    find_missing,
     image_name,
+    find_missing,
     read_annotations,
 )
+from mmfrac.datasets.labels import film_labels
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, RadiographError, image_size
 from mmfrac.utils.errors import AnnotationError, MissingImageError, raise_problems
 
@@ -62,7 +63,7 @@ def negatives_of_annotations(
     left_out: Counter[str] = Counter()
     negatives = []
     for index, image in enumerate(data['images']):
-        label = image.get('label', int(image['id'] in boxed))
+        label = film_labels(image, int(image['id'] in boxed)).label
         if label == 0:
             negatives.append((image_name(index, image), image))
         else:

@@ -53,6 +53,45 @@ def test_rotated_box_is_the_polygon_not_the_grown_box():
     assert out['valid_map'].sum() < out['valid_map'].size
 
 
+def ignoring(found, *boxes):
+    found['instances'] += [dict(bbox=list(box), bbox_label=0, ignore_flag=1) for box in boxes]
+    return found
+
+
+def test_cells_of_ignored_boxes_do_not_count():
+    out = ProbMapTarget(stride=4)(ignoring(results([]), [0, 4, 12, 12], [21, 25, 22, 26]))
+    expected = np.ones((8, 8), bool)
+    # centres at 2, 6, 10 px; the tiny box keeps the cell of its centre, (21.5, 25.5) px
+    expected[1:3, 0:3] = False
+    expected[6, 5] = False
+    np.testing.assert_array_equal(out['valid_map'], expected)
+    assert not out['gt_prob_map'].any()
+
+
+def test_a_lesion_counts_within_an_ignored_box():
+    out = ProbMapTarget(stride=4)(ignoring(results([[4, 4, 12, 12]]), [0, 0, 8, 8]))
+    target, valid = np.zeros((8, 8), np.uint8), np.ones((8, 8), bool)
+    target[1:3, 1:3] = 1
+    valid[0:2, 0:2] = False
+    valid[1, 1] = True
+    np.testing.assert_array_equal(out['gt_prob_map'], target)
+    np.testing.assert_array_equal(out['valid_map'], valid)
+
+
+def test_ignored_boxes_move_with_the_film():
+    mirror = [[-1, 0, 32], [0, 1, 0], [0, 0, 1]]
+    out = ProbMapTarget(stride=4)(ignoring(results([], mirror), [0, 0, 8, 4]))
+    expected = np.ones((8, 8), bool)
+    expected[0, 6:] = False
+    np.testing.assert_array_equal(out['valid_map'], expected)
+
+
+def test_stride_that_is_not_set_is_4_and_0_is_none():
+    assert ProbMapTarget()(results([]))['gt_prob_map'].shape == (8, 8)
+    with pytest.raises(ValueError, match='stride must be a positive number of px, got 0'):
+        ProbMapTarget(stride=0)
+
+
 def test_input_that_is_no_multiple_of_the_stride_is_refused():
     with pytest.raises(ValueError, match='multiple'):
         ProbMapTarget(stride=4)(results([], shape=(30, 32)))

@@ -50,6 +50,18 @@ def test_centres_of_boxes_follow_the_view():
         assert np.array_equal(found['valid_map'], expected)
 
 
+def test_cells_of_ignored_boxes_count_around_a_lesion_alone():
+    boxes = [dict(bbox=[12, 12, 16, 16]), dict(bbox=[0, 0, 16, 16], ignore_flag=1)]
+    options = dict(img_shape=(32, 32), ori_shape=(32, 32), instances=boxes)
+    # the centre (14, 14) px is the cell (3, 3); within 4 px of it lie the four beside that one
+    found = WindowTarget(inner=4 / 32, outer=0.3).transform(options)
+    expected = np.ones((8, 8), bool)
+    expected[:4, :4] = False
+    expected[3, 3] = expected[2, 3] = expected[3, 2] = True
+    np.testing.assert_array_equal(found['valid_map'], expected)
+    assert found['gt_prob_map'][1, 1, 3] and not found['valid_map'][1, 3]
+
+
 def test_is_packed_as_two_channels():
     packed = PackProbMapInputs().transform(WindowTarget().transform(results()))
     assert packed['data_samples'].gt_prob_map.prob_map.shape == (2, 16, 16)

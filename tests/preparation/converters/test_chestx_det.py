@@ -98,7 +98,7 @@ def test_convert(root):
     dataset = CXRDataset(
         data_root=str(root), ann_file='out/a.json', data_prefix=dict(img='films'), subset='P_hos'
     )
-    assert dataset.films() == ['71.png']
+    assert dataset.file_names() == ['71.png']
 
 
 def test_names_without_map(root):
