@@ -21,6 +21,7 @@ from mmfrac.datasets.coco_checks import (
 from mmfrac.datasets.label_fraction import LabelFraction
 from mmfrac.datasets.labels import film_labels, lesion_instance, names_of, select_films, subsets_of
 from mmfrac.datasets.transforms.cached_radiograph import cached_pipeline
+from mmfrac.datasets.transforms.geometry_check import check_geometry
 from mmfrac.utils.errors import MissingImageError, raise_problems
 
 
@@ -127,8 +128,10 @@ class CXRDataset(ImageColumns, CocoDataset):
         FileNotFoundError: If data root, image folder or annotation file is missing.
         AnnotationError: With everything that is wrong with the annotation file, at once; a
             ``MissingImageError`` when films are missing.
-        ValueError: If a subset or source is unknown, or nothing is left; in a test also if
-            ``label_fraction`` is given, or the pipeline skips films that cannot be read.
+        ValueError: If a subset or source is unknown, or nothing is left; if the pipeline makes a map
+            target and moves the image otherwise than ``homography_matrix`` says, see
+            ``check_geometry``; in a test also if ``label_fraction`` is given, or the pipeline skips
+            films that cannot be read.
     """
 
     METAINFO = dict(classes=('fracture',), palette=[(0, 200, 0)])
@@ -157,6 +160,7 @@ class CXRDataset(ImageColumns, CocoDataset):
         if film_cache is not None:
             kwargs['pipeline'] = cached_pipeline(kwargs.get('pipeline', ()), film_cache)
         super().__init__(*args, data_prefix=prefix, test_mode=test_mode, **kwargs)
+        check_geometry(self.pipeline.transforms, self._first_shape())
         if test_mode:
             skipping = [t for t in self.pipeline.transforms if getattr(t, 'on_error', '') == 'skip']
             if skipping:
@@ -164,6 +168,13 @@ class CXRDataset(ImageColumns, CocoDataset):
                     f'CXRDataset: {skipping[0]} in a test pipeline; no film may be left out of a '
                     "test, set on_error='raise'"
                 )
+
+    def _first_shape(self) -> tuple[int, int]:
+        """Height and width of a film in px, a common size where none is known yet."""
+        if not self._fully_initialized or not len(self):
+            return (1024, 1024)
+        info = self.get_data_info(0)
+        return info['height'], info['width']
 
     def load_data_list(self) -> list[dict]:
         """Parse, check and select.

@@ -12,8 +12,8 @@ from pathlib import PurePath
 
 from mmfrac.datasets.coco_checks import (
     check_annotations,
-    image_name,
     find_missing,
+    image_name,
     read_annotations,
 )
 from mmfrac.datasets.labels import film_labels

@@ -1,0 +1,287 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import contextlib
+import logging
+import random
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+
+from mmfrac.datasets.transforms import geometry_check
+from mmfrac.datasets.transforms.geometry_check import check_geometry
+
+SIZES = [(64, 48), (300, 256), (1024, 1024), (2500, 2048)]
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.setattr(geometry_check, '_right', set())
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+def pipeline(*steps, scale=128, target=True):
+    """Load and resize as the configs do, then some steps, then the target."""
+    head = [
+        dict(type='LoadRadiograph'),
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(type='Resize', scale=(scale, scale), keep_ratio=True),
+        dict(type='PadRadiograph', size=(scale, scale)),
+    ]
+    tail = [dict(type='ProbMapTarget')] * target + [dict(type='PackProbMapInputs')]
+    return Compose([*map(dict, head), *steps, *map(dict, tail)]).transforms
+
+
+class Crop(BaseTransform):
+    """A crop as a user would write it."""
+
+    def transform(self, results):
+        results['img'] = results['img'][10:, 6:]
+        results['img_shape'] = results['img'].shape[:2]
+        return results
+
+
+class RecordedCrop(Crop):
+    def transform(self, results):
+        results = super().transform(results)
+        before = results.get('homography_matrix', np.eye(3))
+        results['homography_matrix'] = np.array([[1, 0, -6], [0, 1, -10], [0, 0, 1.0]]) @ before
+        return results
+
+
+class WrongMirror(BaseTransform):
+    """Mirrors the image, and records that it did not."""
+
+    def transform(self, results):
+        results['img'] = np.ascontiguousarray(results['img'][:, ::-1])
+        return results
+
+
+class Claimed(BaseTransform):
+    """Moves nothing, and says that it did."""
+
+    def transform(self, results):
+        before = results.get('homography_matrix', np.eye(3))
+        results['homography_matrix'] = np.diag([-1.0, 1, 1]) @ before
+        results['homography_matrix'][0, 2] += results['img_shape'][1]
+        return results
+
+
+class Bend(BaseTransform):
+    """A wave that no matrix can record."""
+
+    def transform(self, results):
+        height, width = results['img'].shape
+        y, x = np.indices((height, width), dtype=np.float32)
+        wave = np.float32(height / 16) * np.sin(y * 12 / height)
+        results['img'] = cv2.remap(results['img'], x + wave, y, cv2.INTER_LINEAR)
+        return results
+
+
+class Rare(BaseTransform):
+    """Shifts one image in ten."""
+
+    def transform(self, results):
+        if np.random.rand() < 0.1:
+            results['img'] = np.roll(results['img'], 5, axis=1)
+        return results
+
+
+class InPlace(BaseTransform):
+    """Writes into the image that it is given."""
+
+    def transform(self, results):
+        results['img'] *= 0.5
+        results['img'] += np.random.normal(0, 0.05, results['img'].shape).astype(np.float32)
+        return results
+
+
+class Broken(BaseTransform):
+    def transform(self, results):
+        raise RuntimeError('only for films with a moon')
+
+
+RECORDED = [
+    dict(type='Resize', scale=(96, 200), keep_ratio=False),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='RandomFlip', prob=[0.3, 0.3, 0.3], direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='Rotate', prob=0.8, max_mag=15.0, img_border_value=0.0),
+    dict(type='Rotate', prob=1.0, min_mag=100.0, max_mag=180.0),
+    dict(type='TranslateX', prob=1.0),
+    dict(type='ShearY', prob=1.0),
+    dict(type='RandomCrop', crop_size=(0.5, 0.7), crop_type='relative_range'),
+    dict(type='PadRadiograph', size=(160, 160)),
+    dict(type='Pad', size_divisor=32),
+    RecordedCrop(),
+]
+STAYING = [
+    dict(type='IntensityJitter', gamma=0.3),
+    dict(type='Equalize', prob=1.0),
+    dict(type='Invert', prob=1.0),
+    dict(type='Solarize', prob=1.0),
+    dict(type='CutOut', n_holes=20, cutout_ratio=(0.1, 0.1)),
+    dict(type='RandomErasing', n_patches=(1, 5), ratio=(0, 0.4)),
+    InPlace(),
+    Broken(),
+]
+MOVING = dict(
+    RandomShift=dict(type='RandomShift'),
+    RandomAffine=dict(type='RandomAffine'),
+    MinIoURandomCrop=dict(type='MinIoURandomCrop'),
+    Expand=dict(type='Expand'),
+    Crop=Crop(),
+    WrongMirror=WrongMirror(),
+    Claimed=Claimed(),
+    Bend=Bend(),
+    Rare=Rare(),
+)
+
+
+@pytest.mark.parametrize('shape', SIZES)
+@pytest.mark.parametrize('step', [*RECORDED, *STAYING], ids=str)
+def test_what_is_recorded_or_stays_passes(step, shape):
+    check_geometry(pipeline(step), shape)
+
+
+@pytest.mark.parametrize('shape', SIZES)
+@pytest.mark.parametrize('name', MOVING)
+def test_what_moves_unrecorded_is_named(name, shape):
+    with pytest.raises(ValueError, match=rf'^{name} moves .* homography_matrix'):
+        check_geometry(pipeline(MOVING[name]), shape)
+
+
+def test_where_it_went_is_said():
+    # blobs at 0.38 and 0.42 of 128 px; the crop takes 6 px off the left and 10 off the top
+    words = (
+        r'at \(48\.6, 53\.8\) px .* is at \(42\.6, 43\.8\) px, by the matrix .* \(48\.6, 53\.8\)'
+    )
+    with pytest.raises(ValueError, match=words):
+        check_geometry(pipeline(Crop()), (128, 128))
+
+
+@pytest.mark.parametrize('scale', [160, 256, 1024])
+def test_pipelines_of_the_configs_pass(scale):
+    augment = [
+        dict(type='IntensityJitter', brightness=0.1, contrast=0.2),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='Rotate', prob=0.8, max_mag=15.0, img_border_value=0.0),
+    ]
+    check_geometry(pipeline(*augment, scale=scale), (1200, 1000))
+
+
+def inside(kind, step):
+    still = dict(type='IntensityJitter')
+    pack = [dict(type='ProbMapTarget'), dict(type='PackProbMapInputs')]
+    return dict(
+        MultiBranch=dict(
+            type='MultiBranch', branch_field=['a', 'b'], a=[still, *pack], b=[step, *pack]
+        ),
+        RandomApply=dict(type='RandomApply', transforms=[step], prob=0.2),
+        RandomChoice=dict(type='RandomChoice', transforms=[[still], [still, step]]),
+        Compose=dict(type='Compose', transforms=[still, step]),
+    )[kind]
+
+
+@pytest.mark.parametrize('kind', ['MultiBranch', 'RandomApply', 'RandomChoice', 'Compose'])
+def test_inside_of_wrappers(kind):
+    check_geometry(pipeline(inside(kind, dict(type='Rotate', prob=0.5))), (300, 256))
+    with pytest.raises(ValueError, match=r'^RandomShift moves'):
+        check_geometry(pipeline(inside(kind, dict(type='RandomShift', prob=0.5))), (300, 256))
+
+
+def test_a_wrapper_that_moves_by_itself():
+    class Both(Crop):
+        def __init__(self):
+            self.flip = TRANSFORMS.build(dict(type='RandomFlip', prob=0.5))
+
+    with pytest.raises(ValueError, match=r'^Both moves'):
+        check_geometry(pipeline(Both()), (300, 256))
+
+
+def test_after_the_target_nothing_may_move():
+    flip = TRANSFORMS.build(dict(type='RandomFlip', prob=0.5))
+    transforms = pipeline()
+    check_geometry([*transforms[:-2], flip, *transforms[-2:]], (64, 64))
+    with pytest.raises(ValueError, match=r'^RandomFlip moves the image after its target was made'):
+        check_geometry([*transforms[:-1], flip, transforms[-1]], (64, 64))
+
+
+def test_without_a_target_boxes_may_follow_by_themselves():
+    check_geometry(pipeline(dict(type='RandomAffine'), target=False))
+
+
+@pytest.mark.parametrize('steps', [RECORDED, [dict(type='RandomShift')]], ids=['right', 'wrong'])
+def test_random_state_is_left_as_it_was(steps):
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    wanted = draw()
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    with contextlib.suppress(ValueError):
+        check_geometry(pipeline(*steps), (64, 48))
+    assert draw() == wanted
+
+
+def test_transforms_are_left_as_they_were():
+    transforms = pipeline(dict(type='Rotate', prob=1.0), InPlace())
+    before = [dict(vars(one)) for one in transforms]
+    check_geometry(transforms)
+    assert [vars(one) for one in transforms] == before
+
+
+def test_what_does_not_run_is_logged(monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        geometry_check, 'print_log', lambda text, logger, level: logged.append((level, text))
+    )
+    check_geometry(pipeline(Broken()))
+    assert {level for level, _ in logged} == {logging.DEBUG}
+    assert any('Broken does not run' in text and 'a moon' in text for _, text in logged)
+
+
+def test_a_right_transform_is_run_once_for_the_next_data_set():
+    class Counted(RecordedCrop):
+        runs = 0
+
+        def transform(self, results):
+            Counted.runs += 1
+            np.random.rand()
+            return super().transform(results)
+
+    # a class of this function cannot be a key
+    globals()['Counted'] = Counted
+    Counted.__qualname__ = 'Counted'
+    check_geometry(pipeline(Counted()), (64, 64))
+    first = Counted.runs
+    check_geometry(pipeline(Counted()), (64, 64))
+    assert first == geometry_check.ENOUGH_RUNS and Counted.runs == first + 1
+    check_geometry(pipeline(Counted(), scale=64), (64, 64))
+    assert Counted.runs == 2 * first + 1
+
+
+@pytest.mark.parametrize('lazy_init', [False, True])
+def test_a_data_set_is_not_built(tiny_data, lazy_init):
+    steps = [
+        dict(type='LoadRadiograph'),
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(type='RandomAffine'),
+        dict(type='WindowTarget'),
+        dict(type='PackProbMapInputs'),
+    ]
+    options = dict(
+        type='CXRDataset',
+        data_root=str(tiny_data),
+        ann_file='annotations/train.json',
+        data_prefix=dict(img='images/'),
+        lazy_init=lazy_init,
+    )
+    with pytest.raises(ValueError, match=r'^RandomAffine moves'):
+        DATASETS.build(dict(options, pipeline=steps))
+    steps[2] = dict(type='Rotate', prob=0.8)
+    DATASETS.build(dict(options, pipeline=steps))
