@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmfrac.engine.runner.launch import finish_launch, prepare_launch
 from mmfrac.evaluation import SavePredictions
 from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_from_arguments
-from mmfrac.utils.config import use_tta
+from mmfrac.utils.config import type_name, use_tta
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import plain_errors
 
@@ -84,7 +84,7 @@ def saving_metric(args: argparse.Namespace, cfg: Config) -> BaseMetric:
 def set_out_file(cfg, out_file: str) -> None:
     evaluators = cfg.test_evaluator
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        if evaluator['type'] == 'FracMetric':
+        if type_name(evaluator) == 'FracMetric':
             evaluator['out_file'] = out_file
             return
     raise ValueError('--out-json needs a FracMetric in test_evaluator')

@@ -3,4 +3,4 @@
 _base_ = '../frac_ssl.py'
 from mmfrac.utils.config import merge_config_file
 
-merge_config_file(_base_, '{{ fileDirname }}/../_base_/methods/constant_a6_t04.py')
+merge_config_file(_base_, '../_base_/methods/constant_a6_t04.py')

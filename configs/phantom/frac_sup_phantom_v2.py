@@ -6,5 +6,5 @@ _base_ = 'frac_ssl_phantom_v2.py'
 from mmfrac.utils.config import merge_config_file
 
 _base_.train_cfg['max_epochs'] = 6
-merge_config_file(_base_, '{{ fileDirname }}/../_base_/stages/burn_in.py')
+merge_config_file(_base_, '../_base_/stages/burn_in.py')
 train_dataloader = dict(batch_sampler=dict(epoch_length=100))

@@ -25,7 +25,7 @@ from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
-from mmfrac.utils.config import load_config
+from mmfrac.utils.config import load_config, type_name
 from mmfrac.utils.io import write_image, write_json
 from mmfrac.visualization.prob_map_visualization_hook import ImageNames, overlay_of_sample
 
@@ -326,11 +326,11 @@ def _test_pipeline(cfg: Config) -> tuple[Any, Compose]:
     dataset = cfg.test_dataloader.dataset
     while 'pipeline' not in dataset and 'dataset' in dataset:
         dataset = dataset.dataset
-    steps = [step for step in dataset.pipeline if step['type'] not in _ANNOTATION_STEPS]
-    if not steps or steps[0]['type'] != 'LoadRadiograph':
+    steps = [step for step in dataset.pipeline if type_name(step) not in _ANNOTATION_STEPS]
+    if not steps or type_name(steps[0]) != 'LoadRadiograph':
         raise ValueError(
             'the test pipeline of the config must begin with LoadRadiograph, it is '
-            f'{[step["type"] for step in steps]}'
+            f'{[type_name(step) for step in steps]}'
         )
     return TRANSFORMS.build(steps[0]), Compose([TRANSFORMS.build(step) for step in steps[1:]])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from mmfrac.utils.config import load_config, set_data_root, set_film_cache
+from mmfrac.utils.config import fill_stride, load_config, set_data_root, set_film_cache
 
 
 class KeyValues(DictAction):
@@ -61,7 +61,7 @@ def config_from_arguments(args: argparse.Namespace) -> Config:
             ``add_launch_arguments`` where the tool has them.
 
     Returns:
-        Config: With ``work_dir`` and ``launcher`` set.
+        Config: With ``work_dir`` and ``launcher`` set, and the head's stride in its targets.
 
     Raises:
         FileNotFoundError: When there is no such config.
@@ -77,6 +77,7 @@ def config_from_arguments(args: argparse.Namespace) -> Config:
         set_data_root(cfg._cfg_dict, data_root)
     if cfg.get('film_cache'):
         set_film_cache(cfg._cfg_dict, cfg.film_cache)
+    fill_stride(cfg)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

@@ -1,12 +1,23 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """A config from disk, and changes that run through a whole config."""
 
+import ast
+import difflib
+import inspect
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
+from mmdet.registry import TRANSFORMS
 from mmengine.config import Config, ConfigDict
+from mmengine.config.lazy import LazyAttr, LazyObject
+from mmengine.config.utils import RemoveAssignFromAST
+from mmengine.fileio import load
+from mmengine.registry import TRANSFORMS as BASE_TRANSFORMS
 
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 
@@ -42,6 +53,14 @@ def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
         ) from error
     except (AttributeError, KeyError, NameError, TypeError) as error:
         raise ValueError(f'config {file}: {type(error).__name__}: {error}') from error
+    except RuntimeError as error:
+        # without a word: of mmengine's stand-in for what a pure-Python config imports
+        reason = str(error) or (
+            'a pure-Python config cannot call a function that it imports; change the config after '
+            'Config.fromfile has read it, or get the function by importlib.import_module'
+        )
+        raise ValueError(f'config {file}: {reason}') from error
+    _name_merged_files(cfg)
     if needs_model and not isinstance(cfg.get('model'), dict):
         raise ValueError(
             f"config {file} has no model=dict(...); write _base_ = '...' with one of configs/ above it"
@@ -49,41 +68,150 @@ def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
     return cfg
 
 
-def merge_config_file(base: ConfigDict, path: str | Path) -> None:
+def type_name(node: Any) -> str | None:
+    """Name of what a config builds, without module or scope.
+
+    ``dict(type='Resize')``, ``dict(type='mmdet.Resize')``, ``dict(type=Resize)`` of a pure-Python config
+    (a class, or while that config is read an object that stands for it) and
+    ``dict(type='mmdet.datasets.transforms.Resize')`` of such a config that was written to a file are
+    all a 'Resize'.
+
+    Args:
+        node (Any): Config with ``type``, or what stands behind ``type`` itself.
+
+    Returns:
+        str | None: None for a dict without ``type``, and for what is no type.
+    """
+    # dict.get: a ConfigDict's own would import what a lazy type names
+    value = dict.get(node, 'type') if isinstance(node, dict) else node
+    if isinstance(value, str):
+        return value.rpartition('.')[-1]
+    if isinstance(value, (LazyAttr, LazyObject)):
+        return str(value)
+    return getattr(value, '__name__', None)
+
+
+_MERGED = 'merged_file_'
+
+
+def merge_config_file(base: Config | dict, path: str | os.PathLike) -> None:
     """Merge a file of changes into a config, in place.
 
     mmengine refuses two ``_base_`` files that set the same key, so a method cannot be a second base.
-    A file of changes is written like a child config without its ``_base_`` line: what it sets is
+    A file of changes is written like a child config without the ``_base_`` line of one: what it sets is
     merged into the config at hand, ``_delete_=True`` included, and it can read that config as
     ``_base_``. So one file serves every base::
 
         _base_ = '../frac_ssl.py'
         from mmfrac.utils.config import merge_config_file
 
-        merge_config_file(_base_, '{{ fileDirname }}/../_base_/methods/mean_teacher.py')
+        merge_config_file(_base_, '../_base_/methods/mean_teacher.py')
+
+    In it stands what may stand in any config: ``{{ fileDirname }}``, ``{{ _base_.x }}`` and
+    ``{{ $NAME:default }}``. A ``_base_`` line of its own names further files of changes (one or a list),
+    which are merged before it.
+
+    The config keeps the path of the file as ``merged_file_<its name>``, so that a dumped config names
+    all that it came from.
 
     Args:
-        base (ConfigDict): ``_base_`` of a config file, or ``cfg._cfg_dict`` of a loaded ``Config``.
-        path (str | Path): File of changes, e.g. of ``configs/_base_/methods/``.
+        base (Config | dict): ``_base_`` of a config file, or a loaded config.
+        path (str | PathLike): File of changes, e.g. of ``configs/_base_/methods/``. A relative path
+            begins at the folder of the config that calls this, as one of ``_base_`` does; outside of
+            config files at the working directory.
 
     Raises:
         FileNotFoundError: When there is no such file.
+        ValueError: When it is a pure-Python config (``read_base``), which mmengine reads apart from
+            others, or when files of changes name each other as ``_base_`` in a circle.
     """
-    file = Path(path)
-    if not file.is_file():
-        near = sorted(one.name for one in file.parent.glob('*.py'))
-        raise FileNotFoundError(
-            f'no config file {file}; {file.parent} holds {", ".join(near) or "no config"}'
+    file = os.path.join(_folder_of_calling_config(), os.fspath(path))
+    _merge_file(_dict_of(base), file, None, ())
+    if isinstance(base, Config):
+        _name_merged_files(base)
+
+
+def _folder_of_calling_config() -> str:
+    # mmengine runs a config with its own path as file name and with _base_ among its globals
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        names = frame.f_globals
+        if '__name__' not in names and ('_base_' in names or 'LazyObject' in names):
+            return os.path.dirname(frame.f_code.co_filename)
+        frame = frame.f_back
+    return ''
+
+
+def _merge_file(base: dict, path: str, scope: str | None, within: tuple[str, ...]) -> None:
+    file = os.path.abspath(path)
+    if not os.path.isfile(file):
+        folder = Path(file).parent
+        near = ', '.join(sorted(one.name for one in folder.glob('*.py'))) or 'no config'
+        raise FileNotFoundError(f'no config file {file}; {folder} holds {near}')
+    if file in within:
+        raise ValueError(
+            f'files of changes name each other as _base_: {" > ".join([*within, file])}'
+        )
+    with tempfile.TemporaryDirectory() as temporary:
+        text = os.path.join(temporary, os.path.basename(file))
+        Config._substitute_predefined_vars(file, text)
+        Config._substitute_env_variables(text, text)
+        base_variables = Config._pre_substitute_base_vars(text, text)
+        for name in Config._get_base_files(text):
+            base_file, base_scope = Config._get_cfg_path(name, file)
+            _merge_file(base, base_file, base_scope, (*within, file))
+        changes = _run(text, file, base) if file.endswith('.py') else load(text)
+    changes = {key: value for key, value in changes.items() if not key.startswith('_')}
+    if base_variables:
+        changes = Config._substitute_base_vars(changes, base_variables, base)
+    if scope is not None:
+        changes = Config._dict_to_config_dict(ConfigDict(changes), scope)
+    _merge(base, changes)
+    base[_merged_key(base, file)] = file
+
+
+def _run(text: str, file: str, base: dict) -> dict[str, Any]:
+    code = ast.parse(Path(text).read_text(encoding='utf-8'), file)
+    if any(isinstance(node, ast.With) for node in ast.walk(code)):
+        raise ValueError(
+            f'{file} is a pure-Python config (read_base); a file of changes names its bases as _base_ '
+            'and its types as strings'
         )
     names: dict[str, Any] = {'_base_': base}
-    exec(compile(file.read_text(encoding='utf-8'), str(file), 'exec'), names)
-    base.merge(
-        {
-            key: value
-            for key, value in names.items()
-            if not key.startswith('_') and not isinstance(value, (FunctionType, ModuleType))
-        }
-    )
+    exec(compile(RemoveAssignFromAST('_base_').visit(code), file, 'exec'), names)
+    return {
+        key: value
+        for key, value in names.items()
+        if not isinstance(value, (FunctionType, ModuleType))
+    }
+
+
+def _merge(base: dict, changes: dict) -> None:
+    if isinstance(base, ConfigDict):
+        base.merge(changes)
+        return
+    merged = ConfigDict(base)
+    merged.merge(changes)
+    base.update(dict.items(merged))
+
+
+def _merged_key(base: dict, file: str) -> str:
+    key = _MERGED + Path(file).stem
+    number = 1
+    # another file of the same name
+    while base.get(key, file) != file:
+        number += 1
+        key = f'{_MERGED}{Path(file).stem}_{number}'
+    return key
+
+
+def _name_merged_files(cfg: Config) -> None:
+    """Add the merged files to the text of a config, where mmengine keeps that of its bases."""
+    text = cfg.text
+    for key, file in dict.items(cfg._cfg_dict):
+        if key.startswith(_MERGED) and os.path.isfile(file) and f'{file}\n' not in text:
+            text = f'{file}\n{Path(file).read_text(encoding="utf-8")}\n{text}'
+    object.__setattr__(cfg, '_text', text)
 
 
 def set_img_scale(node: Any, img_scale: tuple[int, int]) -> None:
@@ -92,31 +220,56 @@ def set_img_scale(node: Any, img_scale: tuple[int, int]) -> None:
     The scales of test-time augmentation keep their ratio to the input size.
 
     Args:
-        node (Any): Config, or any dict or list in it: each ``Resize``, ``Pad`` and
-            ``PadRadiograph`` below it is changed.
+        node (Any): Config, or any dict or list in it: each ``Resize`` with a ``scale`` and each ``Pad``
+            and ``PadRadiograph`` with a ``size`` below it is changed, and ``img_scale`` where it is set.
         img_scale (tuple): ``(width, height)`` px of the square network input.
+
+    Raises:
+        ValueError: When there is none of these transforms.
     """
-    _set_img_scale(node, img_scale, None, set())
+    img_scale = (img_scale[0], img_scale[1])
+    changed = [
+        step
+        for step, old in _scaled_steps(_dict_of(node), None, set())
+        if _scale(step, old, img_scale)
+    ]
+    if not changed:
+        raise ValueError(
+            'set_img_scale: no Resize with a scale, no Pad or PadRadiograph with a size in the config; '
+            + _transforms_there(node)
+        )
+    for one in _nodes(node):
+        if 'img_scale' in one:
+            one['img_scale'] = img_scale
 
 
-def _set_img_scale(
-    node: Any, img_scale: tuple[int, int], old_scale: tuple[int, int] | None, done: set[int]
-) -> None:
+def _scaled_steps(
+    node: Any, img_scale: tuple[int, int] | None, done: set[int]
+) -> Iterator[tuple[dict, tuple[int, int] | None]]:
+    """Dicts of a config with the ``img_scale`` that is in force for each."""
     # pipelines share their steps: a step that is scaled twice would be scaled too much
     if id(node) in done:
         return
     done.add(id(node))
     if isinstance(node, dict):
-        old_scale = node.get('img_scale') or old_scale
-        if node.get('type') == 'Resize' and node.get('scale') is not None:
-            ratios = [s / old for s, old in zip(node['scale'], old_scale or node['scale'])]
-            node['scale'] = tuple(round(r * new) for r, new in zip(ratios, img_scale))
-        elif node.get('type') in ('Pad', 'PadRadiograph') and node.get('size') is not None:
-            node['size'] = img_scale
-        if 'img_scale' in node:
-            node['img_scale'] = img_scale
+        img_scale = dict.get(node, 'img_scale') or img_scale
+        yield node, img_scale
     for child in _children(node):
-        _set_img_scale(child, img_scale, old_scale, done)
+        yield from _scaled_steps(child, img_scale, done)
+
+
+def _scale(step: dict, old: tuple[int, int] | None, new: tuple[int, int]) -> bool:
+    name = type_name(step)
+    if name == 'Resize' and step.get('scale') is not None:
+        scale = step['scale']
+        pair = (scale, scale) if isinstance(scale, int) else scale
+        ratios = [value / before for value, before in zip(pair, old or pair)]
+        step['scale'] = tuple(round(ratio * value) for ratio, value in zip(ratios, new))
+        return True
+    if name in ('Pad', 'PadRadiograph') and step.get('size') is not None:
+        step['size'] = new
+        return True
+    return False
 
 
 def set_data_root(node: Any, data_root: str) -> None:
@@ -125,42 +278,50 @@ def set_data_root(node: Any, data_root: str) -> None:
     Args:
         node (Any): Config, or any dict or list in it.
         data_root (str): Folder of ``images/`` and ``annotations/``.
+
+    Raises:
+        ValueError: When no data set in it has a ``data_root``.
     """
-    if isinstance(node, dict) and 'data_root' in node:
-        node['data_root'] = data_root
-    for child in _children(node):
-        set_data_root(child, data_root)
+    top = _dict_of(node)
+    changed = [one for one in _nodes(top) if 'data_root' in one]
+    # the variable of that name alone changes nothing: data sets do not read it
+    if not any(one is not top or 'ann_file' in one for one in changed):
+        raise ValueError('set_data_root: no data set in the config has a data_root')
+    for one in changed:
+        one['data_root'] = data_root
 
 
-def set_label_fraction(cfg: dict, fraction: float, seed: int = 0, rest: str = 'P_pub') -> None:
+def set_label_fraction(cfg: Any, fraction: float, seed: int = 0, rest: str = 'P_pub') -> None:
     """Train with a share of the boxes: set ``label_fraction`` of every training set, in place.
 
     Args:
-        cfg (dict): Config with ``train_dataloader``.
+        cfg (Any): Config with ``train_dataloader``.
         fraction (float): Share of the boxes, in (0, 1], see ``LabelFraction``.
         seed (int): Which patients keep theirs. Defaults to 0.
-        rest (str): What becomes of the others' films: 'P_pub' or 'drop'. Defaults to 'P_pub'.
+        rest (str): What becomes of the others' images: 'P_pub' or 'drop'. Defaults to 'P_pub'.
+
+    Raises:
+        ValueError: When training reads no annotation file.
     """
-    for dataset in film_sets(cfg['train_dataloader']):
+    for dataset in _training_sets(cfg, 'set_label_fraction'):
         dataset['label_fraction'] = dict(fraction=fraction, seed=seed, rest=rest)
 
 
-def set_fold(cfg: dict, folder: str | os.PathLike, fold: int) -> None:
+def set_fold(cfg: Any, folder: str | os.PathLike, fold: int) -> None:
     """Train, validate and test on the files of a fold, in place.
 
     Args:
-        cfg (dict): Config with ``train_dataloader``, ``val_dataloader``, ``test_dataloader``.
+        cfg (Any): Config with ``train_dataloader``, ``val_dataloader``, ``test_dataloader``.
         folder (str or PathLike): Folds of ``tools/split_folds.py``. Where it has no ``test.json`` the
-            test films are left as they are.
+            test images are left as they are.
         fold (int): Number of the fold.
 
     Raises:
         FileNotFoundError: If there is no such fold.
-        ValueError: If training reads several annotation files, or one of several data roots.
+        ValueError: If training reads no annotation file, several, or one of several data roots.
     """
-    sources = {
-        (one.get('data_root'), one['ann_file']) for one in film_sets(cfg['train_dataloader'])
-    }
+    cfg = _dict_of(cfg)
+    sources = {(one.get('data_root'), one['ann_file']) for one in _training_sets(cfg, 'set_fold')}
     if len(sources) > 1:
         raise ValueError(
             f'training reads {sorted(map(str, sources))}, and a fold has one train.json: split all '
@@ -187,24 +348,36 @@ def film_sets(node: Any) -> list[dict]:
     Returns:
         list[dict]: Those with ``ann_file``, also inside ``ConcatDataset`` and the like.
     """
+    node = _dict_of(node)
     if isinstance(node, dict) and 'ann_file' in node:
         return [node]
     return [found for child in _children(node) for found in film_sets(child)]
 
 
-def keep_only(node: dict, *names: str) -> None:
+def _training_sets(cfg: Any, caller: str) -> list[dict]:
+    found = film_sets(_dict_of(cfg).get('train_dataloader'))
+    if not found:
+        raise ValueError(
+            f'{caller}: no data set with an ann_file in train_dataloader; the config has '
+            f'{sorted(_dict_of(cfg))}'
+        )
+    return found
+
+
+def keep_only(node: Any, *names: str) -> None:
     """Drop all other settings of a config, in place.
 
     A config of mmdet brings data, schedule and hooks besides the model; a config that inherits the model
     alone calls this with its ``_base_``.
 
     Args:
-        node (dict): Config.
+        node (Any): Config.
         *names (str): Settings that stay.
 
     Raises:
         ValueError: When one of them is not there.
     """
+    node = _dict_of(node)
     missing = [name for name in names if name not in node]
     if missing:
         raise ValueError(f'the config has no {missing}; it has {sorted(node)}')
@@ -212,18 +385,75 @@ def keep_only(node: dict, *names: str) -> None:
         del node[name]
 
 
-def change_transform(node: Any, name: str, **changes: Any) -> None:
+def change_transform(node: Any, name: Any, **changes: Any) -> None:
     """Change a transform in every pipeline of a config, in place.
 
     Args:
         node (Any): Config, or any dict or list in it.
-        name (str): ``type`` of the transform.
+        name (Any): ``type`` of the transform as ``type_name`` reads it: a name, with or without its
+            scope, or a class.
         **changes (Any): Options to set; ``type`` puts another transform in its place.
+
+    Raises:
+        ValueError: When the transform is not there.
     """
-    if isinstance(node, dict) and node.get('type') == name:
-        node.update(changes)
-    for child in _children(node):
-        change_transform(child, name, **changes)
+    wanted = type_name(name)
+    # found first: a step may be in several pipelines, and be another one after the change
+    steps = [step for step in _nodes(node) if type_name(step) == wanted]
+    if not steps:
+        raise ValueError(
+            f'change_transform: no {wanted} in the config; {_transforms_there(node, wanted)}'
+        )
+    for step in steps:
+        step.update(changes)
+
+
+def fill_stride(cfg: Any) -> None:
+    """Tell the targets of a config the stride of its prob map head, in place.
+
+    The stride is set once, ``model = dict(prob_map_head=dict(stride=8))``. Every transform whose option
+    ``stride`` defaults to None (``ProbMapTarget``, ``WindowTarget``, one of your own) and is not set
+    takes it. The tools do this when they have read a config. A head that sets none leaves all at their
+    defaults.
+
+    Args:
+        cfg (Any): Config.
+
+    Raises:
+        ValueError: When the model has heads of several strides, and a target sets none.
+    """
+    model = _dict_of(cfg).get('model')
+    heads = (dict.get(one, 'prob_map_head') for one in _nodes(model))
+    strides = {
+        head['stride']
+        for head in heads
+        if isinstance(head, dict) and head.get('stride') is not None
+    }
+    # what is below the model builds itself around its head
+    inside = {id(node) for node in _nodes(model)}
+    steps = [node for node in _nodes(cfg) if id(node) not in inside and _lacks_stride(node)]
+    if not strides or not steps:
+        return
+    if len(strides) > 1:
+        raise ValueError(
+            f'the model has prob map heads of stride {sorted(strides)}: set the stride of '
+            f'{sorted({str(type_name(step)) for step in steps})} yourself'
+        )
+    for step in steps:
+        step['stride'] = min(strides)
+
+
+def _lacks_stride(step: dict) -> bool:
+    kind = dict.get(step, 'type')
+    if kind is None or dict.get(step, 'stride') is not None:
+        return False
+    if not inspect.isclass(kind):
+        name = type_name(step)
+        kind = TRANSFORMS.module_dict.get(name) or BASE_TRANSFORMS.module_dict.get(name)
+    if kind is None:
+        return False
+    option = inspect.signature(kind).parameters.get('stride')
+    return option is not None and option.default is None
 
 
 def set_film_cache(node: Any, folder: str | os.PathLike) -> None:
@@ -245,13 +475,7 @@ def set_film_cache(node: Any, folder: str | os.PathLike) -> None:
 
 def is_cxr_dataset(node: dict) -> bool:
     """Whether a dict is the config of a ``CXRDataset``."""
-    return str(node.get('type')).removeprefix('mmdet.') == 'CXRDataset'
-
-
-def _children(node: Any) -> list:
-    if isinstance(node, dict):
-        return list(node.values())
-    return list(node) if isinstance(node, (list, tuple)) else []
+    return type_name(node) == 'CXRDataset'
 
 
 def use_tta(cfg: Config) -> None:
@@ -261,7 +485,7 @@ def use_tta(cfg: Config) -> None:
         cfg (Config): With ``tta_model`` and ``tta_pipeline``.
 
     Raises:
-        ValueError: When the config has none.
+        ValueError: When the config has none, or no test pipeline.
     """
     missing = [name for name in ('tta_model', 'tta_pipeline') if name not in cfg]
     if missing:
@@ -269,8 +493,47 @@ def use_tta(cfg: Config) -> None:
             f'--tta needs {" and ".join(missing)} in the config; configs/_base_/datasets/cxr.py has '
             'them for prob maps, cxr_boxes.py for boxes'
         )
+    datasets = [one for one in _nodes(cfg.get('test_dataloader')) if 'pipeline' in one]
+    if not datasets:
+        raise ValueError('--tta: no data set in test_dataloader has a pipeline')
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = cfg.tta_pipeline
+    for dataset in datasets:
+        dataset['pipeline'] = cfg.tta_pipeline
+
+
+def _dict_of(node: Any) -> Any:
+    return node._cfg_dict if isinstance(node, Config) else node
+
+
+def _children(node: Any) -> list:
+    if isinstance(node, dict):
+        # dict.items: a ConfigDict's own would import what lazy types name
+        return [value for key, value in dict.items(node) if not str(key).startswith('__')]
+    return list(node) if isinstance(node, (list, tuple)) else []
+
+
+def _nodes(node: Any, done: set[int] | None = None) -> list[dict]:
+    """Every dict in a config once, itself included."""
+    done = set() if done is None else done
+    node = _dict_of(node)
+    if id(node) in done:
+        return []
+    done.add(id(node))
+    found = [node] if isinstance(node, dict) else []
+    for child in _children(node):
+        found += _nodes(child, done)
+    return found
+
+
+def _transforms_there(node: Any, wanted: str | None = None) -> str:
+    """What the pipelines of a config hold, for a message."""
+    pipelines = [
+        value
+        for one in _nodes(node)
+        for key, value in dict.items(one)
+        if isinstance(value, (list, tuple)) and 'pipeline' in str(key)
+    ]
+    names = {type_name(step) for step in _nodes(pipelines or node)} - {None}
+    close = difflib.get_close_matches(str(wanted), names, n=1)  # type: ignore[type-var]
+    guess = f'did you mean {close[0]}? ' if close else ''
+    return f'{guess}there are {", ".join(sorted(map(str, names))) or "no transforms"}'

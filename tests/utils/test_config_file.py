@@ -7,7 +7,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
-from mmfrac.utils.cli import KeyValues
+from mmfrac.utils.cli import KeyValues, add_common_arguments, config_from_arguments
 from mmfrac.utils.config import load_config
 from mmfrac.utils.errors import plain_errors
 
@@ -52,6 +52,46 @@ def test_options_that_are_no_pairs(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['--cfg-options', 'a=3', 'b'])
     assert 'key=value pairs, got b' in capsys.readouterr().err
+
+
+def from_command_line(*arguments):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('config')
+    add_common_arguments(parser)
+    return config_from_arguments(parser.parse_args([str(one) for one in arguments]))
+
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+
+
+@pytest.mark.parametrize('stride', [2, 8])
+@pytest.mark.parametrize('written', [False, True])
+def test_one_line_sets_the_stride(tmp_path, stride, written):
+    line, options = '', ['--cfg-options', f'model.detector.prob_map_head.stride={stride}']
+    if written:
+        line, options = f'model = dict(detector=dict(prob_map_head=dict(stride={stride})))', []
+    (tmp_path / 'a.py').write_text(f'_base_ = {str(CONFIGS / "frac_ssl.py")!r}\n{line}\n')
+    cfg = from_command_line(tmp_path / 'a.py', *options)
+    sup, unsup = cfg.train_dataloader.dataset.datasets
+    branches = [
+        sup.pipeline[-1].sup,
+        unsup.pipeline[-1].unsup_teacher,
+        unsup.pipeline[-1].unsup_student,
+    ]
+    targets = [step for branch in branches for step in branch if step.type == 'ProbMapTarget']
+    assert [target.stride for target in targets] == [stride] * 3
+
+
+def test_an_imported_function_that_is_called_is_said(tmp_path):
+    (tmp_path / 'a.py').write_text(
+        'from mmengine.config import read_base\n'
+        'with read_base():\n    from .b import *\n'
+        'from mmfrac.utils.config import set_data_root\n'
+        'set_data_root(model, "a")\n'
+    )
+    (tmp_path / 'b.py').write_text('model = dict()\n')
+    with pytest.raises(ValueError, match='cannot call a function that it imports'):
+        load_config(tmp_path / 'a.py')
 
 
 class Small(nn.Module):

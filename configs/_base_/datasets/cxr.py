@@ -4,7 +4,6 @@
 dataset_type = 'CXRDataset'
 data_root = 'data/cxr/'
 img_scale = (1024, 1024)
-map_stride = 4
 
 resize = dict(type='Resize', scale=img_scale, keep_ratio=True)
 pad = dict(type='PadRadiograph', size=img_scale)
@@ -15,7 +14,7 @@ augment = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='Rotate', prob=0.8, max_mag=15.0, img_border_value=0.0),
 ]
-pack = [dict(type='ProbMapTarget', stride=map_stride), dict(type='PackProbMapInputs')]
+pack = [dict(type='ProbMapTarget'), dict(type='PackProbMapInputs')]
 branch_field = ['sup', 'unsup_teacher', 'unsup_student']
 
 train_pipeline = [*load, *augment, *pack]

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmfrac.datasets.film_cache.cached_file import CachedImage
 from mmfrac.datasets.film_cache.store import FilmCache, NotCachedError, settings_of
 from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph, check_size
+from mmfrac.utils.config import type_name
 
 
 @TRANSFORMS.register_module()
@@ -81,12 +82,12 @@ class CachedRadiograph(BaseTransform):
         return self.resized(results)
 
     def _decoded(self, results: dict) -> dict | None:
-        taken: dict | None = results
+        decoded: dict | None = results
         for step in self.steps:
-            taken = step(taken)
-            if taken is None:
+            decoded = step(decoded)
+            if decoded is None:
                 return None
-        return taken
+        return decoded
 
     def _channels(self, film: CachedImage) -> np.ndarray:
         if self.load.channels == 1:
@@ -160,7 +161,7 @@ def cached_head(pipeline: Sequence[dict]) -> int:
     Raises:
         ValueError: If the pipeline does not begin with LoadRadiograph, [LoadAnnotations,] Resize.
     """
-    names = [str(step.get('type', '?')).removeprefix('mmdet.') for step in pipeline]
+    names = [str(type_name(step)) for step in pipeline]
     end = names.index('Resize') + 1 if 'Resize' in names else 0
     if not end or names[0] != 'LoadRadiograph' or set(names[1 : end - 1]) - {'LoadAnnotations'}:
         raise ValueError(

@@ -27,7 +27,7 @@ from torch import nn
 
 from mmfrac.engine.costs.step_timer_hook import StepTimerHook, now
 from mmfrac.engine.runner.unwrap import unwrapped_model
-from mmfrac.utils.config import film_sets, load_config, set_data_root
+from mmfrac.utils.config import fill_stride, film_sets, load_config, set_data_root
 
 
 def predicting_network(model: Any) -> Any:
@@ -169,6 +169,7 @@ def measure(
     cfg.merge_from_dict(cfg_options or {})
     if data_root:
         set_data_root(cfg._cfg_dict, data_root)
+    fill_stride(cfg)
     timer = StepTimerHook()
     with tempfile.TemporaryDirectory() as work_dir:
         runner = Runner.from_cfg(training_config(cfg, work_dir, WARM_UP + steps))

@@ -16,6 +16,7 @@ from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.models.detectors.ensemble_detector import EnsembleDetector
 from mmfrac.models.state_dicts import detector_checkpoint
+from mmfrac.utils.config import type_name
 from mmfrac.utils.io import AtomicLocalBackend
 
 # of a config that only tests
@@ -35,7 +36,9 @@ def ensemble_config(cfg: Config, num_detectors: int) -> Config:
     """
     detector = copy.deepcopy(predicting_model(cfg.model))
     preprocessor = detector.pop('data_preprocessor', None)
-    is_maximum = getattr(MODELS.get(detector['type']), 'image_score_is_map_maximum', True)
+    kind = detector['type']
+    built = MODELS.get(kind) if isinstance(kind, str) else kind
+    is_maximum = getattr(built, 'image_score_is_map_maximum', True)
     cfg = copy.deepcopy(cfg)
     cfg.model = ConfigDict(
         type='EnsembleDetector',
@@ -80,7 +83,7 @@ def ensemble_checkpoint(checkpoints: Sequence[dict]) -> dict:
 
 def predicting_model(model: ConfigDict) -> ConfigDict:
     """The part of a model's config that predicts: the student of a ``SemiProbMapDetector``."""
-    return model.detector if model.type == 'SemiProbMapDetector' else model
+    return model.detector if type_name(model) == 'SemiProbMapDetector' else model
 
 
 def predicting_weights(checkpoint: dict) -> dict:

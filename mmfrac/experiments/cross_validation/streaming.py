@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from mmfrac.engine.runner.ensemble import build_ensemble
 from mmfrac.evaluation.metrics.frac_metric import FracMetric
+from mmfrac.utils.config import type_name
 
 # what a FracMetric of a config may be told to write
 _FILES = ('out_file', 'records_file')
@@ -34,7 +35,7 @@ def frac_options(evaluator: Any) -> dict:
     """
     metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
     for metric in metrics:
-        if metric and metric['type'] == 'FracMetric':
+        if metric and type_name(metric) == 'FracMetric':
             return {key: metric[key] for key in metric if key not in ('type', *_FILES)}
     raise ValueError('cross-validation needs a FracMetric in val_evaluator and test_evaluator')
 
