@@ -57,7 +57,7 @@ def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
         # without a word: of mmengine's stand-in for what a pure-Python config imports
         reason = str(error) or (
             'a pure-Python config cannot call a function that it imports; change the config after '
-            'Config.fromfile has read it, or get the function by importlib.import_module'
+            'Config.fromfile has read it'
         )
         raise ValueError(f'config {file}: {reason}') from error
     _name_merged_files(cfg)
@@ -190,7 +190,14 @@ def _merge(base: dict, changes: dict) -> None:
     if isinstance(base, ConfigDict):
         base.merge(changes)
         return
-    merged = ConfigDict(base)
+    # of a pure-Python config that is being read: its globals
+    merged = ConfigDict(
+        {
+            key: value
+            for key, value in base.items()
+            if not key.startswith('__') and not isinstance(value, (FunctionType, ModuleType))
+        }
+    )
     merged.merge(changes)
     base.update(dict.items(merged))
 

@@ -20,7 +20,10 @@ NAMES = sorted(
 
 
 def tiny_config(name: str, data_root: Path, work_dir: Path) -> Config:
-    cfg = Config.fromfile(CONFIGS / name)
+    return make_tiny(Config.fromfile(CONFIGS / name), data_root, work_dir)
+
+
+def make_tiny(cfg: Config, data_root: Path, work_dir: Path) -> Config:
     set_data_root(cfg._cfg_dict, str(data_root))
     set_img_scale(cfg._cfg_dict, (64, 64))
     cfg.work_dir = str(work_dir)
