@@ -67,7 +67,7 @@ def test_loads_changes_and_builds(name, tiny_data, tmp_path):
     for key in SETTINGS & set(old):
         assert same_type(old.to_dict()[key], new._to_lazy_dict()[key]), key
     with torch.device('meta'):
-        MODELS.build(new.model)
+        MODELS.build(copy.deepcopy(new.model))
     for hook in [*new.default_hooks.values(), *new.get('custom_hooks', ())]:
         HOOKS.build(copy.deepcopy(hook))
     METRICS.build(copy.deepcopy(new.val_evaluator))

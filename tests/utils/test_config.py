@@ -119,6 +119,13 @@ def test_what_is_no_type_has_no_name():
     assert type_name(ConfigDict(type=LazyObject('no.such.module', 'Resize'))) == 'Resize'
 
 
+def test_a_config_is_changed_without_importing_its_types():
+    cfg = ConfigDict(pipeline=dict(a=LazyObject('no.such.module', 'A'), b=data_of('Resize')))
+    set_img_scale(cfg, (4, 4))
+    set_data_root(cfg, 'b/')
+    assert dict.get(cfg, 'pipeline')['b'].img_scale == (4, 4)
+
+
 def test_attributes_of_lazy_modules_are_types():
     transforms = LazyObject(['mmdet.datasets.transforms'])
     assert type_name(dict(type=transforms.datasets.transforms.Resize)) == 'Resize'
