@@ -155,6 +155,31 @@ def test_what_moves_unrecorded_is_named(name, shape):
         check_geometry(pipeline(MOVING[name]), shape)
 
 
+@pytest.mark.parametrize(
+    'step',
+    [
+        dict(type='RandomCrop', crop_size=(40, 40)),
+        dict(type='CutOut', n_holes=30, cutout_ratio=(0.2, 0.2)),
+    ],
+    ids=lambda step: step['type'],
+)
+def test_blobs_that_are_cut_are_no_evidence(step):
+    check_geometry(pipeline(step, scale=1024), (1024, 1024))
+
+
+def test_boxes_that_were_lost_hide_no_motion():
+    class NoBoxes(BaseTransform):
+        def transform(self, results):
+            results['gt_bboxes'] = results['gt_bboxes'][torch.zeros(0, dtype=torch.long)]
+            results['gt_bboxes_labels'] = results['gt_bboxes_labels'][:0]
+            results['gt_ignore_flags'] = results['gt_ignore_flags'][:0]
+            return results
+
+    # it leaves an image alone of which no box would be left
+    with pytest.raises(ValueError, match=r'^RandomShift moves'):
+        check_geometry(pipeline(NoBoxes(), dict(type='RandomShift', prob=1.0)), (300, 256))
+
+
 def test_where_it_went_is_said():
     # blobs at 0.38 and 0.42 of 128 px; the crop takes 6 px off the left and 10 off the top
     words = (
