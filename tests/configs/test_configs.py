@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmfrac.utils.config import set_data_root, set_img_scale
+from mmfrac.utils.config import fill_stride, set_data_root, set_img_scale
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAMES = sorted(
@@ -108,3 +108,18 @@ def test_full_size_configs_keep_the_papers_settings():
 @pytest.mark.parametrize('name', [name for name in NAMES if 'phantom/' in name or 'semi_' in name])
 def test_small_configs_download_nothing(name):
     assert '://' not in Config.fromfile(CONFIGS / name).pretty_text
+
+
+@pytest.mark.parametrize('stride', [2, 8])
+def test_one_line_of_the_head_trains_at_another_stride(stride, tiny_data, tmp_path):
+    cfg = tiny_config('phantom/frac_ssl_phantom.py', tiny_data, tmp_path)
+    cfg.model.detector.prob_map_head.stride = stride
+    fill_stride(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    for key in ('loss_sup', 'loss_semi'):
+        assert torch.isfinite(
+            torch.tensor(runner.message_hub.log_scalars[f'train/{key}'].current())
+        )
+    sample = runner.train_dataloader.dataset.datasets[0][0]['data_samples']['sup']
+    assert sample.gt_prob_map.shape == (64 // stride, 64 // stride)
