@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from typing import Any
 
+import numpy as np
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -49,14 +50,24 @@ def class_frequencies(dataset: Any, shares: list[float] | None = None) -> tuple[
 
     Returns:
         tuple[float, float]: Weighted counts ``(negatives, positives)``.
+
+    Raises:
+        ValueError: When a source has no labels.
     """
     sources: list[Any] = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
-    weights = [share / len(source) for share, source in zip(shares, sources)] if shares else None
+    weights = (
+        [float(share) / len(source) for share, source in zip(shares, sources)] if shares else None
+    )
     counts = [0.0, 0.0]
     for index, source in enumerate(sources):
-        for film in range(len(source)):
-            info = source.get_data_info(film)
-            label = info.get('label', int(bool(info.get('instances'))))
-            if label == 0 or (label == 1 and info.get('regions', True)):
-                counts[label] += weights[index] if weights else 1
+        if not hasattr(source, 'labels'):
+            raise ValueError(
+                f"alpha_l='auto' needs labels, which {type(source).__name__} does not have: train on "
+                'CXRDataset, or give alpha_l a number'
+            )
+        labels = source.labels()
+        has_mask = (labels == 0) | ((labels == 1) & source.regions())
+        for label in (0, 1):
+            share = weights[index] if weights else 1.0
+            counts[label] += share * int(np.count_nonzero(has_mask & (labels == label)))
     return counts[0], counts[1]

@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
+from torch.utils.data import ConcatDataset
 
 from mmfrac.engine.hooks.semi_hook import semi_model
 
@@ -76,8 +77,8 @@ def made_step(optim_wrapper: OptimWrapper | OptimWrapperDict) -> bool:
 def training_images(runner: Runner) -> list[tuple[str, str]]:
     """``img_path`` of every training image and its name in the annotation file."""
     dataset = runner.train_dataloader.dataset
-    infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-    return [(info['img_path'], info.get('file_name', info['img_path'])) for info in infos]
+    sources = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
+    return [pair for source in sources for pair in zip(source.img_paths(), source.file_names())]
 
 
 def teacher_state(checkpoint: dict) -> dict[str, Tensor]:

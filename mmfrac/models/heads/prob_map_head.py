@@ -136,18 +136,26 @@ class ProbMapHead(BaseModule):
         loss has ``needs_mask = False``: then it is told of which films the mask is known.
 
         Args:
-            samples (list[DetDataSample]): With ``gt_prob_map`` and ``label``.
+            samples (list[DetDataSample]): With ``gt_prob_map``, ``label`` and ``regions``.
 
         Returns:
             dict[str, Tensor]: ``target``, ``valid``, ``labels`` and perhaps ``mask_known``: arguments of
             the loss.
+
+        Raises:
+            ValueError: When a sample does not say ``label`` and ``regions``.
         """
         target = torch.stack([sample.gt_prob_map.prob_map for sample in samples])
         valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
-        labels = [sample.metainfo.get('label', 1) for sample in samples]
+        for sample in samples:
+            if not {'label', 'regions'} <= sample.metainfo.keys():
+                raise ValueError(
+                    f'data sample of {sample.metainfo.get("img_path")} does not say label and regions: '
+                    'train on CXRDataset, and keep both in meta_keys of PackProbMapInputs'
+                )
+        labels = [sample.label for sample in samples]
         mask_known = [
-            label == 0 or (label == 1 and sample.metainfo.get('regions', True))
-            for label, sample in zip(labels, samples)
+            label == 0 or (label == 1 and sample.regions) for label, sample in zip(labels, samples)
         ]
         known = torch.tensor(mask_known, device=valid.device)
         label_ids = torch.tensor(labels, device=valid.device)

@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import numpy as np
 import pytest
 from torch.utils.data import ConcatDataset
 
@@ -13,9 +14,11 @@ class Films:
     def __len__(self):
         return len(self.films)
 
-    def get_data_info(self, index):
-        label, regions = self.films[index]
-        return dict(label=label, regions=regions)
+    def labels(self):
+        return np.array([label for label, _ in self.films], np.int8)
+
+    def regions(self):
+        return np.array([regions for _, regions in self.films])
 
 
 POSITIVE, NEGATIVE, PUBLIC, UNKNOWN = (1, True), (0, True), (1, False), (-1, False)
@@ -35,3 +38,8 @@ def test_sources_count_as_they_are_read():
     loss = WeightedBCELoss(alpha_l=1.0)
     loss.set_class_counts(negatives, positives)
     assert loss.alpha_l.tolist() == pytest.approx([1, 1])
+
+
+def test_a_data_set_without_labels_is_named():
+    with pytest.raises(ValueError, match='needs labels, which list does not have'):
+        class_frequencies([1, 2])

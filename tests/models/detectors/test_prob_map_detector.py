@@ -175,3 +175,11 @@ def test_a_neck_of_another_stride_is_an_error():
 def test_bad_strides(options):
     with pytest.raises(ValueError, match='strides must be positive'):
         build(detector_cfg(**options))
+
+
+@pytest.mark.parametrize('field', ['label', 'regions'])
+def test_a_sample_without_label_is_no_guess(field):
+    one = film('a', boxes=[(8, 8, 24, 24)])
+    delattr(one['data_samples'], field)
+    with pytest.raises(ValueError, match='data sample of a does not say label and regions'):
+        run(build(detector_cfg()), [one], 'loss')
