@@ -24,7 +24,7 @@ from mmfrac.datasets.radiographs.read import FILM_SUFFIXES, film_size
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
-from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config
 from mmfrac.utils.io import AtomicLocalBackend
@@ -131,7 +131,7 @@ def prediction_of_film(name: str, sample: DetDataSample) -> dict[str, Any]:
     )
 
 
-def saved_prediction(name: str, sample: DetDataSample) -> FilmPrediction:
+def saved_prediction(name: str, sample: DetDataSample) -> ImagePrediction:
     """Prediction in the form that ``tools/analysis_tools/froc.py`` reads.
 
     Raises:

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mmfrac.evaluation import froc
 from mmfrac.visualization import plots as curves
 
 
@@ -56,39 +55,3 @@ def test_sharpening_epochs_shows_m_t_and_a(tmp_path, figures):
         np.testing.assert_array_equal(drawn, np.c_[epochs, values])
     curves.plot_sharpening_epochs(tmp_path / 'e.png', epochs, m, t)
     assert len(figures[1].axes) == 1
-
-
-def test_froc_plot_marks_what_the_metric_reports(tmp_path, figures):
-    # FPPI falls between the third and the fourth point
-    curve = froc.FrocCurve(
-        np.array([np.inf, 0.9, 0.8, 0.7, 0.6]),
-        np.array([0, 0.1, 0.3, 0.2, 0.45]),
-        np.array([0, 0.4, 0.5, 0.6, 0.9]),
-        20,
-        10,
-    )
-    curves.plot_froc(tmp_path / 'f.png', {'ours': curve})
-    drawn, marks, held = lines_of(figures[0])
-    np.testing.assert_allclose(drawn[:, 0], [0, 0.1, 0.3, 0.3, 0.45])
-    np.testing.assert_allclose(marks[:, 0], [0.1, 0.2, 0.3, 0.4, 0.5])
-    np.testing.assert_allclose(marks[:, 1], [0.4, 0.45, 0.6, 0.8, 0.9])
-    np.testing.assert_allclose(held, [[0.45, 0.9], [1, 0.9]])
-    (text,) = figures[0].axes[0].get_legend().get_texts()
-    assert text.get_text() == f'ours  ({froc.froc_score(curve):.3f})'
-
-
-def test_froc_plot_takes_plain_data_with_or_without_the_anchor(tmp_path, figures):
-    plain = dict(fppi=[0.1, 0.5], recall=[0.4, 0.8])
-    anchored = dict(fppi=[0, 0.1, 0.5], recall=[0, 0.4, 0.8])
-    curves.plot_froc(tmp_path / 'f.png', {'plain': plain, 'anchored': anchored})
-    lines = lines_of(figures[0])
-    np.testing.assert_array_equal(lines[0], lines[3])
-    np.testing.assert_allclose(lines[1][:, 1], [0.4, 0.5, 0.6, 0.7, 0.8])
-
-
-def test_froc_plot_refuses_what_is_no_curve(tmp_path):
-    with pytest.raises(ValueError, match='one curve'):
-        curves.plot_froc(tmp_path / 'f.png', {})
-    with pytest.raises(ValueError, match="'x' holds NaN"):
-        curves.plot_froc(tmp_path / 'f.png', {'x': dict(fppi=[0, 1], recall=[np.nan, np.nan])})
-    assert not list(tmp_path.iterdir())
