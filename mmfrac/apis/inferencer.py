@@ -23,7 +23,7 @@ from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, image_size
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
-from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config, type_name
 from mmfrac.utils.io import write_image, write_json
@@ -130,7 +130,7 @@ def _prediction_of_image(name: str, sample: DetDataSample) -> dict[str, Any]:
     )
 
 
-def _saved_prediction(name: str, sample: DetDataSample) -> FilmPrediction:
+def _saved_prediction(name: str, sample: DetDataSample) -> ImagePrediction:
     """Prediction in the form that ``tools/analysis_tools/froc.py`` reads.
 
     Raises:

@@ -3,8 +3,7 @@
 
 import math
 
-import numpy as np
-from scipy import ndimage
+from skimage.measure import label, regionprops
 
 
 def contains(box, x, y) -> bool:
@@ -12,13 +11,12 @@ def contains(box, x, y) -> bool:
 
 
 def false_positives(prob_map, gt_boxes, scale, connectivity, threshold) -> int:
-    structure = np.ones((3, 3)) if connectivity == 8 else None
-    labels, _ = ndimage.label(prob_map >= threshold, structure)
+    labels = label(prob_map >= threshold, connectivity=2 if connectivity == 8 else 1)
     count = 0
-    for rows, columns in ndimage.find_objects(labels):
-        # A slice's stop is the last cell + 1.
-        x = (columns.start + columns.stop) / 2 * scale[0]
-        y = (rows.start + rows.stop) / 2 * scale[1]
+    for region in regionprops(labels):
+        # the ends are the last cell + 1
+        top, left, bottom, right = region.bbox
+        x, y = (left + right) / 2 * scale[0], (top + bottom) / 2 * scale[1]
         count += not any(contains(box, x, y) for box in gt_boxes)
     return count
 

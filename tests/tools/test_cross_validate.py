@@ -135,7 +135,7 @@ def test_the_ensemble_is_the_hand_made_average(finished, folds):
     rows = {row['model']: row for row in summary['rows'] if row['split'] == 'hold-out'}
     for name, film_maps in zip(names, by_hand):
         content = json.loads((folder / f'run/holdout/{name}.json').read_text())
-        results = {result.film: result for result in read_records(content)}
+        results = {result.img_id: result for result in read_records(content).images}
         assert len(results) == len(images) == 6
         records = []
         for image, film_map in zip(images, film_maps):

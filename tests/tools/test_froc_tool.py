@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmfrac.evaluation.offline.map_folder import MapFolder, read_film
+from mmfrac.evaluation.offline.map_folder import MapFolder, read_prediction
 from tests.tools.tiny_run import DIST_TEST, ROOT, TEST, start, succeed, write_config
 
 FROC = ROOT / 'tools/analysis_tools/froc.py'
@@ -40,13 +40,13 @@ def froc(tiny_data, folder, *arguments, **options):
 
 
 def test_every_rank_writes_its_films(tested):
-    films = dict(MapFolder(tested / 'ours').films())
+    films = dict(MapFolder(tested / 'ours').images())
     assert len(films) == 5
     run = json.loads((tested / 'ours/run.json').read_text())
     assert run['num_films'] == 5 and run['checkpoint'].endswith('model.pth')
     assert 'ProbMapDetector' in run['config_text'] and run['versions']['torch']
     for path, film in films.items():
-        prediction = read_film(path, film)
+        prediction = read_prediction(path, film)
         assert prediction.prob_map.dtype == np.float32
         assert prediction.prob_map.shape == (16, 12) and prediction.map_scale == (4, 4)
         assert prediction.score == prediction.prob_map.max()

@@ -12,18 +12,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mmfrac.evaluation.definitions import (
-    AFROC_FILMS,
-    CALIBRATION_KINDS,
-    CLUSTERS,
-    SOURCES,
-    Definitions,
-)
+from mmfrac.evaluation.definitions import CHOICES, Definitions
 from mmfrac.evaluation.functional.operating_point import Target
-from mmfrac.evaluation.offline.film_results import FilmResults, evaluate_predictions
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
+from mmfrac.evaluation.offline.model_results import ModelResults, evaluate_predictions
 from mmfrac.evaluation.offline.predictions import SavedPredictions, open_predictions
-from mmfrac.evaluation.offline.summary import FILM_FIELDS, summarise
+from mmfrac.evaluation.offline.summary import IMAGE_FIELDS, summarise
 from mmfrac.evaluation.report import ReportInputs, write_report
 from mmfrac.evaluation.report.tables import as_text
 from mmfrac.utils.environment import installed_versions
@@ -59,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', type=Path, help='folder of images/, for overlays of films')
     parser.add_argument('--category', default='fracture', help='lesions, default fracture')
     parser.add_argument(
-        '--groups', nargs='*', default=list(FILM_FIELDS), help='fields of the films to part by'
+        '--groups', nargs='*', default=list(IMAGE_FIELDS), help='fields of the films to part by'
     )
     parser.add_argument('--overlays', type=int, default=6, help='films of each kind, default 6')
     parser.add_argument('--max-fppi', type=float, default=1.0, help='end of the axis, default 1')
@@ -70,20 +64,10 @@ def parse_args() -> argparse.Namespace:
 
 def add_definitions(group) -> None:
     usual = Definitions()
-    choices = dict(
-        source=SOURCES,
-        connectivity=(8, 4),
-        denominator=('all', 'negatives'),
-        crossing=('first', 'best'),
-        interpolation=('linear', 'step'),
-        afroc_films=AFROC_FILMS,
-        calibration_kind=CALIBRATION_KINDS,
-        cluster=CLUSTERS,
-    )
     for name, value in usual.as_dict().items():
         flag = '--' + name.replace('_', '-')
-        if name in choices:
-            group.add_argument(flag, type=type(value), choices=choices[name], default=value)
+        if name in CHOICES:
+            group.add_argument(flag, type=type(value), choices=CHOICES[name], default=value)
         elif isinstance(value, tuple):
             group.add_argument(flag, type=float, nargs='+', default=list(value), metavar='FPPI')
         else:
@@ -118,7 +102,7 @@ def main() -> None:
 
 def evaluate(
     annotations: str, named: list[str], category: str, definitions: Definitions
-) -> tuple[dict[str, SavedPredictions], dict[str, FilmResults]]:
+) -> tuple[dict[str, SavedPredictions], dict[str, ModelResults]]:
     truth = read_ground_truth(annotations, category)
     paths = {}
     for text in named:
@@ -129,13 +113,13 @@ def evaluate(
     saved = {name: open_predictions(path, truth) for name, path in paths.items()}
     for name, predictions in saved.items():
         if predictions.num_silent:
-            print(f'{name}: no box on {predictions.num_silent} of {len(truth.films)} films')
+            print(f'{name}: no box on {predictions.num_silent} of {len(truth.images)} films')
     results = {
         name: evaluate_predictions(
             truth,
             predictions,
             definitions,
-            lambda films, name=name: tqdm(films, desc=name, unit='film'),
+            lambda images, name=name: tqdm(images, desc=name, unit='film'),
         )
         for name, predictions in saved.items()
     }

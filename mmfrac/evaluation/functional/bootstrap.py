@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Replicates of FROC and AUROC by resampled patients, from film records."""
+"""Replicates of FROC and AUROC by resampled patients, from image records."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,9 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from mmfrac.evaluation.definitions import check_fppi, check_option
-from mmfrac.evaluation.functional.froc import counting_films
-from mmfrac.evaluation.functional.records import ImageRecord
+from mmfrac.evaluation.definitions import Definitions, check_fppi, check_option
+from mmfrac.evaluation.functional.records import ImageRecord, ImageResult, counting_images
 from mmfrac.evaluation.functional.roc import weighted_areas
 
 
@@ -18,14 +17,14 @@ class PooledEvents(NamedTuple):
     """Changes of false positives and hits in descending order of their threshold.
 
     Attributes:
-        films (np.ndarray): (m,) index of the film.
+        images (np.ndarray): (m,) index of the image.
         changes (np.ndarray): (m,) change of its false positives.
         hits (np.ndarray): (m,) lesions hit from there on.
         ends_group (np.ndarray): (m,) whether the next event has another threshold.
         is_whole (bool): Whether no event was left out.
     """
 
-    films: np.ndarray
+    images: np.ndarray
     changes: np.ndarray
     hits: np.ndarray
     ends_group: np.ndarray
@@ -38,10 +37,10 @@ def pooled_events(
     """Pool the events of all records.
 
     Args:
-        records (Sequence[ImageRecord]): (n) one a film.
-        counting (np.ndarray): (n,) bool, films whose false positives count.
+        records (Sequence[ImageRecord]): (n) one an image.
+        counting (np.ndarray): (n,) bool, images whose false positives count.
         depth (int, optional): Leave out what lies below the highest threshold that is the ``depth``-th
-            of a film, so that at most ``depth`` a film have to be sorted; what is left is complete.
+            of an image, so that at most ``depth`` an image have to be sorted; what is left is complete.
             Defaults to None, all.
 
     Returns:
@@ -55,21 +54,21 @@ def pooled_events(
             if c and r.thresholds.size > depth
         )
         floor = max((float(threshold) for threshold in deep), default=0.0)
-    thresholds, films, changes, hits = [], [], [], []
-    for film, record in enumerate(records):
+    thresholds, images, changes, hits = [], [], [], []
+    for index, record in enumerate(records):
         scores = record.lesion_scores[record.lesion_scores >= max(floor, _TINY)]
-        kept = record.thresholds[:depth] if counting[film] else record.thresholds[:0]
+        kept = record.thresholds[:depth] if counting[index] else record.thresholds[:0]
         kept = kept[: np.count_nonzero(kept >= floor)]
         counts = record.false_positives[: kept.size].astype(np.int64)
         thresholds += [kept.astype(np.float64), scores.astype(np.float64)]
-        films.append(np.full(kept.size + scores.size, film))
+        images.append(np.full(kept.size + scores.size, index))
         changes += [np.diff(counts, prepend=0), np.zeros(scores.size, np.int64)]
         hits += [np.zeros(kept.size, np.int64), np.ones(scores.size, np.int64)]
     values = np.concatenate(thresholds)
     order = np.argsort(-values, kind='stable')
     values = values[order]
     return PooledEvents(
-        np.concatenate(films)[order],
+        np.concatenate(images)[order],
         np.concatenate(changes)[order],
         np.concatenate(hits)[order],
         np.append(values[:-1] != values[1:], True)[: values.size],
@@ -79,15 +78,15 @@ def pooled_events(
 
 _TINY = np.nextafter(0, 1)
 
-# Thresholds of a film that are looked at first: the usual FPPI is passed within them.
+# Thresholds of an image that are looked at first: the usual FPPI is passed within them.
 _FIRST_DEPTH = 64
 
 
 def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 0) -> np.ndarray:
-    """How often each replicate takes each film.
+    """How often each replicate takes each image.
 
     Args:
-        patients (Sequence): (n,) patient of each film; any sortable values.
+        patients (Sequence): (n,) patient of each image; any sortable values.
         num_replicates (int): Defaults to 2000.
         seed (int): The same seed gives the same draws. Defaults to 0.
 
@@ -95,17 +94,17 @@ def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 
         np.ndarray: (num_replicates, n) int32.
 
     Raises:
-        ValueError: If there is no film or no replicate.
+        ValueError: If there is no image or no replicate.
     """
     if not len(patients) or num_replicates < 1:
         raise ValueError(
             f'a bootstrap needs films and replicates, got {len(patients)} and {num_replicates}'
         )
-    names, patient_of_film = np.unique(np.asarray(patients), return_inverse=True)
+    names, patient_of_image = np.unique(np.asarray(patients), return_inverse=True)
     draws = np.random.default_rng(seed).integers(len(names), size=(num_replicates, len(names)))
     draws += np.arange(num_replicates)[:, None] * len(names)
     counts = np.bincount(draws.ravel(), minlength=draws.size).astype(np.int32)
-    return counts.reshape(draws.shape)[:, patient_of_film.ravel()]
+    return counts.reshape(draws.shape)[:, patient_of_image.ravel()]
 
 
 def bootstrap_recalls(
@@ -116,52 +115,60 @@ def bootstrap_recalls(
     crossing: str = 'first',
     interpolation: str = 'linear',
     counting: ArrayLike | None = None,
+    lowest: float = 0.0,
 ) -> np.ndarray:
     """``recall_at`` of every replicate; the options are those of :func:`froc.recall_at`.
 
     Args:
-        records (Sequence[ImageRecord]): (n,) one a film.
-        weights (np.ndarray): (r, n) how often each replicate takes each film.
+        records (Sequence[ImageRecord]): (n,) one an image.
+        weights (np.ndarray): (r, n) how often each replicate takes each image.
         fppi (Sequence[float]): (k,) false positives per image.
         denominator (str): See :func:`froc.froc_curve`. Defaults to 'all'.
         crossing (str): Defaults to 'first'.
         interpolation (str): Defaults to 'linear'.
         counting (ArrayLike, optional): See :func:`froc.froc_curve`. Defaults to None.
+        lowest (float): Threshold down to which the records are complete. Defaults to 0, all.
 
     Returns:
-        np.ndarray: (r, k) float64; NaN where a replicate has no lesion, or no film to count false
+        np.ndarray: (r, k) float64; NaN where a replicate has no lesion, or no image to count false
         positives on.
 
     Raises:
-        ValueError: If an option is unknown or the shapes differ.
+        ValueError: If an option is unknown, the shapes differ, or a replicate has not passed the highest
+            FPPI where the records end.
     """
     check_option('crossing', crossing)
     check_option('interpolation', interpolation)
     targets = check_fppi(fppi, many=True)
-    takes = _check_weights(weights, len(records))
+    weights = _check_weights(weights, len(records))
     num_lesions = np.array([record.lesion_scores.size for record in records])
-    counts = counting_films(records, denominator, counting)
+    counts = counting_images(records, denominator, counting)
     if not len(records):
-        return np.full((len(takes), targets.size), np.nan)
+        return np.full((len(weights), targets.size), np.nan)
 
     ascending = np.argsort(targets)
     kernel = _first_recalls if crossing == 'first' else _best_recalls
     depth = _FIRST_DEPTH if crossing == 'first' else None
-    recalls = np.empty((len(takes), targets.size))
+    recalls = np.empty((len(weights), targets.size))
     while True:
         events = pooled_events(records, counts, depth)
         recalls[:, ascending], is_past = kernel(
-            events.films,
+            events.images,
             events.changes,
             events.hits,
             events.ends_group,
-            takes,
+            weights,
             counts,
             num_lesions,
             targets[ascending],
             interpolation == 'linear',
         )
         if is_past or events.is_whole or depth is None:
+            if lowest > 0 and not is_past:
+                raise ValueError(
+                    f'the records end at threshold {lowest:g}, where a replicate has not passed FPPI '
+                    f'{targets.max():g}: evaluate anew with a higher records_max_fppi'
+                )
             return recalls
         depth *= 4
 
@@ -170,9 +177,9 @@ def bootstrap_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -
     """AUROC of every replicate, ties one half.
 
     Args:
-        labels (ArrayLike): (n,) 1, 0, or -1 for films to leave out.
+        labels (ArrayLike): (n,) 1, 0, or -1 for images to leave out.
         scores (ArrayLike): (n,) image scores.
-        weights (np.ndarray): (r, n) how often each replicate takes each film.
+        weights (np.ndarray): (r, n) how often each replicate takes each image.
 
     Returns:
         np.ndarray: (r,) float64; NaN where a replicate has one class only.
@@ -181,11 +188,50 @@ def bootstrap_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -
         ValueError: If the shapes differ.
     """
     truth, values = np.asarray(labels), np.asarray(scores, np.float64)
-    takes = _check_weights(weights, truth.size)
+    weights = _check_weights(weights, truth.size)
     if truth.shape != values.shape:
         raise ValueError(f'labels and scores differ: {truth.shape} and {values.shape}')
     known = np.flatnonzero(truth != -1)
-    return weighted_areas(known, truth[known] == 1, np.ones(known.size), values[known], takes)
+    return weighted_areas(known, truth[known] == 1, np.ones(known.size), values[known], weights)
+
+
+def bootstrap_figures(
+    images: Sequence[ImageResult],
+    weights: np.ndarray,
+    definitions: Definitions,
+    lowest: float = 0.0,
+) -> dict[str, np.ndarray]:
+    """:func:`froc.figures` of every replicate.
+
+    Args:
+        images (Sequence[ImageResult]): (n,) distinct images.
+        weights (np.ndarray): (r, n) how often each replicate takes each image.
+        definitions (Definitions): How they are counted.
+        lowest (float): See :func:`bootstrap_recalls`. Defaults to 0.
+
+    Returns:
+        dict[str, np.ndarray]: (r,) values by ``definitions.metric_names``.
+
+    Raises:
+        ValueError: As :func:`bootstrap_recalls`.
+    """
+    measured = np.array([image.record is not None for image in images], bool)
+    drawn = bootstrap_recalls(
+        [image.record for image in images if image.record is not None],
+        np.asarray(weights)[:, measured],
+        [*definitions.targets, *definitions.recall_fppi],
+        definitions.denominator,
+        definitions.crossing,
+        definitions.interpolation,
+        lowest=lowest,
+    )
+    labels, scores = [image.label for image in images], [image.score for image in images]
+    num_targets = len(definitions.targets)
+    found = {
+        'AUROC': bootstrap_auroc(labels, scores, weights),
+        'FROC': drawn[:, :num_targets].mean(axis=1),
+    }
+    return found | dict(zip(definitions.recall_names, drawn[:, num_targets:].T))
 
 
 def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
@@ -206,24 +252,24 @@ def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _check_weights(weights: np.ndarray, num_films: int) -> np.ndarray:
-    takes = np.asarray(weights)
-    if takes.ndim != 2 or takes.shape[1] != num_films:
-        raise ValueError(f'weights must be (replicates, {num_films}), got shape {takes.shape}')
-    return takes
+def _check_weights(weights: np.ndarray, num_images: int) -> np.ndarray:
+    weights = np.asarray(weights)
+    if weights.ndim != 2 or weights.shape[1] != num_images:
+        raise ValueError(f'weights must be (replicates, {num_images}), got shape {weights.shape}')
+    return weights
 
 
 @njit(cache=True)
 def _totals(weights, counts, lesions):
     num_images = num_lesions = 0
-    for film in range(len(weights)):
-        num_images += weights[film] * counts[film]
-        num_lesions += weights[film] * lesions[film]
+    for image in range(len(weights)):
+        num_images += weights[image] * counts[image]
+        num_lesions += weights[image] * lesions[image]
     return num_images, num_lesions
 
 
 @njit(cache=True)
-def _first_recalls(films, changes, hits, ends_group, weights, counts, lesions, targets, is_linear):
+def _first_recalls(images, changes, hits, ends_group, weights, counts, lesions, targets, is_linear):
     """FPPI as its running maximum: the ascending targets are passed one after the other."""
     recalls = np.full((len(weights), len(targets)), np.nan)
     is_past = True  # whether all replicates passed the last target
@@ -233,8 +279,8 @@ def _first_recalls(films, changes, hits, ends_group, weights, counts, lesions, t
             continue
         false_positives = num_hits = passed = 0
         last_x = last_y = 0.0
-        for event in range(len(films)):
-            weight = weights[r, films[event]]
+        for event in range(len(images)):
+            weight = weights[r, images[event]]
             false_positives += weight * changes[event]
             num_hits += weight * hits[event]
             if not ends_group[event]:
@@ -253,7 +299,7 @@ def _first_recalls(films, changes, hits, ends_group, weights, counts, lesions, t
 
 
 @njit(cache=True)
-def _best_recalls(films, changes, hits, ends_group, weights, counts, lesions, targets, is_linear):
+def _best_recalls(images, changes, hits, ends_group, weights, counts, lesions, targets, is_linear):
     """Of all places where FPPI is at most the target the best recall."""
     recalls = np.full((len(weights), len(targets)), np.nan)
     for r in range(len(weights)):
@@ -263,8 +309,8 @@ def _best_recalls(films, changes, hits, ends_group, weights, counts, lesions, ta
         recalls[r] = 0
         false_positives = num_hits = 0
         last_x = last_y = 0.0
-        for event in range(len(films)):
-            weight = weights[r, films[event]]
+        for event in range(len(images)):
+            weight = weights[r, images[event]]
             false_positives += weight * changes[event]
             num_hits += weight * hits[event]
             if not ends_group[event]:
@@ -277,4 +323,4 @@ def _best_recalls(films, changes, hits, ends_group, weights, counts, lesions, ta
                     share = (targets[k] - last_x) / (x - last_x)
                     recalls[r, k] = max(recalls[r, k], last_y + share * (y - last_y))
             last_x, last_y = x, y
-    return recalls, True
+    return recalls, False

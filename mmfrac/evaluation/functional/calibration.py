@@ -12,20 +12,20 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from mmfrac.evaluation.definitions import CALIBRATION_KINDS
+from mmfrac.evaluation.definitions import check_option
 
 _LARGEST_TEMPERATURE = 1e3
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Reliability diagram of image scores; bins without a film are left out.
+    """Reliability diagram of image scores; bins without an image are left out.
 
     Attributes:
         confidence (np.ndarray): (b,) mean score of each bin.
-        frequency (np.ndarray): (b,) share of its films with label 1.
-        counts (np.ndarray): (b,) films.
-        ece (float): Expected calibration error: mean of |frequency - confidence| over the films.
+        frequency (np.ndarray): (b,) share of its images with label 1.
+        counts (np.ndarray): (b,) images.
+        ece (float): Expected calibration error: mean of |frequency - confidence| over the images.
         brier (float): Mean of (score - label) squared.
     """
 
@@ -42,14 +42,14 @@ def reliability(
     """Reliability diagram and expected calibration error.
 
     Args:
-        labels (ArrayLike): (n,) 1, 0, or -1 for films to leave out.
+        labels (ArrayLike): (n,) 1, 0, or -1 for images to leave out.
         scores (ArrayLike): (n,) image scores in [0, 1].
         num_bins (int): Defaults to 10.
-        bins (str): Of equal 'width', (k / b, (k + 1) / b], or of equal 'count'; films of one score
+        bins (str): Of equal 'width', (k / b, (k + 1) / b], or of equal 'count'; images of one score
             stay together. Defaults to 'width'.
 
     Returns:
-        Reliability: Errors are NaN without a film.
+        Reliability: Errors are NaN without an image.
 
     Raises:
         ValueError: If an option or a score is out of range.
@@ -57,8 +57,7 @@ def reliability(
     truth, values = _known(labels, scores)
     if num_bins < 1:
         raise ValueError(f'num_bins must be positive, got {num_bins}')
-    if bins not in CALIBRATION_KINDS:
-        raise ValueError(f'bins must be one of {CALIBRATION_KINDS}, got {bins!r}')
+    check_option('calibration_kind', bins)
     if not values.size:
         empty = np.zeros(0)
         return Reliability(empty, empty, empty, float('nan'), float('nan'))
@@ -66,18 +65,18 @@ def reliability(
         edges = np.arange(1, num_bins) / num_bins
     else:
         edges = np.quantile(values, np.arange(1, num_bins) / num_bins, method='inverted_cdf')
-    places = np.searchsorted(edges, values, side='left')
-    counts = np.bincount(places, minlength=num_bins)
+    bin_indices = np.searchsorted(edges, values, side='left')
+    counts = np.bincount(bin_indices, minlength=num_bins)
     filled = counts > 0
-    confidence = np.bincount(places, values, num_bins)[filled] / counts[filled]
-    frequency = np.bincount(places, truth, num_bins)[filled] / counts[filled]
+    confidence = np.bincount(bin_indices, values, num_bins)[filled] / counts[filled]
+    frequency = np.bincount(bin_indices, truth, num_bins)[filled] / counts[filled]
     counts = counts[filled]
     ece = float(counts @ np.abs(frequency - confidence) / values.size)
     return Reliability(confidence, frequency, counts, ece, float(np.mean((values - truth) ** 2)))
 
 
 def fit_temperature(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Temperature that makes the scores of e.g. validation films most likely.
+    """Temperature that makes the scores of e.g. validation images most likely.
 
     Minimises the log loss of sigmoid(logit(score) / T), which is convex in 1 / T.
 

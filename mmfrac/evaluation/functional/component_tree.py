@@ -51,7 +51,7 @@ def parallel_map(num_arguments: int) -> Iterator[Map]:
         yield run
 
 
-class Workspace:
+class ScratchArrays:
     """Named scratch arrays that keep their memory between calls.
 
     Fresh pages cost a quarter of the time of a large map. What is held are the pages of the largest map
@@ -83,11 +83,11 @@ class Workspace:
 _of_threads = threading.local()
 
 
-def own_workspace() -> Workspace:
-    """The workspace of the calling thread; its helpers may use it too, under other names."""
-    if not hasattr(_of_threads, 'workspace'):
-        _of_threads.workspace = Workspace()
-    return _of_threads.workspace
+def own_scratch() -> ScratchArrays:
+    """The scratch arrays of the calling thread; its helpers may use them too, under other names."""
+    if not hasattr(_of_threads, 'scratch'):
+        _of_threads.scratch = ScratchArrays()
+    return _of_threads.scratch
 
 
 def sort_descending(
@@ -276,10 +276,10 @@ def _boxes_at_centres(low: np.ndarray, high: np.ndarray, size: int, scale: float
     A rectangle from cell ``c0`` to ``c1`` has its centre at ``(c0 + c1 + 1) / 2 * scale``.
 
     Args:
-        low (np.ndarray): (n,) lower edges of the boxes, film pixels.
+        low (np.ndarray): (n,) lower edges of the boxes, image pixels.
         high (np.ndarray): (n,) upper edges.
         size (int): Cells of the map along the axis.
-        scale (float): Film pixels per cell.
+        scale (float): Image pixels per cell.
 
     Returns:
         np.ndarray: (2 * size, words) uint64, indexed by ``c0 + c1 + 1``.
@@ -377,14 +377,15 @@ def _sweep(
 
 
 def false_positive_counts(
-    prob_map: np.ndarray, gt_boxes: np.ndarray, scale: tuple[float, float], connectivity: int
+    prob_map: np.ndarray, boxes: np.ndarray, scale: tuple[float, float], connectivity: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count the false-positive components of {P >= t} for every t > 0.
 
     Args:
         prob_map (np.ndarray): (h, w) finite floats, float32 or float64, any strides.
-        gt_boxes (np.ndarray): (n, 4) float64 xyxy, film pixels, edges inclusive.
-        scale (tuple[float, float]): Film pixels per map cell, (sx, sy).
+        boxes (np.ndarray): (n, 4) float64 xyxy, image pixels, edges inclusive, in which nothing is a
+            false positive: lesions and ignored ones.
+        scale (tuple[float, float]): Image pixels per map cell, (sx, sy).
         connectivity (int): 4 or 8.
 
     Returns:
@@ -392,13 +393,13 @@ def false_positive_counts(
         the type of the map, and the count from each of them down to the next.
     """
     height, width = prob_map.shape
-    array, dtype = own_workspace().array, prob_map.dtype
+    array, dtype = own_scratch().array, prob_map.dtype
     padded = array('padded', (height + 2, width + 2), dtype)
     padded[[0, -1]] = padded[:, [0, -1]] = -np.inf
     padded[1:-1, 1:-1] = prob_map
     num_arcs, ring_steps, widens = ring_tables(connectivity)
     arc_steps = (ring_steps @ np.array([width + 2, 1])).astype(np.int32)
-    if not len(gt_boxes):
+    if not len(boxes):
         widens = num_arcs == 0  # Without boxes every component counts, whatever its rectangle.
     swept_rings = widens | (num_arcs > 1)
     rings = array('rings', padded.shape, np.uint8)
@@ -450,8 +451,8 @@ def false_positive_counts(
         array('rectangles', (num_peaks, 4), np.int32),
         array('counted', num_peaks, np.bool_),
         array('touched', num_events, np.int32),
-        _boxes_at_centres(gt_boxes[:, 0], gt_boxes[:, 2], width, float(scale[0])),
-        _boxes_at_centres(gt_boxes[:, 1], gt_boxes[:, 3], height, float(scale[1])),
+        _boxes_at_centres(boxes[:, 0], boxes[:, 2], width, float(scale[0])),
+        _boxes_at_centres(boxes[:, 1], boxes[:, 3], height, float(scale[1])),
         thresholds,
         counts,
     )

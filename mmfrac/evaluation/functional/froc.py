@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""FROC and AUROC from film records; arrays in, numbers out (paper section 3, Table 1, Fig. 4)."""
+"""FROC and AUROC from image records; arrays in, numbers out (paper section 3, Table 1, Fig. 4)."""
 
 import warnings
 from collections.abc import Sequence
@@ -9,21 +9,26 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmfrac.evaluation.definitions import check_fppi, check_option
-from mmfrac.evaluation.functional.records import ImageRecord, box_record, image_record
+from mmfrac.evaluation.definitions import Definitions, check_fppi, check_option
+from mmfrac.evaluation.functional.records import (
+    ImageRecord,
+    ImageResult,
+    box_record,
+    count_changes,
+    counting_images,
+    image_record,
+)
 from mmfrac.evaluation.functional.roc import auroc
 
 __all__ = [
     'FrocCurve',
     'ImageRecord',
+    'ImageResult',
     'Recall',
     'auroc',
     'box_record',
-    'check_fppi',
-    'check_option',
-    'count_changes',
-    'counting_films',
     'curve_until',
+    'figures',
     'froc_curve',
     'froc_score',
     'image_record',
@@ -44,15 +49,15 @@ class Recall(float):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FrocCurve:
-    """Operating points of a set of films, in descending order of the threshold.
+    """Operating points of a set of images, in descending order of the threshold.
 
     Attributes:
         thresholds (np.ndarray): (k,) distinct; the first is infinity, the anchor at (0, 0).
         fppi (np.ndarray): (k,) false positives per image; not monotone. NaN if there is no film to
             count them on.
         recall (np.ndarray): (k,) share of the lesions that are hit. NaN if there is no lesion.
-        num_images (int): Films on which false positives are counted and by which they are divided.
-        num_lesions (int): Lesions of all films.
+        num_images (int): Images on which false positives are counted and by which they are divided.
+        num_lesions (int): Lesions of all images.
     """
 
     thresholds: np.ndarray
@@ -67,13 +72,13 @@ def froc_curve(
     denominator: str = 'all',
     counting: ArrayLike | None = None,
 ) -> FrocCurve:
-    """Pool the records of all films into one FROC curve.
+    """Pool the records of all images into one FROC curve.
 
     Args:
-        records (Sequence[ImageRecord]): One record a film.
-        denominator (str): 'all': false positives of all films per film; 'negatives': of the films
-            without lesions per film without lesions. Defaults to 'all'.
-        counting (ArrayLike, optional): (n,) bool, films on which false positives are counted and by
+        records (Sequence[ImageRecord]): One record an image.
+        denominator (str): 'all': false positives of all images per image; 'negatives': of the
+            images without lesions per image without lesions. Defaults to 'all'.
+        counting (ArrayLike, optional): (n,) bool, images on which false positives are counted and by
             which they are divided, in place of ``denominator``. Defaults to None.
 
     Returns:
@@ -82,13 +87,13 @@ def froc_curve(
     Raises:
         ValueError: If ``denominator`` is not one of these or ``counting`` has another shape.
     """
-    is_counting = counting_films(records, denominator, counting)
+    is_counting = counting_images(records, denominator, counting)
     counted = [record for record, counts in zip(records, is_counting) if counts]
     lesion_scores = _join([r.lesion_scores for r in records])
     hit_scores = lesion_scores[lesion_scores > 0]
     changes = _join([count_changes(r) for r in counted])
 
-    # One row (change of false positives, change of hits) for each threshold of each film.
+    # One row (change of false positives, change of hits) for each threshold of each image.
     thresholds = _join([*(r.thresholds for r in counted), hit_scores])
     steps = np.zeros((thresholds.size, 2), np.int64)
     steps[: changes.size, 0] = changes
@@ -112,7 +117,7 @@ def curve_until(curve: FrocCurve, fppi: float) -> FrocCurve:
     ``recall_at`` with ``crossing='first'`` reads the same from it up to ``fppi``.
 
     Args:
-        curve (FrocCurve): Curve of all films.
+        curve (FrocCurve): Curve of all images.
         fppi (float): False positives per image.
 
     Returns:
@@ -150,7 +155,7 @@ def recall_at(
     """Recall at a number of false positives per image.
 
     Args:
-        curve (FrocCurve): Curve of all films.
+        curve (FrocCurve): Curve of all images.
         fppi (float | Sequence[float]): False positives per image, >= 0.
         crossing (str): FPPI is not monotone in the threshold. 'first': walk the thresholds down
             until the running maximum of FPPI passes ``fppi``; 'best': of all the places where
@@ -187,7 +192,7 @@ def froc_score(
     """FROC score: mean recall at several FPPI (paper section 3, "Evaluation Metrics").
 
     Args:
-        curve (FrocCurve): Curve of all films.
+        curve (FrocCurve): Curve of all images.
         targets (Sequence[float]): FPPI values. Defaults to (.1, .2, .3, .4, .5).
         crossing (str): See :func:`recall_at`. Defaults to 'first'.
         interpolation (str): See :func:`recall_at`. Defaults to 'linear'.
@@ -203,6 +208,29 @@ def froc_score(
     return Recall(float(np.mean(recalls)), any(recall.held for recall in recalls))
 
 
+def figures(
+    images: Sequence[ImageResult], definitions: Definitions
+) -> tuple[dict[str, Recall], FrocCurve]:
+    """AUROC, FROC score and recalls of images: the one place where they come from.
+
+    Args:
+        images (Sequence[ImageResult]): Distinct images. Those with label -1 are left out of AUROC, those
+            without a record out of FROC.
+        definitions (Definitions): How they are counted.
+
+    Returns:
+        tuple[dict[str, Recall], FrocCurve]: Values by ``definitions.metric_names``, and the pooled
+        curve. NaN, with a warning, where a class or lesions are missing.
+    """
+    options = (definitions.crossing, definitions.interpolation)
+    records = [image.record for image in images if image.record is not None]
+    curve = froc_curve(records, definitions.denominator)
+    area = auroc([image.label for image in images], [image.score for image in images])
+    found = {'AUROC': Recall(area), 'FROC': froc_score(curve, definitions.targets, *options)}
+    recalls = recall_at(curve, definitions.recall_fppi, *options)
+    return found | dict(zip(definitions.recall_names, recalls)), curve
+
+
 def _recall_at(curve: FrocCurve, wanted: float, crossing: str, interpolation: str) -> Recall:
     fppi = np.maximum.accumulate(curve.fppi) if crossing == 'first' else curve.fppi
     within = fppi <= wanted
@@ -214,35 +242,6 @@ def _recall_at(curve: FrocCurve, wanted: float, crossing: str, interpolation: st
         rise = curve.recall[leaves + 1] - curve.recall[leaves]
         recall = max(recall, (curve.recall[leaves] + share * rise).max())
     return Recall(recall, held=bool(wanted > fppi.max()))
-
-
-def counting_films(
-    records: Sequence[ImageRecord], denominator: str, counting: ArrayLike | None = None
-) -> np.ndarray:
-    """On which films false positives are counted, (n,) bool; see :func:`froc_curve`.
-
-    Args:
-        records (Sequence[ImageRecord]): Records of the films.
-        denominator (str): 'all' or 'negatives'.
-        counting (ArrayLike | None): (n,) bool, in place of ``denominator``. Defaults to None.
-
-    Raises:
-        ValueError: If an option is unknown, or ``counting`` is not of this form.
-    """
-    check_option('denominator', denominator)
-    if counting is None:
-        return np.array([denominator == 'all' or not r.lesion_scores.size for r in records], bool)
-    chosen = np.asarray(counting)
-    if chosen.shape != (len(records),) or chosen.dtype != np.bool_:
-        raise ValueError(
-            f'counting must be ({len(records)},) bool, got {chosen.dtype}{chosen.shape}'
-        )
-    return chosen
-
-
-def count_changes(record: ImageRecord) -> np.ndarray:
-    """Change of the false positives at each threshold of a record, (k,) int64."""
-    return np.diff(record.false_positives.astype(np.int64), prepend=0)
 
 
 def _join(arrays: list[np.ndarray]) -> np.ndarray:

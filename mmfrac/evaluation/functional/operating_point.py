@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Thresholds chosen on one set of films, and what they achieve on another."""
+"""Thresholds chosen on one set of images, and what they achieve on another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmfrac.evaluation.functional.froc import FrocCurve, ImageRecord, check_fppi, check_option
+from mmfrac.evaluation.definitions import check_fppi, check_option
+from mmfrac.evaluation.functional.froc import FrocCurve, ImageRecord
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Target:
 
 
 def choose_threshold(curve: FrocCurve, target: Target, crossing: str = 'first') -> float:
-    """Threshold that reaches a target on the films of a curve; an operating point, not between two.
+    """Threshold that reaches a target on the images of a curve; an operating point, not between two.
 
     Args:
-        curve (FrocCurve): Of the films to choose on, e.g. of validation.
+        curve (FrocCurve): Of the images to choose on, e.g. of validation.
         target (Target): See there.
         crossing (str): Of an FPPI, as in :func:`froc.recall_at`: 'first': the lowest threshold before
             the running maximum of FPPI passes the target; 'best': of all thresholds whose FPPI is at
@@ -68,7 +69,7 @@ def choose_threshold(curve: FrocCurve, target: Target, crossing: str = 'first') 
 
     Returns:
         float: Infinity where only keeping nothing holds an FPPI. NaN where no threshold reaches a
-        sensitivity, or the curve has no film or lesion.
+        sensitivity, or the curve has no image or lesion.
 
     Raises:
         ValueError: If ``crossing`` is unknown.
@@ -92,18 +93,18 @@ def rates_at(
     """What a threshold achieves, in every replicate.
 
     Args:
-        records (Sequence[ImageRecord | None]): (n,) one a film with complete regions, None for the
+        records (Sequence[ImageRecord | None]): (n,) one an image with complete regions, None for the
             others.
         labels (ArrayLike): (n,) 1, 0 or -1.
         scores (ArrayLike): (n,) image scores.
         threshold (float): > 0; infinity keeps nothing.
-        replicates (np.ndarray, optional): (r, n) how often each replicate takes each film. Defaults to
-            None, every film once.
+        replicates (np.ndarray, optional): (r, n) how often each replicate takes each image. Defaults to
+            None, every image once.
 
     Returns:
         dict[str, np.ndarray]: (r,) each, NaN where there is nothing to divide by. ``recall``: lesions
         that are hit; ``fppi``: false positives per image, ``fppi_negatives`` and ``fppi_positives``
-        those on films without and with lesions; ``sensitivity`` and ``specificity``: films with
+        those on images without and with lesions; ``sensitivity`` and ``specificity``: images with
         label 1 whose score is at least the threshold, and with label 0 whose score is not.
 
     Raises:
@@ -112,23 +113,23 @@ def rates_at(
     if not threshold > 0:
         raise ValueError(f'a threshold must be > 0, got {threshold}')
     truth, values = np.asarray(labels), np.asarray(scores, np.float64)
-    takes = np.ones((1, truth.size)) if replicates is None else np.asarray(replicates)
+    weights = np.ones((1, truth.size)) if replicates is None else np.asarray(replicates)
     false_positives, hits, lesions = np.zeros((3, truth.size))
     has_regions = np.zeros(truth.size, bool)
-    for film, record in enumerate(records):
+    for index, record in enumerate(records):
         if record is None:
             continue
-        has_regions[film] = True
-        false_positives[film] = record.false_positives_at(threshold)
-        hits[film] = np.count_nonzero(record.lesion_scores >= threshold)
-        lesions[film] = record.lesion_scores.size
+        has_regions[index] = True
+        false_positives[index] = record.false_positives_at(threshold)
+        hits[index] = np.count_nonzero(record.lesion_scores >= threshold)
+        lesions[index] = record.lesion_scores.size
     has_lesions = lesions > 0
     negative, positive = has_regions & ~has_lesions, has_regions & has_lesions
     is_called = values >= threshold
 
     def ratio(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
         with np.errstate(divide='ignore', invalid='ignore'):
-            return (takes @ counts.astype(np.float64)) / (takes @ totals.astype(np.float64))
+            return (weights @ counts.astype(np.float64)) / (weights @ totals.astype(np.float64))
 
     return dict(
         recall=ratio(hits, lesions),

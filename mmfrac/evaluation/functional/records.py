@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""What one film adds to the FROC curve and the AUROC, in a few kilobytes."""
+"""What one image adds to the FROC curve and the AUROC, in a few kilobytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mmfrac.evaluation.definitions import check_option
 from mmfrac.evaluation.functional.component_tree import false_positive_counts
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageRecord:
-    """Hits and false positives of one film at every threshold t > 0.
+    """Hits and false positives of one image at every threshold t > 0.
 
     Attributes:
         thresholds (np.ndarray): (k,) descending values > 0 at which the number of false positives
@@ -50,6 +51,37 @@ class ImageRecord:
         counts = np.concatenate([[0], self.false_positives.astype(np.int64)])[num_reached]
         return counts if wanted.ndim else int(counts)
 
+    def down_to(self, lowest: float) -> 'ImageRecord':
+        """The record without its thresholds below ``lowest``, as a copy where there are any."""
+        kept = np.count_nonzero(self.thresholds >= lowest)
+        if kept == self.thresholds.size:
+            return self
+        return ImageRecord(
+            self.thresholds[:kept].copy(),
+            self.false_positives[:kept].copy(),
+            self.lesion_scores,
+            self.image_score,
+        )
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """One image of an evaluation.
+
+    Attributes:
+        img_id (str): Id of the image in its annotation file.
+        patient_id (str): Patient, the unit of the bootstrap.
+        label (int): 1, 0 or -1.
+        score (float): Image score.
+        record (ImageRecord | None): None for an image without complete regions.
+    """
+
+    img_id: str
+    patient_id: str
+    label: int
+    score: float
+    record: ImageRecord | None
+
 
 def image_record(
     prob_map: ArrayLike,
@@ -57,20 +89,23 @@ def image_record(
     scale: Sequence[float] = (1.0, 1.0),
     connectivity: int = 8,
     *,
+    ignore_boxes: ArrayLike | None = None,
     name: str = '',
 ) -> ImageRecord:
     """Record of a prob map: paper section 3, "Evaluation Metrics", at every threshold at once.
 
     The mask at t is {P >= t}. A lesion is hit when the cell that holds its box midpoint is in the
     mask. A component of the mask is a false positive when the centre of its rectangle,
-    ``((c0 + c1 + 1) / 2 * sx, (r0 + r1 + 1) / 2 * sy)``, lies in no box (edges inclusive).
+    ``((c0 + c1 + 1) / 2 * sx, (r0 + r1 + 1) / 2 * sy)``, lies in no box (edges inclusive), neither of
+    a lesion nor an ignored one. An ignored box is no lesion.
 
     Args:
-        prob_map (ArrayLike): (h, w) finite values, cropped to the film.
-        gt_boxes (ArrayLike): (n, 4) xyxy boxes in film pixels; n may be 0.
-        scale (Sequence[float]): Film pixels per map cell, (sx, sy). Defaults to (1., 1.).
+        prob_map (ArrayLike): (h, w) finite values, cropped to the image.
+        gt_boxes (ArrayLike): (n, 4) xyxy boxes of the lesions in image pixels; n may be 0.
+        scale (Sequence[float]): Image pixels per map cell, (sx, sy). Defaults to (1., 1.).
         connectivity (int): Neighbours of a cell, 8 or 4. Defaults to 8.
-        name (str): Film, for error messages. Defaults to ''.
+        ignore_boxes (ArrayLike, optional): (k, 4) xyxy boxes to ignore. Defaults to None, none.
+        name (str): Image, for error messages. Defaults to ''.
 
     Returns:
         ImageRecord: ``lesion_scores`` are the map values at the box midpoints, ``image_score`` is
@@ -81,34 +116,40 @@ def image_record(
             ``scale`` or ``connectivity`` is out of range.
     """
     where = f' of film {name}' if name else ''
-    if connectivity not in (4, 8):
-        raise ValueError(f'connectivity must be 4 or 8, got {connectivity!r}')
+    check_option('connectivity', connectivity)
     values = _check_prob_map(prob_map, where)
     boxes = _check_boxes(gt_boxes, f'gt_boxes{where}')
+    no_false = np.concatenate([boxes, _check_boxes(ignore_boxes, f'ignore_boxes{where}')])
     steps = np.asarray(scale, np.float64)
     if steps.shape != (2,) or not (np.isfinite(steps) & (steps > 0)).all():
         raise ValueError(f'scale{where} must be two numbers > 0, (sx, sy), got {scale!r}')
 
-    thresholds, counts = false_positive_counts(values, boxes, (steps[0], steps[1]), connectivity)
+    thresholds, counts = false_positive_counts(values, no_false, (steps[0], steps[1]), connectivity)
     last_cells = np.array(values.shape[::-1]) - 1
     columns, rows = np.clip(np.floor(_midpoints(boxes) / steps), 0, last_cells).astype(np.int64).T
     return ImageRecord(thresholds, _compact(counts), values[rows, columns], float(values.max()))
 
 
 def box_record(
-    boxes: ArrayLike, scores: ArrayLike, gt_boxes: ArrayLike, *, name: str = ''
+    boxes: ArrayLike,
+    scores: ArrayLike,
+    gt_boxes: ArrayLike,
+    *,
+    ignore_boxes: ArrayLike | None = None,
+    name: str = '',
 ) -> ImageRecord:
     """Record of a box detector under the rules of :func:`image_record`.
 
     At t the boxes with score >= t are kept. A lesion is hit when its box midpoint lies in the union
-    of the kept boxes. A kept box is a false positive when its centre lies in no GT box. Edges are
-    inclusive.
+    of the kept boxes. A kept box is a false positive when its centre lies in no GT box and in no
+    ignored one. Edges are inclusive.
 
     Args:
-        boxes (ArrayLike): (m, 4) xyxy predictions in film pixels; m may be 0.
+        boxes (ArrayLike): (m, 4) xyxy predictions in image pixels; m may be 0.
         scores (ArrayLike): (m,) their scores.
-        gt_boxes (ArrayLike): (n, 4) xyxy boxes in film pixels; n may be 0.
-        name (str): Film, for error messages. Defaults to ''.
+        gt_boxes (ArrayLike): (n, 4) xyxy boxes of the lesions in image pixels; n may be 0.
+        ignore_boxes (ArrayLike, optional): (k, 4) xyxy boxes to ignore. Defaults to None, none.
+        name (str): Image, for error messages. Defaults to ''.
 
     Returns:
         ImageRecord: ``lesion_scores`` and ``image_score`` are 0 where there is no box.
@@ -119,6 +160,7 @@ def box_record(
     where = f' of film {name}' if name else ''
     kept = _check_boxes(boxes, f'boxes{where}')
     lesions = _check_boxes(gt_boxes, f'gt_boxes{where}')
+    no_false = np.concatenate([lesions, _check_boxes(ignore_boxes, f'ignore_boxes{where}')])
     values = _as_floats(scores, f'scores{where}')
     if values.shape != (len(kept),) or not np.isfinite(values).all():
         raise ValueError(
@@ -127,7 +169,7 @@ def box_record(
 
     hits = _contain(kept, _midpoints(lesions))
     lesion_scores = np.where(hits, values[:, None], 0).max(axis=0, initial=0)
-    is_false = ~_contain(lesions, _midpoints(kept)).any(axis=0) & (values > 0)
+    is_false = ~_contain(no_false, _midpoints(kept)).any(axis=0) & (values > 0)
     ascending, counts = np.unique(values[is_false], return_counts=True)
     return ImageRecord(
         ascending[::-1].copy(),
@@ -135,6 +177,64 @@ def box_record(
         lesion_scores.astype(values.dtype),
         float(values.max(initial=0)),
     )
+
+
+def counting_images(
+    records: Sequence[ImageRecord], denominator: str, counting: ArrayLike | None = None
+) -> np.ndarray:
+    """On which images false positives are counted, (n,) bool; see :func:`froc.froc_curve`.
+
+    Args:
+        records (Sequence[ImageRecord]): (n) records of the images.
+        denominator (str): 'all' or 'negatives'.
+        counting (ArrayLike | None): (n,) bool, in place of ``denominator``. Defaults to None.
+
+    Raises:
+        ValueError: If an option is unknown, or ``counting`` is not of this form.
+    """
+    check_option('denominator', denominator)
+    if counting is None:
+        return np.array([denominator == 'all' or not r.lesion_scores.size for r in records], bool)
+    chosen = np.asarray(counting)
+    if chosen.shape != (len(records),) or chosen.dtype != np.bool_:
+        raise ValueError(
+            f'counting must be ({len(records)},) bool, got {chosen.dtype}{chosen.shape}'
+        )
+    return chosen
+
+
+def count_changes(record: ImageRecord) -> np.ndarray:
+    """Change of the false positives at each threshold of a record, (k,) int64."""
+    return np.diff(record.false_positives.astype(np.int64), prepend=0)
+
+
+def lowest_needed(
+    records: Sequence[ImageRecord], num_images: int, max_fppi: float, denominator: str = 'all'
+) -> float:
+    """Highest threshold at which images alone have more than ``max_fppi * num_images`` false positives.
+
+    With ``crossing='first'`` nothing below it has a part in a recall at ``max_fppi`` or less.
+
+    Args:
+        records (Sequence[ImageRecord]): Of distinct images.
+        num_images (int): By which false positives are divided, or more.
+        max_fppi (float): False positives per image up to which the pooled curve has to be exact.
+        denominator (str): See :func:`froc.froc_curve`. Defaults to 'all'.
+
+    Returns:
+        float: 0 if they never do.
+    """
+    counting = counting_images(records, denominator)
+    counted = [record for record, counts in zip(records, counting) if counts]
+    thresholds = np.concatenate([np.zeros(0), *(record.thresholds for record in counted)])
+    changes = np.concatenate([np.zeros(0, np.int64), *map(count_changes, counted)])
+    order = np.argsort(-thresholds, kind='stable')
+    descending = thresholds[order]
+    totals = np.cumsum(changes[order])
+    ends_group = np.append(descending[:-1] != descending[1:], True)[: descending.size]
+    # divided as the curve is, so that both round alike
+    past = np.flatnonzero(ends_group & (totals / np.float64(num_images) > max_fppi))
+    return float(descending[past[0]]) if past.size else 0.0
 
 
 def _check_prob_map(prob_map: ArrayLike, where: str) -> np.ndarray:
@@ -160,8 +260,8 @@ def _as_floats(data: ArrayLike, what: str) -> np.ndarray:
     return array.astype(np.float32 if is_narrow else np.float64, copy=False)
 
 
-def _check_boxes(data: ArrayLike, what: str) -> np.ndarray:
-    boxes = np.asarray(data, np.float64)
+def _check_boxes(data: ArrayLike | None, what: str) -> np.ndarray:
+    boxes = np.asarray([] if data is None else data, np.float64)
     if boxes.shape == (0,):
         return boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4:

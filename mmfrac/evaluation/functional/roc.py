@@ -16,14 +16,14 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve: P(score of a positive > score of a negative), ties one half.
 
     Args:
-        labels (ArrayLike): (n,) image-level labels: 1, 0, or -1 for films to leave out.
+        labels (ArrayLike): (n,) image-level labels: 1, 0, or -1 for images to leave out.
         scores (ArrayLike): (n,) image scores.
 
     Returns:
         float: The area. NaN, with a warning, if only one class is present.
 
     Raises:
-        ValueError: If the shapes differ, a label is unknown or a score is NaN.
+        ValueError: If the shapes differ, a label is unknown or a score is not finite.
     """
     truth, values = np.asarray(labels), np.asarray(scores, np.float64)
     if truth.ndim != 1 or truth.shape != values.shape:
@@ -32,8 +32,10 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
         )
     if not np.isin(truth, (-1, 0, 1)).all():
         raise ValueError(f'labels must be 1, 0 or -1, got {np.unique(truth).tolist()}')
-    if np.isnan(values).any():
-        raise ValueError(f'score {int(np.argmax(np.isnan(values)))} is NaN')
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        what = 'NaN' if np.isnan(values[wrong][0]) else 'infinite'
+        raise ValueError(f'score {int(np.argmax(wrong))} is {what}')
     known = truth != -1
     positive = truth[known] == 1
     num_positive = int(positive.sum())
@@ -45,25 +47,30 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
             stacklevel=2,
         )
         return float('nan')
-    rank_sum = rankdata(values[known])[positive].sum()
-    return float((rank_sum / num_positive - (num_positive + 1) / 2) / num_negative)
+    # a second of import that nothing else here needs
+    from sklearn.metrics import roc_auc_score
+
+    area = float(roc_auc_score(positive, values[known]))
+    # a whole number of half pairs: equal counts give equal areas, however they are summed up
+    num_pairs = 2 * num_positive * num_negative
+    return round(area * num_pairs) / num_pairs
 
 
 def weighted_areas(
-    films: np.ndarray,
+    images: np.ndarray,
     is_positive: np.ndarray,
     shares: np.ndarray,
     scores: np.ndarray,
     replicates: np.ndarray,
 ) -> np.ndarray:
-    """P(score of a positive > score of a negative), ties one half, under many weightings of the films.
+    """P(score of a positive > score of a negative), ties one half, under many weightings of the images.
 
     Args:
-        films (np.ndarray): (m,) film of each rated thing.
+        images (np.ndarray): (m,) image of each rated thing.
         is_positive (np.ndarray): (m,) whether it is a positive.
-        shares (np.ndarray): (m,) its weight within its film.
+        shares (np.ndarray): (m,) its weight within its image.
         scores (np.ndarray): (m,) its score.
-        replicates (np.ndarray): (r, n) weight of each film in each replicate.
+        replicates (np.ndarray): (r, n) weight of each image in each replicate.
 
     Returns:
         np.ndarray: (r,) float64; NaN where a replicate has no positive or no negative.
@@ -72,19 +79,19 @@ def weighted_areas(
     values = scores[order]
     ends_group = np.append(values[:-1] != values[1:], True)[: values.size]
     return _weighted_areas(
-        films[order], is_positive[order], shares[order], ends_group, np.asarray(replicates)
+        images[order], is_positive[order], shares[order], ends_group, np.asarray(replicates)
     )
 
 
 @njit(cache=True)
-def _weighted_areas(films, is_positive, shares, ends_group, replicates):
+def _weighted_areas(images, is_positive, shares, ends_group, replicates):
     areas = np.full(len(replicates), np.nan)
     for r in range(len(replicates)):
         num_positive = num_negative = below = 0.0
         positives = negatives = 0.0  # of the group of equal scores
         pairs = 0.0
-        for k in range(len(films)):
-            weight = replicates[r, films[k]] * shares[k]
+        for k in range(len(images)):
+            weight = replicates[r, images[k]] * shares[k]
             if is_positive[k]:
                 positives += weight
             else:
@@ -101,7 +108,7 @@ def _weighted_areas(films, is_positive, shares, ends_group, replicates):
 
 
 class AurocCovariance(NamedTuple):
-    """AUROC of several models on the same films.
+    """AUROC of several models on the same images.
 
     Attributes:
         aurocs (np.ndarray): (k,) areas, ties one half.
@@ -113,7 +120,7 @@ class AurocCovariance(NamedTuple):
 
 
 class PairedTest(NamedTuple):
-    """Difference of two models on the same films.
+    """Difference of two models on the same images.
 
     Attributes:
         difference (float): First minus second.
@@ -131,12 +138,12 @@ class PairedTest(NamedTuple):
 def delong(
     labels: ArrayLike, scores: ArrayLike, patients: Sequence | None = None
 ) -> AurocCovariance:
-    """AUROCs of models on the same films, and their covariance.
+    """AUROCs of models on the same images, and their covariance.
 
     Args:
-        labels (ArrayLike): (n,) 1, 0, or -1 for films to leave out.
+        labels (ArrayLike): (n,) 1, 0, or -1 for images to leave out.
         scores (ArrayLike): (k, n) image scores of each model, or (n,) of one.
-        patients (Sequence, optional): (n,) patient of each film. Defaults to None, each film its own.
+        patients (Sequence, optional): (n,) patient of each image. Defaults to None, each image its own.
 
     Returns:
         AurocCovariance: NaN where a class is missing; the covariance also where a class comes from one
@@ -163,7 +170,7 @@ def delong(
     if not num_positive or not num_negative:
         return AurocCovariance(np.full(num_models, np.nan), np.full((num_models,) * 2, np.nan))
 
-    # Share of the other class that each film is ranked rightly against.
+    # Share of the other class that each image is ranked rightly against.
     ranks = rankdata(values, axis=1)
     of_positives = ranks[:, is_positive] - rankdata(values[:, is_positive], axis=1)
     of_negatives = ranks[:, ~is_positive] - rankdata(values[:, ~is_positive], axis=1)
@@ -215,7 +222,7 @@ def delong_test(
     level: float = 0.95,
     patients: Sequence | None = None,
 ) -> PairedTest:
-    """Whether two models differ in AUROC on the same films.
+    """Whether two models differ in AUROC on the same images.
 
     Args:
         labels (ArrayLike): (n,) 1, 0 or -1.
@@ -241,12 +248,12 @@ def delong_test(
 
 
 def _by_patient(
-    values: np.ndarray, of_films: np.ndarray, clusters: np.ndarray
+    values: np.ndarray, of_images: np.ndarray, clusters: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """Sums (k, patients) of (k, films), and the number of patients that have such a film."""
+    """Sums (k, patients) of (k, images), and the number of patients that have such an image."""
     size = int(clusters.max()) + 1
-    sums = np.stack([np.bincount(of_films, row, minlength=size) for row in values])
-    return sums, int(np.unique(of_films).size)
+    sums = np.stack([np.bincount(of_images, row, minlength=size) for row in values])
+    return sums, int(np.unique(of_images).size)
 
 
 def _scaled(products: np.ndarray, num_patients: int) -> np.ndarray:

@@ -3,40 +3,44 @@
 
 import json
 import math
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmfrac.evaluation.functional.froc import FrocCurve, ImageRecord, froc_curve
+from mmfrac.evaluation.definitions import METRIC_OPTIONS, Definitions, common_definitions
+from mmfrac.evaluation.functional.froc import FrocCurve, ImageRecord, ImageResult
+from mmfrac.evaluation.functional.records import counting_images, lowest_needed
+from mmfrac.utils.io import AtomicLocalBackend
 
 
 def write_metrics(
-    out_file: str | Path, metrics: dict[str, float], curve: FrocCurve, options: dict[str, Any]
+    out_file: str | Path,
+    metrics: Mapping[str, float],
+    curve: FrocCurve,
+    definitions: Definitions,
+    max_fppi: float | None = None,
 ) -> None:
     """Write an evaluation as JSON; what is not finite becomes null.
 
     Args:
-        out_file (str | Path): Written under a temporary name and renamed; its folder is made.
-        metrics (dict[str, float]): Values by name.
+        out_file (str | Path): Written whole or not at all; its folder is made.
+        metrics (Mapping[str, float]): Values by name.
         curve (FrocCurve): The pooled curve.
-        options (dict): Definitions that were used.
+        definitions (Definitions): That were used; the file's ``options``.
+        max_fppi (float, optional): FPPI up to which the curve is kept. Defaults to None, all.
     """
     content = dict(
         metrics={name: _finite(value) for name, value in metrics.items()},
         num_images=int(curve.num_images),
         num_lesions=int(curve.num_lesions),
-        options=options,
+        options=definitions.as_dict(METRIC_OPTIONS),
+        max_fppi=max_fppi,
         curve=curve_content(curve),
     )
-    path = Path(out_file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(json.dumps(content))
-    os.replace(temporary, path)
+    AtomicLocalBackend().put_text(json.dumps(content), out_file)
 
 
 def curve_content(curve: FrocCurve) -> dict[str, list[float | None]]:
@@ -61,52 +65,86 @@ def _finite(value: float) -> float | None:
 FORMAT_VERSION = 1
 
 
-@dataclass(frozen=True)
-class FilmResult:
-    """One film of an evaluation.
+@dataclass(frozen=True, eq=False)
+class RecordSet:
+    """Records of the images of an evaluation, and what may be asked of them.
 
     Attributes:
-        film (str): Id of the film in its annotation file.
-        patient (str): Patient, the unit of the bootstrap.
-        label (int): 1, 0 or -1.
-        score (float): Image score.
-        record (ImageRecord | None): None for a film without complete regions.
+        where (str): File or run that they are of, for messages.
+        images (list[ImageResult]): One an image.
+        definitions (Definitions): Of the evaluation.
+        max_fppi (float | None): FPPI up to which the records are kept; None: all of them.
     """
 
-    film: str
-    patient: str
-    label: int
-    score: float
-    record: ImageRecord | None
+    where: str
+    images: list[ImageResult]
+    definitions: Definitions
+    max_fppi: float | None = None
+
+    @property
+    def lowest(self) -> float:
+        """Threshold below which thresholds were left out; 0 where none can have been."""
+        if self.max_fppi is None:
+            return 0.0
+        return _lowest_kept(self.images, self.definitions.denominator, self.max_fppi)
+
+    def check(self, definitions: Definitions) -> None:
+        """Raise ``ValueError`` if figures under ``definitions`` need what the records do not hold."""
+        own = self.definitions
+        asked = ('what is asked for', definitions)
+        common_definitions([(self.where, own), asked], ('source', 'connectivity'))
+        if self.max_fppi is None or not self.lowest:
+            return
+        held = f'{self.where}: the records are cut at FPPI {self.max_fppi:g}'
+        if definitions.crossing == 'best' or definitions.denominator != own.denominator:
+            raise ValueError(
+                f"{held} for crossing='first' and denominator={own.denominator!r}; for crossing="
+                f'{definitions.crossing!r} and denominator={definitions.denominator!r} evaluate anew'
+            )
+        if definitions.highest_fppi > self.max_fppi:
+            raise ValueError(
+                f'{held}, FPPI {definitions.highest_fppi:g} is asked for: evaluate anew with a higher '
+                'records_max_fppi'
+            )
 
 
 def write_records(
-    out_file: str | Path, results: Sequence[FilmResult], max_fppi: float = 2.0
+    out_file: str | Path,
+    images: Sequence[ImageResult],
+    definitions: Definitions,
+    max_fppi: float | None = 2.0,
 ) -> None:
-    """Write records, each down to the threshold at which all films together pass ``max_fppi``.
+    """Write records, each down to the threshold at which all images together pass ``max_fppi``.
 
-    What lies below has no part in recalls at a smaller FPPI, and is most of a record.
+    What lies below has no part in recalls at a smaller FPPI, and is most of a record. The file holds at
+    least what its own definitions ask for: with ``crossing='best'`` the whole records.
 
     Args:
-        out_file (str | Path): Written under a temporary name and renamed; its folder is made.
-        results (Sequence[FilmResult]): One a film.
-        max_fppi (float): False positives per image up to which the records are exact. Defaults to 2.
+        out_file (str | Path): Written whole or not at all; its folder is made.
+        images (Sequence[ImageResult]): One an image.
+        definitions (Definitions): That the images were evaluated with.
+        max_fppi (float, optional): False positives per image up to which the records are exact; None:
+            whole. Defaults to 2.
     """
-    records = [result.record for result in results if result.record is not None]
-    lowest = _threshold_at(records, max_fppi)
+    end = records_end(definitions, max_fppi)
+    lowest = 0.0 if end is None else _lowest_kept(images, definitions.denominator, end)
     content = dict(
         format_version=FORMAT_VERSION,
-        max_fppi=max_fppi,
-        films=[_plain(result, lowest) for result in results],
+        max_fppi=end,
+        definitions=definitions.as_dict(METRIC_OPTIONS),
+        films=[_plain(image, lowest) for image in images],
     )
-    path = Path(out_file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(json.dumps(content, separators=(',', ':')))
-    os.replace(temporary, path)
+    AtomicLocalBackend().put_text(json.dumps(content, separators=(',', ':')), out_file)
 
 
-def read_records(content: Any, where: str = 'records') -> list[FilmResult]:
+def records_end(definitions: Definitions, max_fppi: float | None) -> float | None:
+    """FPPI up to which a file of records is kept that is asked for ``max_fppi``; None: all of it."""
+    if max_fppi is None or definitions.crossing == 'best':
+        return None
+    return max(float(max_fppi), definitions.highest_fppi)
+
+
+def read_records(content: Any, where: str = 'records') -> RecordSet:
     """Rebuild what ``write_records`` wrote.
 
     Args:
@@ -114,7 +152,8 @@ def read_records(content: Any, where: str = 'records') -> list[FilmResult]:
         where (str): Its file, for the message. Defaults to 'records'.
 
     Returns:
-        list[FilmResult]: In the order of the file.
+        RecordSet: In the order of the file. A file without definitions is of an earlier version: they
+        are those of ``METRIC_DEFAULTS``.
 
     Raises:
         ValueError: If it is of another format, or damaged.
@@ -124,30 +163,64 @@ def read_records(content: Any, where: str = 'records') -> list[FilmResult]:
         raise ValueError(
             f'{where}: no records of format {FORMAT_VERSION}, as FracMetric(records_file=...) writes'
         )
-    results = []
+    images = []
     for index, entry in enumerate(content['films']):
         try:
-            results.append(_film_result(entry))
+            images.append(_image_result(entry))
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             what = f'no {error}' if isinstance(error, KeyError) else str(error)
             raise ValueError(
                 f'{where}: films[{index}] is damaged ({what}); evaluate anew'
             ) from error
-    return results
+    end = content.get('max_fppi')
+    is_number = isinstance(end, (int, float)) and not isinstance(end, bool) and end >= 0
+    if end is not None and not is_number:
+        raise ValueError(f'{where}: max_fppi {end!r} is damaged; evaluate anew')
+    return RecordSet(where, images, Definitions.from_json(content, where), end)
 
 
-def _threshold_at(records: Sequence[ImageRecord], max_fppi: float) -> float:
-    if not records:
-        return 0.0
-    curve = froc_curve(records)
-    past = np.flatnonzero(curve.fppi > max_fppi)
-    return float(curve.thresholds[past[0]]) if past.size else 0.0
+def pool_records(
+    parts: Sequence[RecordSet], where: str, names: Sequence[str] = METRIC_OPTIONS
+) -> RecordSet:
+    """All images of several sets under common thresholds; an image of two sets counts twice.
+
+    Args:
+        parts (Sequence[RecordSet]): At least one.
+        where (str): Name of the whole.
+        names (Sequence[str]): Options in which they must agree. Defaults to ``METRIC_OPTIONS``.
+
+    Returns:
+        RecordSet: Exact as far as every part is.
+
+    Raises:
+        ValueError: If their definitions differ.
+    """
+    definitions = common_definitions([(part.where, part.definitions) for part in parts], names)
+    images = [image for part in parts for image in part.images]
+
+    def counted(some: Sequence[ImageResult]) -> int:
+        records = [image.record for image in some if image.record is not None]
+        return int(counting_images(records, definitions.denominator).sum())
+
+    # where one part ends it alone has so many false positives
+    ends = [
+        part.max_fppi * counted(part.images)
+        for part in parts
+        if part.max_fppi is not None and part.lowest
+    ]
+    return RecordSet(where, images, definitions, min(ends) / counted(images) if ends else None)
 
 
-def _plain(result: FilmResult, lowest: float) -> dict[str, Any]:
+def _lowest_kept(images: Sequence[ImageResult], denominator: str, max_fppi: float) -> float:
+    records = [image.record for image in images if image.record is not None]
+    num_images = int(counting_images(records, denominator).sum())
+    return lowest_needed(records, num_images, max_fppi, denominator)
+
+
+def _plain(result: ImageResult, lowest: float) -> dict[str, Any]:
     entry: dict[str, Any] = dict(
-        film=result.film,
-        patient=result.patient,
+        film=result.img_id,
+        patient=result.patient_id,
         label=int(result.label),
         score=float(str(np.float32(result.score))),
     )
@@ -159,7 +232,7 @@ def _plain(result: FilmResult, lowest: float) -> dict[str, Any]:
     return entry
 
 
-def _film_result(entry: dict[str, Any]) -> FilmResult:
+def _image_result(entry: dict[str, Any]) -> ImageResult:
     record = None
     if 'thresholds' in entry:
         record = ImageRecord(
@@ -174,10 +247,9 @@ def _film_result(entry: dict[str, Any]) -> FilmResult:
             raise ValueError('lesion_scores must be a list')
         if not (np.isfinite(record.thresholds).all() and np.isfinite(record.lesion_scores).all()):
             raise ValueError('a threshold or lesion score is NaN or infinite')
-    names = ('film', 'patient', 'label', 'score')
     if entry['label'] not in (-1, 0, 1) or not math.isfinite(entry['score']):
         raise ValueError(f'label {entry["label"]!r}, score {entry["score"]!r}')
-    return FilmResult(**{name: entry[name] for name in names}, record=record)
+    return ImageResult(entry['film'], entry['patient'], entry['label'], entry['score'], record)
 
 
 def _floats(values: np.ndarray) -> list[float]:

@@ -10,16 +10,16 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.evaluator import BaseMetric
 
 from mmfrac.evaluation.metrics.frac_metric import as_numpy
-from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError, no_boxes
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError, no_boxes
 from mmfrac.evaluation.offline.map_folder import MapFolderWriter
 
 
 @METRICS.register_module()
 class SavePredictions(BaseMetric):
-    """Writes the prob map, image score and boxes of every film, one file a film.
+    """Writes the prob map, image score and boxes of every image, one file an image.
 
     What ``tools/test.py --out FOLDER`` adds to the evaluator; ``tools/analysis_tools/froc.py`` reads it.
-    Every rank writes its own films as they come, nothing is gathered, and the folder appears whole when
+    Every rank writes its own images as they come, nothing is gathered, and the folder appears whole when
     all are done. Reports no metric.
 
     Args:
@@ -51,7 +51,7 @@ class SavePredictions(BaseMetric):
         barrier()
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Write the films of a batch.
+        """Write the images of a batch.
 
         Args:
             data_batch (Any): Not used.
@@ -64,15 +64,15 @@ class SavePredictions(BaseMetric):
             prediction = prediction_of_sample(sample)
             faults = prediction.faults()
             if faults:
-                raise PredictionError(f'of film {prediction.film}', faults)
+                raise PredictionError(f'of film {prediction.img_path}', faults)
             self.writer.write(prediction)
-            self.results.append(prediction.film)
+            self.results.append(prediction.img_path)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Give the folder its name; called on the main rank when all have written.
 
         Args:
-            results (list): Films.
+            results (list): Images.
 
         Returns:
             dict[str, float]: Empty.
@@ -81,15 +81,15 @@ class SavePredictions(BaseMetric):
         return {}
 
 
-def prediction_of_sample(sample: dict) -> FilmPrediction:
-    """Prediction of a data sample as a dict: its map or its boxes, in px of the film.
+def prediction_of_sample(sample: dict) -> ImagePrediction:
+    """Prediction of a data sample as a dict: its map or its boxes, in px of the image.
 
     Args:
         sample (dict): With ``img_path``, and ``pred_prob_map`` with ``map_scale``, or
             ``pred_instances``.
 
     Returns:
-        FilmPrediction: Unchecked.
+        ImagePrediction: Unchecked.
     """
     boxes, scores = no_boxes()
     if 'pred_instances' in sample:
@@ -101,8 +101,8 @@ def prediction_of_sample(sample: dict) -> FilmPrediction:
         scale_x, scale_y = sample['map_scale']
         scale = (float(scale_x), float(scale_y))
     score = sample.get('pred_score')
-    return FilmPrediction(
-        film=str(sample['img_path']),
+    return ImagePrediction(
+        img_path=str(sample['img_path']),
         boxes=boxes.reshape(-1, 4),
         box_scores=scores,
         score=None if score is None else float(score),

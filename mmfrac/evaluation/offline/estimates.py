@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Metrics with intervals from film results, of all films and of groups of them."""
+"""Metrics with intervals from the results of images, of all of them and of groups of them."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.afroc import afroc_area, bootstrap_afroc_area
 from mmfrac.evaluation.functional.bootstrap import (
-    bootstrap_auroc,
+    bootstrap_figures,
     bootstrap_recalls,
     interval,
     patient_weights,
 )
 from mmfrac.evaluation.functional.froc import ImageRecord
-from mmfrac.evaluation.offline.film_results import FilmResults
-from mmfrac.evaluation.offline.ground_truth import TrueFilm
+from mmfrac.evaluation.offline.ground_truth import TrueImage
+from mmfrac.evaluation.offline.model_results import ModelResults
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Estimate:
     """A metric with its percentile interval.
 
     Attributes:
-        value (float): On the films as they are.
+        value (float): On the images as they are.
         low (float): Lower end; NaN if no replicate can be measured.
         high (float): Upper end.
         replicates (np.ndarray): (r,) values of the replicates.
@@ -48,22 +48,22 @@ class Estimate:
         return cls(float(value), *interval(replicates, level), replicates, held)
 
 
-def draw(results: FilmResults, definitions: Definitions) -> np.ndarray:
-    """How often each replicate takes each film, (r, n); the same for all models on the same films."""
+def draw(results: ModelResults, definitions: Definitions) -> np.ndarray:
+    """How often each replicate takes each image, (r, n); the same for all models on the same images."""
     if definitions.cluster == 'patient':
-        clusters: Sequence = [film.patient for film in results.films]
+        clusters: Sequence = [image.patient for image in results.images]
     else:
-        clusters = range(len(results.films))
+        clusters = range(len(results.images))
     return patient_weights(clusters, definitions.replicates, definitions.seed)
 
 
 def estimate_metrics(
-    results: FilmResults, replicates: np.ndarray, definitions: Definitions
+    results: ModelResults, replicates: np.ndarray, definitions: Definitions
 ) -> dict[str, Estimate]:
     """AUROC, FROC score, recall at each FPPI and JAFROC figures of merit, with intervals.
 
     Args:
-        results (FilmResults): Of a model.
+        results (ModelResults): Of a model.
         replicates (np.ndarray): (r, n) of :func:`draw`.
         definitions (Definitions): See there.
 
@@ -72,33 +72,19 @@ def estimate_metrics(
         lesions are missing.
     """
     level = definitions.level
-    measured = results.with_regions
-    records, takes = results.measured, replicates[:, measured]
-    options = dict(crossing=definitions.crossing, interpolation=definitions.interpolation)
-    fppi = list(dict.fromkeys([*definitions.targets, *definitions.recall_fppi]))
-    curve = froc.froc_curve(records, definitions.denominator)
     with warnings.catch_warnings():
         # NaN says it, and the table marks it
         warnings.simplefilter('ignore')
-        recalls = dict(zip(fppi, froc.recall_at(curve, fppi, **options)))
-        score = froc.froc_score(curve, definitions.targets, **options)
-        auroc = froc.auroc(results.labels, results.scores)
-    drawn = bootstrap_recalls(records, takes, fppi, definitions.denominator, **options)
-    of_fppi = dict(zip(fppi, drawn.T))
+        values, _ = froc.figures(results.results, definitions)
+    drawn = bootstrap_figures(results.results, replicates, definitions)
     found = {
-        'AUROC': Estimate.of(
-            auroc, bootstrap_auroc(results.labels, results.scores, replicates), level
-        ),
-        'FROC': Estimate.of(
-            score, np.mean([of_fppi[x] for x in definitions.targets], axis=0), level, score.held
-        ),
+        name: Estimate.of(value, drawn[name], level, value.held) for name, value in values.items()
     }
-    for x in definitions.recall_fppi:
-        found[f'Recall@{x:g}'] = Estimate.of(recalls[x], of_fppi[x], level, recalls[x].held)
+    records, of_measured = results.measured, replicates[:, results.with_regions]
     for name, weights in (('AFROC', 'lesions'), ('wAFROC', 'films')):
         area = (definitions.afroc_films, weights)
         found[name] = Estimate.of(
-            afroc_area(records, *area), bootstrap_afroc_area(records, takes, *area), level
+            afroc_area(records, *area), bootstrap_afroc_area(records, of_measured, *area), level
         )
     return found
 
@@ -114,25 +100,25 @@ class Group:
 
     Attributes:
         name (str): Part, e.g. 'hospital'.
-        num_films (int): Films of the part; of lesions: films that have one of them.
-        num_lesions (int): Lesions of the part, on films with complete regions.
+        num_images (int): Images of the part; of lesions: images that have one of them.
+        num_lesions (int): Lesions of the part, on images with complete regions.
         metrics (dict[str, Estimate]): By name.
     """
 
     name: str
-    num_films: int
+    num_images: int
     num_lesions: int
     metrics: dict[str, Estimate]
 
 
-def film_groups(
-    results: FilmResults, parts: Sequence[str], replicates: np.ndarray, definitions: Definitions
+def image_groups(
+    results: ModelResults, parts: Sequence[str], replicates: np.ndarray, definitions: Definitions
 ) -> list[Group]:
-    """Metrics of parts of the films, each as if there were no others.
+    """Metrics of parts of the images, each as if there were no others.
 
     Args:
-        results (FilmResults): Of a model.
-        parts (Sequence[str]): (n) part of each film.
+        results (ModelResults): Of a model.
+        parts (Sequence[str]): (n) part of each image.
         replicates (np.ndarray): (r, n) of :func:`estimates.draw`.
         definitions (Definitions): See there.
 
@@ -143,11 +129,11 @@ def film_groups(
     names = np.asarray(parts, dtype=object)
     for name in sorted(set(parts)):
         chosen = names == name
-        part = FilmResults(
-            [film for film, takes in zip(results.films, chosen) if takes],
+        part = ModelResults(
+            [image for image, is_in in zip(results.images, chosen) if is_in],
             results.labels[chosen],
             results.scores[chosen],
-            [record for record, takes in zip(results.records, chosen) if takes],
+            [record for record, is_in in zip(results.records, chosen) if is_in],
             results.kinds,
         )
         found = estimate_metrics(part, replicates[:, chosen], definitions)
@@ -158,16 +144,16 @@ def film_groups(
 
 
 def lesion_groups(
-    results: FilmResults,
+    results: ModelResults,
     parts: Sequence[Sequence[str]],
     replicates: np.ndarray,
     definitions: Definitions,
 ) -> list[Group]:
-    """Recall of parts of the lesions, beside the false positives of all films.
+    """Recall of parts of the lesions, beside the false positives of all images.
 
     Args:
-        results (FilmResults): Of a model.
-        parts (Sequence[Sequence[str]]): (n) part of each lesion of each film.
+        results (ModelResults): Of a model.
+        parts (Sequence[Sequence[str]]): (n) part of each lesion of each image.
         replicates (np.ndarray): (r, n) of :func:`estimates.draw`.
         definitions (Definitions): See there.
 
@@ -175,77 +161,78 @@ def lesion_groups(
         list[Group]: FROC and the recalls of each part, by name.
     """
     measured = results.with_regions
-    takes = replicates[:, measured]
+    of_measured = replicates[:, measured]
     kept = [names for names, is_measured in zip(parts, measured) if is_measured]
-    counting = froc.counting_films(results.measured, definitions.denominator)
-    options = dict(crossing=definitions.crossing, interpolation=definitions.interpolation)
+    counting = froc.counting_images(results.measured, definitions.denominator)
+    options = (definitions.crossing, definitions.interpolation)
     fppi = list(definitions.recall_fppi)
     groups = []
     names = {name for names in kept for name in names}
-    for name in sorted(names, key=_place):
+    for name in sorted(names, key=_rank):
         chosen = [np.array([other == name for other in names], bool) for names in kept]
         records = [_with_lesions(r, mask) for r, mask in zip(results.measured, chosen)]
         curve = froc.froc_curve(records, definitions.denominator, counting)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            recalls = froc.recall_at(curve, fppi, **options)
-            score = froc.froc_score(curve, definitions.targets, **options)
+            recalls = froc.recall_at(curve, fppi, *options)
+            score = froc.froc_score(curve, definitions.targets, *options)
         wanted = [*definitions.targets, *fppi]
         drawn = bootstrap_recalls(
-            records, takes, wanted, definitions.denominator, **options, counting=counting
+            records, of_measured, wanted, definitions.denominator, *options, counting=counting
         )
         num_targets = len(definitions.targets)
         level = definitions.level
         metrics = {
             'FROC': Estimate.of(score, drawn[:, :num_targets].mean(axis=1), level, score.held)
         }
-        for x, recall, values in zip(fppi, recalls, drawn[:, num_targets:].T):
-            metrics[f'Recall@{x:g}'] = Estimate.of(recall, values, level, recall.held)
-        num_films = sum(bool(mask.any()) for mask in chosen)
-        groups.append(Group(name, num_films, curve.num_lesions, metrics))
+        rows = zip(definitions.recall_names, recalls, drawn[:, num_targets:].T)
+        for recall_name, recall, values in rows:
+            metrics[recall_name] = Estimate.of(recall, values, level, recall.held)
+        num_images = sum(bool(mask.any()) for mask in chosen)
+        groups.append(Group(name, num_images, curve.num_lesions, metrics))
     return groups
 
 
-def film_parts(films: Sequence[TrueFilm], field: str) -> list[str] | None:
-    """Part of each film by a field of the annotation file.
+def image_parts(images: Sequence[TrueImage], field: str) -> list[str] | None:
+    """Part of each image by a field of the annotation file.
 
     Args:
-        films (Sequence[TrueFilm]): (n) films.
+        images (Sequence[TrueImage]): (n) images.
         field (str): 'source', 'age' (in bands) or any field of the images, e.g. 'sex'.
 
     Returns:
-        list[str] | None: (n) 'unknown' where a film has no such field; None where no film has it.
+        list[str] | None: (n) 'unknown' where an image has no such field; None where no image has it.
     """
     if field == 'source':
-        return [film.source for film in films]
-    values = [film.fields.get(field) for film in films]
+        return [image.source for image in images]
+    values = [image.fields.get(field) for image in images]
     if all(value is None for value in values):
         return None
     return [_age_band(value) if field == 'age' else _text(value) for value in values]
 
 
-def size_parts(films: Sequence[TrueFilm]) -> tuple[list[list[str]], tuple[float, float]]:
+def size_parts(images: Sequence[TrueImage]) -> tuple[list[list[str]], tuple[float, float]]:
     """Part of each lesion by size: thirds of all lesions.
 
-    The size of a lesion is the root of its box's area over the root of its film's.
+    The size of a lesion is the root of its box's area over the root of its image's.
 
     Args:
-        films (Sequence[TrueFilm]): (n) films.
+        images (Sequence[TrueImage]): (n) images.
 
     Returns:
         tuple: (n) 'small', 'medium' or 'large' of each lesion, and the two sizes between them.
     """
     sizes = [
-        np.sqrt((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) / np.prod(film.shape))
-        for film in films
-        for box in [film.boxes]
+        np.sqrt((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) / np.prod(image.shape))
+        for image in images
+        for box in [image.boxes]
     ]
     pooled = np.concatenate(sizes) if sizes else np.zeros(0)
     if not pooled.size:
-        return [[] for _ in films], (float('nan'), float('nan'))
+        return [[] for _ in images], (float('nan'), float('nan'))
     low, high = np.quantile(pooled, [1 / 3, 2 / 3])
-    places = [np.searchsorted([low, high], size, side='right') for size in sizes]
-    return [[SIZE_NAMES[place] for place in film] for film in places], (float(low), float(high))
+    thirds = [np.searchsorted([low, high], size, side='right') for size in sizes]
+    return [[SIZE_NAMES[third] for third in one] for one in thirds], (float(low), float(high))
 
 
 def _with_lesions(record: ImageRecord, mask: np.ndarray) -> ImageRecord:
@@ -254,12 +241,12 @@ def _with_lesions(record: ImageRecord, mask: np.ndarray) -> ImageRecord:
     )
 
 
-def _place(name: str) -> tuple[int, str]:
+def _rank(name: str) -> tuple[int, str]:
     return (SIZE_NAMES.index(name) if name in SIZE_NAMES else 0), name
 
 
 def _first_recall(definitions: Definitions) -> str:
-    return f'Recall@{definitions.recall_fppi[0]:g}'
+    return definitions.recall_names[0]
 
 
 def _text(value: Any) -> str:
@@ -274,7 +261,7 @@ def _age_band(value: Any) -> str:
     if not np.isfinite(age):
         return 'unknown'
     edges = [0.0, *AGE_EDGES]
-    place = int(np.searchsorted(AGE_EDGES, age, side='right'))
-    if place == len(AGE_EDGES):
+    band = int(np.searchsorted(AGE_EDGES, age, side='right'))
+    if band == len(AGE_EDGES):
         return f'{edges[-1]:g} and over'
-    return f'{edges[place]:g} to under {AGE_EDGES[place]:g}'
+    return f'{edges[band]:g} to under {AGE_EDGES[band]:g}'

@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""The films and lesions of a COCO annotation file, as an offline evaluation needs them."""
+"""The images and lesions of a COCO annotation file, as an offline evaluation needs them."""
 
 import os
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ import numpy as np
 
 from mmfrac.datasets.coco_checks import read_annotations
 from mmfrac.datasets.cxr_dataset import CXRDataset
-from mmfrac.datasets.labels import lesions
+from mmfrac.datasets.labels import ignored, lesions
 
 _COCO_FIELDS = {'id', 'file_name', 'width', 'height', 'license', 'date_captured', 'flickr_url'}
 
 
 @dataclass(frozen=True, eq=False)
-class TrueFilm:
-    """What is known of a film.
+class TrueImage:
+    """What is known of an image.
 
     Attributes:
         name (str): ``file_name``.
@@ -27,9 +27,10 @@ class TrueFilm:
         regions (bool): Whether the boxes are complete.
         source (str): Data set or hospital.
         patient (str): Patient.
-        boxes (np.ndarray): (n, 4) xyxy px, without ignored ones.
+        boxes (np.ndarray): (n, 4) xyxy px, of the lesions.
         sites (tuple[str, ...]): (n) of each box, 'unknown' where not given.
         fields (dict): Other fields of the image, such as ``sex`` and ``age``.
+        ignore_boxes (np.ndarray): (k, 4) xyxy px of boxes with ``iscrowd`` or ``ignore``.
     """
 
     name: str
@@ -42,20 +43,21 @@ class TrueFilm:
     boxes: np.ndarray
     sites: tuple[str, ...]
     fields: dict[str, Any] = field(default_factory=dict)
+    ignore_boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
 
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """All films of an annotation file, in its order.
+    """All images of an annotation file, in its order.
 
     Attributes:
         file (str): Annotation file.
-        films (list[TrueFilm]): Films.
+        images (list[TrueImage]): Images.
         category_ids (tuple[int, ...]): COCO ids of the categories that are lesions.
     """
 
     file: str
-    films: list[TrueFilm]
+    images: list[TrueImage]
     category_ids: tuple[int, ...]
 
 
@@ -67,7 +69,7 @@ def read_ground_truth(ann_file: str | os.PathLike, category: str = 'fracture') -
         category (str): Name of the category whose boxes are lesions. Defaults to 'fracture'.
 
     Returns:
-        GroundTruth: Every film.
+        GroundTruth: Every image.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -84,40 +86,40 @@ def read_ground_truth(ann_file: str | os.PathLike, category: str = 'fracture') -
         serialize_data=False,
         pipeline=[],
     )
-    images = {image['id']: image for image in read_annotations(path)['images']}
-    films = [_film(info, images[info['img_id']]) for info in dataset.data_list]
-    return GroundTruth(path, films, tuple(dataset.cat_ids))
+    fields = {image['id']: image for image in read_annotations(path)['images']}
+    images = [_image(info, fields[info['img_id']]) for info in dataset.data_list]
+    return GroundTruth(path, images, tuple(dataset.cat_ids))
 
 
 class ImageIndex:
-    """Finds the film that a path or a COCO id means.
+    """Finds the image that a path or a COCO id means.
 
-    A path means the film whose ``file_name`` is its end, of several the longest: so absolute paths and
+    A path means the image whose ``file_name`` is its end, of several the longest: so absolute paths and
     other image folders do not matter.
 
     Args:
-        truth (GroundTruth): The films.
+        truth (GroundTruth): The images.
     """
 
     def __init__(self, truth: GroundTruth) -> None:
-        self._by_parts = {PurePath(film.name).parts: film for film in truth.films}
-        self._by_id = {film.image_id: film for film in truth.films}
+        self._by_parts = {PurePath(image.name).parts: image for image in truth.images}
+        self._by_id = {image.image_id: image for image in truth.images}
 
-    def by_path(self, path: str) -> TrueFilm | None:
-        """The film of a path; None if there is none."""
+    def by_path(self, path: str) -> TrueImage | None:
+        """The image of a path; None if there is none."""
         parts = PurePath(path).parts
         ends = (self._by_parts.get(parts[start:]) for start in range(len(parts)))
-        return next((film for film in ends if film is not None), None)
+        return next((image for image in ends if image is not None), None)
 
-    def by_id(self, image_id: Any) -> TrueFilm | None:
-        """The film of a COCO id; None if there is none."""
+    def by_id(self, image_id: Any) -> TrueImage | None:
+        """The image of a COCO id; None if there is none."""
         return self._by_id.get(image_id) if type(image_id) is int else None
 
 
-def _film(info: dict, image: dict) -> TrueFilm:
+def _image(info: dict, image: dict) -> TrueImage:
     found = lesions(info['instances'])
     known = {'label', 'regions', 'source', 'patient_id'} | _COCO_FIELDS
-    return TrueFilm(
+    return TrueImage(
         name=info['file_name'],
         image_id=info['img_id'],
         shape=(info['height'], info['width']),
@@ -125,7 +127,12 @@ def _film(info: dict, image: dict) -> TrueFilm:
         regions=info['regions'],
         source=info['source'],
         patient=info['patient_id'],
-        boxes=np.array([item['bbox'] for item in found], np.float64).reshape(-1, 4),
+        boxes=_boxes(found),
+        ignore_boxes=_boxes(ignored(info['instances'])),
         sites=tuple(str(item['site'] or 'unknown') for item in found),
         fields={key: value for key, value in image.items() if key not in known},
     )
+
+
+def _boxes(instances: list[dict]) -> np.ndarray:
+    return np.array([item['bbox'] for item in instances], np.float64).reshape(-1, 4)

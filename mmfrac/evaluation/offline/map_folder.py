@@ -1,14 +1,14 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""mmfrac's own form of saved predictions: a folder with one ``.npz`` a film, and ``run.json``.
+"""mmfrac's own form of saved predictions: a folder with one ``.npz`` an image, and ``run.json``.
 
-Members of a film's file, all of them plain arrays (nothing is pickled):
+Members of an image's file, all of them plain arrays (nothing is pickled):
 
-- ``film`` (str): path of the film; may be absent, then it is the file's own path below the folder,
+- ``film`` (str): path of the image; may be absent, then it is the file's own path below the folder,
   without ``.npz``
-- ``prob_map`` (h, w) floats, cropped to the film, and ``map_scale`` (sx, sy), film px per cell; both
+- ``prob_map`` (h, w) floats, cropped to the image, and ``map_scale`` (sx, sy), image px per cell; both
   may be absent (a box detector)
 - ``score`` (float): image score; may be absent
-- ``boxes`` (m, 4) xyxy px of the film, ``box_scores`` (m,); both may be absent
+- ``boxes`` (m, 4) xyxy px of the image, ``box_scores`` (m,); both may be absent
 
 ``run.json`` says where they come from (config, checkpoint, versions) and may be absent.
 """
@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from mmfrac.evaluation.offline.film_prediction import FilmPrediction, no_boxes
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction, no_boxes
 from mmfrac.utils.io import AtomicLocalBackend
 
 RUN_FILE = 'run.json'
 
 
 class MapFolderWriter:
-    """Writes predictions film by film; the folder appears whole, when :meth:`finish` is called.
+    """Writes predictions image by image; the folder appears whole, when :meth:`finish` is called.
 
     Until then they are in ``.<name>.partial`` beside it, so several processes may write to it.
 
@@ -57,18 +57,18 @@ class MapFolderWriter:
         shutil.rmtree(self._partial, ignore_errors=True)
         self._partial.mkdir(parents=True)
 
-    def write(self, prediction: FilmPrediction) -> Path:
-        """Write one film. Processes that both have it, as DDP's samplers do, write the same file.
+    def write(self, prediction: ImagePrediction) -> Path:
+        """Write one image. Processes that both have it, as DDP's samplers do, write the same file.
 
         Args:
-            prediction (FilmPrediction): Of a film.
+            prediction (ImagePrediction): Of an image.
 
         Returns:
             Path: Where it is for now.
         """
-        name = PurePath(prediction.film).name
-        # the same in every process, and different for films of one name in two folders
-        path = self._partial / f'{name}.{zlib.crc32(prediction.film.encode()):08x}.npz'
+        name = PurePath(prediction.img_path).name
+        # the same in every process, and different for images of one name in two folders
+        path = self._partial / f'{name}.{zlib.crc32(prediction.img_path.encode()):08x}.npz'
         write_prediction(path, prediction)
         return path
 
@@ -89,7 +89,7 @@ class MapFolderWriter:
 
 
 class MapFolder:
-    """Reads a folder of predictions, a film at a time.
+    """Reads a folder of predictions, an image at a time.
 
     Args:
         folder (str or PathLike): Folder of ``.npz`` files, also in subfolders.
@@ -111,8 +111,8 @@ class MapFolder:
         run_file = self.folder / RUN_FILE
         self.run: dict = _read_run(run_file) if run_file.is_file() else {}
 
-    def films(self) -> Iterator[tuple[Path, str]]:
-        """Every file, and the film that it is about.
+    def images(self) -> Iterator[tuple[Path, str]]:
+        """Every file, and the image that it is about.
 
         Raises:
             ValueError: If a file is damaged.
@@ -126,15 +126,15 @@ class MapFolder:
                 yield path, path.relative_to(self.folder).as_posix().removesuffix('.npz')
 
 
-def read_film(path: Path, film: str) -> FilmPrediction:
+def read_prediction(path: Path, img_path: str) -> ImagePrediction:
     """Read one file of a :class:`MapFolder`.
 
     Args:
         path (Path): The ``.npz``.
-        film (str): Film that it is about.
+        img_path (str): Image that it is about.
 
     Returns:
-        FilmPrediction: Unchecked, see there.
+        ImagePrediction: Unchecked, see there.
 
     Raises:
         ValueError: If the file is damaged, or holds neither a map nor boxes.
@@ -150,8 +150,8 @@ def read_film(path: Path, film: str) -> FilmPrediction:
     score = members.get('score')
     if score is not None and score.size != 1:
         raise ValueError(f'{path}: score must be one number, it is of shape {score.shape}')
-    return FilmPrediction(
-        film=film,
+    return ImagePrediction(
+        img_path=img_path,
         boxes=members.get('boxes', boxes),
         box_scores=members.get('box_scores', scores),
         score=None if score is None else float(score.item()),
@@ -160,15 +160,15 @@ def read_film(path: Path, film: str) -> FilmPrediction:
     )
 
 
-def write_prediction(path: Path, prediction: FilmPrediction) -> None:
-    """Write one film's file under a temporary name, then rename it.
+def write_prediction(path: Path, prediction: ImagePrediction) -> None:
+    """Write one image's file under a temporary name, then rename it.
 
     Args:
         path (Path): The ``.npz``.
-        prediction (FilmPrediction): Of the film.
+        prediction (ImagePrediction): Of the image.
     """
     members: dict[str, Any] = dict(
-        film=np.asarray(prediction.film),
+        film=np.asarray(prediction.img_path),
         boxes=prediction.boxes.astype(np.float32),
         box_scores=prediction.box_scores.astype(np.float32),
     )

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
-from mmfrac.evaluation.offline.ground_truth import GroundTruth, ImageIndex, TrueFilm
-from mmfrac.evaluation.offline.map_folder import MapFolder, read_film
+from mmfrac.evaluation.offline.ground_truth import GroundTruth, ImageIndex, TrueImage
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
+from mmfrac.evaluation.offline.map_folder import MapFolder, read_prediction
 from mmfrac.preparation.tables.table import Problems, Table
 from mmfrac.preparation.tables.values import read_number
 
@@ -25,9 +25,9 @@ _FILM = dict(film=('film',), image_id=('image_id',))
 
 
 class FoundBox(NamedTuple):
-    """A box on a film; without ``box`` the score is the film's own."""
+    """A box on an image; without ``box`` the score is the image's own."""
 
-    film: TrueFilm
+    image: TrueImage
     box: tuple[float, float, float, float] | None
     score: float
 
@@ -37,7 +37,7 @@ def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], l
 
     Args:
         path (Path): JSON.
-        truth (GroundTruth): Films; results of other categories than its own are left out.
+        truth (GroundTruth): Images; results of other categories than its own are left out.
 
     Returns:
         tuple[list[FoundBox], list[str]]: Boxes, and a line for every record that is wrong.
@@ -63,17 +63,17 @@ def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], l
             if result['category_id'] not in truth.category_ids:
                 others[repr(result['category_id'])] += 1
                 continue
-            film = finder.by_id(result['image_id'])
+            image = finder.by_id(result['image_id'])
             x, y, width, height = (float(value) for value in result['bbox'])
             score = float(result['score'])
         except (KeyError, TypeError, ValueError) as error:
             fault = f'no {error}' if isinstance(error, KeyError) else str(error)
             problems.append(f'{where}: {fault}; wanted are image_id, category_id, bbox and score')
             continue
-        if film is None:
+        if image is None:
             problems.append(f'{where}: image_id {result["image_id"]!r} is no film of {truth.file}')
         else:
-            found.append(FoundBox(film, (x, y, x + width, y + height), score))
+            found.append(FoundBox(image, (x, y, x + width, y + height), score))
     if content and others.total() == len(content):
         counts = ', '.join(f'{number} of {name}' for name, number in others.most_common(10))
         raise ValueError(
@@ -86,12 +86,12 @@ def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], l
 def read_box_table(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list[str]]:
     """Boxes of a CSV file with the columns ``film``, ``x1``, ``y1``, ``x2``, ``y2``, ``score``.
 
-    A row whose box is empty gives the film's image score. ``image_id`` may stand in place of ``film``.
+    A row whose box is empty gives the image's own score. ``image_id`` may stand in place of ``film``.
     Read as the converters read theirs: any delimiter, UTF-8 or UTF-16, columns in any order.
 
     Args:
         path (Path): CSV.
-        truth (GroundTruth): Films.
+        truth (GroundTruth): Images.
 
     Returns:
         tuple[list[FoundBox], list[str]]: Boxes, and a line for every row that is wrong.
@@ -112,31 +112,31 @@ def read_box_table(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list
     found = []
     for line, fields in table.rows():
         row = dict(zip(table.keys, fields))
-        film = _film_of(row, finder)
-        if film is None:
+        image = _image_of(row, finder)
+        if image is None:
             name = row['film'] or row['image_id']
             problems.add(table.name, line, f'{name!r} is no film of {truth.file}')
             continue
         try:
-            found.append(_row(film, row, table.decimal_comma))
+            found.append(_row(image, row, table.decimal_comma))
         except ValueError as error:
             problems.add(table.name, line, str(error))
     return found, problems.lines
 
 
-def _film_of(row: dict[str, str], finder: ImageIndex) -> TrueFilm | None:
+def _image_of(row: dict[str, str], finder: ImageIndex) -> TrueImage | None:
     if row['film']:
         return finder.by_path(row['film'])
     image_id = row['image_id']
     return finder.by_id(int(image_id)) if image_id.isdecimal() else None
 
 
-def _row(film: TrueFilm, row: dict[str, str], decimal_comma: bool) -> FoundBox:
+def _row(image: TrueImage, row: dict[str, str], decimal_comma: bool) -> FoundBox:
     score = _number(row, 'score', decimal_comma)
     if not any(row[name] for name in _CSV_BOX):
-        return FoundBox(film, None, score)
+        return FoundBox(image, None, score)
     x1, y1, x2, y2 = (_number(row, name, decimal_comma) for name in _CSV_BOX)
-    return FoundBox(film, (x1, y1, x2, y2), score)
+    return FoundBox(image, (x1, y1, x2, y2), score)
 
 
 def _number(row: dict[str, str], name: str, decimal_comma: bool) -> float:
@@ -147,24 +147,24 @@ def _number(row: dict[str, str], name: str, decimal_comma: bool) -> float:
 
 
 def double_scores(found: list[FoundBox]) -> Iterator[str]:
-    """A line for every film with more than one row without box."""
+    """A line for every image with more than one row without box."""
     seen = set()
     for item in found:
         if item.box is None:
-            if item.film.name in seen:
-                yield f'{item.film.name}: more than one image score'
-            seen.add(item.film.name)
+            if item.image.name in seen:
+                yield f'{item.image.name}: more than one image score'
+            seen.add(item.image.name)
 
 
 class SavedPredictions:
-    """Predictions of every film of an annotation file; maps are read when they are asked for.
+    """Predictions of every image of an annotation file; maps are read when they are asked for.
 
     Args:
         path (str): Where they are.
         kind (str): 'folder', 'COCO results' or 'CSV'.
-        readers (Mapping): Film name to a function that gives its prediction.
+        readers (Mapping): Image name to a function that gives its prediction.
         run (dict): Where they come from, as far as they say.
-        num_silent (int): Films of which a list of boxes says nothing; they count as films without
+        num_silent (int): Images of which a list of boxes says nothing; they count as images without
             boxes. Defaults to 0.
     """
 
@@ -172,7 +172,7 @@ class SavedPredictions:
         self,
         path: str,
         kind: str,
-        readers: Mapping[str, Callable[[], FilmPrediction]],
+        readers: Mapping[str, Callable[[], ImagePrediction]],
         run: dict,
         num_silent: int = 0,
     ) -> None:
@@ -182,8 +182,8 @@ class SavedPredictions:
         self.num_silent = num_silent
         self._readers = readers
 
-    def __getitem__(self, film: str) -> FilmPrediction:
-        return self._readers[film]()
+    def __getitem__(self, name: str) -> ImagePrediction:
+        return self._readers[name]()
 
 
 def open_predictions(path: str | os.PathLike, truth: GroundTruth) -> SavedPredictions:
@@ -191,15 +191,15 @@ def open_predictions(path: str | os.PathLike, truth: GroundTruth) -> SavedPredic
 
     Args:
         path (str or PathLike): Folder or file.
-        truth (GroundTruth): Films that they are of.
+        truth (GroundTruth): Images that they are of.
 
     Returns:
-        SavedPredictions: One for each film.
+        SavedPredictions: One for each image.
 
     Raises:
         FileNotFoundError: If there is nothing.
-        PredictionError: With all of: films that a folder lacks, films that the annotation file does not
-            have, films that come twice, records that cannot be read.
+        PredictionError: With all of: images that a folder lacks, images that the annotation file does
+            not have, images that come twice, records that cannot be read.
         ValueError: If the file is of no known kind.
     """
     where = Path(path)
@@ -216,12 +216,12 @@ def open_predictions(path: str | os.PathLike, truth: GroundTruth) -> SavedPredic
     kind, read = readers[where.suffix.lower()]
     found, problems = read(where, truth)
     problems += double_scores(found)
-    predictions = _by_film(found, truth)
+    predictions = _by_image(found, truth)
     for name, prediction in predictions.items():
         problems += [f'{name}: {fault}' for fault in prediction.faults()]
     if problems:
         raise PredictionError(str(where), problems)
-    num_silent = len(truth.films) - len({item.film.name for item in found})
+    num_silent = len(truth.images) - len({item.image.name for item in found})
     say = {name: partial(_same, prediction) for name, prediction in predictions.items()}
     return SavedPredictions(str(where), kind, say, {}, num_silent)
 
@@ -231,39 +231,43 @@ def _open_folder(folder: Path, truth: GroundTruth) -> SavedPredictions:
     finder = ImageIndex(truth)
     paths: dict[str, Path] = {}
     problems = []
-    for path, name in maps.films():
-        film = finder.by_path(name)
-        if film is None:
+    for path, name in maps.images():
+        image = finder.by_path(name)
+        if image is None:
             problems.append(f'{path.name}: {name} is no film of {truth.file}')
-        elif film.name in paths:
-            problems.append(f'{path.name}: film {film.name} again, also in {paths[film.name].name}')
+        elif image.name in paths:
+            problems.append(
+                f'{path.name}: film {image.name} again, also in {paths[image.name].name}'
+            )
         else:
-            paths[film.name] = path
-    problems += [f'film {film.name} is missing' for film in truth.films if film.name not in paths]
+            paths[image.name] = path
+    problems += [
+        f'film {image.name} is missing' for image in truth.images if image.name not in paths
+    ]
     if problems:
         raise PredictionError(str(folder), problems)
-    readers = {name: partial(read_film, path, name) for name, path in paths.items()}
+    readers = {name: partial(read_prediction, path, name) for name, path in paths.items()}
     return SavedPredictions(str(folder), 'folder', readers, maps.run)
 
 
-def _by_film(found: list[FoundBox], truth: GroundTruth) -> dict[str, FilmPrediction]:
+def _by_image(found: list[FoundBox], truth: GroundTruth) -> dict[str, ImagePrediction]:
     boxes, scores, image_scores = defaultdict(list), defaultdict(list), {}
     for item in found:
         if item.box is None:
-            image_scores[item.film.name] = item.score
+            image_scores[item.image.name] = item.score
         else:
-            boxes[item.film.name].append(item.box)
-            scores[item.film.name].append(item.score)
+            boxes[item.image.name].append(item.box)
+            scores[item.image.name].append(item.score)
     return {
-        film.name: FilmPrediction(
-            film.name,
-            np.array(boxes[film.name], np.float64).reshape(-1, 4),
-            np.array(scores[film.name], np.float64),
-            image_scores.get(film.name),
+        image.name: ImagePrediction(
+            image.name,
+            np.array(boxes[image.name], np.float64).reshape(-1, 4),
+            np.array(scores[image.name], np.float64),
+            image_scores.get(image.name),
         )
-        for film in truth.films
+        for image in truth.images
     }
 
 
-def _same(prediction: FilmPrediction) -> FilmPrediction:
+def _same(prediction: ImagePrediction) -> ImagePrediction:
     return prediction

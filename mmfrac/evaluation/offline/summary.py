@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Everything that is said of models on the same films."""
+"""Everything that is said of models on the same images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from mmfrac.evaluation.functional.operating_point import Target, choose_threshol
 from mmfrac.evaluation.functional.roc import PairedTest, delong_interval, delong_test
 from mmfrac.evaluation.offline import estimates as breakdown
 from mmfrac.evaluation.offline.estimates import Estimate, Group, draw, estimate_metrics
-from mmfrac.evaluation.offline.film_results import FilmResults
+from mmfrac.evaluation.offline.model_results import ModelResults
 
 
 def paired_bootstrap_test(
@@ -31,7 +31,7 @@ def paired_bootstrap_test(
     second_replicates: ArrayLike,
     level: float = 0.95,
 ) -> PairedTest:
-    """Whether a metric differs between two models on the same films.
+    """Whether a metric differs between two models on the same images.
 
     p is the smallest 1 - level whose percentile interval of the difference leaves out 0: twice the
     smaller share of replicates on either side of 0, with one added so that it is never 0 (Davison and
@@ -73,8 +73,8 @@ class OperatingPoint:
     Attributes:
         target (Target): What it was chosen for.
         threshold (float): NaN where none reaches the target, infinity where nothing may be kept.
-        on_own (dict[str, float]): Rates on the films that it was chosen on.
-        achieved (dict[str, Estimate]): Rates on the test films; empty where there is no threshold.
+        on_own (dict[str, float]): Rates on the images that it was chosen on.
+        achieved (dict[str, Estimate]): Rates on the test images; empty where there is no threshold.
     """
 
     target: Target
@@ -103,19 +103,19 @@ class ModelSummary:
     """What is said of one model.
 
     Attributes:
-        results (FilmResults): Of the test films.
+        results (ModelResults): Of the test images.
         metrics (dict[str, Estimate]): See :func:`estimates.estimate_metrics`.
         delong (tuple[float, float]): Interval of AUROC without resampling.
         curve (FrocCurve): Pooled curve.
         band (Band): Intervals around it.
         points (list[OperatingPoint]): One a target.
-        calibration (dict[str, Reliability]): 'as it is' and, with validation films, 'with temperature';
+        calibration (dict[str, Reliability]): 'as it is' and, with validation images, 'with temperature';
             empty where image scores are no probabilities.
-        temperature (float | None): Fitted on the validation films.
-        groups (dict[str, list[Group]]): By what the films or lesions are parted.
+        temperature (float | None): Fitted on the validation images.
+        groups (dict[str, list[Group]]): By what the images or lesions are parted.
     """
 
-    results: FilmResults
+    results: ModelResults
     metrics: dict[str, Estimate]
     delong: tuple[float, float]
     curve: FrocCurve
@@ -153,7 +153,7 @@ class Summary:
         definitions (Definitions): All choices.
         models (dict[str, ModelSummary]): By name.
         differences (list[Difference]): Of every pair.
-        chosen_on (str): Films that thresholds were chosen on: 'validation' or 'test'.
+        chosen_on (str): Images that thresholds were chosen on: 'validation' or 'test'.
         lesion_sizes (tuple[float, float]): Sizes between small, medium and large lesions, see
             :func:`breakdown.size_parts`.
     """
@@ -165,51 +165,52 @@ class Summary:
     lesion_sizes: tuple[float, float]
 
 
-FILM_FIELDS = ('source', 'sex', 'age')
+IMAGE_FIELDS = ('source', 'sex', 'age')
 
 MAX_FPPI = 8.0
 
 
 def summarise(
-    models: Mapping[str, FilmResults],
+    models: Mapping[str, ModelResults],
     definitions: Definitions,
     targets: Sequence[Target] = (),
-    validation: Mapping[str, FilmResults] | None = None,
-    fields: Sequence[str] = FILM_FIELDS,
+    validation: Mapping[str, ModelResults] | None = None,
+    fields: Sequence[str] = IMAGE_FIELDS,
     max_fppi: float = MAX_FPPI,
 ) -> Summary:
-    """Summarise models on the same films.
+    """Summarise models on the same images.
 
     Args:
-        models (Mapping[str, FilmResults]): Test films of each model.
+        models (Mapping[str, ModelResults]): Test images of each model.
         definitions (Definitions): All choices.
         targets (Sequence[Target]): Of operating points. Defaults to none.
-        validation (Mapping[str, FilmResults], optional): Validation films of each model; thresholds and
-            temperature are chosen on them. Defaults to None, thresholds are chosen on the test films.
-        fields (Sequence[str]): Fields of the films to part them by, where there are any; see
-            :func:`breakdown.film_parts`. Defaults to source, sex and age.
+        validation (Mapping[str, ModelResults], optional): Validation images of each model; thresholds
+            and temperature are chosen on them. Defaults to None, thresholds are chosen on the test
+            images.
+        fields (Sequence[str]): Fields of the images to part them by, where there are any; see
+            :func:`breakdown.image_parts`. Defaults to source, sex and age.
         max_fppi (float): End of the bands. Defaults to 8.
 
     Returns:
         Summary: All of it.
 
     Raises:
-        ValueError: If there is no model, or one without validation films where others have them.
+        ValueError: If there is no model, or one without validation images where others have them.
     """
     if not models:
         raise ValueError('there is no model to summarise')
     if validation is not None and set(validation) != set(models):
         raise ValueError(
-            f'validation films are needed of the same models: {sorted(models)}, got '
+            f'validation images are needed of the same models: {sorted(models)}, got '
             f'{sorted(validation)}'
         )
-    films = next(iter(models.values())).films
-    takes = draw(next(iter(models.values())), definitions)
+    images = next(iter(models.values())).images
+    weights = draw(next(iter(models.values())), definitions)
     summaries = {
         name: _summarise_model(
             results,
             definitions,
-            takes,
+            weights,
             targets,
             validation[name] if validation is not None else None,
             fields,
@@ -222,42 +223,43 @@ def summarise(
         summaries,
         _differences(summaries, definitions),
         'test' if validation is None else 'validation',
-        breakdown.size_parts(films)[1],
+        breakdown.size_parts(images)[1],
     )
 
 
 def _summarise_model(
-    results: FilmResults,
+    results: ModelResults,
     definitions: Definitions,
-    takes: np.ndarray,
+    weights: np.ndarray,
     targets: Sequence[Target],
-    validation: FilmResults | None,
+    validation: ModelResults | None,
     fields: Sequence[str],
     max_fppi: float,
 ) -> ModelSummary:
     curve = froc_curve(results.measured, definitions.denominator)
     calibration, temperature = _calibrate(results, validation, definitions)
-    patients = [film.patient for film in results.films]
+    patients = [image.patient for image in results.images]
     is_clustered = definitions.cluster == 'patient'
     return ModelSummary(
         results=results,
-        metrics=estimate_metrics(results, takes, definitions),
+        metrics=estimate_metrics(results, weights, definitions),
         delong=delong_interval(
             results.labels, results.scores, definitions.level, patients if is_clustered else None
         ),
         curve=curve,
-        band=_band(results, takes, definitions, max_fppi),
+        band=_band(results, weights, definitions, max_fppi),
         points=[
-            _operating_point(results, validation, target, takes, definitions) for target in targets
+            _operating_point(results, validation, target, weights, definitions)
+            for target in targets
         ],
         calibration=calibration,
         temperature=temperature,
-        groups=_groups(results, takes, definitions, fields),
+        groups=_groups(results, weights, definitions, fields),
     )
 
 
 def _band(
-    results: FilmResults, takes: np.ndarray, definitions: Definitions, max_fppi: float
+    results: ModelResults, weights: np.ndarray, definitions: Definitions, max_fppi: float
 ) -> Band:
     # dense enough for a linear axis up to 1, and for a logarithmic one
     fppi = np.unique(
@@ -265,7 +267,7 @@ def _band(
     )
     drawn = bootstrap_recalls(
         results.measured,
-        takes[:, results.with_regions],
+        weights[:, results.with_regions],
         fppi.tolist(),
         definitions.denominator,
         definitions.crossing,
@@ -279,10 +281,10 @@ def _band(
 
 
 def _operating_point(
-    results: FilmResults,
-    validation: FilmResults | None,
+    results: ModelResults,
+    validation: ModelResults | None,
     target: Target,
-    takes: np.ndarray,
+    weights: np.ndarray,
     definitions: Definitions,
 ) -> OperatingPoint:
     own = results if validation is None else validation
@@ -293,7 +295,7 @@ def _operating_point(
         return OperatingPoint(target, threshold, {}, {})
     on_own = rates_at(own.records, own.labels, own.scores, threshold)
     values = rates_at(results.records, results.labels, results.scores, threshold)
-    drawn = rates_at(results.records, results.labels, results.scores, threshold, takes)
+    drawn = rates_at(results.records, results.labels, results.scores, threshold, weights)
     return OperatingPoint(
         target,
         threshold,
@@ -303,7 +305,7 @@ def _operating_point(
 
 
 def _calibrate(
-    results: FilmResults, validation: FilmResults | None, definitions: Definitions
+    results: ModelResults, validation: ModelResults | None, definitions: Definitions
 ) -> tuple[dict[str, Reliability], float | None]:
     bins = (definitions.calibration_bins, definitions.calibration_kind)
     scores = results.scores
@@ -322,20 +324,21 @@ def _calibrate(
 
 
 def _groups(
-    results: FilmResults, takes: np.ndarray, definitions: Definitions, fields: Sequence[str]
+    results: ModelResults, weights: np.ndarray, definitions: Definitions, fields: Sequence[str]
 ) -> dict[str, list[Group]]:
     found = {}
     for name in fields:
-        parts = breakdown.film_parts(results.films, name)
+        parts = breakdown.image_parts(results.images, name)
         if parts is not None and len(set(parts)) > 1:
-            found[name] = breakdown.film_groups(results, parts, takes, definitions)
-    sites = [film.sites for film in results.films]
+            found[name] = breakdown.image_groups(results, parts, weights, definitions)
+    sites = [image.sites for image in results.images]
     if len({site for names in sites for site in names}) > 1:
-        found['site'] = breakdown.lesion_groups(results, sites, takes, definitions)
-    sizes, _ = breakdown.size_parts(results.films)
+        found['site'] = breakdown.lesion_groups(results, sites, weights, definitions)
+    sizes, _ = breakdown.size_parts(results.images)
     if any(sizes):
-        found['lesion size'] = breakdown.lesion_groups(results, sizes, takes, definitions)
-    return found
+        found['lesion size'] = breakdown.lesion_groups(results, sizes, weights, definitions)
+    # lesions of images without complete regions make no group
+    return {name: groups for name, groups in found.items() if groups}
 
 
 def _differences(models: Mapping[str, ModelSummary], definitions: Definitions) -> list[Difference]:
@@ -352,13 +355,13 @@ def _differences(models: Mapping[str, ModelSummary], definitions: Definitions) -
                 definitions.level,
             )
             found.append(Difference(first, second, metric, 'bootstrap', test))
-        films = one.results.films
+        images = one.results.images
         test = delong_test(
             one.results.labels,
             one.results.scores,
             other.results.scores,
             definitions.level,
-            [film.patient for film in films] if definitions.cluster == 'patient' else None,
+            [image.patient for image in images] if definitions.cluster == 'patient' else None,
         )
         found.append(Difference(first, second, 'AUROC', 'DeLong', test))
     return found

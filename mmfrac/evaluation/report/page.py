@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""The HTML page of a report, with the worst false positives and misses drawn on their films."""
+"""The HTML page of a report, with the worst false positives and misses drawn on their images."""
 
 import base64
 import io
@@ -17,8 +17,8 @@ from PIL import Image
 
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.evaluation.functional.afroc import highest_false_positive
-from mmfrac.evaluation.offline.film_prediction import FilmPrediction
-from mmfrac.evaluation.offline.film_results import FilmResults
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction
+from mmfrac.evaluation.offline.model_results import ModelResults
 from mmfrac.evaluation.offline.predictions import SavedPredictions
 from mmfrac.evaluation.offline.summary import Summary
 from mmfrac.evaluation.report.tables import with_interval
@@ -30,11 +30,11 @@ PICTURE_SIZE = 512
 
 @dataclass(frozen=True, eq=False)
 class ErrorExample:
-    """A film that a model does badly on.
+    """An image that a model does badly on.
 
     Attributes:
-        title (str): Film and score.
-        jpeg (bytes): Overlay; empty where the film cannot be read.
+        title (str): Image and score.
+        jpeg (bytes): Overlay; empty where the image cannot be read.
         note (str): Why there is no overlay.
     """
 
@@ -43,8 +43,8 @@ class ErrorExample:
     note: str = ''
 
 
-def worst_false_positives(results: FilmResults, number: int) -> list[tuple[int, float]]:
-    """Films with the highest false positives: (index, its score), highest first."""
+def worst_false_positives(results: ModelResults, number: int) -> list[tuple[int, float]]:
+    """Images with the highest false positives: (index, its score), highest first."""
     found = [
         (index, highest_false_positive(record))
         for index, record in enumerate(results.records)
@@ -53,8 +53,8 @@ def worst_false_positives(results: FilmResults, number: int) -> list[tuple[int, 
     return sorted(found, key=lambda item: -item[1])[:number]
 
 
-def worst_misses(results: FilmResults, number: int) -> list[tuple[int, float]]:
-    """Films of the lesions with the lowest scores: (index, score), lowest first, each film once."""
+def worst_misses(results: ModelResults, number: int) -> list[tuple[int, float]]:
+    """Images of the lesions with the lowest scores: (index, score), lowest first, each once."""
     found = [
         (index, float(record.lesion_scores.min()))
         for index, record in enumerate(results.records)
@@ -65,48 +65,48 @@ def worst_misses(results: FilmResults, number: int) -> list[tuple[int, float]]:
 
 def draw_findings(
     chosen: Sequence[tuple[int, float]],
-    results: FilmResults,
+    results: ModelResults,
     predictions: SavedPredictions,
     threshold_of: Callable[[float], float],
     image_folder: Path | None,
 ) -> Iterator[ErrorExample]:
-    """Overlays of chosen films.
+    """Overlays of chosen images.
 
     Args:
-        chosen (Sequence): (index of a film, score) as above.
-        results (FilmResults): Of the model.
+        chosen (Sequence): (index of an image, score) as above.
+        results (ModelResults): Of the model.
         predictions (SavedPredictions): Its predictions.
         threshold_of (Callable): Threshold of an overlay from the score.
-        image_folder (Path, optional): Where the film names start; None: films are named only.
+        image_folder (Path, optional): Where the image names start; None: images are named only.
 
     Yields:
         ErrorExample: One for each.
     """
     for index, score in chosen:
-        film = results.films[index]
-        title = f'{film.name}, score {score:.3f}'
+        image = results.images[index]
+        title = f'{image.name}, score {score:.3f}'
         if image_folder is None:
             yield ErrorExample(title, b'', 'no films: --data-root was not given')
             continue
         try:
-            plane = read_radiograph(str(image_folder / film.name))
+            pixels = read_radiograph(str(image_folder / image.name))
         except (OSError, ValueError) as error:
             yield ErrorExample(title, b'', str(error))
             continue
-        picture = _overlay(plane, film.boxes, predictions[film.name], threshold_of(score))
+        picture = _overlay(pixels, image.boxes, predictions[image.name], threshold_of(score))
         yield ErrorExample(title, _jpeg(picture))
 
 
 def _overlay(
-    plane: np.ndarray, boxes: np.ndarray, prediction: FilmPrediction, threshold: float
+    pixels: np.ndarray, boxes: np.ndarray, prediction: ImagePrediction, threshold: float
 ) -> np.ndarray:
     instances = dict(bboxes=prediction.boxes, scores=prediction.box_scores)
     cells, scale = prediction.prob_map, prediction.map_scale
     if cells is not None and scale is not None:
         instances = components(
-            torch.from_numpy(cells.astype(np.float32)), scale, plane.shape, threshold
+            torch.from_numpy(cells.astype(np.float32)), scale, pixels.shape, threshold
         )
-    return draw_overlay(plane, cells, scale, boxes, instances, PICTURE_SIZE, threshold)
+    return draw_overlay(pixels, cells, scale, boxes, instances, PICTURE_SIZE, threshold)
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

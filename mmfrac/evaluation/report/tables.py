@@ -54,7 +54,7 @@ def as_rows(summary: Summary) -> Iterator[Row]:
     """One row a figure, for CSV; each names the definitions."""
     named = '; '.join(f'{key}={value}' for key, value in summary.definitions.as_dict().items())
     for name, model in summary.models.items():
-        for part, group, metric, estimate, films, lesions in _figures(summary, model):
+        for part, group, metric, estimate, num_images, lesions in _figures(summary, model):
             yield dict(
                 model=name,
                 part=part,
@@ -64,7 +64,7 @@ def as_rows(summary: Summary) -> Iterator[Row]:
                 low=estimate.low,
                 high=estimate.high,
                 held=estimate.held,
-                films=films,
+                films=num_images,
                 lesions=lesions,
                 definitions=named,
             )
@@ -122,23 +122,23 @@ def _head(point: OperatingPoint) -> str:
 def _figures(summary: Summary, model: ModelSummary) -> Iterator[tuple]:
     results = model.results
     lesions = sum(record.lesion_scores.size for record in results.measured)
-    films = len(results.films)
+    num_images = len(results.images)
     for metric, estimate in model.metrics.items():
-        yield 'all', 'all', metric, estimate, films, lesions
+        yield 'all', 'all', metric, estimate, num_images, lesions
     for part, groups in model.groups.items():
         for group in groups:
             for metric, estimate in group.metrics.items():
-                yield part, group.name, metric, estimate, group.num_films, group.num_lesions
+                yield part, group.name, metric, estimate, group.num_images, group.num_lesions
     for point in model.points:
         for metric, estimate in point.achieved.items():
             where = f'{point.target} on {summary.chosen_on}, threshold {point.threshold:.6g}'
-            yield 'operating point', where, metric, estimate, films, lesions
+            yield 'operating point', where, metric, estimate, num_images, lesions
 
 
 def _model(model: ModelSummary) -> dict[str, Any]:
     results, curve = model.results, curve_until(model.curve, CURVE_END)
     return dict(
-        num_films=len(results.films),
+        num_films=len(results.images),
         num_films_with_regions=int(results.with_regions.sum()),
         num_lesions=int(curve.num_lesions),
         evaluated=list(results.kinds),
@@ -178,7 +178,7 @@ def _model(model: ModelSummary) -> dict[str, Any]:
             part: [
                 dict(
                     name=group.name,
-                    num_films=group.num_films,
+                    num_films=group.num_images,
                     num_lesions=group.num_lesions,
                     metrics={name: _estimate(value) for name, value in group.metrics.items()},
                 )

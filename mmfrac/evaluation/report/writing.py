@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 
-from mmfrac.evaluation.definitions import Definitions
-from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.froc import curve_until
 from mmfrac.evaluation.offline.predictions import SavedPredictions
 from mmfrac.evaluation.offline.summary import ModelSummary, Summary
-from mmfrac.evaluation.report.curves import PathLike
+from mmfrac.evaluation.report.curves import (
+    PathLike,
+    caption,
+    fppi_label,
+    froc_line,
+    legend_title,
+)
 from mmfrac.evaluation.report.page import (
     ErrorExample,
     draw_findings,
@@ -53,28 +57,37 @@ def plot_froc_bands(
         for (name, model), style in zip(summary.models.items(), line_styles()):
             if not np.isfinite(model.metrics['FROC'].value):
                 continue
-            fppi, recall = curve_points(model, definitions, _LOG_FROM if log_axis else 0, max_fppi)
+            low = _LOG_FROM if log_axis else 0
+            line = froc_line([model.curve], definitions, low, max_fppi, log_axis)
             score = model.metrics['FROC'].value
-            (line,) = axes.plot(fppi, recall, label=f'{name}  ({score:.3f})', **style)
+            (drawn,) = axes.plot(
+                np.append(line.fppi, max(line.end, max_fppi)),
+                np.append(line.recall, line.recall[-1]),
+                label=f'{name}  ({score:.3f})',
+                **style,
+            )
             band = model.band
             axes.fill_between(
-                band.fppi, band.low, band.high, color=line.get_color(), alpha=0.15, linewidth=0
+                band.fppi, band.low, band.high, color=drawn.get_color(), alpha=0.15, linewidth=0
             )
-            marks = [model.metrics[f'Recall@{x:g}'].value for x in definitions.recall_fppi]
-            axes.plot(definitions.recall_fppi, marks, 'o', color=line.get_color(), markersize=4)
+            marks = [model.metrics[key].value for key in definitions.recall_names]
+            axes.plot(definitions.recall_fppi, marks, 'o', color=drawn.get_color(), markersize=4)
         if log_axis:
             axes.set_xscale('log')
         axes.set(
             xlim=(_LOG_FROM if log_axis else 0, max_fppi),
             ylim=(0, 1.01),
-            xlabel=_axis_label(definitions),
+            xlabel=fppi_label(definitions),
             ylabel='recall',
         )
         if axes.get_legend_handles_labels()[0]:
-            targets = ', '.join(f'{target:g}' for target in definitions.targets)
-            title = f'FROC score: mean recall at FPPI {targets}'
+            title = legend_title(definitions)
             axes.legend(loc='best', title=title, fontsize=9, title_fontsize=7.5)
-        axes.set_title(caption(definitions), fontsize=7.5, color='0.35')
+        bands = (
+            f'{definitions.level:.0%} bands of {definitions.replicates} replicates by '
+            f'{definitions.cluster}, seed {definitions.seed}'
+        )
+        axes.set_title(f'{caption(definitions)}; {bands}', fontsize=7.5, color='0.35')
         return save_figure(figure, out)
 
 
@@ -117,31 +130,6 @@ def plot_reliability(out: PathLike, summary: Summary) -> Path:
         return save_figure(figure, out)
 
 
-def curve_points(
-    model: ModelSummary, definitions: Definitions, low: float, high: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Recall as it is read at 500 FPPI, between ``low`` and ``high``."""
-    fppi = np.linspace(low, high, 500) if low == 0 else np.geomspace(low, high, 500)
-    recall = froc.recall_at(
-        model.curve, fppi.tolist(), definitions.crossing, definitions.interpolation
-    )
-    return fppi, np.array(recall, np.float64)
-
-
-def caption(definitions: Definitions) -> str:
-    """The definitions that a curve depends on, in one line."""
-    return (
-        f'{definitions.connectivity}-connected, crossing {definitions.crossing}, '
-        f'{definitions.interpolation} between points; {definitions.level:.0%} bands of '
-        f'{definitions.replicates} replicates by {definitions.cluster}, seed {definitions.seed}'
-    )
-
-
-def _axis_label(definitions: Definitions) -> str:
-    films = 'all films' if definitions.denominator == 'all' else 'films without lesions'
-    return f'false positives per image (FPPI, over {films})'
-
-
 _OVERLAY_THRESHOLD = 0.2
 
 
@@ -152,7 +140,7 @@ class ReportInputs:
     Args:
         annotations (str): Annotation file.
         predictions (Mapping[str, SavedPredictions]): Of each model.
-        image_folder (Path, optional): Where the film names start. Defaults to None, no overlays.
+        image_folder (Path, optional): Where the image names start. Defaults to None, no overlays.
         command (str): The command that made the report. Defaults to ''.
         versions (Mapping[str, str]): Versions of what it was made with. Defaults to none.
     """

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mmfrac.evaluation.definitions import CURVE_OPTIONS, common_definitions
 from mmfrac.evaluation.functional import froc
+from mmfrac.evaluation.metrics.files import RecordSet
 from mmfrac.evaluation.report.curves import plot_froc
 from mmfrac.experiments.comparison.benchmark import Benchmark
 from mmfrac.experiments.comparison.run_file import RunResult
 from mmfrac.experiments.comparison.selection import final_runs
 from mmfrac.visualization.plots import plot_sharpening_epochs
-
-FPPI = np.linspace(0, 1, 101)[1:].tolist()
 
 
 def plot_comparison(
@@ -29,16 +29,24 @@ def plot_comparison(
 
     Returns:
         list[Path]: What was written.
+
+    Raises:
+        ValueError: If two runs were tested under different definitions.
     """
     folder = Path(folder)
     final = final_runs(benchmark, runs)
-    curves = {}
-    for name, own in final.items():
-        recalls = [froc.recall_at(_curve(run), FPPI) for run in own]
-        curves[benchmark.methods[name].label] = dict(
-            fppi=[0.0, *FPPI], recall=[0.0, *np.mean(recalls, axis=0).tolist()]
-        )
-    written = [plot_froc(folder / 'froc.png', curves)] if curves else []
+    sets = {name: [run.test_records() for run in own] for name, own in final.items()}
+    written = []
+    if sets:
+        named = [(one.where, one.definitions) for own in sets.values() for one in own]
+        definitions = common_definitions(named, CURVE_OPTIONS)
+        curves = {
+            benchmark.methods[name].label: [_curve(one) for one in own]
+            for name, own in sets.items()
+        }
+        # what the records do not hold is not drawn
+        ends = [one.max_fppi for own in sets.values() for one in own if one.max_fppi is not None]
+        written.append(plot_froc(folder / 'froc.png', curves, definitions, min([1.0, *ends])))
     series = [run.epochs for run in final.get(benchmark.reference, [])]
     m, t = ([run.get(f'sharpening/{name}', {}) for run in series] for name in ('m', 't'))
     epochs = sorted(set.intersection(*map(set, m))) if m else []
@@ -48,5 +56,5 @@ def plot_comparison(
     return written
 
 
-def _curve(run: RunResult) -> froc.FrocCurve:
-    return froc.froc_curve([film.record for film in run.films if film.record is not None])
+def _curve(records: RecordSet) -> froc.FrocCurve:
+    return froc.figures(records.images, records.definitions)[1]

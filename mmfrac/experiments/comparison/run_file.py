@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfrac.engine.runner.run_log import EpochValues
-from mmfrac.evaluation.metrics.files import FilmResult, read_records
+from mmfrac.evaluation.metrics.files import RecordSet, read_records
 from mmfrac.utils.io import AtomicLocalBackend
 
 
@@ -44,9 +44,8 @@ class RunResult:
     records: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def films(self) -> list[FilmResult]:
-        """Test films with their records."""
+    def test_records(self) -> RecordSet:
+        """Records of the test images, with the definitions that ``test`` was computed under."""
         return read_records(self.records, f'{self.method}, seed {self.seed}')
 
 

@@ -8,20 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from mmfrac.engine.costs.model_costs import ModelCosts
-from mmfrac.evaluation.functional.bootstrap import (
-    bootstrap_auroc,
-    bootstrap_recalls,
-    interval,
-    patient_weights,
-)
+from mmfrac.evaluation.definitions import common_definitions
+from mmfrac.evaluation.functional.bootstrap import bootstrap_figures, interval, patient_weights
+from mmfrac.evaluation.metrics.files import RecordSet
 from mmfrac.experiments.comparison.benchmark import Benchmark
 from mmfrac.experiments.comparison.costs import COLUMNS, cost_cells
 from mmfrac.experiments.comparison.run_file import RunResult
 from mmfrac.experiments.comparison.selection import final_runs
 from mmfrac.utils.io import AtomicLocalBackend
-
-TARGETS = (0.1, 0.2, 0.3, 0.4, 0.5)
-METRICS = ('AUROC', 'FROC', 'Recall@0.1')
 
 
 @dataclass(frozen=True)
@@ -71,26 +65,37 @@ def compare(
         list[Row]: In the order of the benchmark.
 
     Raises:
-        ValueError: If two runs were tested on different films.
+        ValueError: If two runs were tested on different images or under different definitions.
     """
     final = final_runs(benchmark, runs)
+    sets = {name: [run.test_records() for run in own] for name, own in final.items()}
+    if not sets:
+        return []
+    definitions = common_definitions(
+        [(one.where, one.definitions) for own in sets.values() for one in own]
+    )
+    metrics = definitions.metric_names
+    _check_images(sets)
     draws = {
-        name: {run.seed: _replicates(run, num_replicates, seed) for run in own}
+        name: {
+            run.seed: replicate_figures(records, num_replicates, seed)
+            for run, records in zip(own, sets[name])
+        }
         for name, own in final.items()
     }
-    _check_films(final)
     reference = draws.get(benchmark.reference, {})
     rows = []
     for name, own in final.items():
-        tests = [{metric: run.test[f'frac/{metric}'] for metric in METRICS} for run in own]
-        values = {metric: np.array([test[metric] for test in tests]) for metric in METRICS}
+        values = {
+            metric: np.array([run.test[f'frac/{metric}'] for run in own]) for metric in metrics
+        }
         common = (
             [run.seed for run in own if run.seed in reference]
             if name != benchmark.reference
             else []
         )
-        difference, low, high = ({m: float('nan') for m in METRICS} for _ in range(3))
-        for metric in METRICS if common else ():
+        difference, low, high = ({m: float('nan') for m in metrics} for _ in range(3))
+        for metric in metrics if common else ():
             pairs = [reference[s][metric] - draws[name][s][metric] for s in common]
             ends = interval(np.mean([pair[1:] for pair in pairs], axis=0))
             difference[metric] = float(np.mean([pair[0] for pair in pairs]))
@@ -131,11 +136,12 @@ def comparison_table(
         str: The table, without a last line break.
     """
     label = next((row.label for row in rows if row.method == reference), reference)
-    header = ['method', *METRICS, f'FROC: {label} ahead by', f'AUROC: {label} ahead by', 'seeds']
+    metrics = list(rows[0].mean) if rows else ['AUROC', 'FROC']
+    header = ['method', *metrics, f'FROC: {label} ahead by', f'AUROC: {label} ahead by', 'seeds']
     header += COLUMNS if costs else ()
     lines = ['| ' + ' | '.join(header) + ' |', '|---' * len(header) + '|']
     for row in rows:
-        cells = [row.label, *(_mean(row, metric) for metric in METRICS)]
+        cells = [row.label, *(_mean(row, metric) for metric in metrics)]
         cells += [_difference(row, metric) for metric in ('FROC', 'AUROC')]
         cells += [str(len(row.seeds)), *(cost_cells(costs.get(row.method)) if costs else ())]
         lines.append('| ' + ' | '.join(cells) + ' |')
@@ -162,28 +168,33 @@ def write_report(
     return path
 
 
-def _replicates(run: RunResult, num_replicates: int, seed: int) -> dict[str, np.ndarray]:
-    """(1 + num_replicates,) values of each metric, that of all films first."""
-    films = run.films
-    drawn = patient_weights([film.patient for film in films], num_replicates, seed)
-    weights = np.concatenate([np.ones((1, len(films)), drawn.dtype), drawn])
-    measured = [index for index, film in enumerate(films) if film.record is not None]
-    records = [film.record for film in films if film.record is not None]
-    recalls = bootstrap_recalls(records, weights[:, measured], TARGETS)
-    scores, labels = [film.score for film in films], [film.label for film in films]
-    return {
-        'AUROC': bootstrap_auroc(labels, scores, weights),
-        'FROC': recalls.mean(axis=1),
-        'Recall@0.1': recalls[:, 0],
-    }
+def replicate_figures(records: RecordSet, num_replicates: int, seed: int) -> dict[str, np.ndarray]:
+    """Figures of a run in every replicate.
+
+    Args:
+        records (RecordSet): Of the test images of a run.
+        num_replicates (int): Of the bootstrap.
+        seed (int): Of the bootstrap.
+
+    Returns:
+        dict[str, np.ndarray]: (1 + num_replicates,) by name, that of all images first.
+
+    Raises:
+        ValueError: If the records do not hold what their definitions ask for.
+    """
+    records.check(records.definitions)
+    patients = [image.patient_id for image in records.images]
+    drawn = patient_weights(patients, num_replicates, seed)
+    weights = np.concatenate([np.ones((1, len(patients)), drawn.dtype), drawn])
+    return bootstrap_figures(records.images, weights, records.definitions, records.lowest)
 
 
-def _check_films(final: Mapping[str, Sequence[RunResult]]) -> None:
+def _check_images(sets: Mapping[str, Sequence[RecordSet]]) -> None:
     seen: dict[tuple, str] = {}
-    for name, runs in final.items():
-        for run in runs:
-            key = tuple((film.film, film.patient, film.label) for film in run.films)
-            seen.setdefault(key, f'{name}, seed {run.seed}')
+    for own in sets.values():
+        for records in own:
+            key = tuple((one.img_id, one.patient_id, one.label) for one in records.images)
+            seen.setdefault(key, records.where)
     if len(seen) > 1:
         raise ValueError(f'runs on different test films cannot be compared: {list(seen.values())}')
 

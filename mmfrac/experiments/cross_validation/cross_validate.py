@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmfrac.engine.runner.ensemble import write_ensemble
-from mmfrac.evaluation.metrics.files import FilmResult, read_records
+from mmfrac.evaluation.metrics.files import RecordSet, read_records
 from mmfrac.experiments.cross_validation.fold_run import (
     FoldRun,
     Trainer,
@@ -19,7 +19,7 @@ from mmfrac.experiments.cross_validation.fold_run import (
     train,
 )
 from mmfrac.experiments.cross_validation.status import FoldStatus, read_status, write_status
-from mmfrac.experiments.cross_validation.streaming import evaluate_detectors, frac_options
+from mmfrac.experiments.cross_validation.streaming import evaluate_detectors, frac_definitions
 from mmfrac.experiments.cross_validation.summary import Summary, summarise
 from mmfrac.experiments.launching import locked
 from mmfrac.preparation.splits.folds import read_folds
@@ -76,9 +76,12 @@ def cross_validate(
     unknown = sorted(set(folds or ()) - set(range(about['folds'])))
     if unknown:
         raise ValueError(f'{folds_dir} has no fold {unknown}, it has {about["folds"]}')
-    options = frac_options(cfg.val_evaluator)
-    # a fold's records end where its own FPPI passes this, so pooled ones are exact up to FPPI 2
-    max_fppi = 2.0 * about['folds']
+    parts = ['val', 'test'] if 'test' in about['sizes'] else ['val']
+    definitions = frac_definitions(
+        {f'{part}_evaluator': cfg[f'{part}_evaluator'] for part in parts}
+    )
+    # a fold's records end where its own FPPI passes this, so pooled ones are exact up to FPPI 2 at least
+    max_fppi = 2.0 * max(1.0, definitions.highest_fppi) * about['folds']
     runs = [
         fold_run(cfg, folds_dir, fold, work_dir, trainer.options) for fold in range(about['folds'])
     ]
@@ -96,7 +99,7 @@ def cross_validate(
         return None
     checkpoints = [run.work_dir / status.checkpoint for run, status in zip(runs, done)]
     validation = [_read(run.work_dir / VAL_RECORDS) for run in runs]
-    hold_out: list[list[FilmResult]] = []
+    hold_out: list[RecordSet] = []
     ensemble, written = None, []
     if 'test' in about['sizes']:
         with locked(work_dir / 'holdout'):
@@ -106,7 +109,7 @@ def cross_validate(
             ensemble = _read(files[-1])
             written = [work_dir / 'ensemble' / name for name in ('ensemble.py', 'ensemble.pth')]
     epochs = [status.epoch for status in done]
-    summary = summarise(validation, hold_out, ensemble, epochs, options)
+    summary = summarise(validation, hold_out, ensemble, epochs)
     return CrossValidation(summary, checkpoints, written)
 
 
@@ -176,7 +179,7 @@ def _hold_out_status(path: Path) -> dict | None:
         ) from error
 
 
-def _read(path: Path) -> list[FilmResult]:
+def _read(path: Path) -> RecordSet:
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:

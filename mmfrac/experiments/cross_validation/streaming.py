@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Evaluation film by film: records are kept, maps are not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from mmfrac.engine.runner.ensemble import build_ensemble
+from mmfrac.evaluation.definitions import Definitions, common_definitions
 from mmfrac.evaluation.metrics.frac_metric import FracMetric
 from mmfrac.utils.config import type_name
 
@@ -38,6 +39,25 @@ def frac_options(evaluator: Any) -> dict:
         if metric and type_name(metric) == 'FracMetric':
             return {key: metric[key] for key in metric if key not in ('type', *_FILES)}
     raise ValueError('cross-validation needs a FracMetric in val_evaluator and test_evaluator')
+
+
+def frac_definitions(evaluators: Mapping[str, Any]) -> Definitions:
+    """Definitions of the ``FracMetric`` in the evaluators of a cross-validation, which must agree.
+
+    Args:
+        evaluators (Mapping[str, Any]): Config of an evaluator by its name.
+
+    Returns:
+        Definitions: Of all of them.
+
+    Raises:
+        ValueError: If one has none, or two of them differ.
+    """
+    built = {
+        name: METRICS.build(dict(frac_options(one), type='FracMetric'))
+        for name, one in evaluators.items()
+    }
+    return common_definitions([(name, metric.definitions) for name, metric in built.items()])
 
 
 @torch.no_grad()

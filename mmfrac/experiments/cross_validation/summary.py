@@ -1,17 +1,14 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Metrics of folds: each, mean and spread, pooled, and of the ensemble; from records alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from mmfrac.evaluation.functional.froc import FrocCurve
-from mmfrac.evaluation.metrics.files import FilmResult
-from mmfrac.evaluation.metrics.frac_metric import FracMetric
-
-_OPTIONS = ('denominator', 'crossing', 'interpolation', 'targets', 'recall_fppi')
+from mmfrac.evaluation.definitions import Definitions, common_definitions
+from mmfrac.evaluation.functional.froc import FrocCurve, figures
+from mmfrac.evaluation.metrics.files import RecordSet, pool_records
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Row:
         model (str): 'fold 0', ..., 'mean', 'sd', 'pooled', 'ensemble'.
         metrics (dict[str, float]): By name.
         epoch (int | None): Of a fold's best model.
-        films (int | None): Films evaluated; None for mean and sd.
+        images (int | None): Images evaluated; None for mean and sd.
         curve (FrocCurve | None): None for mean and sd.
     """
 
@@ -31,7 +28,7 @@ class Row:
     model: str
     metrics: dict[str, float]
     epoch: int | None = None
-    films: int | None = None
+    images: int | None = None
     curve: FrocCurve | None = None
 
 
@@ -41,11 +38,11 @@ class Summary:
 
     Attributes:
         rows (list[Row]): Validation, then hold-out.
-        options (dict): Definitions of the metric that were used, where they are not its defaults.
+        definitions (Definitions): Under which all of them were counted.
     """
 
     rows: list[Row]
-    options: dict[str, Any]
+    definitions: Definitions
 
     def row(self, split: str, model: str) -> Row:
         """The line of a split and model."""
@@ -53,64 +50,52 @@ class Summary:
 
 
 def summarise(
-    validation: Sequence[Sequence[FilmResult]],
-    hold_out: Sequence[Sequence[FilmResult]],
-    ensemble: Sequence[FilmResult] | None,
+    validation: Sequence[RecordSet],
+    hold_out: Sequence[RecordSet],
+    ensemble: RecordSet | None,
     epochs: Sequence[int],
-    options: Mapping[str, Any],
 ) -> Summary:
-    """Metrics of all folds.
+    """Metrics of all folds, under the definitions that their records name.
 
-    'pooled' on the validation films: each film once, by the model that was not trained on it. 'pooled'
-    on the hold-out films: each film once a fold, all under common thresholds. 'sd' is the standard
+    'pooled' on the validation images: each image once, by the model that was not trained on it. 'pooled'
+    on the hold-out images: each image once a fold, all under common thresholds. 'sd' is the standard
     deviation of a sample (n - 1).
 
     Args:
-        validation (Sequence): Results of each fold's validation films.
-        hold_out (Sequence): Results of each fold's model on the hold-out films; empty: there are none.
-        ensemble (Sequence[FilmResult], optional): Of the ensemble on the hold-out films.
+        validation (Sequence[RecordSet]): Of each fold's validation images.
+        hold_out (Sequence[RecordSet]): Of each fold's model on the hold-out images; empty: there are
+            none.
+        ensemble (RecordSet, optional): Of the ensemble on the hold-out images.
         epochs (Sequence[int]): Of each fold's best model.
-        options (Mapping): Of ``FracMetric``.
 
     Returns:
         Summary: One row a fold and split, and those of all.
+
+    Raises:
+        ValueError: If two of them were counted under different definitions, or do not hold what these
+            ask for.
     """
-    used = {key: options[key] for key in _OPTIONS if key in options}
+    sets = [*validation, *hold_out, *([ensemble] if ensemble is not None else [])]
+    definitions = common_definitions([(one.where, one.definitions) for one in sets])
     rows: list[Row] = []
     for split, parts in (('validation', validation), ('hold-out', hold_out)):
         if not parts:
             continue
         each = [
-            _row(split, f'fold {fold}', [results], used, epochs[fold])
-            for fold, results in enumerate(parts)
+            _row(split, f'fold {fold}', records, epochs[fold]) for fold, records in enumerate(parts)
         ]
         values = {name: [row.metrics[name] for row in each] for name in each[0].metrics}
         mean = {name: float(np.mean(value)) for name, value in values.items()}
         spread = {name: float(np.std(value, ddof=1)) for name, value in values.items()}
         rows += [*each, Row(split, 'mean', mean), Row(split, 'sd', spread)]
-        rows.append(_row(split, 'pooled', parts, used))
+        rows.append(_row(split, 'pooled', pool_records(parts, f'{split}, all folds')))
     if ensemble is not None:
-        rows.append(_row('hold-out', 'ensemble', [ensemble], used))
-    return Summary(rows, used)
+        rows.append(_row('hold-out', 'ensemble', ensemble))
+    return Summary(rows, definitions)
 
 
-def _row(
-    split: str,
-    model: str,
-    parts: Sequence[Sequence[FilmResult]],
-    options: Mapping[str, Any],
-    epoch: int | None = None,
-) -> Row:
-    films = [
-        dict(
-            film=(part, result.film),
-            label=result.label,
-            regions=result.record is not None,
-            score=result.score,
-            record=result.record,
-        )
-        for part, results in enumerate(parts)
-        for result in results
-    ]
-    metrics, curve = FracMetric.calculate(films, **options)
-    return Row(split, model, metrics, epoch, len(films), curve)
+def _row(split: str, model: str, records: RecordSet, epoch: int | None = None) -> Row:
+    records.check(records.definitions)
+    found, curve = figures(records.images, records.definitions)
+    values = {name: float(value) for name, value in found.items()}
+    return Row(split, model, values, epoch, len(records.images), curve)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mmfrac.evaluation.definitions import METRIC_OPTIONS
 from mmfrac.evaluation.functional.froc import FrocCurve
 from mmfrac.evaluation.metrics.files import curve_content
 from mmfrac.evaluation.report.curves import plot_froc
@@ -55,7 +56,11 @@ def write_summary(summary: Summary, folder: Path, about: Mapping[str, Any]) -> l
     """
     backend = AtomicLocalBackend()
     json_file, csv_file = folder / 'cross_validation.json', folder / 'cross_validation.csv'
-    content = dict(about, options=summary.options, rows=[_content(row) for row in summary.rows])
+    content = dict(
+        about,
+        options=summary.definitions.as_dict(METRIC_OPTIONS),
+        rows=[_content(row) for row in summary.rows],
+    )
     backend.put_text(json.dumps(content, indent=1), json_file)
     backend.put_text(_csv(summary), csv_file)
     written = [json_file, csv_file]
@@ -67,12 +72,12 @@ def write_summary(summary: Summary, folder: Path, about: Mapping[str, Any]) -> l
         }
         if curves:
             path = folder / f'froc_{split.replace("-", "")}.png'
-            written.append(plot_froc(path, curves))
+            written.append(plot_froc(path, curves, summary.definitions))
     return written
 
 
 def _counts(row: Row) -> tuple[int | None, int | None, int | None]:
-    return row.epoch, row.films, None if row.curve is None else row.curve.num_lesions
+    return row.epoch, row.images, None if row.curve is None else row.curve.num_lesions
 
 
 def _text(value: int | None) -> str:

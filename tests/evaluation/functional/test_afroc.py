@@ -85,8 +85,8 @@ def test_a_replicate_is_the_area_of_the_repeated_films(films, weights):
     ]
     replicates = patient_weights(range(20), 10, seed=3)
     drawn = bootstrap_afroc_area(records, replicates, films, weights)
-    for value, takes in zip(drawn, replicates):
-        repeated = [record for record, n in zip(records, takes) for _ in range(n)]
+    for value, counts in zip(drawn, replicates):
+        repeated = [record for record, n in zip(records, counts) for _ in range(n)]
         assert value == pytest.approx(slow_area(repeated, films, weights))
 
 

@@ -68,9 +68,9 @@ def test_rates_by_hand():
 
 
 def test_rates_of_a_replicate_are_those_of_the_repeated_films():
-    takes = np.array([[1, 1, 1, 1, 1], [2, 0, 1, 0, 2], [0, 3, 0, 1, 0]])
-    found = rates_at(RECORDS, LABELS, SCORES, 0.45, takes)
-    for row, weights in enumerate(takes):
+    replicates = np.array([[1, 1, 1, 1, 1], [2, 0, 1, 0, 2], [0, 3, 0, 1, 0]])
+    found = rates_at(RECORDS, LABELS, SCORES, 0.45, replicates)
+    for row, weights in enumerate(replicates):
         index = np.repeat(np.arange(5), weights)
         repeated = rates_at(
             [RECORDS[i] for i in index], np.array(LABELS)[index], np.array(SCORES)[index], 0.45

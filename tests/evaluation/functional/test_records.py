@@ -192,3 +192,34 @@ def test_box_record_equals_slow_twin(boxes, gt_boxes, data):
         assert record.false_positives_at(t) == box_false_positives(boxes, scores, gt_boxes, t)
         hits = [is_hit_by_boxes(boxes, scores, gt, t) for gt in gt_boxes]
         assert (record.lesion_scores >= t).tolist() == hits
+
+
+def test_what_lies_in_an_ignored_box_is_no_false_positive_of_a_map():
+    # peaks at columns 0, 2 and 4 of one row, joined by nothing; cells of 10 x 10 px
+    prob_map = np.array([[0.9, 0.0, 0.8, 0.0, 0.7]])
+    at = [0.9, 0.8, 0.7]
+    ignored = [[20, 0, 25, 5]]  # holds the centre (25, 5) of the second on its corner
+    record = image_record(prob_map, [[0, 0, 10, 10]], (10.0, 10.0), ignore_boxes=ignored)
+    assert record.false_positives_at(at).tolist() == [0, 0, 1]
+    # an ignored box is no lesion
+    assert record.lesion_scores.tolist() == [0.9]
+    beside = [[20, 0, 24.9, 5]]
+    record = image_record(prob_map, [[0, 0, 10, 10]], (10.0, 10.0), ignore_boxes=beside)
+    assert record.false_positives_at(at).tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match='ignore_boxes of film 7'):
+        image_record(prob_map, [], ignore_boxes=[[1, 0, 0, 1]], name='7')
+
+
+def test_what_lies_in_an_ignored_box_is_no_false_positive_of_a_detector():
+    boxes = [[0, 0, 10, 10], [40, 40, 44, 44], [41, 41, 43, 43], [80, 80, 90, 90]]
+    scores = [0.9, 0.8, 0.7, 0.6]
+    lesions, ignored = [[2, 2, 8, 8]], [[42, 42, 60, 60]]
+    record = box_record(boxes, scores, lesions, ignore_boxes=ignored)
+    # centres (42, 42) of the second and third lie on the corner of the ignored box
+    assert record.thresholds.tolist() == [0.6] and record.false_positives.tolist() == [1]
+    assert record.lesion_scores.tolist() == [0.9]
+    alone = box_record(boxes, scores, lesions)
+    assert alone.thresholds.tolist() == [0.8, 0.7, 0.6]
+    # a lesion in an ignored box is a lesion still
+    both = box_record([[41, 41, 43, 43]], [0.7], [[41, 41, 44, 44]], ignore_boxes=[[0, 0, 99, 99]])
+    assert both.lesion_scores.tolist() == [0.7] and not both.false_positives.size

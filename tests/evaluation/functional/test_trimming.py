@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import METRICS
 
-from mmfrac.evaluation.functional import froc
-from mmfrac.evaluation.functional import trimming as record_tails
+from mmfrac.evaluation.functional import froc, trimming
 from mmfrac.evaluation.functional.trimming import trim_records
 from tests.evaluation.functional.test_froc import several_films
 from tests.evaluation.metrics.test_frac_metric import LESION, evaluate, sample
@@ -93,22 +92,22 @@ def test_options_are_checked(options, message):
 @pytest.mark.parametrize('denominator', ['all', 'negatives'])
 @pytest.mark.parametrize('max_fppi', [0.5, 3.0, 1000.0])
 def test_cut_records_come_back_as_far_as_they_matter(monkeypatch, max_fppi, denominator):
-    monkeypatch.setattr(record_tails, 'DEPTH', 4)
+    monkeypatch.setattr(trimming, 'DEPTH', 4)
     rng = np.random.default_rng(1)
     lesions = [[], [[2, 2, 6, 6]]]
     whole = [
         froc.image_record(rng.random((12, 12)).astype(dtype) ** (1 + film % 5), lesions[film % 2])
         for film, dtype in enumerate([np.float32, np.float64] * 15)
     ]
-    store = record_tails.RecordTails()
-    heads, tails = zip(*(store.cut(record) for record in whole))
+    store = trimming.RecordStore()
+    heads, rests = zip(*(store.cut(record) for record in whole))
     assert all(head.thresholds.size <= 4 for head in heads)
-    for record, head, tail in zip(whole, heads, tails):
-        again = store.join(head, tail)
+    for record, head, rest in zip(whole, heads, rests):
+        again = store.join(head, rest)
         np.testing.assert_array_equal(again.thresholds, record.thresholds)
         np.testing.assert_array_equal(again.false_positives, record.false_positives)
         assert again.thresholds.dtype == record.thresholds.dtype
-    found = record_tails.trim_cut_records(heads, tails, store, 30, max_fppi, denominator)
+    found = trimming.trim_cut_records(heads, rests, store, 30, max_fppi, denominator)
     expected = trim_records(whole, 30, max_fppi, denominator)
     for left, right in zip(found, expected):
         if denominator == 'all' or not len(left.lesion_scores):
@@ -117,7 +116,7 @@ def test_cut_records_come_back_as_far_as_they_matter(monkeypatch, max_fppi, deno
 
 
 def test_little_stays_in_memory_while_films_stream(monkeypatch):
-    monkeypatch.setattr(record_tails, 'DEPTH', 4)
+    monkeypatch.setattr(trimming, 'DEPTH', 4)
     expected, whole = evaluate(films(0))
     metric = METRICS.build(dict(type='FracMetric', max_fppi=2.0))
     metric.process(None, [film.to_dict() for film in films(0)])
@@ -128,4 +127,4 @@ def test_little_stays_in_memory_while_films_stream(monkeypatch):
     assert {f'frac/{name}': value for name, value in metrics.items()} == expected
     assert metric.evaluate(12) == expected
     np.testing.assert_array_equal(metric.curve.fppi, froc.curve_until(whole.curve, 2.0).fppi)
-    assert metric._tails._file is None
+    assert metric._store._file is None

@@ -143,6 +143,17 @@ def test_ignored_boxes_are_no_lesions():
     metric = FracMetric()
     metric.process(None, [sample('a', 1, lesions=[ignored, LESION]).to_dict()])
     assert metric.results[0]['record'].lesion_scores.size == 1
+    # neither hit nor false positive, of a map and of boxes: only the lower right corner is one
+    found = [
+        sample('a', 0, lesions=[ignored], cells=[(4, 4, 0.75), (7, 9, 0.5)]),
+        sample('a', 0, lesions=[ignored], boxes=[[14, 14, 18, 18, 0.75], [36, 28, 40, 32, 0.5]]),
+    ]
+    for film in found:
+        metric = FracMetric()
+        metric.process(None, [film.to_dict()])
+        record = metric.results[0]['record']
+        assert record.thresholds.tolist() == [0.5] and record.false_positives.tolist() == [1]
+        assert not record.lesion_scores.size and record.image_score == 0.75
 
 
 def test_image_score_is_the_predicted_one_else_the_maximum():
@@ -162,7 +173,7 @@ def test_a_film_counts_once_and_gives_one_result(films):
     assert metric.curve.num_images == 4
     metric.process(None, [film.to_dict() for film in films])
     assert [set(result) for result in metric.results] == 4 * [
-        {'film', 'film_id', 'patient', 'label', 'regions', 'score', 'record'}
+        {'img_path', 'img_id', 'patient_id', 'label', 'regions', 'score', 'record'}
     ]
     assert not any(
         isinstance(value, torch.Tensor) for result in metric.results for value in result.values()
@@ -197,7 +208,7 @@ def test_a_film_is_named_by_path_or_id():
     del film['img_path']
     metric = FracMetric()
     metric.process(None, [film])
-    assert metric.results[0]['film'] == 'a'
+    assert metric.results[0]['img_path'] == 'a'
     del film['img_id']
     with pytest.raises(ValueError, match=r'img_id.*meta_keys'):
         metric.process(None, [film])

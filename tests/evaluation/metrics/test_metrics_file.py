@@ -11,7 +11,7 @@ from mmfrac.evaluation import FracMetric, froc
 def film(name: str, label: int, score: float) -> dict:
     boxes = [[0, 0, 1.5, 1.5]] * label
     record = froc.image_record(np.array([[score, 0], [0, 0.1]]), boxes)
-    return dict(film=name, label=label, regions=True, score=score, record=record)
+    return dict(img_path=name, label=label, regions=True, score=score, record=record)
 
 
 def test_metric_writes_what_it_reports(tmp_path):

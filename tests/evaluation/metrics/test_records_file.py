@@ -1,12 +1,18 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmfrac.evaluation import froc
-from mmfrac.evaluation.functional.bootstrap import bootstrap_recalls, patient_weights
-from mmfrac.evaluation.metrics.files import FilmResult, read_records, write_records
+from mmfrac.evaluation.definitions import METRIC_DEFAULTS
+from mmfrac.evaluation.functional.bootstrap import (
+    bootstrap_figures,
+    bootstrap_recalls,
+    patient_weights,
+)
+from mmfrac.evaluation.metrics.files import pool_records, read_records, write_records
 from tests.evaluation.metrics.test_frac_metric import LESION, evaluate, sample
 
 
@@ -16,27 +22,29 @@ def random_results(seed=0, films=12):
     for film in range(films):
         boxes = [[8, 8, 24, 24]] if film % 2 else []
         record = froc.image_record(rng.random((24, 24), dtype=np.float32) ** 8, boxes, (2.0, 2.0))
-        results.append(FilmResult(str(film), f'p{film // 2}', film % 2, record.image_score, record))
+        results.append(
+            froc.ImageResult(str(film), f'p{film // 2}', film % 2, record.image_score, record)
+        )
     return results
 
 
 def test_recalls_of_the_file_are_those_of_the_records(tmp_path):
     results = random_results()
-    write_records(tmp_path / 'records.json', results)
+    write_records(tmp_path / 'records.json', results, METRIC_DEFAULTS)
     text = (tmp_path / 'records.json').read_text()
-    read = read_records(json.loads(text))
+    read = read_records(json.loads(text)).images
     before, after = ([result.record for result in some] for some in (results, read))
     assert sum(r.thresholds.size for r in after) < sum(r.thresholds.size for r in before) / 4
     fppi = (0.1, 0.5, 1.0)
     curves = [froc.froc_curve(records) for records in (before, after)]
     assert np.array_equal(*(froc.recall_at(curve, fppi) for curve in curves))
-    weights = patient_weights([result.patient for result in results], 200)
+    weights = patient_weights([result.patient_id for result in results], 200)
     # a replicate can take the worst film several times, so at half the bound only
     assert np.array_equal(*(bootstrap_recalls(r, weights, fppi[:2]) for r in (before, after)))
     for result, other in zip(results, read):
-        assert (result.film, result.patient, result.label) == (
-            other.film,
-            other.patient,
+        assert (result.img_id, result.patient_id, result.label) == (
+            other.img_id,
+            other.patient_id,
             other.label,
         )
         assert np.float32(result.score) == np.float32(other.score)
@@ -46,8 +54,8 @@ def test_max_fppi_bounds_what_is_kept(tmp_path):
     results = random_results()
     sizes = []
     for max_fppi in (0.5, 2.0, 1e9):
-        write_records(tmp_path / 'records.json', results, max_fppi)
-        read = read_records(json.loads((tmp_path / 'records.json').read_text()))
+        write_records(tmp_path / 'records.json', results, METRIC_DEFAULTS, max_fppi)
+        read = read_records(json.loads((tmp_path / 'records.json').read_text())).images
         sizes.append(sum(result.record.thresholds.size for result in read))
     assert sizes[0] < sizes[1] < sizes[2]
     assert sizes[2] == sum(result.record.thresholds.size for result in results)
@@ -62,9 +70,9 @@ def test_the_metric_writes_one_entry_a_film(tmp_path):
     ]
     evaluate(films, records_file=str(tmp_path / 'records.json'))
     content = json.loads((tmp_path / 'records.json').read_text())
-    read = read_records(content)
-    assert [result.film for result in read] == ['a', 'b', 'c']
-    assert [result.patient for result in read] == ['p1', 'p1', '/films/c.png']
+    read = read_records(content).images
+    assert [result.img_id for result in read] == ['a', 'b', 'c']
+    assert [result.patient_id for result in read] == ['p1', 'p1', '/films/c.png']
     assert read[0].record.lesion_scores.tolist() == [0.75]
     assert read[0].record.false_positives.tolist() == [1]
     assert read[1].record is None and read[1].score == 0.25
@@ -106,3 +114,99 @@ def test_damaged_films_are_named(change, words):
 def test_what_is_no_file_of_records(content):
     with pytest.raises(ValueError, match='no records of format 1'):
         read_records(content)
+
+
+def written(tmp_path, results, definitions, max_fppi=2.0):
+    write_records(tmp_path / 'records.json', results, definitions, max_fppi)
+    return read_records(json.loads((tmp_path / 'records.json').read_text()), 'records.json')
+
+
+@pytest.mark.parametrize('crossing', ['first', 'best'])
+@pytest.mark.parametrize('denominator', ['all', 'negatives'])
+def test_a_file_holds_what_its_definitions_ask_for(tmp_path, crossing, denominator):
+    definitions = replace(
+        METRIC_DEFAULTS, crossing=crossing, denominator=denominator, recall_fppi=(0.1, 3.0)
+    )
+    results = random_results()
+    # every false positive of the images with lesions comes first: FPPI of the others is passed later
+    results = [
+        result if result.label == 0 else replace(result, record=replace_thresholds(result.record))
+        for result in results
+    ]
+    records = written(tmp_path, results, definitions, 0.0)
+    assert records.definitions == definitions
+    records.check(definitions)
+    assert froc.figures(records.images, definitions)[0] == froc.figures(results, definitions)[0]
+    if crossing == 'best':
+        assert records.max_fppi is None and records.lowest == 0
+    else:
+        assert records.max_fppi == 3 and records.lowest > 0
+
+
+def replace_thresholds(record):
+    counts = record.false_positives
+    return froc.ImageRecord(
+        np.linspace(1, 0.9, counts.size, dtype=np.float32),
+        np.arange(1, counts.size + 1),
+        record.lesion_scores,
+        record.image_score,
+    )
+
+
+def test_more_than_a_file_holds_is_an_error(tmp_path):
+    records = written(tmp_path, random_results(), METRIC_DEFAULTS, 1.0)
+    records.check(replace(METRIC_DEFAULTS, targets=(1.0,)))
+    records.check(replace(METRIC_DEFAULTS, interpolation='step'))
+    for change, words in (
+        (dict(targets=(0.5, 1.5)), 'cut at FPPI 1, FPPI 1.5 is asked for'),
+        (dict(recall_fppi=(1.5,)), 'FPPI 1.5 is asked for'),
+        (dict(crossing='best'), "for crossing='best' .* evaluate anew"),
+        (dict(denominator='negatives'), "denominator='negatives' evaluate anew"),
+        (dict(connectivity=4), 'connectivity 8 and 4'),
+        (dict(source='boxes'), 'source auto and boxes'),
+    ):
+        with pytest.raises(ValueError, match=rf'records\.json.*{words}'):
+            records.check(replace(METRIC_DEFAULTS, **change))
+    # nothing was cut off where the images have fewer false positives than that
+    whole = written(tmp_path, random_results(), METRIC_DEFAULTS, 1e9)
+    assert whole.lowest == 0
+    whole.check(replace(METRIC_DEFAULTS, crossing='best', denominator='negatives', targets=(1e12,)))
+
+
+def test_a_replicate_that_needs_what_was_cut_off_is_an_error(tmp_path):
+    records = written(tmp_path, random_results(), METRIC_DEFAULTS, 0.5)
+    weights = np.ones((2, len(records.images)), int)
+    bootstrap_figures(records.images, weights, METRIC_DEFAULTS, records.lowest)
+    # without the images that have the false positives down to there
+    ends = [image.record.thresholds.size for image in records.images]
+    weights[1] = np.where(np.array(ends) > 0, 0, 5)
+    weights[1, 1] = 1
+    with pytest.raises(ValueError, match=r'has not passed FPPI 0\.5: evaluate anew'):
+        bootstrap_figures(records.images, weights, METRIC_DEFAULTS, records.lowest)
+
+
+def test_records_without_definitions_are_those_of_the_defaults(tmp_path):
+    write_records(tmp_path / 'records.json', random_results(), METRIC_DEFAULTS)
+    content = json.loads((tmp_path / 'records.json').read_text())
+    assert content['definitions']['crossing'] == 'first' and content['max_fppi'] == 2
+    del content['definitions']
+    assert read_records(content).definitions == METRIC_DEFAULTS
+    with pytest.raises(ValueError, match="max_fppi 'x' is damaged"):
+        read_records(content | dict(max_fppi='x'))
+
+
+def test_pooled_sets_are_exact_as_far_as_each_is(tmp_path):
+    whole = [random_results(seed) for seed in (0, 1)]
+    parts = [
+        written(tmp_path, results, METRIC_DEFAULTS, end) for results, end in zip(whole, (4, 8))
+    ]
+    pooled = pool_records(parts, 'all folds')
+    assert pooled.max_fppi == 2 and len(pooled.images) == 24
+    asked = replace(METRIC_DEFAULTS, targets=(0.5, 1.0, 2.0))
+    pooled.check(asked)
+    assert froc.figures(pooled.images, asked)[0] == froc.figures([*whole[0], *whole[1]], asked)[0]
+    with pytest.raises(ValueError, match=r'all folds.* FPPI 2\.5 is asked for'):
+        pooled.check(replace(METRIC_DEFAULTS, targets=(2.5,)))
+    other = written(tmp_path, whole[0], replace(METRIC_DEFAULTS, crossing='best'))
+    with pytest.raises(ValueError, match='crossing first and best'):
+        pool_records([parts[0], other], 'all folds')

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmfrac.evaluation.offline.film_prediction import FilmPrediction
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction
 from mmfrac.evaluation.offline.map_folder import MapFolderWriter
 
 # name, label, regions, source, patient, sex, age, boxes (xyxy) with sites; films of 40 x 32 px
@@ -63,14 +63,14 @@ def write_maps(folder: Path, maps: dict[str, np.ndarray], **changes) -> Path:
     writer.start()
     for name, prob_map in maps.items():
         fields = dict(
-            film=f'/elsewhere/images/{name}',
+            img_path=f'/elsewhere/images/{name}',
             boxes=np.zeros((0, 4)),
             box_scores=np.zeros(0),
             score=float(prob_map.max()),
             prob_map=prob_map,
             map_scale=(4.0, 4.0),
         )
-        writer.write(FilmPrediction(**(fields | changes)))
+        writer.write(ImagePrediction(**(fields | changes)))
     return writer.finish(dict(config='tiny.py', checkpoint='tiny.pth', seed=3))
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mmfrac.evaluation.definitions import Definitions
-from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
-from mmfrac.evaluation.offline.film_results import evaluate_predictions
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import MapFolder
+from mmfrac.evaluation.offline.model_results import evaluate_predictions
 from mmfrac.evaluation.offline.predictions import open_predictions
 from tests.evaluation.offline.prediction_files import (
     FILMS,
@@ -100,11 +100,11 @@ def test_bytes_of_another_encoding_are_named_with_file_and_line(truth, tmp_path)
 
 def test_logits_are_no_probabilities():
     boxes = np.array([[0, 0, 4, 4]], np.float64)
-    assert not FilmPrediction('a', boxes, np.array([0.5])).faults((8, 8))
-    (fault,) = FilmPrediction('a', boxes, np.array([-0.5])).faults((8, 8))
+    assert not ImagePrediction('a', boxes, np.array([0.5])).faults((8, 8))
+    (fault,) = ImagePrediction('a', boxes, np.array([-0.5])).faults((8, 8))
     assert 'box score is -0.5' in fault and 'sigmoid' in fault
     cells = np.array([[0.0, -2.0], [3.0, 1.0]], np.float32)
-    (fault,) = FilmPrediction('a', boxes, np.array([0.5]), None, cells, (4, 4)).faults((8, 8))
+    (fault,) = ImagePrediction('a', boxes, np.array([0.5]), None, cells, (4, 4)).faults((8, 8))
     assert 'down to -2' in fault and 'sigmoid' in fault
 
 
@@ -119,7 +119,7 @@ def test_boxes_off_their_film():
         ((-5, 0, -1, 5), True),
         ((0, -9, 5, -1), True),
     ):
-        faults = FilmPrediction('a', np.array([box], np.float64), np.ones(1)).faults((10, 20))
+        faults = ImagePrediction('a', np.array([box], np.float64), np.ones(1)).faults((10, 20))
         assert bool(faults) == is_off, box
     assert 'lies off the film of 20 x 10 px' in faults[0]
 
@@ -127,7 +127,7 @@ def test_boxes_off_their_film():
 @pytest.mark.parametrize('share', [0, 0.3, 0.6, 0.9, 0.99])
 def test_cut_npz(truth, tmp_path, share):
     folder = write_maps(tmp_path / 'maps', prob_maps())
-    path, _ = next(iter(MapFolder(folder).films()))
+    path, _ = next(iter(MapFolder(folder).images()))
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ValueError, match=r'is no sound \.npz'):
@@ -136,7 +136,7 @@ def test_cut_npz(truth, tmp_path, share):
 
 def test_npz_with_flipped_bytes_is_never_a_traceback(truth, tmp_path):
     folder = write_maps(tmp_path / 'maps', prob_maps())
-    path, _ = next(iter(MapFolder(folder).films()))
+    path, _ = next(iter(MapFolder(folder).images()))
     content = path.read_bytes()
     for place in range(0, len(content), 7):
         damaged = bytearray(content)
@@ -155,7 +155,7 @@ def test_npz_with_flipped_bytes_is_never_a_traceback(truth, tmp_path):
 )
 def test_npz_of_other_types(truth, tmp_path, members, words):
     folder = write_maps(tmp_path / 'maps', prob_maps())
-    path, film = next(iter(MapFolder(folder).films()))
+    path, film = next(iter(MapFolder(folder).images()))
     np.savez(path, film=np.asarray(film), **members)
     with pytest.raises(PredictionError, match=words):
         results_of(folder, truth)
@@ -163,7 +163,7 @@ def test_npz_of_other_types(truth, tmp_path, members, words):
 
 def test_one_array_in_place_of_an_archive(truth, tmp_path):
     folder = write_maps(tmp_path / 'maps', prob_maps())
-    path, _ = next(iter(MapFolder(folder).films()))
+    path, _ = next(iter(MapFolder(folder).images()))
     with path.open('wb') as file:
         np.save(file, np.ones((2, 2)))
     with pytest.raises(ValueError, match=r'np\.savez writes names'):

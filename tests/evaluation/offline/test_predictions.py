@@ -6,10 +6,10 @@ import pytest
 
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.definitions import Definitions
-from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
-from mmfrac.evaluation.offline.film_results import evaluate_predictions
-from mmfrac.evaluation.offline.ground_truth import ImageIndex
+from mmfrac.evaluation.offline.ground_truth import ImageIndex, read_ground_truth
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import MapFolder, MapFolderWriter
+from mmfrac.evaluation.offline.model_results import evaluate_predictions
 from mmfrac.evaluation.offline.predictions import open_predictions
 from tests.evaluation.offline.prediction_files import (
     FILMS,
@@ -17,12 +17,13 @@ from tests.evaluation.offline.prediction_files import (
     write_coco,
     write_maps,
     write_table,
+    write_truth,
 )
 
 
 def test_ground_truth(truth):
-    assert [film.name for film in truth.films] == [row[0] for row in FILMS]
-    first, *_, last = truth.films
+    assert [film.name for film in truth.images] == [row[0] for row in FILMS]
+    first, *_, last = truth.images
     assert first.boxes.tolist() == [[8, 8, 24, 24]] and first.sites == ('rib',)
     assert first.shape == (32, 40) and first.patient == 'p1'
     assert first.fields == dict(sex='F', age=70)
@@ -51,7 +52,7 @@ def test_maps_give_the_records_of_the_arrays(truth, tmp_path):
     assert len(seen) == 5 and results.kinds == ('prob_map',)
     assert results.labels.tolist() == [1, 1, 0, 0, 1]
     assert results.with_regions.tolist() == [True] * 4 + [False]
-    for film, record, score in zip(truth.films, results.records, results.scores):
+    for film, record, score in zip(truth.images, results.records, results.scores):
         assert score == maps[film.name].max()
         if film.regions:
             expected = froc.image_record(maps[film.name], film.boxes, (4.0, 4.0))
@@ -128,7 +129,7 @@ def test_bad_films_are_named(truth, tmp_path, changes, message):
 
 def test_damaged_and_foreign_files(truth, tmp_path):
     folder = write_maps(tmp_path / 'maps', prob_maps())
-    path, _ = next(item for item in MapFolder(folder).films() if item[1].endswith('a/1.png'))
+    path, _ = next(item for item in MapFolder(folder).images() if item[1].endswith('a/1.png'))
     np.savez(path, film=np.asarray('a/1.png'), something=1)
     with pytest.raises(PredictionError, match='neither prob_map nor boxes'):
         evaluate_predictions(truth, open_predictions(folder, truth), Definitions())
@@ -208,8 +209,8 @@ def test_the_folder_appears_whole_and_replaces_predictions_only(tmp_path):
         writer = MapFolderWriter(folder)
         writer.start()
         kept = sorted(path.name for path in folder.glob('*')) if folder.exists() else []
-        film = FilmPrediction('x/1.png', np.zeros((0, 4)), np.zeros(0), 0.5)
-        other = FilmPrediction('y/1.png', np.zeros((0, 4)), np.zeros(0), 0.25)
+        film = ImagePrediction('x/1.png', np.zeros((0, 4)), np.zeros(0), 0.5)
+        other = ImagePrediction('y/1.png', np.zeros((0, 4)), np.zeros(0), 0.25)
         assert writer.write(film) == writer.write(film) != writer.write(other)
         # until it is finished nothing changes
         assert (sorted(p.name for p in folder.glob('*')) if folder.exists() else []) == kept
@@ -220,3 +221,33 @@ def test_the_folder_appears_whole_and_replaces_predictions_only(tmp_path):
     (tmp_path / 'films/1.png').write_bytes(b'')
     with pytest.raises(ValueError, match='is no folder of predictions'):
         MapFolderWriter(tmp_path / 'films')
+
+
+def test_ignored_boxes_of_the_annotation_file(tmp_path):
+    path = write_truth(tmp_path / 'test.json')
+    content = json.loads(path.read_text())
+    # beside the lesions of the first two images a box to ignore, and a crowd
+    rest = dict(category_id=1, area=36)
+    content['annotations'] += [
+        dict(rest, id=10, image_id=1, bbox=[0, 0, 6, 6], iscrowd=0, ignore=1),
+        dict(rest, id=11, image_id=2, bbox=[32, 22, 6, 6], iscrowd=1),
+    ]
+    path.write_text(json.dumps(content))
+    truth = read_ground_truth(path)
+    first, second = truth.images[:2]
+    assert first.boxes.tolist() == [[8, 8, 24, 24]] and first.sites == ('rib',)
+    assert first.ignore_boxes.tolist() == [[0, 0, 6, 6]]
+    assert second.ignore_boxes.tolist() == [[32, 22, 38, 28]]
+    assert truth.images[2].ignore_boxes.shape == (0, 4)
+    saved = open_predictions(write_coco(tmp_path / 'r.json'), truth)
+    records = evaluate_predictions(truth, saved, Definitions()).records
+    # (0, 0, 4, 4) and (30, 20, 38, 30), centre (34, 25), are no false positives any more
+    assert [record.thresholds.tolist() for record in records[:3]] == [[], [], [0.25]]
+    assert [record.lesion_scores.tolist() for record in records[:2]] == [[0.75], [0]]
+    maps = {name: np.zeros((8, 10), np.float32) for name in prob_maps()}
+    prob_map = maps['a/1.png']
+    prob_map[4, 4], prob_map[0, 0], prob_map[7, 9] = 0.75, 0.5, 0.25
+    saved = open_predictions(write_maps(tmp_path / 'maps', maps), truth)
+    record = evaluate_predictions(truth, saved, Definitions()).records[0]
+    assert record.thresholds.tolist() == [0.25] and record.false_positives.tolist() == [1]
+    assert record.lesion_scores.tolist() == [0.75]

@@ -9,8 +9,8 @@ from mmfrac.evaluation.functional.operating_point import Target
 from mmfrac.evaluation.functional.roc import delong_test
 from mmfrac.evaluation.offline import estimates as breakdown
 from mmfrac.evaluation.offline.estimates import draw, estimate_metrics
-from mmfrac.evaluation.offline.film_results import FilmResults
-from mmfrac.evaluation.offline.ground_truth import TrueFilm
+from mmfrac.evaluation.offline.ground_truth import TrueImage
+from mmfrac.evaluation.offline.model_results import ModelResults
 from mmfrac.evaluation.offline.summary import summarise
 
 FEW = Definitions(replicates=60, seed=3, recall_fppi=(0.5, 1.0))
@@ -27,7 +27,7 @@ def results(seed, num_films=40):
         for x1, y1, x2, y2 in boxes.astype(int):
             prob_map[(y1 + y2) // 2, (x1 + x2) // 2] = rng.random()
         films.append(
-            TrueFilm(
+            TrueImage(
                 f'{index}.png',
                 index,
                 (9, 11),
@@ -43,7 +43,7 @@ def results(seed, num_films=40):
         records.append(froc.image_record(prob_map, boxes))
     labels = np.array([film.label for film in films])
     scores = np.array([record.image_score for record in records])
-    return FilmResults(films, labels, scores, records, ('prob_map',))
+    return ModelResults(films, labels, scores, records, ('prob_map',))
 
 
 @pytest.fixture(scope='module')
@@ -65,14 +65,14 @@ def test_values_are_those_of_the_films_and_intervals_those_of_the_replicates(sum
     }
     for name, value in expected.items():
         assert model.metrics[name].value == value
-    takes = draw(films, FEW)
+    weights = draw(films, FEW)
     estimate = model.metrics['FROC']
-    repeated = [record for record, n in zip(films.records, takes[5]) for _ in range(n)]
+    repeated = [record for record, n in zip(films.records, weights[5]) for _ in range(n)]
     assert estimate.replicates[5] == pytest.approx(froc.froc_score(froc.froc_curve(repeated)))
     assert (estimate.low, estimate.high) == interval(estimate.replicates)
     assert estimate.low <= estimate.value <= estimate.high
     # films of a patient are drawn together, unless asked otherwise
-    assert (takes[:, ::2] == takes[:, 1::2]).all()
+    assert (weights[:, ::2] == weights[:, 1::2]).all()
     alone = draw(films, Definitions(cluster='film', replicates=60))
     assert (alone[:, ::2] != alone[:, 1::2]).any()
 
@@ -85,7 +85,7 @@ def test_differences_are_paired(summary):
     assert test.difference == ours.metrics['FROC'].value - other.metrics['FROC'].value
     differences = ours.metrics['FROC'].replicates - other.metrics['FROC'].replicates
     assert (test.low, test.high) == pytest.approx(interval(differences))
-    patients = [film.patient for film in ours.results.films]
+    patients = [image.patient for image in ours.results.images]
     assert found['AUROC', 'DeLong'] == delong_test(
         ours.results.labels, ours.results.scores, other.results.scores, 0.95, patients
     )
@@ -121,10 +121,10 @@ def test_parts_of_the_films_are_as_if_there_were_no_others(summary):
     groups = {group.name: group for group in summary.models['ours'].groups['source']}
     assert set(groups) == {'hospital', 'public'}
     films = results(0)
-    chosen = np.array([film.source == 'public' for film in films.films])
-    alone = [record for record, takes in zip(films.records, chosen) if takes]
+    chosen = np.array([film.source == 'public' for film in films.images])
+    alone = [record for record, is_in in zip(films.records, chosen) if is_in]
     group = groups['public']
-    assert group.num_films == chosen.sum() == 20
+    assert group.num_images == chosen.sum() == 20
     assert group.metrics['FROC'].value == froc.froc_score(froc.froc_curve(alone))
     assert group.metrics['AUROC'].value == froc.auroc(films.labels[chosen], films.scores[chosen])
     assert set(group.metrics) == {'AUROC', 'FROC', 'Recall@0.5'}
@@ -137,25 +137,25 @@ def test_parts_of_the_films_are_as_if_there_were_no_others(summary):
 def test_parts_of_the_lesions_keep_the_false_positives_of_all_films(denominator):
     films = results(0)
     definitions = Definitions(replicates=40, denominator=denominator, recall_fppi=(0.5,))
-    sites = [film.sites for film in films.films]
-    takes = draw(films, definitions)
-    groups = {g.name: g for g in breakdown.lesion_groups(films, sites, takes, definitions)}
+    sites = [film.sites for film in films.images]
+    weights = draw(films, definitions)
+    groups = {g.name: g for g in breakdown.lesion_groups(films, sites, weights, definitions)}
     total = sum(group.num_lesions for group in groups.values())
-    assert total == sum(len(film.boxes) for film in films.films)
-    whole = estimate_metrics(films, takes, definitions)['Recall@0.5']
+    assert total == sum(len(film.boxes) for film in films.images)
+    whole = estimate_metrics(films, weights, definitions)['Recall@0.5']
     # recalls of the parts make up that of all lesions, in every replicate too
     shares = [group.num_lesions / total for group in groups.values()]
     recalls = [group.metrics['Recall@0.5'] for group in groups.values()]
     assert np.dot(shares, [recall.value for recall in recalls]) == pytest.approx(whole.value)
     lesions = np.array([[names.count(name) for names in sites] for name in groups], np.float64)
-    drawn = lesions @ takes.T
+    drawn = lesions @ weights.T
     mixed = sum(n * recall.replicates for n, recall in zip(drawn, recalls)) / drawn.sum(axis=0)
     np.testing.assert_allclose(mixed, whole.replicates, atol=1e-12)
 
 
 def test_sizes_are_thirds_of_the_lesions():
     films = [
-        TrueFilm('a', 1, (100, 100), 1, True, 's', 'p', np.array([[0, 0, x, x]]), ('rib',))
+        TrueImage('a', 1, (100, 100), 1, True, 's', 'p', np.array([[0, 0, x, x]]), ('rib',))
         for x in (2.0, 4, 8, 16, 32, 64)
     ]
     parts, (low, high) = breakdown.size_parts(films)
@@ -166,17 +166,17 @@ def test_sizes_are_thirds_of_the_lesions():
 
 def test_ages_come_in_bands():
     films = [
-        TrueFilm('a', 1, (1, 1), 0, True, 's', 'p', np.zeros((0, 4)), (), fields)
+        TrueImage('a', 1, (1, 1), 0, True, 's', 'p', np.zeros((0, 4)), (), fields)
         for fields in ({'age': 39.5}, {'age': 40}, {'age': '81'}, {'age': 'x'}, {})
     ]
-    parts = breakdown.film_parts(films, 'age')
+    parts = breakdown.image_parts(films, 'age')
     assert parts == ['0 to under 40', '40 to under 60', '80 and over', 'unknown', 'unknown']
-    assert breakdown.film_parts(films, 'sex') is None
+    assert breakdown.image_parts(films, 'sex') is None
 
 
 def test_without_lesions_or_regions_there_is_nan_and_no_error():
     films = results(0)
-    none = FilmResults(films.films, films.labels, films.scores, [None] * 40, ())
+    none = ModelResults(films.images, films.labels, films.scores, [None] * 40, ())
     metrics = summarise(dict(ours=none), FEW, [Target('fppi', 0.5)]).models['ours'].metrics
     assert np.isfinite(metrics['AUROC'].value)
     for name in ('FROC', 'Recall@0.5', 'AFROC', 'wAFROC'):

@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,17 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from mmfrac.evaluation import froc
+from mmfrac.evaluation.definitions import METRIC_DEFAULTS
 from mmfrac.evaluation.report import curves
-
-
-def log(work_dir, timestamp, records, tail=''):
-    path = work_dir / timestamp / 'vis_data' / 'scalars.json'
-    path.parent.mkdir(parents=True)
-    path.write_text('\n'.join(json.dumps(record) for record in records) + '\n' + tail)
-
-
-def sharpening(epoch, m, t, a):
-    return {'sharpening/m': m, 'sharpening/t': t, 'sharpening/a': a, 'step': epoch}
 
 
 @pytest.fixture
@@ -35,6 +27,16 @@ def figures(monkeypatch):
 
 def lines_of(figure, axes=0):
     return [line.get_xydata() for line in figure.axes[axes].lines]
+
+
+def log(work_dir, timestamp, records, tail=''):
+    path = work_dir / timestamp / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text('\n'.join(json.dumps(record) for record in records) + '\n' + tail)
+
+
+def sharpening(epoch, m, t, a):
+    return {'sharpening/m': m, 'sharpening/t': t, 'sharpening/a': a, 'step': epoch}
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_curves_of_folders_keep_their_name(work_dir):
     (work_dir / '20240101_100000' / 'frac_val.json').write_text(
         (work_dir / 'frac_test.json').read_text()
     )
-    assert set(curves.read_froc_curves(work_dir)) == {'test', '20240101_100000/val'}
+    assert set(curves.read_evaluations(work_dir)) == {'test', '20240101_100000/val'}
 
 
 def test_tool_prints_what_it_wrote(work_dir, repository):
@@ -142,7 +144,7 @@ def test_froc_plot_marks_what_the_metric_reports(tmp_path, figures):
         20,
         10,
     )
-    curves.plot_froc(tmp_path / 'f.png', {'ours': curve})
+    curves.plot_froc(tmp_path / 'f.png', {'ours': curve}, METRIC_DEFAULTS)
     drawn, marks, held = lines_of(figures[0])
     np.testing.assert_allclose(drawn[:, 0], [0, 0.1, 0.3, 0.3, 0.45])
     np.testing.assert_allclose(marks[:, 0], [0.1, 0.2, 0.3, 0.4, 0.5])
@@ -155,7 +157,7 @@ def test_froc_plot_marks_what_the_metric_reports(tmp_path, figures):
 def test_froc_plot_takes_plain_data_with_or_without_the_anchor(tmp_path, figures):
     plain = dict(fppi=[0.1, 0.5], recall=[0.4, 0.8])
     anchored = dict(fppi=[0, 0.1, 0.5], recall=[0, 0.4, 0.8])
-    curves.plot_froc(tmp_path / 'f.png', {'plain': plain, 'anchored': anchored})
+    curves.plot_froc(tmp_path / 'f.png', {'plain': plain, 'anchored': anchored}, METRIC_DEFAULTS)
     lines = lines_of(figures[0])
     np.testing.assert_array_equal(lines[0], lines[3])
     np.testing.assert_allclose(lines[1][:, 1], [0.4, 0.5, 0.6, 0.7, 0.8])
@@ -163,7 +165,60 @@ def test_froc_plot_takes_plain_data_with_or_without_the_anchor(tmp_path, figures
 
 def test_froc_plot_refuses_what_is_no_curve(tmp_path):
     with pytest.raises(ValueError, match='one curve'):
-        curves.plot_froc(tmp_path / 'f.png', {})
+        curves.plot_froc(tmp_path / 'f.png', {}, METRIC_DEFAULTS)
     with pytest.raises(ValueError, match="'x' holds NaN"):
-        curves.plot_froc(tmp_path / 'f.png', {'x': dict(fppi=[0, 1], recall=[np.nan, np.nan])})
+        curves.plot_froc(
+            tmp_path / 'f.png', {'x': dict(fppi=[0, 1], recall=[np.nan, np.nan])}, METRIC_DEFAULTS
+        )
     assert not list(tmp_path.iterdir())
+
+
+def evaluation(crossing, max_fppi=None):
+    options = dict(crossing=crossing, connectivity=8, targets=[0.25, 0.5])
+    curve = dict(thresholds=[None, 0.9, 0.5, 0.4], fppi=[0, 0.5, 0.25, 1], recall=[0, 0.25, 0.5, 1])
+    return json.dumps(dict(metrics={}, options=options, curve=curve, max_fppi=max_fppi))
+
+
+def test_legend_and_line_are_read_as_the_file_says(tmp_path, figures):
+    for crossing, score, at in (('first', '0.312', 0.5), ('best', '0.583', 2 / 3)):
+        (tmp_path / 'frac_test.json').write_text(evaluation(crossing))
+        curves.plot_run(tmp_path, report=lambda line: None)
+        (text,) = figures[-1].axes[0].get_legend().get_texts()
+        assert text.get_text() == f'test  ({score})'
+        assert f'crossing {crossing}' in figures[-1].axes[0].get_title()
+        line = lines_of(figures[-1])[0]
+        assert line[line[:, 0] <= 0.5][:, 1].max() == pytest.approx(at)
+
+
+def test_step_is_drawn_as_steps(tmp_path, figures):
+    curve = dict(fppi=[0, 0.25, 0.5], recall=[0, 0.5, 1])
+    step = replace(METRIC_DEFAULTS, interpolation='step')
+    curves.plot_froc(tmp_path / 'f.png', {'a': curve}, step)
+    expected = [[0, 0], [0.25, 0], [0.25, 0.5], [0.5, 0.5], [0.5, 1]]
+    np.testing.assert_allclose(lines_of(figures[0])[0], expected)
+
+
+def test_the_mean_of_seeds_is_drawn_with_the_mean_score(tmp_path, figures):
+    first = dict(fppi=[0, 1], recall=[0, 1])
+    second = dict(fppi=[0, 1], recall=[0.5, 0.5])
+    curves.plot_froc(tmp_path / 'f.png', {'a': [first, second]}, METRIC_DEFAULTS)
+    drawn, marks = lines_of(figures[0])[:2]
+    np.testing.assert_allclose(np.interp([0.1, 0.5], *drawn.T), [0.3, 0.5])
+    np.testing.assert_allclose(marks[:, 1], [0.3, 0.35, 0.4, 0.45, 0.5])
+    (text,) = figures[0].axes[0].get_legend().get_texts()
+    assert text.get_text() == 'a  (0.400)'
+
+
+def test_files_of_other_definitions_are_not_drawn_together(tmp_path):
+    (tmp_path / 'frac_test.json').write_text(evaluation('first'))
+    (tmp_path / 'frac_val.json').write_text(evaluation('best'))
+    with pytest.raises(
+        ValueError, match=r'frac_test\.json and .*frac_val\.json.*crossing first and best'
+    ):
+        curves.plot_run(tmp_path, report=lambda line: None)
+
+
+def test_what_a_file_does_not_hold_is_not_drawn(tmp_path, figures):
+    (tmp_path / 'frac_test.json').write_text(evaluation('first', 0.6))
+    curves.plot_run(tmp_path, report=lambda line: None)
+    assert figures[-1].axes[0].get_xlim() == (0, 0.6)

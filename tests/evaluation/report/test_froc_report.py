@@ -11,8 +11,8 @@ import pytest
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.functional.operating_point import Target
-from mmfrac.evaluation.offline.film_results import evaluate_predictions
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
+from mmfrac.evaluation.offline.model_results import evaluate_predictions
 from mmfrac.evaluation.offline.predictions import open_predictions
 from mmfrac.evaluation.offline.summary import summarise
 from mmfrac.evaluation.report import ReportInputs, write_report

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmfrac.evaluation import froc
+from mmfrac.evaluation.definitions import METRIC_DEFAULTS
 from mmfrac.experiments.comparison import (
     compare,
     comparison_table,
@@ -14,7 +15,6 @@ from mmfrac.experiments.comparison import (
     read_costs,
     read_runs,
 )
-from mmfrac.experiments.comparison.tables import METRICS
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 BENCHMARKS = sorted(path for path in (CONFIGS / 'benchmarks').glob('*.py'))
@@ -52,12 +52,9 @@ def test_published_tables_are_those_of_the_runs(path):
 @pytest.mark.parametrize('path', PUBLISHED, ids=lambda path: path.stem)
 def test_records_give_the_published_metrics(path):
     for run in read_runs(path.with_suffix('')):
-        films = run.films
-        curve = froc.froc_curve([film.record for film in films if film.record is not None])
-        found = {
-            'AUROC': froc.auroc([f.label for f in films], [f.score for f in films]),
-            'FROC': float(froc.froc_score(curve)),
-            'Recall@0.1': float(froc.recall_at(curve, 0.1)),
-        }
-        for metric in METRICS:
+        records = run.test_records()
+        # written before records named their definitions
+        assert records.definitions == METRIC_DEFAULTS
+        found, _ = froc.figures(records.images, records.definitions)
+        for metric in ('AUROC', 'FROC', 'Recall@0.1'):
             assert found[metric] == pytest.approx(run.test[f'frac/{metric}'], abs=1e-9)

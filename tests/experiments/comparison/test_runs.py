@@ -85,8 +85,8 @@ def test_a_killed_benchmark_goes_on_where_it_stopped(toy, monkeypatch):
     assert set(result.test) == {'frac/AUROC', 'frac/FROC', 'frac/Recall@0.1'}
     (row,) = compare(benchmark, read_runs(place.results))
     assert row.mean['FROC'] == pytest.approx(result.test['frac/FROC'])
-    films = result.films
-    assert len(films) == 5 and films[0].record.lesion_scores.size == 1
+    images = result.test_records().images
+    assert len(images) == 5 and images[0].record.lesion_scores.size == 1
 
     # another rule for the epoch: tested again, not trained
     other = 3 - result.epoch

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from mmfrac.evaluation import froc
-from mmfrac.evaluation.metrics.files import FilmResult, write_records
+from mmfrac.evaluation.definitions import METRIC_DEFAULTS, METRIC_OPTIONS
+from mmfrac.evaluation.functional.froc import ImageResult
+from mmfrac.evaluation.metrics.files import write_records
 from mmfrac.experiments.comparison import (
     compare,
     comparison_table,
@@ -50,9 +52,9 @@ def run(tmp_path, method, seed, value=None, share=1.0, validation=0.5, patient='
             prob_map[2, 2] = 0.5
             record = froc.image_record(prob_map, boxes)
         films.append(
-            FilmResult(str(film), patient.format(film), int(positive), record.image_score, record)
+            ImageResult(str(film), patient.format(film), int(positive), record.image_score, record)
         )
-    write_records(tmp_path / 'records.json', films, 1.0)
+    write_records(tmp_path / 'records.json', films, METRIC_DEFAULTS, 1.0)
     curve = froc.froc_curve([film.record for film in films])
     test = {
         'frac/AUROC': froc.auroc([f.label for f in films], [f.score for f in films]),
@@ -202,3 +204,20 @@ def test_a_wrong_benchmark_file_is_refused(tmp_path, change, message):
         load_benchmark(tmp_path / 'wrong.py')
     with pytest.raises(FileNotFoundError, match='no benchmark file'):
         load_benchmark(tmp_path / 'missing.py')
+
+
+def test_other_definitions_are_refused(benchmark, runs, tmp_path):
+    best = dict(METRIC_DEFAULTS.as_dict(METRIC_OPTIONS), crossing='best')
+    runs[3] = replace(runs[3], records=dict(runs[3].records, definitions=best, max_fppi=None))
+    words = r'ours, seed 0 and other, seed 0 cannot .*crossing first and best'
+    with pytest.raises(ValueError, match=words):
+        compare(benchmark, runs)
+    with pytest.raises(ValueError, match=words):
+        plot_comparison(benchmark, runs, tmp_path)
+
+
+def test_records_that_end_too_early_are_refused(benchmark, runs):
+    # each negative image has a false positive of 0.5: FPPI 0.5
+    runs[3] = replace(runs[3], records=dict(runs[3].records, max_fppi=0.4))
+    with pytest.raises(ValueError, match=r'other, seed 0: the records are cut at FPPI 0\.4'):
+        compare(benchmark, runs)

@@ -8,25 +8,25 @@ import numpy as np
 
 from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.functional import froc
-from mmfrac.evaluation.functional.froc import ImageRecord
-from mmfrac.evaluation.offline.film_prediction import FilmPrediction, PredictionError
-from mmfrac.evaluation.offline.ground_truth import GroundTruth, TrueFilm
+from mmfrac.evaluation.functional.froc import ImageRecord, ImageResult
+from mmfrac.evaluation.offline.ground_truth import GroundTruth, TrueImage
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.predictions import SavedPredictions
 
 
 @dataclass(frozen=True, eq=False)
-class FilmResults:
-    """What a model achieved on each film of an annotation file.
+class ModelResults:
+    """What a model achieved on each image of an annotation file.
 
     Attributes:
-        films (list[TrueFilm]): (n) films.
+        images (list[TrueImage]): (n) images.
         labels (np.ndarray): (n,) int.
         scores (np.ndarray): (n,) image scores, float64.
-        records (list[ImageRecord | None]): (n) None for films without complete regions.
+        records (list[ImageRecord | None]): (n) None for images without complete regions.
         kinds (tuple[str, ...]): What was evaluated, 'prob_map' or 'boxes', or both.
     """
 
-    films: list[TrueFilm]
+    images: list[TrueImage]
     labels: np.ndarray
     scores: np.ndarray
     records: list[ImageRecord | None]
@@ -34,13 +34,22 @@ class FilmResults:
 
     @property
     def with_regions(self) -> np.ndarray:
-        """Which films have a record, (n,) bool."""
+        """Which images have a record, (n,) bool."""
         return np.array([record is not None for record in self.records], bool)
 
     @property
     def measured(self) -> list[ImageRecord]:
-        """Records of the films that have one."""
+        """Records of the images that have one."""
         return [record for record in self.records if record is not None]
+
+    @property
+    def results(self) -> list[ImageResult]:
+        """The same image by image, as :func:`froc.figures` takes it."""
+        rows = zip(self.images, self.labels.tolist(), self.scores.tolist(), self.records)
+        return [
+            ImageResult(image.name, image.patient, label, score, record)
+            for image, label, score, record in rows
+        ]
 
 
 def evaluate_predictions(
@@ -48,51 +57,52 @@ def evaluate_predictions(
     predictions: SavedPredictions,
     definitions: Definitions,
     progress: Callable[[Iterable], Iterable] = iter,
-) -> FilmResults:
-    """Evaluate every film, one map in memory at a time.
+) -> ModelResults:
+    """Evaluate every image, one map in memory at a time.
 
     Args:
-        truth (GroundTruth): Films.
+        truth (GroundTruth): Images.
         predictions (SavedPredictions): Predictions of each of them.
         definitions (Definitions): ``source`` and ``connectivity`` are used.
-        progress (Callable): Wraps the films to show how far it is, e.g. ``tqdm``. Defaults to ``iter``.
+        progress (Callable): Wraps the images to show how far it is, e.g. ``tqdm``. Defaults to ``iter``.
 
     Returns:
-        FilmResults: In the order of the films.
+        ModelResults: In the order of the images.
 
     Raises:
         PredictionError: With everything that is wrong with any prediction.
     """
     scores, records, problems = [], [], []
     kinds = set()
-    for film in progress(truth.films):
+    for image in progress(truth.images):
         try:
-            prediction = predictions[film.name]
-            faults = prediction.faults(film.shape)
+            prediction = predictions[image.name]
+            faults = prediction.faults(image.shape)
             if definitions.source == 'prob_map' and prediction.prob_map is None:
                 faults.append('there is no prob_map')
         except ValueError as error:
             faults = [str(error)]
         if faults:
-            problems += [f'{film.name}: {fault}' for fault in faults]
+            problems += [f'{image.name}: {fault}' for fault in faults]
             continue
-        kind, record = film_record(film, prediction, definitions)
+        kind, record = record_of(image, prediction, definitions)
         kinds.add(kind)
         scores.append(record.image_score if prediction.score is None else prediction.score)
-        records.append(record if film.regions else None)
+        records.append(record if image.regions else None)
     if problems:
         raise PredictionError(predictions.path, problems)
-    labels = np.array([film.label for film in truth.films], np.int64)
-    return FilmResults(
-        truth.films, labels, np.array(scores, np.float64), records, tuple(sorted(kinds))
+    labels = np.array([image.label for image in truth.images], np.int64)
+    return ModelResults(
+        truth.images, labels, np.array(scores, np.float64), records, tuple(sorted(kinds))
     )
 
 
-def film_record(
-    film: TrueFilm, prediction: FilmPrediction, definitions: Definitions
+def record_of(
+    image: TrueImage, prediction: ImagePrediction, definitions: Definitions
 ) -> tuple[str, ImageRecord]:
-    """Record of one film, and what it was made of: 'prob_map' or 'boxes'."""
-    lesions = film.boxes if film.regions else np.zeros((0, 4))
+    """Record of one image, and what it was made of: 'prob_map' or 'boxes'."""
+    none = np.zeros((0, 4))
+    lesions, ignored = (image.boxes, image.ignore_boxes) if image.regions else (none, none)
     if prediction.prob_map is not None and definitions.source != 'boxes':
         assert prediction.map_scale is not None
         record = froc.image_record(
@@ -100,8 +110,10 @@ def film_record(
             lesions,
             prediction.map_scale,
             definitions.connectivity,
-            name=film.name,
+            ignore_boxes=ignored,
+            name=image.name,
         )
         return 'prob_map', record
     boxes, scores = prediction.boxes, prediction.box_scores
-    return 'boxes', froc.box_record(boxes, scores, lesions, name=film.name)
+    record = froc.box_record(boxes, scores, lesions, ignore_boxes=ignored, name=image.name)
+    return 'boxes', record

@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""What a model says of one film, and whether it makes sense."""
+"""What a model says of one image, and whether it makes sense."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _NOT_COUNTED = 'as FROC counts thresholds above 0 only; pass logits through a si
 
 
 class PredictionError(ValueError):
-    """All that is wrong with saved predictions, a line for each film or record.
+    """All that is wrong with saved predictions, a line for each image or record.
 
     Attributes:
         problems (tuple[str, ...]): Every line, also those beyond the message's limit.
@@ -27,19 +27,19 @@ class PredictionError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class FilmPrediction:
-    """Prediction of one film.
+class ImagePrediction:
+    """Prediction of one image.
 
     Args:
-        film (str): Path or name of the film.
-        boxes (np.ndarray): (m, 4) xyxy, px of the film.
+        img_path (str): Path or name of the image.
+        boxes (np.ndarray): (m, 4) xyxy, px of the image.
         box_scores (np.ndarray): (m,) their scores.
         score (float, optional): Image score. Defaults to None, the maximum of the map or of the boxes.
-        prob_map (np.ndarray, optional): (h, w) cropped to the film.
-        map_scale (tuple[float, float], optional): Film px per map cell (sx, sy).
+        prob_map (np.ndarray, optional): (h, w) cropped to the image.
+        map_scale (tuple[float, float], optional): Image px per map cell (sx, sy).
     """
 
-    film: str
+    img_path: str
     boxes: np.ndarray
     box_scores: np.ndarray
     score: float | None = None
@@ -50,7 +50,7 @@ class FilmPrediction:
         """What is wrong with it, one phrase each.
 
         Args:
-            shape (tuple[int, int], optional): (height, width) px of the film, which the map has to
+            shape (tuple[int, int], optional): (height, width) px of the image, which the map has to
                 cover and no box may miss. Defaults to None.
 
         Returns:
