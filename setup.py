@@ -27,6 +27,7 @@ def long_description() -> str:
 EXTRAS = {
     'mim': requirements('mminstall'),
     'dicom': requirements('dicom'),
+    'slurm': requirements('slurm'),
     'test': requirements('test'),
 }
 

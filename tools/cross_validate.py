@@ -9,21 +9,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmfrac.experiments.cross_validation import (
-    FoldError,
-    cross_validate,
-    summary_table,
-    write_summary,
-)
-from mmfrac.experiments.cross_validation.fold_run import Trainer
-from mmfrac.experiments.launching import exit_on_sigterm
+from mmfrac.experiments.cross_validation import cross_validate
+from mmfrac.experiments.executors import add_executor_arguments, executor_from_arguments
+from mmfrac.experiments.fold_report import summary_table, write_summary
+from mmfrac.experiments.jobs import JobError, Tools, exit_on_sigterm
+from mmfrac.experiments.tables import definitions_text
 from mmfrac.utils.cli import add_common_arguments, config_from_arguments
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
   python tools/split_folds.py data/cxr/annotations/all.json
   python tools/cross_validate.py configs/frac_ssl.py data/cxr/annotations/folds
-  python tools/cross_validate.py configs/frac_ssl.py data/cxr/annotations/folds --ranks 4 --amp"""
+  python tools/cross_validate.py configs/frac_ssl.py data/cxr/annotations/folds --ranks 4 --amp
+  python tools/cross_validate.py configs/frac_ssl.py data/cxr/annotations/folds --ranks 4 --slurm gpu"""
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the actual batch'
     )
+    add_executor_arguments(parser)
     add_common_arguments(parser)
     return parser.parse_args()
 
@@ -57,14 +56,15 @@ def main() -> int:
     cfg = config_from_arguments(args)
     work_dir = Path(given or f'work_dirs/{Path(args.config).stem}_folds')
     flags = [('--amp', args.amp), ('--auto-scale-lr', args.auto_scale_lr)]
-    trainer = Trainer(
-        tools=Path(__file__).resolve().parent,
+    tools = Tools(
+        folder=Path(__file__).resolve().parent,
         ranks=args.ranks,
-        options=tuple(flag for flag, is_set in flags if is_set),
+        train_options=tuple(flag for flag, is_set in flags if is_set),
     )
+    executor = executor_from_arguments(args, work_dir, args.ranks)
     try:
-        result = cross_validate(cfg, Path(args.folds_dir), work_dir, trainer, args.folds)
-    except FoldError as error:
+        result = cross_validate(cfg, Path(args.folds_dir), work_dir, tools, args.folds, executor)
+    except JobError as error:
         print(error, file=sys.stderr)
         return 1
     if result is None:
@@ -76,6 +76,7 @@ def main() -> int:
     )
     written = [*result.written, *write_summary(result.summary, work_dir, about)]
     print(summary_table(result.summary))
+    print(definitions_text(result.summary.definitions))
     for path in written:
         print(f'written: {path}')
     return 0

@@ -2,6 +2,8 @@
 """Train a detector from a config."""
 
 import argparse
+from contextlib import nullcontext
+from pathlib import Path
 
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
@@ -9,9 +11,10 @@ from mmengine.runner import Runner
 
 from mmfrac.engine.runner.amp import use_amp
 from mmfrac.engine.runner.checkpoints import resume_training
-from mmfrac.engine.runner.launch import finish_launch, prepare_launch
+from mmfrac.engine.runner.launch import finish_launch, is_first_rank, prepare_launch
 from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_from_arguments
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.lock import locked
 
 EXAMPLE = """example:
   python tools/train.py configs/phantom/frac_ssl_phantom.py
@@ -51,11 +54,13 @@ def main() -> None:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError(f'{args.config} has no auto_scale_lr.base_batch_size to scale from')
         cfg.auto_scale_lr.enable = True
-    if args.resume:
-        resume_training(cfg, args.resume)
-    prepare_launch(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    # one training at a time in a work dir; this process holds it until it ends, whoever started it
+    with locked(Path(cfg.work_dir).resolve()) if is_first_rank(cfg.launcher) else nullcontext():
+        if args.resume:
+            resume_training(cfg, args.resume)
+        prepare_launch(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.train()
     finish_launch()
 
 

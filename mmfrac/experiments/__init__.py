@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Many trainings, started, resumed and set side by side.
+"""Methods x seeds on one data set, and the folds of one config: run, resumed and set side by side.
 
-May import all but ``apis``.
+``jobs`` say what is run, ``executors`` where. May import all but ``apis``.
 """

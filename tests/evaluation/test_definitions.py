@@ -16,6 +16,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mmfrac.experiments.comparison.benchmark import Benchmark, Method
+from mmfrac.experiments.comparison.figures import plot_comparison
+from mmfrac.experiments.comparison.run_file import RunResult
+from mmfrac.experiments.comparison.tables import compare, comparison_table
+from mmfrac.experiments.cross_validation.summary import summarise as summarise_folds
 
 from mmfrac.evaluation import FracMetric
 from mmfrac.evaluation.definitions import (
@@ -36,11 +41,6 @@ from mmfrac.evaluation.report import curves
 from mmfrac.evaluation.report.page import render_page
 from mmfrac.evaluation.report.tables import as_plain, as_text
 from mmfrac.evaluation.report.writing import ReportInputs
-from mmfrac.experiments.comparison.benchmark import Benchmark, Method
-from mmfrac.experiments.comparison.figures import plot_comparison
-from mmfrac.experiments.comparison.run_file import RunResult
-from mmfrac.experiments.comparison.tables import compare, comparison_table
-from mmfrac.experiments.cross_validation.summary import summarise as summarise_folds
 
 HEIGHT, WIDTH = 5, 6
 

@@ -17,9 +17,10 @@ from mmengine.config import Config
 from mmfrac.apis import FracInferencer
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.metrics.files import read_records
-from mmfrac.experiments.cross_validation import cross_validate, summary_table
-from mmfrac.experiments.cross_validation.fold_run import Trainer
-from mmfrac.experiments.cross_validation.status import read_status
+from mmfrac.experiments.cross_validation import FoldResult, cross_validate
+from mmfrac.experiments.fold_report import summary_table
+from mmfrac.experiments.jobs import Tools, read_training
+from mmfrac.experiments.results import read_result
 from mmfrac.preparation.splits.folds import write_folds
 from tests.tools.tiny_run import ROOT, load, write_config
 
@@ -75,7 +76,7 @@ def finished(tiny_data, folds, tmp_path_factory):
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
         monkeypatch.setattr(sys, 'argv', [str(argument) for argument in arguments])
         assert tool.main() == 1
-        assert read_status(folder / 'run/fold0').state == 'training'
+        assert not read_training(folder / 'run/fold0').is_finished
         assert (folder / 'run/fold0/epoch_1.pth').is_file()
         assert not (folder / 'run/fold0/epoch_2.pth').exists()
         assert not (folder / 'run/fold1').exists()
@@ -85,16 +86,22 @@ def finished(tiny_data, folds, tmp_path_factory):
     return folder, output.getvalue()
 
 
-def test_a_killed_fold_is_resumed(finished):
+def fold_result(folder, fold):
+    return read_result(FoldResult, folder / f'run/fold{fold}/result.json')
+
+
+def test_a_killed_fold_is_resumed(finished, folds):
     folder, output = finished
-    assert 'fold 0: training goes on' in output and 'fold 1: training\n' in output
+    assert 'fold 0: resumed' in output and 'fold 1: training\n' in output
     log = max((folder / 'run/fold0').glob('*/*.log')).read_text()
     assert 'resumed epoch: 1, iter: 2' in log
     for fold in range(2):
-        status = read_status(folder / f'run/fold{fold}')
-        assert status.state == 'validated'
-        best = load(folder / f'run/fold{fold}/{status.checkpoint}')
-        assert best['meta']['epoch'] == status.epoch
+        result = fold_result(folder, fold)
+        best = load(folder / f'run/fold{fold}/{result.checkpoint}')
+        assert best['meta']['epoch'] == result.epoch
+        validated = json.loads((folds / f'fold{fold}/val.json').read_text())['images']
+        names = [image.img_id for image in read_records(result.records).images]
+        assert sorted(names) == sorted(str(image['id']) for image in validated)
         last = load(folder / f'run/fold{fold}/epoch_2.pth')
         assert last['meta']['iter'] == 4
 
@@ -106,8 +113,7 @@ def hold_out_maps(folder, folds):
     root = Path(cfg.test_dataloader.dataset.data_root) / 'images'
     maps = []
     for fold in range(2):
-        status = read_status(folder / f'run/fold{fold}')
-        weights = folder / f'run/fold{fold}/{status.checkpoint}'
+        weights = folder / f'run/fold{fold}/{fold_result(folder, fold).checkpoint}'
         inferencer = FracInferencer(cfg, weights, device='cpu')
         inferencer(
             [str(root / image['file_name']) for image in images],
@@ -165,10 +171,10 @@ def test_what_is_done_is_not_done_again(finished, folds):
     before = {path: path.stat().st_mtime_ns for path in (folder / 'run').rglob('*.pth')}
     reported: list[str] = []
     # no tool is there to train with
-    trainer = Trainer(folder / 'no_tools')
+    tools = Tools(folder / 'no_tools')
     cfg = Config.fromfile(folder / 'tiny.py')
-    result = cross_validate(cfg, folds, folder / 'run', trainer, report=reported.append)
-    epochs = [read_status(folder / f'run/fold{fold}').epoch for fold in range(2)]
+    result = cross_validate(cfg, folds, folder / 'run', tools, report=reported.append)
+    epochs = [fold_result(folder, fold).epoch for fold in range(2)]
     assert reported == [f'fold {fold}: done, best epoch {epochs[fold]}' for fold in range(2)]
     assert before == {path: path.stat().st_mtime_ns for path in (folder / 'run').rglob('*.pth')}
     assert summary_table(result.summary) in output
@@ -186,9 +192,9 @@ def test_another_config_is_refused(finished, folds):
     cfg = Config.fromfile(folder / 'tiny.py')
     cfg.randomness.seed = 7
     with pytest.raises(ValueError, match='was made from another config'):
-        cross_validate(cfg, folds, folder / 'run', Trainer(folder / 'no_tools'))
+        cross_validate(cfg, folds, folder / 'run', Tools(folder / 'no_tools'))
     with pytest.raises(ValueError, match=r'no fold \[2\], it has 2'):
-        cross_validate(cfg, folds, folder / 'new', Trainer(folder / 'no_tools'), [1, 2])
+        cross_validate(cfg, folds, folder / 'new', Tools(folder / 'no_tools'), [1, 2])
 
 
 def test_a_launcher_is_not_offered(monkeypatch, capsys):
@@ -203,7 +209,10 @@ def test_a_launcher_is_not_offered(monkeypatch, capsys):
         assert words in printed.out + printed.err and '--launcher' not in printed.out
 
 
-@pytest.mark.parametrize('name', ['holdout/status.json', 'holdout/fold1.json'])
+@pytest.mark.parametrize(
+    'name',
+    ['fold0/training.json', 'fold1/result.json', 'holdout/status.json', 'holdout/fold1.json'],
+)
 @pytest.mark.parametrize('content', ['', '[]'])
 def test_damaged_files_are_named(finished, folds, name, content):
     folder, _ = finished
@@ -213,6 +222,6 @@ def test_damaged_files_are_named(finished, folds, name, content):
     try:
         with pytest.raises(ValueError, match=name):
             cfg = Config.fromfile(folder / 'tiny.py')
-            cross_validate(cfg, folds, folder / 'run', Trainer(folder / 'no_tools'), report=str)
+            cross_validate(cfg, folds, folder / 'run', Tools(folder / 'no_tools'), report=str)
     finally:
         file.write_text(whole)

@@ -6,23 +6,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mmfrac.experiments.comparison import (
-    Place,
-    RunsFailed,
-    compare,
-    comparison_table,
-    load_benchmark,
-    measure_costs,
-    missing_values,
-    plot_comparison,
-    read_costs,
-    read_runs,
-    run_benchmark,
-    write_report,
-)
-from mmfrac.experiments.launching import exit_on_sigterm, locked
+from mmfrac.evaluation.definitions import common_definitions
+from mmfrac.experiments.benchmark import Folders, load_benchmark
+from mmfrac.experiments.comparison import RunsFailed, collect_runs, run_benchmark
+from mmfrac.experiments.costs import measure_costs, read_costs
+from mmfrac.experiments.executors import add_executor_arguments, executor_from_arguments
+from mmfrac.experiments.figures import plot_comparison
+from mmfrac.experiments.jobs import exit_on_sigterm
+from mmfrac.experiments.results import read_runs
+from mmfrac.experiments.selection import missing_values
+from mmfrac.experiments.tables import compare, comparison_table, write_report
 from mmfrac.preparation.phantom import write_phantom
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.lock import locked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = """example:
@@ -31,10 +27,13 @@ EXAMPLE = """example:
   python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v2.py --tables-only \\
       --reference low_quantile
   python tools/analysis_tools/compare_methods.py configs/benchmarks/detectors_phantom.py --costs
+  python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v2.py --slurm gpu \\
+      --slurm-options time=600 cpus_per_task=8
 
-Every run is written to --results as soon as it is done. A run that is there is not made again, and one
-that was interrupted is resumed, so the same command goes on where it stopped. Several commands may
-share the runs of a work dir: each waits for a run that another one works on."""
+Every run is written to its work dir as soon as it is done, and all that are done are put into
+runs.jsonl.xz in --results. A run that is there is not made again, and one that was interrupted is
+resumed, so the same command goes on where it stopped. Several commands may share the runs of a work dir:
+each waits for a run that another one works on."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,10 +46,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', help="folder of the films, default: the benchmark's")
     parser.add_argument('--work-dir', help='default: work_dirs/<name of the benchmark file>')
     parser.add_argument(
-        '--results', help='folder of the JSON files, default: <benchmark file>/ without .py'
+        '--results',
+        help='folder of runs.jsonl.xz, tables and figures, default: <benchmark file>/ without .py',
     )
-    parser.add_argument('--jobs', type=int, default=1, help='runs at a time, default 1')
-    parser.add_argument('--tables-only', action='store_true', help='from the JSON files, no run')
+    parser.add_argument(
+        '--tables-only',
+        action='store_true',
+        help='from the runs that are there, nothing is trained',
+    )
     parser.add_argument(
         '--reference', help="method that the others are compared with, default: the benchmark's"
     )
@@ -59,6 +62,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='after the runs measure parameters, GFLOPs, times and memory; nothing else should run',
     )
+    add_executor_arguments(parser)
     return parser.parse_args()
 
 
@@ -69,27 +73,34 @@ def main() -> None:
     benchmark.chosen([reference])  # or an error before anything is run
     path = Path(args.benchmark)
     results = Path(args.results) if args.results else path.with_suffix('')
+    folders = Folders(
+        repository=REPOSITORY,
+        data_root=Path(args.data_root or benchmark.data_root).resolve(),
+        work_dir=Path(args.work_dir or f'work_dirs/{path.stem}').resolve(),
+        results=results.resolve(),
+    )
     failed = ''
-    if not args.tables_only:
-        place = Place(
-            repository=REPOSITORY,
-            data_root=Path(args.data_root or benchmark.data_root).resolve(),
-            work_dir=Path(args.work_dir or f'work_dirs/{path.stem}').resolve(),
-            results=results.resolve(),
-        )
+    if args.tables_only:
+        collect_runs(benchmark, folders)
+    else:
+        executor = executor_from_arguments(args, folders.work_dir)
         if benchmark.phantom is not None:
-            with locked(place.data_root, print):
-                write_phantom(place.data_root, **benchmark.phantom)
+            with locked(folders.data_root, print):
+                write_phantom(folders.data_root, **benchmark.phantom)
         try:
-            run_benchmark(benchmark, place, benchmark.chosen(args.methods), args.seeds, args.jobs)
+            methods = benchmark.chosen(args.methods)
+            run_benchmark(benchmark, folders, methods, args.seeds, executor)
         except RunsFailed as error:
             failed = str(error)
         if args.costs:
-            measure_costs(benchmark, place, benchmark.chosen(args.methods))
+            measure_costs(benchmark, folders, benchmark.chosen(args.methods))
     runs = read_runs(results)
     rows = compare(replace(benchmark, reference=reference), runs)
     table = comparison_table(rows, reference, read_costs(results))
-    written = [write_report(benchmark, table, results, reference)]
+    definitions = common_definitions(
+        [(records.where, records.definitions) for records in (run.test_records() for run in runs)]
+    )
+    written = [write_report(benchmark, table, definitions, results, reference)]
     written += plot_comparison(benchmark, runs, results)
     print(table)
     begun = {run.method for run in runs}

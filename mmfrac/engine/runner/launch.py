@@ -53,6 +53,19 @@ def prepare_launch(cfg: Config) -> None:
     cfg.model_wrapper_cfg.update(device_ids=None)
 
 
+# of each launcher the variable that holds a process's rank
+_RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+
+
+def is_first_rank(launcher: str) -> bool:
+    """Whether this process is the first of its launch, known before anything is set up.
+
+    Args:
+        launcher (str): 'none', 'pytorch', 'slurm' or 'mpi'.
+    """
+    return launcher not in _RANKS or os.environ.get(_RANKS[launcher], '0') == '0'
+
+
 def finish_launch() -> None:
     """End a distributed run that went well; nothing without a launcher.
 

@@ -1,0 +1,234 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""What a benchmark consists of: its films, its methods, the search that each method gets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmfrac.engine.runner.amp import use_amp
+from mmfrac.experiments.jobs import Tools
+from mmfrac.utils.config import load_config, merge_config_file
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of a benchmark.
+
+    Attributes:
+        name (str): Key in the benchmark file; names its runs.
+        config (str): Training config, from the repository root.
+        changes (str | None): File of changes over it, see ``mmfrac.utils.config.merge_config_file``.
+        label (str): Row of the table. Defaults to the name.
+        pretrained (bool): Whether it goes on from the seed's supervised model. Defaults to True.
+        options (dict): Settings over the config, as of ``--cfg-options``. Defaults to none.
+        search (bool | dict): Whether the benchmark's search is made for it, or a search of its own in
+            the place of that one, with ``setting`` and ``values``. Defaults to True.
+    """
+
+    name: str
+    config: str
+    label: str
+    changes: str | None = None
+    pretrained: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+    search: bool | dict[str, Any] = True
+
+    def build_config(self, repository: Path, options: Mapping[str, Any]) -> Config:
+        """Config with changes, the method's options and further ones.
+
+        Args:
+            repository (Path): Holds ``configs/``.
+            options (Mapping): Settings as of ``--cfg-options``; they win.
+
+        Returns:
+            Config: Ready to be written.
+        """
+        cfg = load_config(repository / self.config)
+        if self.changes:
+            merge_config_file(cfg._cfg_dict, repository / self.changes)
+        cfg.merge_from_dict({**self.options, **options})
+        return cfg
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A fixed comparison of methods.
+
+    Attributes:
+        name (str): E.g. 'phantom-v1'.
+        data_root (str): Folder of the films unless another is given.
+        phantom (dict | None): Arguments of ``write_phantom`` where the films are made, not given.
+        pretraining (Method | None): Supervised training that the pretrained methods go on from.
+        methods (dict[str, Method]): In the order of the table.
+        reference (str): Method that the others are compared with.
+        search_setting (str | None): Setting that is searched.
+        search_values (tuple): Values that every method tries.
+        search_seed (int): Seed of the search.
+        select (str): Validation metric that chooses epoch and value.
+        last_epoch (bool): Whether the last epoch is taken in place of the chosen one, where the
+            validation films are too few to choose by.
+        amp (bool): Whether all are trained in mixed precision.
+    """
+
+    name: str
+    data_root: str
+    phantom: dict[str, Any] | None
+    pretraining: Method | None
+    methods: dict[str, Method]
+    reference: str
+    search_setting: str | None
+    search_values: tuple
+    search_seed: int
+    select: str
+    last_epoch: bool = False
+    amp: bool = False
+
+    def epoch(self, validated: Mapping[int, float]) -> int:
+        """Epoch of a run that is tested.
+
+        Args:
+            validated (Mapping[int, float]): Validation metric ``select`` of each epoch.
+
+        Returns:
+            int: The best, the first of equal ones as MMEngine's checkpoint hook keeps it; or the last.
+        """
+        if self.last_epoch:
+            return max(validated)
+        return max(validated, key=lambda epoch: (validated[epoch], -epoch))
+
+    def build_config(
+        self, method: Method, repository: Path, seed: int | None, value: float | None = None
+    ) -> Config:
+        """Config of a run.
+
+        Args:
+            method (Method): One of the methods, or the pretraining.
+            repository (Path): Holds ``configs/``.
+            seed (int | None): Of the run; None leaves the config's.
+            value (float | None): Of the method's search. Defaults to None: the config's.
+
+        Returns:
+            Config: Ready to be written.
+        """
+        options: dict[str, Any] = {} if seed is None else {'randomness.seed': seed}
+        if value is not None:
+            setting = self.setting(method)
+            assert setting is not None
+            options[setting] = value
+        cfg = method.build_config(repository, options)
+        # the epoch that the metric chooses is kept
+        cfg.merge_from_dict({'default_hooks.checkpoint.save_best': self.select})
+        if self.amp:
+            use_amp(cfg)
+        return cfg
+
+    def chosen(self, names: Sequence[str] | None) -> list[Method]:
+        """Methods by name, all without one.
+
+        Raises:
+            ValueError: If the benchmark has no such method.
+        """
+        unknown = sorted(set(names or ()) - set(self.methods))
+        if unknown:
+            raise ValueError(f'{self.name} has no method {unknown}; it has {list(self.methods)}')
+        return [method for name, method in self.methods.items() if not names or name in names]
+
+    def setting(self, method: Method) -> str | None:
+        """Setting that is searched for a method."""
+        return method.search['setting'] if isinstance(method.search, dict) else self.search_setting
+
+    def values(self, method: Method) -> tuple:
+        """Values that are searched for a method; (None,) where nothing is."""
+        if isinstance(method.search, dict):
+            return tuple(method.search['values'])
+        return self.search_values if self.search_setting and method.search else (None,)
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a benchmark is run.
+
+    Attributes:
+        repository (Path): Holds ``tools/`` and ``configs/``.
+        data_root (Path): Folder of the images.
+        work_dir (Path): Gets a work dir a run.
+        results (Path): Gets ``runs.jsonl.xz``, tables and figures.
+    """
+
+    repository: Path
+    data_root: Path
+    work_dir: Path
+    results: Path
+
+    @property
+    def tools(self) -> Tools:
+        """How the tools are started on these images."""
+        return Tools(self.repository / 'tools', data_root=self.data_root, cwd=self.repository)
+
+
+def load_benchmark(path: str | Path) -> Benchmark:
+    """Read a benchmark file.
+
+    Args:
+        path (str | Path): Python config with ``name``, ``data_root``, ``methods``, ``reference`` and
+            optionally ``phantom``, ``pretraining``, ``search`` (``setting``, ``values``, ``seed``),
+            ``select``, ``last_epoch`` and ``amp``.
+
+    Returns:
+        Benchmark: The benchmark.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it lacks something.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f'no benchmark file {path}; those of mmfrac are configs/benchmarks/'
+        )
+    content = load_config(path, needs_model=False).to_dict()
+    missing = [key for key in ('name', 'data_root', 'methods', 'reference') if key not in content]
+    if missing:
+        raise ValueError(f'{path} is no benchmark file: it lacks {missing}')
+    methods = {name: _method(name, entry, path) for name, entry in content['methods'].items()}
+    if content['reference'] not in methods:
+        raise ValueError(
+            f'{path}: reference {content["reference"]!r} is none of its methods {list(methods)}'
+        )
+    pretraining = content.get('pretraining')
+    if pretraining is None and any(method.pretrained for method in methods.values()):
+        raise ValueError(
+            f'{path}: methods go on from a supervised model, but there is no pretraining'
+        )
+    search = content.get('search') or {}
+    return Benchmark(
+        name=content['name'],
+        data_root=content['data_root'],
+        phantom=content.get('phantom'),
+        pretraining=pretraining and _method('pretraining', pretraining, path),
+        methods=methods,
+        reference=content['reference'],
+        search_setting=search.get('setting'),
+        search_values=tuple(search.get('values', ())),
+        search_seed=search.get('seed', 0),
+        select=content.get('select', 'frac/AUROC'),
+        last_epoch=content.get('last_epoch', False),
+        amp=content.get('amp', False),
+    )
+
+
+def _method(name: str, entry: dict[str, Any], path: str | Path) -> Method:
+    allowed = set(Method.__dataclass_fields__) - {'name'}
+    if 'config' not in entry or set(entry) - allowed:
+        raise ValueError(
+            f'{path}: method {name} has the keys {sorted(entry)}; needed is config, allowed '
+            f'{sorted(allowed)}'
+        )
+    search = entry.get('search')
+    if isinstance(search, dict) and set(search) != {'setting', 'values'}:
+        raise ValueError(
+            f'{path}: the search of method {name} has the keys {sorted(search)}, not setting and values'
+        )
+    return Method(name=name, **{'label': name, **entry})

@@ -1,0 +1,271 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Methods x seeds of a benchmark: trained and tested; what is done stays done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mmfrac.experiments.benchmark import Benchmark, Folders, Method
+from mmfrac.experiments.executors import Executor, LocalExecutor
+from mmfrac.experiments.fingerprint import run_fingerprint
+from mmfrac.experiments.jobs import (
+    RESULT_FILE,
+    EvaluatedJob,
+    Report,
+    Training,
+    TrainingJob,
+    frac_definitions,
+)
+from mmfrac.experiments.results import (
+    RUNS_FILE,
+    RunResult,
+    add_runs,
+    read_result,
+    read_runs,
+    run_name,
+)
+from mmfrac.experiments.selection import chosen_value
+
+# FPPI up to which records are kept, and figures drawn
+MAX_FPPI = 1.0
+LIBRARIES = ('mmfrac', 'torch', 'mmengine', 'mmcv', 'mmdet', 'numpy')
+METRICS = ('frac/AUROC', 'frac/FROC', 'frac/Recall@0.1')
+
+
+class RunsFailed(RuntimeError):
+    """Some runs of a benchmark failed; the others are done."""
+
+
+@dataclass(frozen=True)
+class MethodRun(EvaluatedJob):
+    """One method with one seed and value.
+
+    Attributes:
+        benchmark (Benchmark): Chooses the epoch.
+        method (Method): The method.
+        seed (int): Of the training.
+        value (float | None): Of the searched setting.
+        start_steps (int): Optimisation steps of the model that it goes on from. Defaults to 0.
+    """
+
+    benchmark: Benchmark
+    method: Method
+    seed: int
+    value: float | None
+    start_steps: int = 0
+
+    result_type = RunResult
+
+    def choose(self, training: Training) -> tuple[Path, int]:
+        """Checkpoint of the epoch that the benchmark's rule takes.
+
+        Raises:
+            FileNotFoundError: If it is gone.
+        """
+        epoch = self.benchmark.epoch(training.epochs[self.benchmark.select])
+        found = [
+            *self.work_dir.glob(f'best_*_epoch_{epoch}.pth'),
+            *self.work_dir.glob(f'epoch_{epoch}.pth'),
+        ]
+        if not found:
+            raise FileNotFoundError(
+                f'{self.work_dir} holds no checkpoint of epoch {epoch}; remove the folder'
+            )
+        return found[0], epoch
+
+    def is_current(self, result: RunResult) -> bool:
+        """Whether a result is made from the same, and of the epoch that the rule takes now."""
+        return super().is_current(result) and result.epoch == self.benchmark.epoch(
+            result.epochs[self.benchmark.select]
+        )
+
+    def result(
+        self,
+        training: Training,
+        checkpoint: Path,
+        epoch: int,
+        metrics: dict[str, float],
+        records: dict[str, Any],
+    ) -> RunResult:
+        """See ``EvaluatedJob``."""
+        return RunResult(
+            benchmark=self.benchmark.name,
+            method=self.method.name,
+            seed=self.seed,
+            value=self.value,
+            fingerprint=self.fingerprint,
+            epoch=epoch,
+            steps=self.start_steps + training.steps,
+            seconds=round(training.seconds, 1),
+            validation={key: training.epochs[key][epoch] for key in METRICS},
+            test=metrics,
+            epochs=training.epochs,
+            records=records,
+            versions={library: metadata.version(library) for library in LIBRARIES},
+        )
+
+    def summary(self, result: RunResult) -> str:
+        """See ``EvaluatedJob``."""
+        return (
+            f'test AUROC {result.test["frac/AUROC"]:.3f}, FROC {result.test["frac/FROC"]:.3f} '
+            f'(epoch {result.epoch}, {result.seconds:.0f} s)'
+        )
+
+
+def run_benchmark(
+    benchmark: Benchmark,
+    folders: Folders,
+    methods: Sequence[Method],
+    seeds: Sequence[int],
+    executor: Executor | None = None,
+    report: Report = print,
+) -> list[RunResult]:
+    """Train and test methods x seeds, each with the value that its search chose.
+
+    A run that is in the benchmark's file or in its work dir, made from the same config and images, is
+    not made again; one that was interrupted is resumed, one that another process works on is waited for.
+    What is done is put into the file after the searches and after all runs.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        folders (Folders): Where it is run.
+        methods (Sequence[Method]): Those to run.
+        seeds (Sequence[int]): Seeds to run.
+        executor (Executor, optional): Runs the jobs. Defaults to None: here, one at a time.
+        report (Callable): Is given a line for each event. Defaults to ``print``.
+
+    Returns:
+        list[RunResult]: The runs of the chosen values, method by method.
+
+    Raises:
+        RunsFailed: At the end, after all other runs, with what each failed run said.
+        JobError: At once, if the supervised model of a seed could not be trained.
+    """
+    executor = executor or LocalExecutor()
+    failed: dict[str, str] = {}
+
+    def run(tasks: Sequence[tuple[Method, int, float | None]]) -> list[RunResult]:
+        jobs = [method_run(benchmark, folders, *task) for task in tasks]
+        results, left = _known(folders, jobs, report)
+        left = _pretrained(left, folders, executor, report)
+        outcomes = executor.run(left, report, keeps_going=True)
+        for job, outcome in zip(left, outcomes):
+            if isinstance(outcome, Exception):
+                failed[job.name] = str(outcome)
+            else:
+                results[job.name] = outcome
+        if results:
+            add_runs(folders.results, results.values())
+        return [results[job.name] for job in jobs if job.name in results]
+
+    searches = [
+        (method, benchmark.search_seed, value)
+        for method in methods
+        for value in benchmark.values(method)
+        if len(benchmark.values(method)) > 1
+    ]
+    searched = run(searches)
+    lost = {task[0].name for task in searches if run_name(task[0].name, *task[1:]) in failed}
+    results = run(
+        [
+            (method, seed, chosen_value(benchmark, method, searched))
+            for seed in seeds
+            for method in methods
+            if method.name not in lost
+        ]
+    )
+    if failed:
+        raise RunsFailed('\n'.join(f'{name}: {error}' for name, error in failed.items()))
+    order = [method.name for method in methods]
+    return sorted(results, key=lambda result: (order.index(result.method), result.seed))
+
+
+def method_run(
+    benchmark: Benchmark, folders: Folders, method: Method, seed: int, value: float | None
+) -> MethodRun:
+    """A run of a benchmark, with what it is made from.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        folders (Folders): Where it is run.
+        method (Method): One of its methods.
+        seed (int): Of the training.
+        value (float | None): Of the searched setting.
+
+    Returns:
+        MethodRun: The run, of a pretrained method without the model that it goes on from.
+    """
+    name = run_name(method.name, seed, value)
+    cfg = benchmark.build_config(method, folders.repository, seed, value)
+    configs = [cfg]
+    if method.pretrained and benchmark.pretraining is not None:
+        configs.append(benchmark.build_config(benchmark.pretraining, folders.repository, None))
+    definitions = frac_definitions({'test_evaluator': cfg.test_evaluator})
+    return MethodRun(
+        name=name,
+        work_dir=folders.work_dir / name,
+        cfg=cfg,
+        fingerprint=run_fingerprint(folders.data_root, configs),
+        tools=folders.tools,
+        max_fppi=max(MAX_FPPI, definitions.highest_fppi),
+        benchmark=benchmark,
+        method=method,
+        seed=seed,
+        value=value,
+    )
+
+
+def collect_runs(benchmark: Benchmark, folders: Folders) -> None:
+    """Put what a benchmark that was interrupted has done into its file, where that lacks it."""
+    known = set()
+    if (folders.results / RUNS_FILE).is_file():
+        known = {run.name for run in read_runs(folders.results)}
+    files = sorted(folders.work_dir.glob(f'*/{RESULT_FILE}'))
+    found = [read_result(RunResult, file) for file in files if file.parent.name not in known]
+    if found:
+        add_runs(folders.results, [run for run in found if run.benchmark == benchmark.name])
+
+
+def _known(
+    folders: Folders, jobs: Sequence[MethodRun], report: Report
+) -> tuple[dict[str, RunResult], list[MethodRun]]:
+    """What the benchmark's file has of jobs, and the other jobs."""
+    file = folders.results / RUNS_FILE
+    published = {run.name: run for run in read_runs(folders.results)} if file.is_file() else {}
+    results, left = {}, []
+    for job in jobs:
+        known = published.get(job.name)
+        if known is not None and job.is_current(known):
+            results[job.name] = known
+            continue
+        left.append(job)
+        if known is not None:
+            report(f'{job.name}: {file} has it from another config, other films or another epoch')
+    return results, left
+
+
+def _pretrained(
+    jobs: Sequence[MethodRun], folders: Folders, executor: Executor, report: Report
+) -> list[MethodRun]:
+    """Jobs with the supervised model of their seed, which is trained first."""
+    seeds = sorted({job.seed for job in jobs if job.method.pretrained})
+    pretrainings = []
+    for seed in seeds:
+        benchmark, name = jobs[0].benchmark, run_name('pretraining', seed, None)
+        assert benchmark.pretraining is not None
+        cfg = benchmark.build_config(benchmark.pretraining, folders.repository, seed)
+        fingerprint = run_fingerprint(folders.data_root, [cfg])
+        pretrainings.append(
+            TrainingJob(name, folders.work_dir / name, cfg, fingerprint, folders.tools)
+        )
+    starts = dict(zip(seeds, zip(pretrainings, executor.run(pretrainings, report))))
+    started = []
+    for job in jobs:
+        if job.method.pretrained:
+            pretraining, training = starts[job.seed]
+            job.cfg.load_from = str(pretraining.work_dir / training.checkpoint)
+            job = replace(job, start_steps=training.steps)
+        started.append(job)
+    return started

@@ -1,0 +1,104 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""What a result depends on, config and images, in a few digits."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmfrac.utils.config import film_sets
+
+DECISIVE = (
+    'model',
+    'train_dataloader',
+    'val_dataloader',
+    'val_evaluator',
+    'test_dataloader',
+    'test_evaluator',
+    'optim_wrapper',
+    'param_scheduler',
+    'train_cfg',
+    'custom_hooks',
+    'randomness',
+)
+# of default_hooks those that tell and keep what comes out, but do not change it
+REPORTING = ('timer', 'logger', 'checkpoint', 'visualization')
+ANNOTATIONS = tuple(f'annotations/{part}.json' for part in ('train', 'val', 'test'))
+
+
+def fingerprint(contents: Iterable[Any], files: Iterable[Path]) -> str:
+    """Short hash of settings and files.
+
+    Args:
+        contents (Iterable): Parts of configs, options: whatever JSON can hold, the rest by its ``str``.
+        files (Iterable[Path]): Annotation files.
+
+    Returns:
+        str: 16 hexadecimal digits of the SHA-256 of both, in their order.
+    """
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(json.dumps(content, sort_keys=True, default=str).encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def run_fingerprint(data_root: Path, configs: Sequence[Config]) -> str:
+    """Fingerprint of the decisive parts of configs, and of the annotation files.
+
+    Those are ``train.json``, ``val.json``, ``test.json`` and whatever else the configs train on.
+
+    Args:
+        data_root (Path): Folder of the images.
+        configs (Sequence[Config]): What a run is made from.
+
+    Returns:
+        str: See ``fingerprint``.
+
+    Raises:
+        FileNotFoundError: If an annotation file is missing.
+    """
+    contents = [_decisive(cfg) for cfg in configs]
+    train_files = {
+        one['ann_file'] for cfg in configs for one in film_sets(cfg.get('train_dataloader'))
+    }
+    names = [*ANNOTATIONS, *sorted(train_files - set(ANNOTATIONS))]
+    for name in names:
+        if not (data_root / name).is_file():
+            raise FileNotFoundError(
+                f'no annotation file {data_root / name}; is {data_root} the data root?'
+            )
+    return fingerprint(contents, [data_root / name for name in names])
+
+
+def _decisive(cfg: Config) -> dict[str, Any]:
+    content = cfg.to_dict()
+    hooks = content.get('default_hooks', {})
+    return {key: value for key, value in content.items() if key in DECISIVE} | dict(
+        default_hooks={name: hook for name, hook in hooks.items() if name not in REPORTING}
+    )
+
+
+def fold_fingerprint(cfg: Config, options: Sequence[str]) -> str:
+    """Fingerprint of a whole config but its work dir, of options, and of the annotation files.
+
+    Args:
+        cfg (Config): Of a fold.
+        options (Sequence[str]): Of ``tools/train.py``.
+
+    Returns:
+        str: See ``fingerprint``.
+    """
+    content = {key: value for key, value in cfg.to_dict().items() if key != 'work_dir'}
+    files = [
+        Path(path)
+        for part in ('train', 'val', 'test')
+        for path in sorted({one['ann_file'] for one in film_sets(cfg[f'{part}_dataloader'])})
+        if os.path.isfile(path)
+    ]
+    return fingerprint([content, list(options)], files)

@@ -1,0 +1,68 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Which of the searched values a method is run with."""
+
+from collections.abc import Sequence
+
+from mmfrac.experiments.benchmark import Benchmark, Method
+from mmfrac.experiments.results import RunResult
+
+
+def chosen_value(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]) -> float | None:
+    """Value with the best validation metric in the runs of the search seed.
+
+    Args:
+        benchmark (Benchmark): Its ``select`` is the metric.
+        method (Method): Whose value.
+        runs (Sequence[RunResult]): Runs of any methods, seeds and values.
+
+    Returns:
+        float | None: None where nothing is searched. Of equal ones the first in the benchmark's order.
+
+    Raises:
+        ValueError: If a run of the search is missing.
+    """
+    values = benchmark.values(method)
+    if len(values) == 1:
+        return values[0]
+    missing = missing_values(benchmark, method, runs)
+    if missing:
+        raise ValueError(f'the search of {method.name} lacks the runs of {missing}')
+    reached = {
+        run.value: run.validation[benchmark.select] for run in _searched(benchmark, method, runs)
+    }
+    return max(values, key=lambda value: reached[value])
+
+
+def missing_values(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]) -> list[float]:
+    """Values of a method's search that have not been run; none where nothing is searched."""
+    values = benchmark.values(method)
+    if len(values) == 1:
+        return []
+    reached = {run.value for run in _searched(benchmark, method, runs)}
+    return [value for value in values if value not in reached]
+
+
+def final_runs(benchmark: Benchmark, runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:
+    """Runs of the chosen value, by method in the benchmark's order.
+
+    Methods without any, and those whose search is not complete, are left out.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        runs (Sequence[RunResult]): All runs that there are.
+
+    Returns:
+        dict[str, list[RunResult]]: Sorted by seed.
+    """
+    final = {}
+    for name, method in benchmark.methods.items():
+        own = [run for run in runs if run.method == name]
+        if not own or missing_values(benchmark, method, own):
+            continue
+        value = chosen_value(benchmark, method, own)
+        final[name] = sorted((run for run in own if run.value == value), key=lambda run: run.seed)
+    return final
+
+
+def _searched(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]) -> list[RunResult]:
+    return [run for run in runs if run.method == method.name and run.seed == benchmark.search_seed]

@@ -1,0 +1,227 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Mean and spread over seeds, and the paired patient bootstrap against the reference."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmfrac.engine.costs.model_costs import ModelCosts
+from mmfrac.evaluation.definitions import METRIC_OPTIONS, Definitions, common_definitions
+from mmfrac.evaluation.functional.bootstrap import bootstrap_figures, interval, patient_weights
+from mmfrac.evaluation.metrics.files import RecordSet
+from mmfrac.experiments.benchmark import Benchmark
+from mmfrac.experiments.costs import COLUMNS, cost_cells
+from mmfrac.experiments.results import RunResult
+from mmfrac.experiments.selection import final_runs
+from mmfrac.utils.io import write_text
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One method of a comparison.
+
+    Attributes:
+        method, label (str): Its name and its row.
+        seeds (tuple[int, ...]): Of its runs.
+        value (float | None): Of the searched setting.
+        steps (int): Optimisation steps of a run.
+        seconds (float): Mean of a run, without pretraining.
+        mean, spread (dict[str, float]): Over seeds; the spread is the standard deviation of the sample,
+            NaN for one seed.
+        difference (dict[str, float]): Reference minus this method, mean over the common seeds.
+        low, high (dict[str, float]): Ends of its 95 % interval.
+    """
+
+    method: str
+    label: str
+    seeds: tuple[int, ...]
+    value: float | None
+    steps: int
+    seconds: float
+    mean: dict[str, float]
+    spread: dict[str, float]
+    difference: dict[str, float]
+    low: dict[str, float]
+    high: dict[str, float]
+
+
+def compare(
+    benchmark: Benchmark, runs: Sequence[RunResult], num_replicates: int = 2000, seed: int = 0
+) -> list[ComparisonRow]:
+    """Compare the methods of a benchmark on their runs.
+
+    The interval is that of the patients: every replicate draws patients, takes all models of both
+    methods on these films, and averages over the seeds that both have.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        runs (Sequence[RunResult]): All runs that there are.
+        num_replicates (int): Of the bootstrap. Defaults to 2000.
+        seed (int): Of the bootstrap. Defaults to 0.
+
+    Returns:
+        list[ComparisonRow]: In the order of the benchmark.
+
+    Raises:
+        ValueError: If two runs were tested on different images or under different definitions.
+    """
+    final = final_runs(benchmark, runs)
+    sets = {name: [run.test_records() for run in own] for name, own in final.items()}
+    if not sets:
+        return []
+    definitions = common_definitions(
+        [(one.where, one.definitions) for own in sets.values() for one in own]
+    )
+    metrics = definitions.metric_names
+    _check_images(sets)
+    draws = {
+        name: {
+            run.seed: replicate_figures(records, num_replicates, seed)
+            for run, records in zip(own, sets[name])
+        }
+        for name, own in final.items()
+    }
+    reference = draws.get(benchmark.reference, {})
+    rows = []
+    for name, own in final.items():
+        values = {
+            metric: np.array([run.test[f'frac/{metric}'] for run in own]) for metric in metrics
+        }
+        common = (
+            [run.seed for run in own if run.seed in reference]
+            if name != benchmark.reference
+            else []
+        )
+        difference, low, high = ({m: float('nan') for m in metrics} for _ in range(3))
+        for metric in metrics if common else ():
+            pairs = [reference[s][metric] - draws[name][s][metric] for s in common]
+            ends = interval(np.mean([pair[1:] for pair in pairs], axis=0))
+            difference[metric] = float(np.mean([pair[0] for pair in pairs]))
+            low[metric], high[metric] = ends
+        rows.append(
+            ComparisonRow(
+                method=name,
+                label=benchmark.methods[name].label,
+                seeds=tuple(run.seed for run in own),
+                value=own[0].value,
+                steps=own[0].steps,
+                seconds=float(np.mean([run.seconds for run in own])),
+                mean={m: float(v.mean()) for m, v in values.items()},
+                spread={
+                    m: float(v.std(ddof=1)) if v.size > 1 else float('nan')
+                    for m, v in values.items()
+                },
+                difference=difference,
+                low=low,
+                high=high,
+            )
+        )
+    return rows
+
+
+def comparison_table(
+    rows: Sequence[ComparisonRow], reference: str, costs: Mapping[str, ModelCosts] | None = None
+) -> str:
+    """Markdown table of a comparison; differences in points, 1 point = 0.01.
+
+    Args:
+        rows (Sequence[ComparisonRow]): Of ``compare``.
+        reference (str): Name of the method that the others are compared with.
+        costs (Mapping[str, ModelCosts], optional): Costs by method, for further columns. Defaults to
+            None.
+
+    Returns:
+        str: The table, without a last line break.
+    """
+    label = next((row.label for row in rows if row.method == reference), reference)
+    metrics = list(rows[0].mean) if rows else ['AUROC', 'FROC']
+    header = ['method', *metrics, f'FROC: {label} ahead by', f'AUROC: {label} ahead by', 'seeds']
+    header += COLUMNS if costs else ()
+    lines = ['| ' + ' | '.join(header) + ' |', '|---' * len(header) + '|']
+    for row in rows:
+        cells = [row.label, *(_mean(row, metric) for metric in metrics)]
+        cells += [_difference(row, metric) for metric in ('FROC', 'AUROC')]
+        cells += [str(len(row.seeds)), *(cost_cells(costs.get(row.method)) if costs else ())]
+        lines.append('| ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)
+
+
+def definitions_text(definitions: Definitions) -> str:
+    """What the figures of a table mean, in one line."""
+    options = definitions.as_dict(METRIC_OPTIONS)
+    named = [
+        f'{name} {", ".join(map(str, value)) if isinstance(value, tuple) else value}'
+        for name, value in options.items()
+    ]
+    return f'Definitions: {"; ".join(named)}'
+
+
+def write_report(
+    benchmark: Benchmark,
+    table: str,
+    definitions: Definitions,
+    folder: str | Path,
+    reference: str | None = None,
+) -> Path:
+    """Write the table as ``table.md``, or ``table_<reference>.md`` for another reference.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        table (str): Of ``comparison_table``.
+        definitions (Definitions): Of its figures; they are named below the table.
+        folder (str | Path): Where.
+        reference (str, optional): That of the table. Defaults to the benchmark's.
+
+    Returns:
+        Path: The file.
+    """
+    other = reference is not None and reference != benchmark.reference
+    path = Path(folder) / (f'table_{reference}.md' if other else 'table.md')
+    text = f'{benchmark.name}, test films\n\n{table}\n\n{definitions_text(definitions)}\n'
+    write_text(path, text)
+    return path
+
+
+def replicate_figures(records: RecordSet, num_replicates: int, seed: int) -> dict[str, np.ndarray]:
+    """Figures of a run in every replicate.
+
+    Args:
+        records (RecordSet): Of the test images of a run.
+        num_replicates (int): Of the bootstrap.
+        seed (int): Of the bootstrap.
+
+    Returns:
+        dict[str, np.ndarray]: (1 + num_replicates,) by name, that of all images first.
+
+    Raises:
+        ValueError: If the records do not hold what their definitions ask for.
+    """
+    records.check(records.definitions)
+    patients = [image.patient_id for image in records.images]
+    drawn = patient_weights(patients, num_replicates, seed)
+    weights = np.concatenate([np.ones((1, len(patients)), drawn.dtype), drawn])
+    return bootstrap_figures(records.images, weights, records.definitions, records.lowest)
+
+
+def _check_images(sets: Mapping[str, Sequence[RecordSet]]) -> None:
+    seen: dict[tuple, str] = {}
+    for own in sets.values():
+        for records in own:
+            key = tuple((one.img_id, one.patient_id, one.label) for one in records.images)
+            seen.setdefault(key, records.where)
+    if len(seen) > 1:
+        raise ValueError(f'runs on different test films cannot be compared: {list(seen.values())}')
+
+
+def _mean(row: ComparisonRow, metric: str) -> str:
+    spread = '' if len(row.seeds) < 2 else f' ± {row.spread[metric]:.3f}'
+    return f'{row.mean[metric]:.3f}{spread}'
+
+
+def _difference(row: ComparisonRow, metric: str) -> str:
+    if not np.isfinite(row.difference[metric]):
+        return ''
+    value, low, high = (100 * part[metric] for part in (row.difference, row.low, row.high))
+    return f'{value:+.2f} ({low:+.2f} to {high:+.2f})'

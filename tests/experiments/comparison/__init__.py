@@ -1,1 +1,0 @@
-# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.

@@ -1,0 +1,243 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+
+import pytest
+
+from mmfrac.engine.runner.amp import use_amp
+from mmfrac.experiments.benchmark import Folders, load_benchmark
+from mmfrac.experiments.comparison import (
+    RunsFailed,
+    collect_runs,
+    method_run,
+    run_benchmark,
+)
+from mmfrac.experiments.executors import LocalExecutor
+from mmfrac.experiments.jobs import JobError, Training, exit_on_sigterm
+from mmfrac.experiments.results import RunResult, add_runs, read_runs, write_result
+from mmfrac.experiments.tables import compare
+from tests.tools.tiny_run import ROOT, write_config
+
+# kills the first semi-supervised training in its second epoch, and never again
+KILL_ONCE = """
+import os
+import pathlib
+import signal
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+
+
+@HOOKS.register_module()
+class KillOnceHook(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        flag = pathlib.Path(__file__).with_name('killed')
+        if runner.model.is_semi_supervised and runner.iter == 3 and not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+CHANGES = """
+model['semi_train_cfg']['burn_in_epochs'] = 0
+custom_imports = dict(imports=['mmfrac', 'kill_once'])
+custom_hooks = [*_base_.custom_hooks, dict(type='KillOnceHook')]
+"""
+BENCHMARK = """
+name = 'toy'
+data_root = 'unused'
+pretraining = dict(config={config!r}, options={{'model.semi_train_cfg.burn_in_epochs': 2}})
+methods = dict(ours=dict(config={config!r}, label='Ours'))
+reference = 'ours'
+"""
+
+
+def run_result(benchmark, seed):
+    return RunResult(
+        benchmark=benchmark.name,
+        method='ours',
+        seed=seed,
+        value=None,
+        fingerprint='0',
+        epoch=1,
+        steps=4,
+        seconds=1.0,
+        validation={},
+        test={},
+    )
+
+
+@pytest.fixture
+def toy(tiny_data, tmp_path, monkeypatch):
+    config = write_config(tmp_path, tiny_data, CHANGES, 'train_cfg["val_interval"] = 1')
+    (tmp_path / 'kill_once.py').write_text(KILL_ONCE)
+    (tmp_path / 'toy.py').write_text(BENCHMARK.format(config=str(config)))
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    folders = Folders(ROOT, tiny_data, tmp_path / 'work', tmp_path / 'results')
+    return load_benchmark(tmp_path / 'toy.py'), folders
+
+
+def test_a_killed_benchmark_goes_on_where_it_stopped(toy, monkeypatch):
+    benchmark, folders = toy
+    lines = []
+    arguments = (benchmark, folders, benchmark.chosen(None), [5], LocalExecutor(), lines.append)
+    with pytest.raises(
+        RunsFailed, match='ours-seed5: training of ours-seed5 was killed by signal 9'
+    ):
+        run_benchmark(*arguments)
+    assert not folders.results.exists()
+    assert lines[:2] == ['pretraining-seed5: training', 'ours-seed5: training']
+    assert len(lines) == 3 and 'killed by signal 9' in lines[2]
+
+    (result,) = run_benchmark(*arguments)
+    assert lines[3:5] == ['ours-seed5: resumed', f'ours-seed5: evaluating epoch {result.epoch}']
+    assert result.steps == 8 and set(result.epochs['sharpening/m']) == {1, 2}
+    assert set(result.test) == {'frac/AUROC', 'frac/FROC', 'frac/Recall@0.1'}
+    (row,) = compare(benchmark, read_runs(folders.results))
+    assert row.mean['FROC'] == pytest.approx(result.test['frac/FROC'])
+    images = result.test_records().images
+    assert len(images) == 5 and images[0].record.lesion_scores.size == 1
+
+    # a run of another epoch than the rule takes: tested again, not trained
+    stale = replace(result, epoch=3 - result.epoch)
+    add_runs(folders.results, [stale])
+    write_result(stale, folders.work_dir / 'ours-seed5/result.json')
+    lines.clear()
+    (again,) = run_benchmark(*arguments)
+    assert again == result
+    assert lines[0].endswith('or another epoch') and 'evaluating epoch' in lines[1]
+    assert not any('training' in line for line in lines)
+
+    monkeypatch.setattr(subprocess, 'Popen', None)  # nothing is run again
+    assert run_benchmark(*arguments) == [again]
+    # the work dir alone will do, and so will the file
+    (folders.results / 'runs.jsonl.xz').unlink()
+    assert run_benchmark(*arguments) == [again]
+    elsewhere = replace(folders, work_dir=folders.work_dir / 'elsewhere')
+    assert run_benchmark(benchmark, elsewhere, *arguments[2:]) == [again]
+    assert not elsewhere.work_dir.exists()
+
+
+def test_what_an_interrupted_benchmark_has_done_is_collected(toy, tmp_path):
+    benchmark, folders = toy
+    one = run_result(benchmark, seed=0)
+    for result in (one, replace(one, seed=1)):
+        write_result(result, folders.work_dir / result.name / 'result.json')
+    # what the file has stays: it may come from elsewhere, and be newer
+    add_runs(folders.results, [replace(one, epoch=7)])
+    collect_runs(benchmark, folders)
+    assert [(run.seed, run.epoch) for run in read_runs(folders.results)] == [(0, 7), (1, 1)]
+
+
+SLEEPER = """
+import os, pathlib, sys, time
+work_dir = pathlib.Path(sys.argv[sys.argv.index('--work-dir') + 1])
+(work_dir / 'part').write_text(str(os.getpid()))
+(work_dir / 'part').rename(work_dir / 'pid')
+time.sleep(600)
+"""
+
+
+def supervise(benchmark, folders):
+    exit_on_sigterm()
+    run_benchmark(benchmark, folders, benchmark.chosen(None), [0, 1, 2], LocalExecutor(2))
+
+
+def test_trainings_end_with_a_benchmark_that_is_ended(toy, tmp_path):
+    benchmark, folders = toy
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools/train.py').write_text(SLEEPER)
+    folders = replace(folders, repository=tmp_path)
+    parent = multiprocessing.get_context('fork').Process(
+        target=supervise, args=(benchmark, folders)
+    )
+    parent.start()
+    files = [folders.work_dir / f'pretraining-seed{seed}/pid' for seed in range(3)]
+    end = time.monotonic() + 60
+    while not (files[0].is_file() and files[1].is_file()):
+        assert parent.is_alive() and time.monotonic() < end
+        time.sleep(0.05)
+    os.kill(parent.pid, signal.SIGTERM)
+    parent.join(60)
+    assert parent.exitcode == 128 + signal.SIGTERM
+    for file in files[:2]:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
+    assert not files[2].exists()
+
+
+def test_a_run_goes_on_from_the_supervised_model_of_its_seed(toy):
+    benchmark, folders = toy
+    begun = []
+
+    class Recorder:
+        def run(self, jobs, report, keeps_going=False):
+            begun.append((jobs, keeps_going))
+            if not keeps_going:
+                return [
+                    Training(job.fingerprint, True, f'epoch_{job.cfg.randomness.seed}.pth', 4)
+                    for job in jobs
+                ]
+            return [JobError('no training here') for _ in jobs]
+
+    with pytest.raises(RunsFailed, match='ours-seed3: no training here\nours-seed7: no training'):
+        run_benchmark(benchmark, folders, benchmark.chosen(None), [3, 7], Recorder(), str)
+    # nothing is searched
+    _, _, (pretrainings, _), (runs, _) = begun
+    assert [job.name for job in pretrainings] == ['pretraining-seed3', 'pretraining-seed7']
+    assert [job.name for job in runs] == ['ours-seed3', 'ours-seed7']
+    for job, seed in zip(runs, (3, 7)):
+        assert job.cfg.load_from == str(
+            folders.work_dir / f'pretraining-seed{seed}/epoch_{seed}.pth'
+        )
+        assert job.start_steps == 4
+        # which says nothing of what it is made from: another work dir gives the same run
+        method = benchmark.methods['ours']
+        assert job.fingerprint == method_run(benchmark, folders, method, seed, None).fingerprint
+
+
+def test_a_failed_pretraining_ends_the_benchmark(toy, tmp_path):
+    benchmark, folders = toy
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools/train.py').write_text('raise SystemExit(3)')
+    folders = replace(folders, repository=tmp_path)
+    with pytest.raises(JobError, match='training of pretraining-seed0 ended with exit code 3'):
+        run_benchmark(benchmark, folders, benchmark.chosen(None), [0, 1], report=str)
+    assert not (folders.work_dir / 'pretraining-seed1').exists()
+
+
+def test_the_checkpoint_of_the_chosen_epoch_is_kept(toy, tmp_path):
+    benchmark, _ = toy
+    assert benchmark.select == 'frac/AUROC'
+    text = (tmp_path / 'toy.py').read_text()
+    (tmp_path / 'froc.py').write_text(f"{text}select = 'frac/FROC'\n")
+    other = load_benchmark(tmp_path / 'froc.py')
+    for one in (benchmark, other):
+        cfg = one.build_config(one.methods['ours'], ROOT, 0)
+        assert cfg.default_hooks.checkpoint.save_best == one.select
+
+
+def test_the_epoch_is_the_best_or_the_last(toy, tmp_path):
+    benchmark, _ = toy
+    text = (tmp_path / 'toy.py').read_text()
+    (tmp_path / 'last.py').write_text(f'{text}last_epoch = True\n')
+    validated = {1: 0.7, 2: 0.9, 3: 0.9, 4: 0.8}
+    # of equal ones MMEngine's checkpoint hook keeps the first
+    assert benchmark.epoch(validated) == 2
+    assert load_benchmark(tmp_path / 'last.py').epoch(validated) == 4
+
+
+def test_mixed_precision_is_a_benchmarks_choice(toy, tmp_path):
+    benchmark, _ = toy
+    text = (tmp_path / 'toy.py').read_text()
+    (tmp_path / 'half.py').write_text(f'{text}amp = True\n')
+    half = load_benchmark(tmp_path / 'half.py')
+    whole, mixed = (b.build_config(b.methods['ours'], ROOT, 3) for b in (benchmark, half))
+    assert whole.optim_wrapper.type == 'OptimWrapper' and whole.randomness.seed == 3
+    use_amp(whole)
+    assert mixed.optim_wrapper == whole.optim_wrapper
+    assert half.build_config(half.pretraining, ROOT, 3).optim_wrapper == whole.optim_wrapper

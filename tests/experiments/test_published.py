@@ -1,0 +1,57 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""The tables in the READMEs are those of the committed runs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mmfrac.evaluation import froc
+from mmfrac.evaluation.definitions import METRIC_DEFAULTS
+from mmfrac.experiments.benchmark import load_benchmark
+from mmfrac.experiments.costs import read_costs
+from mmfrac.experiments.results import read_runs
+from mmfrac.experiments.tables import compare, comparison_table
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+BENCHMARKS = sorted(path for path in (CONFIGS / 'benchmarks').glob('*.py'))
+PUBLISHED = [path for path in BENCHMARKS if path.with_suffix('').is_dir()]
+
+
+@pytest.mark.parametrize('path', BENCHMARKS, ids=lambda path: path.stem)
+def test_every_method_has_a_config(path):
+    benchmark = load_benchmark(path)
+    # the file's own name, not what a loop in it left under that name
+    assert f"\nname = '{benchmark.name}'\n" in path.read_text()
+    methods = [*benchmark.methods.values(), *filter(None, [benchmark.pretraining])]
+    for method in methods:
+        cfg = method.build_config(CONFIGS.parent, {'randomness.seed': 0})
+        assert cfg.train_cfg.max_epochs > 0
+
+
+@pytest.mark.parametrize('path', PUBLISHED, ids=lambda path: path.stem)
+def test_published_tables_are_those_of_the_runs(path):
+    folder = path.with_suffix('')
+    benchmark, runs, costs = load_benchmark(path), read_runs(folder), read_costs(folder)
+    readmes = [readme.read_text() for readme in CONFIGS.rglob('README.md')]
+    assert {run.benchmark for run in runs} == {benchmark.name}
+    files = sorted(folder.glob('table*.md'))
+    assert folder / 'table.md' in files
+    for file in files:
+        reference = file.stem.partition('_')[2] or benchmark.reference
+        rows = compare(replace(benchmark, reference=reference), runs)
+        table = comparison_table(rows, reference, costs)
+        assert table in file.read_text()
+        assert file.read_text().startswith(f'{benchmark.name}, ')
+        assert any(table in readme for readme in readmes)
+
+
+@pytest.mark.parametrize('path', PUBLISHED, ids=lambda path: path.stem)
+def test_records_give_the_published_metrics(path):
+    for run in read_runs(path.with_suffix('')):
+        records = run.test_records()
+        # written before records named their definitions
+        assert records.definitions == METRIC_DEFAULTS
+        found, _ = froc.figures(records.images, records.definitions)
+        for metric in ('AUROC', 'FROC', 'Recall@0.1'):
+            assert found[metric] == pytest.approx(run.test[f'frac/{metric}'], abs=1e-9)

@@ -1,0 +1,217 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmfrac.evaluation import froc
+from mmfrac.evaluation.definitions import METRIC_DEFAULTS, METRIC_OPTIONS
+from mmfrac.evaluation.functional.froc import ImageResult
+from mmfrac.evaluation.metrics.files import write_records
+from mmfrac.experiments.benchmark import load_benchmark
+from mmfrac.experiments.figures import plot_comparison
+from mmfrac.experiments.results import RunResult
+from mmfrac.experiments.selection import chosen_value, final_runs, missing_values
+from mmfrac.experiments.tables import compare, comparison_table, write_report
+
+BENCHMARK = """
+name = 'toy'
+data_root = 'data/toy'
+pretraining = dict(config='a.py')
+methods = dict(
+    ours=dict(config='a.py', label='Ours'), other=dict(config='a.py', label='Other', search=False)
+)
+reference = 'ours'
+search = dict(setting='model.x', values=[1.0, 3.0], seed=0)
+"""
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    (tmp_path / 'toy.py').write_text(BENCHMARK)
+    return load_benchmark(tmp_path / 'toy.py')
+
+
+def run(tmp_path, method, seed, value=None, share=1.0, validation=0.5, patient='p{}'):
+    """A model that finds the lesion of a share of 40 positive films, and marks nothing else."""
+    films = []
+    for film in range(80):
+        positive = film < 40
+        hit = positive and film < 40 * share
+        boxes = [[1, 1, 3, 3]] if positive else []
+        prob_map = np.zeros((4, 4), np.float32)
+        prob_map[2, 2] = 0.9 if hit else 0.01
+        record = froc.image_record(prob_map, boxes)
+        # each negative has a false positive of 0.5, so a lesion of 0.01 is found at FPPI 0.5 only
+        if not positive:
+            prob_map[2, 2] = 0.5
+            record = froc.image_record(prob_map, boxes)
+        films.append(
+            ImageResult(str(film), patient.format(film), int(positive), record.image_score, record)
+        )
+    write_records(tmp_path / 'records.json', films, METRIC_DEFAULTS, 1.0)
+    curve = froc.froc_curve([film.record for film in films])
+    test = {
+        'frac/AUROC': froc.auroc([f.label for f in films], [f.score for f in films]),
+        'frac/FROC': float(froc.froc_score(curve)),
+        'frac/Recall@0.1': float(froc.recall_at(curve, 0.1)),
+    }
+    return RunResult(
+        benchmark='toy',
+        method=method,
+        seed=seed,
+        value=value,
+        fingerprint='0',
+        epoch=2,
+        steps=10,
+        seconds=1.0,
+        validation={'frac/AUROC': validation},
+        test=test,
+        epochs={'sharpening/m': {1: 0.4, 2: 0.6}, 'sharpening/t': {1: 0.3, 2: 0.5}},
+        records=json.loads((tmp_path / 'records.json').read_text()),
+    )
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [
+        run(tmp_path, 'ours', 0, 1.0, share=0.9, validation=0.7),
+        run(tmp_path, 'ours', 0, 3.0, share=1.0, validation=0.6),
+        run(tmp_path, 'ours', 1, 1.0, share=1.0),
+        run(tmp_path, 'other', 0, share=0.6),
+        run(tmp_path, 'other', 1, share=0.6),
+    ]
+
+
+def test_the_value_is_chosen_on_validation(benchmark, runs):
+    ours, other = benchmark.methods.values()
+    assert chosen_value(benchmark, ours, runs) == 1.0
+    assert chosen_value(benchmark, other, runs) is None
+    assert [(r.seed, r.value) for r in final_runs(benchmark, runs)['ours']] == [(0, 1.0), (1, 1.0)]
+    with pytest.raises(ValueError, match=r'lacks the runs of \[3.0\]'):
+        chosen_value(benchmark, ours, runs[:1])
+
+
+def test_a_method_is_left_out_until_its_search_is_complete(benchmark, runs):
+    ours, other = benchmark.methods.values()
+    assert missing_values(benchmark, ours, runs) == missing_values(benchmark, other, []) == []
+    assert missing_values(benchmark, ours, [runs[0], *runs[2:]]) == [3.0]
+    (row,) = compare(benchmark, [runs[0], *runs[2:]])
+    assert row.method == 'other' and np.isnan(row.difference['FROC'])
+
+
+def test_a_method_may_have_a_search_of_its_own(tmp_path):
+    text = BENCHMARK.replace('search=False', "search=dict(setting='model.y', values=[2, 4, 8])")
+    (tmp_path / 'own.py').write_text(text)
+    ours, other = (own := load_benchmark(tmp_path / 'own.py')).methods.values()
+    assert (own.setting(ours), own.values(ours)) == ('model.x', (1.0, 3.0))
+    assert (own.setting(other), own.values(other)) == ('model.y', (2, 4, 8))
+    assert missing_values(own, other, [run(tmp_path, 'other', 0, 4)]) == [2, 8]
+    (tmp_path / 'own.py').write_text(text.replace('values=[2', 'value=[2'))
+    with pytest.raises(ValueError, match=r"method other has the keys \['setting', 'value'\]"):
+        load_benchmark(tmp_path / 'own.py')
+
+
+def test_mean_spread_and_paired_difference(benchmark, runs):
+    ours, other = compare(benchmark, runs)
+    # FROC: 0.9 and 1.0 of the lesions, the rest reached linearly towards FPPI 0.5
+    assert ours.mean['FROC'] == pytest.approx(
+        np.mean([runs[0].test['frac/FROC'], runs[2].test['frac/FROC']])
+    )
+    assert ours.spread['Recall@0.1'] == pytest.approx(
+        np.std([r.test['frac/Recall@0.1'] for r in (runs[0], runs[2])], ddof=1)
+    )
+    assert other.difference['FROC'] == pytest.approx(ours.mean['FROC'] - other.mean['FROC'])
+    assert 0 < other.low['FROC'] < other.difference['FROC'] < other.high['FROC']
+    assert np.isnan(ours.difference['FROC']) and other.spread['FROC'] == 0
+
+
+def test_the_interval_counts_patients_not_films(benchmark, tmp_path):
+    wide = {}
+    for patient in ('p{}', 'p'):
+        runs = [
+            run(tmp_path, 'ours', 0, 1.0, 1.0, 0.7, patient),
+            run(tmp_path, 'ours', 0, 3.0, 1.0, 0.6, patient),
+            run(tmp_path, 'other', 0, None, 0.6, 0.5, patient),
+        ]
+        other = compare(benchmark, runs)[1]
+        wide[patient] = other.high['FROC'] - other.low['FROC']
+    # all films of one patient: every replicate is the set itself
+    assert wide['p'] == pytest.approx(0) and wide['p{}'] > 0.05
+
+
+def test_table(benchmark, runs):
+    rows = compare(benchmark, runs)
+    lines = comparison_table(rows, 'ours').splitlines()
+    assert lines[0] == (
+        '| method | AUROC | FROC | Recall@0.1 | FROC: Ours ahead by | AUROC: Ours ahead by | seeds |'
+    )
+    assert lines[2].startswith('| Ours | ') and lines[2].endswith(' |  |  | 2 |')
+    difference, low, high = (
+        100 * getattr(rows[1], p)['FROC'] for p in ('difference', 'low', 'high')
+    )
+    assert f'| {difference:+.2f} ({low:+.2f} to {high:+.2f}) |' in lines[3]
+
+
+def test_another_reference_has_a_table_of_its_own(benchmark, runs, tmp_path):
+    ours, other = compare(replace(benchmark, reference='other'), runs)
+    assert np.isnan(other.difference['FROC'])
+    other_way = compare(benchmark, runs)[1].difference['FROC']
+    assert ours.difference['FROC'] == pytest.approx(-other_way)
+    assert write_report(benchmark, 'x', METRIC_DEFAULTS, tmp_path).name == 'table.md'
+    assert write_report(benchmark, 'y', METRIC_DEFAULTS, tmp_path, 'ours').name == 'table.md'
+    path = write_report(benchmark, 'z', METRIC_DEFAULTS, tmp_path, 'other')
+    assert path.name == 'table_other.md' and 'z' in path.read_text()
+    last = path.read_text().splitlines()[-1]
+    assert 'crossing first' in last and 'targets 0.1, 0.2, 0.3, 0.4, 0.5' in last
+
+
+def test_figures(benchmark, runs, tmp_path):
+    names = [path.name for path in plot_comparison(benchmark, runs, tmp_path / 'plots')]
+    assert names == ['froc.png', 'sharpening_epochs.png']
+    for name in names:
+        # figures of lines: a palette will do, and they are kept in version control
+        with Image.open(tmp_path / 'plots' / name) as picture:
+            assert picture.mode == 'P' and len(set(picture.get_flattened_data())) > 10
+
+
+def test_different_films_are_refused(benchmark, runs, tmp_path):
+    runs[3] = run(tmp_path, 'other', 0, patient='q{}')
+    with pytest.raises(ValueError, match='different test films'):
+        compare(benchmark, runs)
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ("reference = 'nobody'", 'none of its methods'),
+        ("methods = dict(ours=dict(label='x'))", 'needed is config'),
+        ('del methods', 'lacks'),
+        ('del pretraining', 'no pretraining'),
+    ],
+)
+def test_a_wrong_benchmark_file_is_refused(tmp_path, change, message):
+    (tmp_path / 'wrong.py').write_text(BENCHMARK + change)
+    with pytest.raises(ValueError, match=message):
+        load_benchmark(tmp_path / 'wrong.py')
+    with pytest.raises(FileNotFoundError, match='no benchmark file'):
+        load_benchmark(tmp_path / 'missing.py')
+
+
+def test_other_definitions_are_refused(benchmark, runs, tmp_path):
+    best = dict(METRIC_DEFAULTS.as_dict(METRIC_OPTIONS), crossing='best')
+    runs[3] = replace(runs[3], records=dict(runs[3].records, definitions=best, max_fppi=None))
+    words = r'ours, seed 0 and other, seed 0 cannot .*crossing first and best'
+    with pytest.raises(ValueError, match=words):
+        compare(benchmark, runs)
+    with pytest.raises(ValueError, match=words):
+        plot_comparison(benchmark, runs, tmp_path)
+
+
+def test_records_that_end_too_early_are_refused(benchmark, runs):
+    # each negative image has a false positive of 0.5: FPPI 0.5
+    runs[3] = replace(runs[3], records=dict(runs[3].records, max_fppi=0.4))
+    with pytest.raises(ValueError, match=r'other, seed 0: the records are cut at FPPI 0\.4'):
+        compare(benchmark, runs)
