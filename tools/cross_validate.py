@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmfrac.experiments.cross_validation import cross_validate
 from mmfrac.experiments.executors import add_executor_arguments, executor_from_arguments
-from mmfrac.experiments.fold_report import summary_table, write_summary
+from mmfrac.experiments.fold_summary import summary_table, write_summary
 from mmfrac.experiments.jobs import JobError, Tools, exit_on_sigterm
 from mmfrac.experiments.tables import definitions_text
 from mmfrac.utils.cli import add_common_arguments, config_from_arguments

@@ -10,8 +10,7 @@ import pytest
 from mmfrac.evaluation.definitions import METRIC_DEFAULTS, METRIC_OPTIONS
 from mmfrac.evaluation.functional.froc import ImageRecord, ImageResult
 from mmfrac.evaluation.metrics.files import RecordSet
-from mmfrac.experiments.fold_report import summary_table, write_summary
-from mmfrac.experiments.fold_summary import summarise_folds
+from mmfrac.experiments.fold_summary import summarise_folds, summary_table, write_summary
 
 
 def film(name, label, score, lesions=(), false_positives=()):

@@ -11,10 +11,9 @@ from mmfrac.evaluation.definitions import METRIC_DEFAULTS, METRIC_OPTIONS
 from mmfrac.evaluation.functional.froc import ImageResult
 from mmfrac.evaluation.metrics.files import write_records
 from mmfrac.experiments.benchmark import load_benchmark
-from mmfrac.experiments.figures import plot_comparison
 from mmfrac.experiments.results import RunResult
 from mmfrac.experiments.selection import chosen_value, final_runs, missing_values
-from mmfrac.experiments.tables import compare, comparison_table, write_report
+from mmfrac.experiments.tables import compare, comparison_table, plot_comparison, write_report
 
 BENCHMARK = """
 name = 'toy'

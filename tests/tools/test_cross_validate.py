@@ -18,7 +18,7 @@ from mmfrac.apis import FracInferencer
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.metrics.files import read_records
 from mmfrac.experiments.cross_validation import FoldResult, cross_validate
-from mmfrac.experiments.fold_report import summary_table
+from mmfrac.experiments.fold_summary import summary_table
 from mmfrac.experiments.jobs import Tools, read_training
 from mmfrac.experiments.results import read_result
 from mmfrac.preparation.splits.folds import write_folds

@@ -11,11 +11,10 @@ from mmfrac.experiments.benchmark import Folders, load_benchmark
 from mmfrac.experiments.comparison import RunsFailed, collect_runs, run_benchmark
 from mmfrac.experiments.costs import measure_costs, read_costs
 from mmfrac.experiments.executors import add_executor_arguments, executor_from_arguments
-from mmfrac.experiments.figures import plot_comparison
 from mmfrac.experiments.jobs import exit_on_sigterm
 from mmfrac.experiments.results import read_runs
 from mmfrac.experiments.selection import missing_values
-from mmfrac.experiments.tables import compare, comparison_table, write_report
+from mmfrac.experiments.tables import compare, comparison_table, plot_comparison, write_report
 from mmfrac.preparation.phantom import write_phantom
 from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.lock import locked
