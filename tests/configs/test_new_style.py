@@ -10,11 +10,11 @@ from mmdet.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmfrac.experiments.cross_validation.streaming import frac_options
 
 from mmfrac.apis.inferencer import _test_pipeline
 from mmfrac.datasets.transforms.cached_radiograph import cached_head
 from mmfrac.engine.runner.ensemble import ensemble_config
+from mmfrac.experiments.hold_out import frac_options
 from mmfrac.utils.config import (
     change_transform,
     fill_stride,

@@ -16,11 +16,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mmfrac.experiments.comparison.benchmark import Benchmark, Method
-from mmfrac.experiments.comparison.figures import plot_comparison
-from mmfrac.experiments.comparison.run_file import RunResult
-from mmfrac.experiments.comparison.tables import compare, comparison_table
-from mmfrac.experiments.cross_validation.summary import summarise as summarise_folds
 
 from mmfrac.evaluation import FracMetric
 from mmfrac.evaluation.definitions import (
@@ -41,6 +36,15 @@ from mmfrac.evaluation.report import curves
 from mmfrac.evaluation.report.page import render_page
 from mmfrac.evaluation.report.tables import as_plain, as_text
 from mmfrac.evaluation.report.writing import ReportInputs
+from mmfrac.experiments.benchmark import Benchmark, Method
+from mmfrac.experiments.fold_summary import summarise_folds
+from mmfrac.experiments.results import RunResult
+from mmfrac.experiments.tables import (
+    compare,
+    comparison_table,
+    plot_comparison,
+    replicate_figures,
+)
 
 HEIGHT, WIDTH = 5, 6
 
@@ -186,6 +190,8 @@ def check_every_output(images: list[Image], options: dict, folder: Path, monkeyp
     benchmark = Benchmark('toy', 'data', None, None, methods, 'a', None, (), 0, 'frac/AUROC')
     rows = compare(benchmark, runs, num_replicates=3)
     agrees(rows[0].mean)
+    drawn_for_interval = replicate_figures(runs[0].test_records(), 3, 0)
+    agrees({name: values[0] for name, values in drawn_for_interval.items()})
     header = comparison_table(rows, 'a').splitlines()[0]
     assert all(f'| {name} |' in header for name in expected)
     for name, value in expected.items():

@@ -76,7 +76,7 @@ def made_step(optim_wrapper: OptimWrapper | OptimWrapperDict) -> bool:
 
 def training_images(runner: Runner) -> list[tuple[str, str]]:
     """``img_path`` of every training image and its name in the annotation file."""
-    dataset = runner.train_dataloader.dataset
+    dataset: Any = runner.train_dataloader.dataset
     sources = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
     return [pair for source in sources for pair in zip(source.img_paths(), source.file_names())]
 

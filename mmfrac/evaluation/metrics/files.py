@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """What ``FracMetric`` writes, and how its records are read back."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from mmfrac.evaluation.definitions import METRIC_OPTIONS, Definitions, common_definitions
 from mmfrac.evaluation.functional.froc import FrocCurve, ImageRecord, ImageResult
 from mmfrac.evaluation.functional.records import counting_images, lowest_needed
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import write_json
 
 
 def write_metrics(
@@ -40,7 +39,7 @@ def write_metrics(
         max_fppi=max_fppi,
         curve=curve_content(curve),
     )
-    AtomicLocalBackend().put_text(json.dumps(content), out_file)
+    write_json(out_file, content, indent=None)
 
 
 def curve_content(curve: FrocCurve) -> dict[str, list[float | None]]:
@@ -134,7 +133,7 @@ def write_records(
         definitions=definitions.as_dict(METRIC_OPTIONS),
         films=[_plain(image, lowest) for image in images],
     )
-    AtomicLocalBackend().put_text(json.dumps(content, separators=(',', ':')), out_file)
+    write_json(out_file, content, compact=True)
 
 
 def records_end(definitions: Definitions, max_fppi: float | None) -> float | None:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, no_boxes
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import replace_folder, write_bytes, write_json
 
 RUN_FILE = 'run.json'
 
@@ -81,10 +81,8 @@ class MapFolderWriter:
         Returns:
             Path: The folder.
         """
-        AtomicLocalBackend().put_text(json.dumps(run, indent=1), self._partial / RUN_FILE)
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-        os.replace(self._partial, self.folder)
+        write_json(self._partial / RUN_FILE, run)
+        replace_folder(self._partial, self.folder)
         return self.folder
 
 
@@ -179,7 +177,7 @@ def write_prediction(path: Path, prediction: ImagePrediction) -> None:
         members['map_scale'] = np.asarray(prediction.map_scale, np.float64)
     content = io.BytesIO()
     np.savez_compressed(content, **members)
-    AtomicLocalBackend().put(content.getvalue(), path)
+    write_bytes(path, content.getvalue())
 
 
 def _members(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:

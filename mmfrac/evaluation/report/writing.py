@@ -31,7 +31,7 @@ from mmfrac.evaluation.report.page import (
     worst_misses,
 )
 from mmfrac.evaluation.report.tables import COLUMNS, CURVE_END, as_plain, as_rows
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import write_text
 from mmfrac.visualization.plots import RC, line_styles, new_figure, save_figure
 
 _LOG_FROM = 0.01
@@ -263,5 +263,5 @@ def _csv(columns: Sequence[str], rows) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    AtomicLocalBackend().put_text(text, path)
+    write_text(path, text)
     return path
