@@ -31,7 +31,6 @@ from mmfrac.experiments.selection import chosen_value
 # FPPI up to which records are kept, and figures drawn
 MAX_FPPI = 1.0
 LIBRARIES = ('mmfrac', 'torch', 'mmengine', 'mmcv', 'mmdet', 'numpy')
-METRICS = ('frac/AUROC', 'frac/FROC', 'frac/Recall@0.1')
 
 
 class RunsFailed(RuntimeError):
@@ -99,7 +98,11 @@ class MethodRun(EvaluatedJob):
             epoch=epoch,
             steps=self.start_steps + training.steps,
             seconds=round(training.seconds, 1),
-            validation={key: training.epochs[key][epoch] for key in METRICS},
+            validation={
+                key: values[epoch]
+                for key, values in training.epochs.items()
+                if key.startswith('frac/') and epoch in values
+            },
             test=metrics,
             epochs=training.epochs,
             records=records,

@@ -76,8 +76,8 @@ def made_step(optim_wrapper: OptimWrapper | OptimWrapperDict) -> bool:
 
 def training_images(runner: Runner) -> list[tuple[str, str]]:
     """``img_path`` of every training image and its name in the annotation file."""
-    dataset: Any = runner.train_dataloader.dataset
-    sources = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
+    dataset = runner.train_dataloader.dataset
+    sources: list[Any] = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
     return [pair for source in sources for pair in zip(source.img_paths(), source.file_names())]
 
 
