@@ -137,6 +137,7 @@ def is_on_line(line, x: float, y: float) -> bool:
 def check_every_output(images: list[Image], options: dict, folder: Path, monkeypatch) -> dict:
     drawn = []
     monkeypatch.setattr(curves, 'save_figure', lambda figure, out: drawn.append(figure) or out)
+    monkeypatch.setattr('mmfrac.experiments.tables._shrink', lambda path: None)
     records_file = folder / 'records.json'
     metric = FracMetric(
         **options,
