@@ -82,7 +82,10 @@ def job(tmp_path, monkeypatch):
 def slurm(tmp_path):
     """Submitit's own executor in the place of Slurm's."""
     pytest.importorskip('submitit')
-    return SlurmExecutor(tmp_path / 'slurm', 'gpu', cluster='local')
+    # submitit cancels local jobs by SIGINT, which a shell in the background has its processes ignore
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield SlurmExecutor(tmp_path / 'slurm', 'gpu', cluster='local')
+    signal.signal(signal.SIGINT, before)
 
 
 @dataclass
