@@ -24,6 +24,7 @@ from mmfrac.engine.runner.checkpoints import latest_checkpoint, load_checkpoint_
 from mmfrac.engine.runner.run_log import EpochValues, logged_keys, read_scalars
 from mmfrac.evaluation.definitions import Definitions, common_definitions
 from mmfrac.experiments.results import read_result, write_result
+from mmfrac.utils.config import type_name
 from mmfrac.utils.io import write_text
 from mmfrac.utils.lock import locked
 
@@ -385,7 +386,7 @@ def frac_metric(evaluator: Any) -> dict:
     """
     metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
     for metric in metrics:
-        if metric and metric['type'] == 'FracMetric':
+        if metric and type_name(metric) == 'FracMetric':
             return metric
     raise ValueError('experiments need a FracMetric in val_evaluator and test_evaluator')
 

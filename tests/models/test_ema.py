@@ -39,7 +39,7 @@ def same(one, other):
 
 def test_average_is_validated_and_kept_and_training_goes_on(tiny_data, tmp_path):
     cfg = tiny_config('phantom/frac_ssl_phantom_ema.py', tiny_data, tmp_path)
-    cfg.custom_hooks[-1].momentum = 0.25
+    cfg.default_hooks.ema.momentum = 0.25
     runner = Runner.from_cfg(cfg)
     recorder = WeightRecorder()
     runner.register_hook(recorder)
