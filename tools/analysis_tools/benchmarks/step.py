@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 import mmfrac  # noqa: F401
+from mmfrac.models import DynamicSharpening, SemiProbMapDetector
 
 from .pairing import Comparison, compare
 
@@ -76,6 +77,13 @@ def measure(repeats: int = 15, size: int = 256, films: int = 8) -> Iterator[Comp
 def _build(model_cfg: dict) -> Any:
     torch.manual_seed(0)
     model = MODELS.build(copy.deepcopy(model_cfg))
+    if isinstance(model, SemiProbMapDetector):
+        # what the hooks of a training do
+        model.set_epoch(model.burn_in_epochs)
+        model.start_teacher()
+        for step in model.pseudo_pipeline:
+            if isinstance(step, DynamicSharpening):
+                step.expect_updates()
     return model.train()
 
 
