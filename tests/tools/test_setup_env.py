@@ -61,7 +61,7 @@ def project(tmp_path):
     folder = tmp_path / 'project'
     shutil.copytree(ROOT / 'requirements', folder / 'requirements')
     shutil.copytree(ROOT / 'tools/lib', folder / 'tools/lib')
-    (folder / 'mmfrac').mkdir()
+    (folder / 'mmfrac/utils').mkdir(parents=True)
     for name in ('tools/setup_env.sh', 'mmfrac/utils/environment.py', 'setup.py'):
         shutil.copy(ROOT / name, folder / name)
     venv.create(folder / '.venv', with_pip=False, symlinks=True)
