@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -29,13 +30,18 @@ def quick_config_text() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_visualizer_of_another_test() -> Iterator[None]:
-    """Forget visualizers: MMEngine hands the next run of a process the one of the same name, which
-    writes to the folder of a test that is over.
+def no_writer_of_another_test() -> Iterator[None]:
+    """Forget visualizers and loggers: MMEngine hands the next run of a process the ones of the run
+    before, which write to the folder of a test that is over.
     """
     yield
     for kind in (Visualizer, *Visualizer.__subclasses__()):
         kind._instance_dict.clear()
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers[:]:
+            logger.removeHandler(handler)
+            handler.close()
+    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')

@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import copy
+import sys
 from pathlib import Path
 
 import pytest
@@ -426,6 +427,7 @@ def test_configs_of_the_repository_merge_by_relative_paths():
 
 
 def test_old_name_of_the_module():
+    sys.modules.pop('mmfrac.config', None)  # a config of another test may have imported it
     with pytest.warns(FutureWarning, match=r'mmfrac\.config is now'):
         import mmfrac.config as old
     assert old.type_name is config_helpers.type_name
