@@ -31,7 +31,7 @@ train_arguments=()
 # names below the work dir; of several that match, the newest is taken
 burn_in_checkpoint='burn_in.pth'
 ssl_checkpoint='epoch_*.pth'
-expected_setup='a second when it is there; 2 min, and 5 to 12 min more where mmcv has to be built'
+expected_setup='a second when it is there, else 2 to 4 min'
 expected_phantom='1 to 3 min, less when they are there'
 expected_training='4 to 7 min on 2 cores'
 expected_evaluation='20 s each'

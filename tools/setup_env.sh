@@ -6,7 +6,7 @@ usage() {
     cat <<'TEXT'
 Finds or makes the Python environment of mmfrac and prints the path of its interpreter on stdout.
 
-    bash tools/setup_env.sh [--python PATH] [--for-tests]
+    bash tools/setup_env.sh [--python PATH] [--for-tests] [--with-mmcv-ops]
     MMFRAC_PYTHON=$(bash tools/setup_env.sh)
 
 The first of these that meets the requirements is taken:
@@ -14,11 +14,13 @@ The first of these that meets the requirements is taken:
   2. the active environment (VIRTUAL_ENV, CONDA_PREFIX) or the python3 on PATH, used as it is
   3. .venv in the project, made and filled with the versions of requirements/tested.txt
 
-Nothing is ever installed anywhere but into .venv. The first time takes some minutes, of which most
-where pip has to build mmcv; an interrupted set-up goes on where it stopped; later runs take a second.
+Nothing is ever installed anywhere but into .venv. The first time takes 2 to 4 minutes, of which most is
+the download of torch; an interrupted set-up goes on where it stopped; later runs take a second.
 
     --for-tests   the environment must have the test tools, their data and the DICOM decoders as well
                   (.venv always has)
+    --with-mmcv-ops  .venv gets an mmcv with compiled operators, which box detectors on a GPU are faster
+                  with; builds them where pip has no copy (a C++ compiler, 7 to 45 minutes)
 TEXT
 }
 
@@ -66,14 +68,15 @@ use_venv() {
         say "another set-up is at work on $venv: waiting for it"
         flock 9
     fi
-    if [[ -f $stamp && $(state 2>/dev/null) == "$(cat "$stamp")" ]]; then
+    if [[ -f $stamp && $(state 2>/dev/null) == "$(cat "$stamp")" ]] &&
+        { [[ -z $with_mmcv_ops ]] || imports mmcv.ops; }; then
         say "using $venv (complete)"
         return
     fi
     local start=$SECONDS problems
     rm -f "$stamp"
     make_venv
-    imports mmcv.ops || need_compiler
+    [[ -z $with_mmcv_ops ]] || imports mmcv.ops || need_compiler
     say "filling $venv; the output of pip is in $log"
     fill_venv
     problems=$(lacks "$venv/bin/python" "$requirements"/{runtime,dicom,test,test_data}.txt)
@@ -84,7 +87,7 @@ use_venv() {
 
 # ---- which interpreter -----------------------------------------------------------------------------
 
-given='' wanted_files=("$requirements/runtime.txt")
+given='' with_mmcv_ops='' wanted_files=("$requirements/runtime.txt")
 while (($#)); do
     case $1 in
         --python)
@@ -93,6 +96,7 @@ while (($#)); do
             shift
             ;;
         --python=*) given=${1#*=} ;;
+        --with-mmcv-ops) with_mmcv_ops=1 ;;
         --for-tests) wanted_files+=("$requirements"/{dicom,test,test_data}.txt) ;;
         -h | --help)
             usage

@@ -2,9 +2,11 @@
 """Whether the libraries that mmfrac stands on are there, in versions that work together."""
 
 import importlib
+import importlib.util
 import platform
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 # import name -> (lowest version that works, first that does not), as in requirements/
 BOUNDS = {
@@ -13,11 +15,11 @@ BOUNDS = {
     'mmcv': ('2.1.0', '2.4'),
     'mmdet': ('3.3.0', '3.6'),
 }
-# the onedl distributions carry the same import names
-_ALTERNATIVES = {
-    'mmengine': 'onedl-mmengine',
-    'mmcv': 'onedl-mmcv',
-    'mmdet': 'onedl-mmdetection',
+# other distributions with the same import name, of which one may be installed
+_ALTERNATIVES: dict[str, tuple[str, ...]] = {
+    'mmengine': ('onedl-mmengine',),
+    'mmcv': ('mmcv-lite', 'onedl-mmcv', 'onedl-mmcv-lite'),
+    'mmdet': ('onedl-mmdetection',),
 }
 # distributions that bring the same library in another shape
 _SUBSTITUTES = {
@@ -37,8 +39,8 @@ _IMPORTS = {
     'mmengine': 'reinstall it, see requirements/',
     'mmcv': 'reinstall it, see requirements/',
     'mmcv._ext': (
-        'mmcv was installed without its compiled ops, or built for another torch: pip uninstall '
-        'mmcv, then MMCV_WITH_OPS=1 pip install --no-build-isolation --no-cache-dir mmcv==2.1.0'
+        'mmcv was built for another torch: pip uninstall mmcv, then pip install mmcv-lite==2.1.0, '
+        'or MMCV_WITH_OPS=1 pip install --no-build-isolation --no-cache-dir mmcv==2.1.0'
     ),
     'mmdet': 'install an mmdet and an mmcv that fit each other, see requirements/tested.txt',
 }
@@ -53,9 +55,9 @@ def check_environment() -> None:
 
     Raises:
         ImportError: One message that names everything that is missing, out of bounds, installed
-            twice or built without ops, and how to mend it.
+            twice or built for another torch, and how to mend it.
     """
-    found = [_both_installed(name) for name in _ALTERNATIVES]
+    found = [_several_installed(name) for name in _ALTERNATIVES]
     found += [_out_of_bounds(name) for name in BOUNDS]
     problems = [problem for problem in found if problem]
     if not problems:
@@ -82,7 +84,7 @@ def unmet_requirements(path: str | Path) -> list[str]:
     wanted = [one for one in wanted if one.marker is None or one.marker.evaluate()]
     problems = []
     for one in wanted:
-        names = (one.name, _ALTERNATIVES.get(one.name, one.name), *_SUBSTITUTES.get(one.name, ()))
+        names = (one.name, *_ALTERNATIVES.get(one.name, ()), *_SUBSTITUTES.get(one.name, ()))
         versions = [version for name in names if (version := _installed(name))]
         if not versions:
             problems.append(f'{one.name} is not installed ({one.specifier})')
@@ -94,7 +96,7 @@ def unmet_requirements(path: str | Path) -> list[str]:
 def installed_versions() -> dict[str, str]:
     """Versions of mmfrac, Python and the libraries that figures depend on."""
     wanted: dict[str, tuple[str, ...]]
-    wanted = {name: (name, _ALTERNATIVES.get(name, name)) for name in BOUNDS}
+    wanted = {name: (name, *_ALTERNATIVES.get(name, ())) for name in BOUNDS}
     wanted |= {name: (name,) for name in ('numpy', 'scipy', 'numba')}
     # here: tools/setup_env.sh loads this file by its path, outside the package
     from mmfrac.version import __version__
@@ -113,15 +115,16 @@ def _installed(distribution: str) -> str | None:
         return None
 
 
-def _both_installed(name: str) -> str | None:
-    other = _ALTERNATIVES[name]
-    if _installed(name) and _installed(other):
-        return f'{name} and {other} are both installed and overwrite each other: uninstall one'
+def _several_installed(name: str) -> str | None:
+    found = [one for one in (name, *_ALTERNATIVES[name]) if _installed(one)]
+    if len(found) > 1:
+        return f'{" and ".join(found)} are both installed and overwrite each other: uninstall one'
     return None
 
 
 def _out_of_bounds(name: str) -> str | None:
-    version = _installed(name) or _installed(_ALTERNATIVES.get(name, name))
+    versions = (_installed(one) for one in (name, *_ALTERNATIVES.get(name, ())))
+    version = next((one for one in versions if one), None)
     low, high = BOUNDS[name]
     if version is None:
         return f'{name} is not installed (>= {low}, < {high})'
@@ -144,8 +147,23 @@ def _numbers(version: str, length: int = 4) -> tuple[int, ...]:
 def _first_import_problem() -> list[str]:
     for name, how_to_mend in _IMPORTS.items():
         try:
+            if name == 'mmcv._ext':
+                _mmcv_ops().install()
             importlib.import_module(name)
         # mmdet asserts the versions it accepts; a library that does not load is an OSError
         except (AssertionError, ImportError, OSError) as error:
             return [f'{name} does not import ({error}): {how_to_mend}']
     return []
+
+
+def _mmcv_ops() -> ModuleType:
+    if __package__:
+        return importlib.import_module('mmfrac.utils.mmcv_ops')
+    # tools/setup_env.sh loads this file by its path, and importing the package would run the check
+    spec = importlib.util.spec_from_file_location(
+        'mmcv_ops', Path(__file__).with_name('mmcv_ops.py')
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -42,16 +42,27 @@ for name in names:
         (info / 'METADATA').write_text(f'Name: {name}\\nVersion: {pins[name]}\\n')
         module = {'opencv-python': 'cv2', 'opencv-python-headless': 'cv2'}.get(name, name)
         code = ''
-        if name == 'mmcv':
+        if name in ('mmcv', 'mmcv-lite'):
             (site / 'mmcv').mkdir(exist_ok=True)
             broken = 'BROKEN_CACHE' in os.environ and '--no-cache-dir' not in arguments
-            (site / 'mmcv/_ext.py').write_text('raise ImportError("symbol")' if broken else '')
+            (site / 'mmcv/_ext.py').unlink(missing_ok=True)
+            if name == 'mmcv':
+                (site / 'mmcv/_ext.py').write_text('raise ImportError("symbol")' if broken else '')
             (site / 'mmcv/ops.py').write_text('import mmcv._ext')
             module = 'mmcv/__init__'
         elif name == 'opencv-python' and 'NO_LIBGL' in os.environ:
             code = 'raise ImportError("libGL.so.1: no such file")'
         if module in ('torch', 'mmengine', 'mmcv/__init__', 'mmdet', 'cv2'):
             (site / f'{module}.py').write_text(code)
+"""
+
+# in the place of the real one, which needs numpy, numba and torch
+OPERATORS = """
+import importlib.util, sys, types
+
+def install():
+    if importlib.util.find_spec('mmcv._ext') is None:
+        sys.modules['mmcv._ext'] = types.ModuleType('mmcv._ext')
 """
 
 
@@ -62,6 +73,7 @@ def project(tmp_path):
     shutil.copytree(ROOT / 'requirements', folder / 'requirements')
     shutil.copytree(ROOT / 'tools/lib', folder / 'tools/lib')
     (folder / 'mmfrac/utils').mkdir(parents=True)
+    (folder / 'mmfrac/utils/mmcv_ops.py').write_text(OPERATORS)
     for name in ('tools/setup_env.sh', 'mmfrac/utils/environment.py', 'setup.py'):
         shutil.copy(ROOT / name, folder / name)
     venv.create(folder / '.venv', with_pip=False, symlinks=True)
@@ -100,21 +112,49 @@ def pip_calls(project):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_fills_in_the_order_that_mmcv_needs_and_only_once(project):
-    run = set_up(project)
+@pytest.mark.parametrize('options', [(), ('--with-mmcv-ops',)])
+def test_fills_in_the_order_that_mmcv_needs_and_only_once(project, options):
+    run = set_up(project, *options)
     assert run.returncode == 0, run.stderr
     assert run.stdout == f'{project}/.venv/bin/python\n'
     calls = pip_calls(project)
     order = [
         next(number for number, call in enumerate(calls) if part in call)
-        for part in ('torch==', 'build.txt', 'runtime.txt', 'test_data.txt', 'mmcv==', '-e ')
+        for part in ('torch==', 'build.txt', 'runtime.txt', 'test_data.txt', ' mmcv', '-e ')
     ]
     assert order == sorted(set(order)) and len(calls) == len(order)
     assert '--no-deps' in calls[order[3]] and '--no-deps' not in calls[order[2]]
-    assert '--no-build-isolation' in calls[order[4]]
-    again = set_up(project)
+    assert (' mmcv==' if options else ' mmcv-lite==') in calls[order[4]]
+    assert ('--no-build-isolation' in calls[order[4]]) == bool(options)
+    again = set_up(project, *options)
     assert (again.returncode, again.stdout) == (0, run.stdout)
     assert pip_calls(project) == calls
+
+
+def installed_mmcv(project):
+    return {
+        path.name.split('-')[0]
+        for path in project.glob('.venv/lib/*/site-packages/mmcv*.dist-info')
+    }
+
+
+def test_operators_take_the_place_of_none_and_stay(project):
+    assert set_up(project).returncode == 0
+    assert installed_mmcv(project) == {'mmcv_lite'}
+    assert set_up(project, '--with-mmcv-ops').returncode == 0
+    assert installed_mmcv(project) == {'mmcv'}
+    assert set_up(project).returncode == 0
+    assert installed_mmcv(project) == {'mmcv'}
+
+
+def test_operators_that_do_not_load_are_dropped_where_none_are_asked_for(project):
+    assert set_up(project, '--with-mmcv-ops').returncode == 0
+    (operators,) = project.glob('.venv/lib/*/site-packages/mmcv/_ext.py')
+    operators.write_text('raise ImportError("symbol")')
+    (project / '.venv/setup.stamp').unlink()
+    run = set_up(project)
+    assert run.returncode == 0, run.stderr
+    assert installed_mmcv(project) == {'mmcv_lite'}
 
 
 def test_changed_pins_and_changed_torch_are_noticed(project):
@@ -131,7 +171,7 @@ def test_changed_pins_and_changed_torch_are_noticed(project):
 
 
 def test_interrupted_set_up_goes_on(project):
-    run = set_up(project, FAIL='--no-build-isolation')
+    run = set_up(project, FAIL='-e')
     assert run.returncode == 1 and run.stdout == ''
     assert 'pip stand-in: no network' in run.stderr and 'setup.log' in run.stderr
     assert not (project / '.venv/setup.stamp').exists()
@@ -139,7 +179,7 @@ def test_interrupted_set_up_goes_on(project):
 
 
 def test_broken_mmcv_of_the_cache_is_rebuilt(project):
-    run = set_up(project, BROKEN_CACHE='1')
+    run = set_up(project, '--with-mmcv-ops', BROKEN_CACHE='1')
     assert run.returncode == 0, run.stderr
     assert 'does not load with this torch' in run.stderr
     calls = [one for one in pip_calls(project) if re.search('mmcv(==|$)', one)]
@@ -156,15 +196,16 @@ def test_opencv_without_display(project):
     headless = next(call for call in calls if 'opencv-python-headless' in call).split()[-1]
     assert headless in pins
     # mmcv imports cv2: a missing libGL must not look like a broken mmcv
-    assert sum('mmcv==' in call for call in calls) == 1
+    assert sum('mmcv-lite==' in call for call in calls) == 1
 
 
 def test_missing_compiler(project):
     (project / 'bin/g++').unlink()
-    run = set_up(project)
+    run = set_up(project, '--with-mmcv-ops')
     assert run.returncode == 1
     assert 'apt-get install g++' in run.stderr
     assert pip_calls(project) == []
+    assert set_up(project).returncode == 0
 
 
 def test_no_python_for_the_venv(project):

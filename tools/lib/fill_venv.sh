@@ -1,6 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # shellcheck shell=bash disable=SC2154
-# Sourced by setup_env.sh, which sets repo, requirements and venv: what .venv is made of.
+# Sourced by setup_env.sh, which sets repo, requirements, venv and with_mmcv_ops: what .venv is made of.
 
 log=$venv/setup.log
 
@@ -28,7 +28,7 @@ def version(name):
 
 
 digest = hashlib.sha256(b''.join(open(path, 'rb').read() for path in sys.argv[1:])).hexdigest()
-names = ('torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmfrac')
+names = ('torch', 'numpy', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmfrac')
 print(digest, sys.version.split()[0], os.getcwd(), *(f'{name}={version(name)}' for name in names))
 PYTHON
 }
@@ -38,7 +38,7 @@ base_python() {
     local name candidate reason reasons=''
     for name in python3.11 python3.12 python3.10 python3; do
         while read -r candidate; do
-            reason=$("$candidate" - 2>&1 <<'PYTHON'
+            reason=$("$candidate" - ${with_mmcv_ops:+with_mmcv_ops} 2>&1 <<'PYTHON'
 import os
 import sys
 import sysconfig
@@ -50,7 +50,8 @@ try:
     import ensurepip, venv
 except ImportError:
     sys.exit('%s has no venv module: apt-get install python3-venv (or %s-venv)' % (name, name))
-if not os.path.exists(os.path.join(sysconfig.get_paths()['include'], 'Python.h')):
+headers = os.path.join(sysconfig.get_paths()['include'], 'Python.h')
+if sys.argv[1:] == ['with_mmcv_ops'] and not os.path.exists(headers):
     sys.exit('%s has no headers, which mmcv is built with: apt-get install %s-dev' % (name, name))
 PYTHON
             ) && {
@@ -81,7 +82,20 @@ make_venv() {
     "$base" -m venv --clear "$venv" >&2 || die "$base could not make $venv"
 }
 
-install_mmcv() {
+# mmcv_lite: mmcv without operators, unless compiled ones are there and load
+mmcv_lite() {
+    [[ $(pip_version mmcv-lite) != "$(pin mmcv-lite | sed 's/.*==//')" ]] || return 0
+    if [[ -n $(pip_version mmcv) ]]; then
+        imports mmcv.ops && return
+        quietly "$log" "removing an mmcv that does not load" "seconds" \
+            "$venv/bin/python" -m pip uninstall -y mmcv || true
+    fi
+    quietly "$log" "$(pin mmcv-lite)" "seconds" pip_install --no-deps "$(pin mmcv-lite)" ||
+        die "see above"
+}
+
+# mmcv_with_ops: mmcv with compiled operators, in the place of one without
+mmcv_with_ops() {
     local wanted jobs memory
     wanted=$(pin mmcv)
     # a compiler process takes up to 2 GB
@@ -92,6 +106,8 @@ install_mmcv() {
     local minutes="about $((24 / jobs + 1)) min"
 
     if [[ $(pip_version mmcv) != "${wanted#*==}" ]]; then
+        [[ -z $(pip_version mmcv-lite) ]] ||
+            "$venv/bin/python" -m pip uninstall -y mmcv-lite >>"$log" 2>&1 || true
         quietly "$log" "$wanted with compiled ops" "$minutes, or seconds when pip kept it from before" \
             pip_install --no-build-isolation --no-deps "$wanted" ||
             die "mmcv could not be built; the whole output is in $log"
@@ -127,7 +143,7 @@ fill_venv() {
 
     # torch before build.txt: it brings a setuptools that mmcv's setup.py does not run with
     quietly "$log" "$(pin torch)" "1 to 5 min" pip_install "$(pin torch)" || die "see above"
-    quietly "$log" "what mmcv is built with" "seconds" \
+    quietly "$log" "what mmfrac is installed with" "seconds" \
         pip_install "${constraints[@]}" -r "$requirements/build.txt" || die "see above"
     # before mmcv: what fails fast should fail before what takes long, and mmcv imports cv2
     quietly "$log" "mmengine, mmdet and the other libraries" "1 to 3 min" \
@@ -140,7 +156,7 @@ fill_venv() {
     if ! imports cv2; then
         use_headless_opencv
     fi
-    install_mmcv
+    if [[ -n $with_mmcv_ops ]]; then mmcv_with_ops; else mmcv_lite; fi
     quietly "$log" "mmfrac itself, editable" "seconds" \
         pip_install --no-deps --no-build-isolation -e "$repo" || die "see above"
 }
