@@ -96,7 +96,7 @@ def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> 
 
 
 @njit(cache=True)
-def _kept(boxes, threshold, offset):  # type: ignore[no-untyped-def]
+def _kept(boxes, threshold, offset):
     """Mask of the boxes that no better box suppresses; boxes have the best first."""
     count = len(boxes)
     areas = (boxes[:, 2] - boxes[:, 0] + offset) * (boxes[:, 3] - boxes[:, 1] + offset)
@@ -240,7 +240,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 @njit(cache=True)
-def _grid(roi, scale, half, bins, cells, ratio):  # type: ignore[no-untyped-def]
+def _grid(roi, scale, half, bins, cells, ratio):
     """Samples of one region along one axis, bin by bin.
 
     Returns their number a bin, and for each sample the two cells that it lies between (-1: it lies
@@ -279,9 +279,7 @@ def _grid(roi, scale, half, bins, cells, ratio):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _forward(  # type: ignore[no-untyped-def]
-    cells, rois, values, rows, columns, scale, ratio, is_max, half
-):
+def _forward(cells, rois, values, rows, columns, scale, ratio, is_max, half):
     one = np.float32(1)
     for n in range(len(rois)):
         image = int(rois[n, 0])
@@ -315,7 +313,7 @@ def _forward(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _add(plane, y0, y1, wy, x0, x1, wx, value):  # type: ignore[no-untyped-def]
+def _add(plane, y0, y1, wy, x0, x1, wx, value):
     one = np.float32(1)
     plane[y0, x0] += (one - wy) * (one - wx) * value
     plane[y0, x1] += (one - wy) * wx * value
@@ -324,9 +322,7 @@ def _add(plane, y0, y1, wy, x0, x1, wx, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _backward(  # type: ignore[no-untyped-def]
-    gradient, rois, rows, columns, result, scale, ratio, is_max, half
-):
+def _backward(gradient, rois, rows, columns, result, scale, ratio, is_max, half):
     for n in range(len(rois)):
         image = int(rois[n, 0])
         height, width = result.shape[2:]
