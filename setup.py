@@ -24,6 +24,19 @@ def long_description() -> str:
     return readme.read_text(encoding='utf-8') if readme.exists() else ''
 
 
+def packaged_files() -> list[str]:
+    """List the configs and tools that go into the package, which mmfrac/.mim links to.
+
+    The runs behind published tables stay in the repository.
+    """
+    return [
+        file.relative_to(ROOT).as_posix()
+        for folder in ('configs', 'tools')
+        for file in sorted((ROOT / folder).rglob('*'))
+        if file.is_file() and file.suffix not in ('.pyc', '.xz', '.png')
+    ] + ['model-index.yml']
+
+
 EXTRAS = {
     'mim': requirements('mminstall'),
     'dicom': requirements('dicom'),
@@ -40,9 +53,11 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['mmfrac', 'mmfrac.*']),
     package_data={
+        'mmfrac': [f'.mim/{name}' for name in packaged_files()],
         'mmfrac.preparation.checks': ['*.jinja'],
         'mmfrac.evaluation.report': ['*.j2'],
     },
+    entry_points={'console_scripts': ['mmfrac = mmfrac.__main__:main']},
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require=EXTRAS | {'all': [wanted for extra in EXTRAS.values() for wanted in extra]},

@@ -12,6 +12,10 @@ from mmfrac.version import __version__
 
 check_environment()
 
+from mmfrac.utils.config import use_packaged_configs  # noqa: E402
+
+use_packaged_configs()
+
 # what is imported below registers itself with mmdet's registries
 from . import datasets, engine, evaluation, models, visualization  # noqa: E402
 

@@ -142,13 +142,21 @@ took
 
 announce 'plots' "$expected_plots"
 "$python" "$repo/tools/analysis_tools/plot_run.py" "$work_dir"
+picture=$work_dir/before_after.png
+"$python" "$repo/tools/analysis_tools/compare_overlays.py" "burn-in=$work_dir/overlays_burn_in" \
+    "semi-supervised=$work_dir/overlays_ssl" --out "$picture"
 took
 
 print_table
 cat <<TEXT
 
+before and after  $picture
 plots             $work_dir/*.png
 overlays          $work_dir/overlays_ssl/ (burn-in: $work_dir/overlays_burn_in/)
 TensorBoard       $python -m tensorboard.main --logdir $work_dir
 TEXT
 say "all done in $(duration $((SECONDS - start)))"
+# where there is a screen
+if [[ -n ${DISPLAY:-}${WAYLAND_DISPLAY:-} ]] && command -v xdg-open >/dev/null; then
+    xdg-open "$picture" >/dev/null 2>&1 &
+fi

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from mmfrac.utils.config import fill_stride, load_config, set_data_root, set_film_cache
+from mmfrac.utils.config import config_path, fill_stride, load_config, set_data_root, set_film_cache
 
 
 class KeyValues(DictAction):
@@ -68,6 +68,7 @@ def config_from_arguments(args: argparse.Namespace) -> Config:
         ValueError: When it is no config of a model.
     """
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
+    args.config = config_path(args.config)
     cfg = load_config(args.config)
     cfg.launcher = getattr(args, 'launcher', 'none')
     options = args.cfg_options or {}

@@ -20,13 +20,65 @@ from mmengine.fileio import load
 from mmengine.registry import TRANSFORMS as BASE_TRANSFORMS
 
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
+# configs/ and tools/ as the package brings them along; links to those of a checkout
+PACKAGED = Path(__file__).resolve().parents[1] / '.mim'
+_SCOPE = 'mmfrac::'
+
+
+def config_path(path: str | os.PathLike) -> str:
+    """Path of a config file, where ``mmfrac::NAME`` is one that the package brings along.
+
+    Args:
+        path (str or PathLike): As a user names it.
+
+    Returns:
+        str: A path of the file system, as it is given where it names no scope.
+
+    Raises:
+        FileNotFoundError: If the package has no such config, with those of a similar name.
+    """
+    name = os.fspath(path)
+    if not name.startswith(_SCOPE):
+        return name
+    folder = PACKAGED / 'configs'
+    name = name.removeprefix(_SCOPE)
+    found = folder / name
+    if not found.is_file() or '..' in found.relative_to(folder).parts:
+        known = [
+            file.relative_to(folder).as_posix()
+            for file in folder.rglob('*.py')
+            if file.relative_to(folder).parts[0] not in ('_base_', 'benchmarks')
+        ]
+        near = difflib.get_close_matches(name, known, 3, 0.4) or sorted(known)
+        raise FileNotFoundError(
+            f'mmfrac has no config {name}; perhaps one of {", ".join(_SCOPE + one for one in near)}'
+        )
+    return str(found)
+
+
+def use_packaged_configs() -> None:
+    """Let configs name those of the package as ``_base_ = 'mmfrac::frac_ssl.py'``.
+
+    mmengine does so for packages of OpenMMLab alone, by a fixed list, and for configs in a folder only.
+    """
+    own = Config._get_cfg_path
+    if getattr(own, 'knows_mmfrac', False):
+        return
+
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        if cfg_path.startswith(_SCOPE):
+            return config_path(cfg_path), None
+        return own(cfg_path, filename)
+
+    get_cfg_path.knows_mmfrac = True  # type: ignore[attr-defined]
+    Config._get_cfg_path = staticmethod(get_cfg_path)
 
 
 def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
     """Load a config.
 
     Args:
-        path (str or PathLike): Config file.
+        path (str or PathLike): Config file, or ``mmfrac::NAME`` for one that the package brings along.
         needs_model (bool): Whether it must have a ``model``. Defaults to True.
 
     Returns:
@@ -36,9 +88,11 @@ def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
         FileNotFoundError: If there is no such file, or one of its bases is missing.
         ValueError: If it is no config, or lacks a model.
     """
-    file = os.fspath(path)
+    file = config_path(path)
     if not os.path.isfile(file):
-        raise FileNotFoundError(f'no config file {file}; the configs of mmfrac are below configs/')
+        raise FileNotFoundError(
+            f'no config file {file}; the configs of mmfrac are below configs/, or named mmfrac::NAME'
+        )
     if os.path.splitext(file)[1] not in _SUFFIXES:
         raise ValueError(f'{file} is no config: its name must end with one of {_SUFFIXES}')
     try:

@@ -1,13 +1,17 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """A film with what was annotated and what was found on it, like the paper's Fig. 1."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont
+
+from mmfrac.utils.io import write_image
 
 Colour = tuple[int, int, int]
 
@@ -232,6 +236,51 @@ def contact_sheet(
             (x + (width - image.shape[1]) // 2, y + head + (height - image.shape[0]) // 2),
         )
     return np.asarray(sheet).copy()
+
+
+def compare_overlays(
+    folders: Mapping[str, str | os.PathLike], out: str | os.PathLike, number: int = 3
+) -> Path:
+    """Put the overlays of several models side by side, of the images where they differ most.
+
+    Args:
+        folders (Mapping[str, str or PathLike]): Folder of overlays by the name of its model, as
+            ``tools/test.py --show-dir`` writes them; searched with those below.
+        out (str or PathLike): Picture to write, PNG.
+        number (int): Images, a row each. Defaults to 3.
+
+    Returns:
+        Path: ``out``.
+
+    Raises:
+        FileNotFoundError: When the folders have no picture of the same name.
+        ValueError: When fewer than two folders or one image are asked for.
+    """
+    if len(folders) < 2 or number < 1:
+        raise ValueError(
+            f'two folders and one image are the least, got {len(folders)} and {number}'
+        )
+    found = [
+        {path.relative_to(folder): path for path in Path(folder).rglob('*.png')}
+        for folder in folders.values()
+    ]
+    common = sorted(set.intersection(*map(set, found)))
+    if not common:
+        raise FileNotFoundError(
+            f'no overlay of the same name in {", ".join(map(str, folders.values()))}; '
+            'tools/test.py --show-dir writes them'
+        )
+    difference = {}
+    for name in common:
+        first, *others = (Image.open(of[name]).convert('RGB') for of in found)
+        difference[name] = max(
+            float(np.mean(ImageChops.difference(first, one.resize(first.size)))) for one in others
+        )
+    chosen = sorted(common, key=lambda name: -difference[name])[:number]
+    pictures = [np.asarray(Image.open(of[name]).convert('RGB')) for name in chosen for of in found]
+    titles = [f'{model}: {name.stem}' for name in chosen for model in folders]
+    write_image(out, contact_sheet(pictures, len(folders), titles))
+    return Path(out)
 
 
 def grey_picture(image: np.ndarray, zoom: float) -> np.ndarray:

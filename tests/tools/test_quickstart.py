@@ -85,7 +85,14 @@ def test_quickstart_runs_every_step_and_compares_both_models(project):
     assert (project / 'setup.log').read_text() == '--python some python\n'
     started = calls(project)
     tools = [call[0] for call in started]
-    assert tools == ['make_phantom.py', 'train.py', 'test.py', 'test.py', 'plot_run.py']
+    assert tools == [
+        'make_phantom.py',
+        'train.py',
+        'test.py',
+        'test.py',
+        'plot_run.py',
+        'compare_overlays.py',
+    ]
     work_dir = project / 'work_dirs/frac_ssl_phantom'
     assert started[0][1] == 'films'
     assert '--resume' not in started[1]
@@ -108,7 +115,11 @@ def test_second_quickstart_uses_what_is_there(project):
     second = start(project, 'quickstart.sh', '--work-dir', 'a run')
     assert second.returncode == 0, second.stderr
     # the phantom's own tool sees to what is there
-    assert [call[0] for call in calls(project)] == ['make_phantom.py', 'plot_run.py']
+    assert [call[0] for call in calls(project)] == [
+        'make_phantom.py',
+        'plot_run.py',
+        'compare_overlays.py',
+    ]
     assert second.stdout == first.stdout
     assert 'configs were changed' not in second.stderr
     (project / 'configs/_base_/models/one.py').write_text('changed = 1')

@@ -1,13 +1,16 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.structures import InstanceData
 
+from mmfrac.utils.io import write_image
 from mmfrac.visualization.overlay import (
     FALSE_MAGENTA,
     FOUND_WHITE,
     GT_GREEN,
+    compare_overlays,
     contact_sheet,
     draw_overlay,
 )
@@ -163,3 +166,29 @@ def test_contact_sheet_places_each_picture():
         contact_sheet(pictures, 2, ['a'])
     with pytest.raises(ValueError, match='needs pictures'):
         contact_sheet([], 2)
+
+
+class TestOverlaysOfSeveralModels:
+    @pytest.fixture
+    def folders(self, tmp_path):
+        """Three images of two models, which differ by 0, 40 and 80 grey values; one is of one model."""
+        for model, factor in (('a', 0), ('b', 40)):
+            for index in range(3):
+                grey = np.full((20, 20, 3), 100 + factor * index, np.uint8)
+                write_image(tmp_path / model / f'{index}.png', grey)
+        write_image(tmp_path / 'a' / 'more.png', grey)
+        return {name: tmp_path / name for name in ('a', 'b')}
+
+    def test_those_that_differ_most_come_first(self, folders, tmp_path):
+        out = compare_overlays(folders, tmp_path / 'out.png', number=2)
+        sheet = cv2.imread(str(out))
+        pictures = [np.full((20, 20, 3), value, np.uint8) for value in (100, 180, 100, 140)]
+        expected = contact_sheet(pictures, 2, ['a: 2', 'b: 2', 'a: 1', 'b: 1'])
+        assert np.array_equal(sheet[..., ::-1], expected)
+
+    def test_what_cannot_be_compared_is_said(self, folders, tmp_path):
+        with pytest.raises(ValueError, match='two folders and one image'):
+            compare_overlays(dict(a=folders['a']), tmp_path / 'out.png')
+        write_image(tmp_path / 'c' / 'other.png', np.zeros((4, 4, 3), np.uint8))
+        with pytest.raises(FileNotFoundError, match='no overlay of the same name'):
+            compare_overlays(folders | dict(c=tmp_path / 'c'), tmp_path / 'out.png')

@@ -1,0 +1,85 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+
+from mmfrac.apis.model_zoo import MODELS_FOLDER, card, model_table, read_model
+from mmfrac.utils.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = sorted(path.name for path in MODELS_FOLDER.iterdir() if path.is_dir())
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Folder of a model that the tool made of an untrained checkpoint."""
+    cfg = load_config('mmfrac::phantom/frac_ssl_phantom.py')
+    init_default_scope('mmdet')
+    checkpoint = tmp_path / 'epoch_1.pth'
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), checkpoint)
+    metrics = tmp_path / 'metrics.json'
+    metrics.write_text(
+        json.dumps({'metrics': {'frac/AUROC': 0.91, 'frac/FROC': 0.5, 'frac/Recall@0.1': 0.25}})
+    )
+    scalars = tmp_path / 'run/20260101_000000/vis_data/scalars.json'
+    scalars.parent.mkdir(parents=True)
+    scalars.write_text('{"frac/AUROC": 0.75, "step": 1}\n{"loss": 2.0, "step": 2}\n')
+    arguments = dict(
+        config='mmfrac::phantom/frac_ssl_phantom.py',
+        checkpoint=checkpoint,
+        metrics=metrics,
+        command='train it',
+        data='phantoms',
+        limits='Not for patients.',
+    )
+    command = [sys.executable, ROOT / 'tools/model_converters/publish_model.py', tmp_path / 'model']
+    for name, value in arguments.items():
+        command += [f'--{name}', value]
+    command += ['--work-dir', tmp_path / 'run']
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    return tmp_path / 'model'
+
+
+def test_weights_card_and_table(written):
+    model = read_model(written)
+    weights = torch.load(model.weights, weights_only=True)['state_dict']
+    assert not any(key.startswith('student.') for key in weights) and len(weights) > 20
+    text = (written / 'README.md').read_text()
+    for part in ('**Not for patients.**', '`train it`', model.about['sha256'], '| AUROC | 0.910 |'):
+        assert part in text
+    assert '| epoch | AUROC |' in text and '| 1 | 0.75 |' in text
+    row = model_table(written.parent).splitlines()[-1]
+    assert row == (
+        '| [model](models/model/README.md) | phantoms | 0.910 | 0.500 | 0.250 | Not for patients. |'
+    )
+
+
+def test_weights_of_another_file_are_refused(written):
+    weights = written / 'model.pth'
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ValueError, match=r'model\.pth is not the file that .*model\.json tells of'):
+        read_model(written)
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match='no model in'):
+        read_model(written)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_models_that_come_along(name):
+    model = read_model(MODELS_FOLDER / name)
+    assert model.weights.stat().st_size < 3e6
+    assert (MODELS_FOLDER / name / 'README.md').read_text() == card(name, model.about)
+    assert 'phantoms only' in model.limits
+
+
+def test_published_table_is_that_of_the_models():
+    assert model_table() in (ROOT / 'configs/README.md').read_text()
