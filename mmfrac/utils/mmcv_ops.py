@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -54,6 +55,11 @@ class _StandIn(ModuleType):
     """Module whose every name is an operator: mmcv asserts at import that all of them are there."""
 
     __file__ = __file__
+
+    def __init__(self, name: str, about: str = '') -> None:
+        super().__init__(name, about)
+        # without a loader mmengine takes mmcv for one without operators, as it is
+        self.__spec__ = ModuleSpec(name, None)
 
     def __getattr__(self, name: str) -> Callable:
         if name.startswith('__'):

@@ -124,6 +124,8 @@ def test_mmdet_imports_and_other_operators_say_how_they_are_built(without_operat
         'from mmfrac.utils import mmcv_ops\n'
         'assert not mmcv_ops.are_compiled()\n'
         'import mmdet.models\n'
+        'from mmengine.utils.dl_utils.misc import mmcv_full_available\n'
+        'assert not mmcv_full_available()\n'  # which mmengine asks when it builds a model to train
         'from mmcv.ops import RoIAlign, batched_nms, soft_nms\n'
         'cells = torch.rand(1, 2, 8, 8, requires_grad=True)\n'
         'RoIAlign(2, 0.5)(cells, torch.tensor([[0, 2., 2, 9, 9]])).sum().backward()\n'
