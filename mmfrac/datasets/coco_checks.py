@@ -395,10 +395,10 @@ def _mask_fault(mask: dict, width: int, height: int) -> str | None:
     counts = mask.get('counts')
     if isinstance(counts, str) and counts:
         return None
-    if isinstance(counts, list) and all(_is_id(run) and run >= 0 for run in counts):
-        if sum(counts) == width * height:
-            return None
-    return 'counts of the mask of segmentation must be a string, or runs that fill its film'
+    are_runs = isinstance(counts, list) and all(_is_id(run) and run >= 0 for run in counts)
+    if are_runs and sum(counts) <= width * height:
+        return None
+    return 'counts of the mask of segmentation must be a string, or runs that its film can hold'
 
 
 def bbox_fault(bbox: Any, width: int, height: int) -> str | None:

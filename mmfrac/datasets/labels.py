@@ -199,25 +199,39 @@ def patient_notes(patients: Iterable[str | None]) -> list[str]:
     """
     counts = Counter(patients)
     total, without = counts.total(), counts.pop(None, 0)
-    notes = []
-    if without:
-        notes.append(
-            f'{without} of {total} images have no patient_id: each counts as a patient of its own, so '
-            'images of one person may come into different parts'
-        )
-    similar = similar_patients(map(str, counts))
-    if similar:
-        some = '; '.join(' and '.join(map(repr, names)) for names in similar[:5])
-        more = f'; and {len(similar) - 5} more' if len(similar) > 5 else ''
-        notes.append(
-            f'{len(similar)} groups of patient ids differ only in blanks, case, marks or leading '
-            f'zeros: {some}{more}. Is each group one person? If so, write one id for it'
-        )
-    return notes
+    return [*absent_patients_note(without, total), *similar_patients_note(map(str, counts))]
+
+
+def absent_patients_note(without: int, total: int) -> list[str]:
+    """A sentence on ``without`` of ``total`` images that have no patient; none if all have one."""
+    if not without:
+        return []
+    return [
+        f'{without} of {total} images have no patient_id: each counts as a patient of its own, so '
+        'images of one person may come into different parts'
+    ]
+
+
+def similar_patients_note(patients: Iterable[str], named: bool = True) -> list[str]:
+    """A sentence on patient ids that may be one person's; none if there are none.
+
+    Args:
+        patients (Iterable[str]): Ids.
+        named (bool): Whether the sentence may hold some of them. Defaults to True.
+    """
+    similar = similar_patients(patients)
+    if not similar:
+        return []
+    some = '; '.join(' and '.join(map(repr, names)) for names in similar[:5])
+    more = f'; and {len(similar) - 5} more' if len(similar) > 5 else ''
+    return [
+        f'{len(similar)} groups of patient ids differ only in blanks, case, hyphens or leading zeros'
+        f'{f": {some}{more}" if named else ""}. Is each group one person? If so, write one id for it'
+    ]
 
 
 def similar_patients(patients: Iterable[str]) -> list[list[str]]:
-    """Patient ids that differ only in blanks, case, marks (``-``, ``_``), a final ``.0`` or leading zeros.
+    """Patient ids that differ only in blanks, case, hyphens, a final ``.0`` or leading zeros.
 
     Args:
         patients (Iterable[str]): Ids.

@@ -83,7 +83,7 @@ def test_flags_of_boxes(name, value):
         (dict(segmentation=[[1, 1, 5, 1, 5, float('inf')]]), 'at least three points'),
         (dict(segmentation=[[1, 1, 500, 1, 5, 5]]), 'outside its film of 80 x 96'),
         (dict(segmentation=dict(size=[80, 96], counts=[7680])), 'size [80, 96]'),
-        (dict(segmentation=dict(size=[96, 80], counts=[1])), 'counts of the mask'),
+        (dict(segmentation=dict(size=[96, 80], counts=[7000, 681])), 'counts of the mask'),
         (dict(segmentation=dict(size=[96, 80], counts=[-1, 7681])), 'counts of the mask'),
         (dict(segmentation=dict(size=[96, 80])), 'counts of the mask'),
         (dict(bbox=[10, 10, '20', 20]), 'bbox must be four finite numbers'),

@@ -351,8 +351,9 @@ def write_folds(
     """Split annotation files into a hold-out set and folds (paper, section 2.4).
 
     Writes ``test.json``, ``fold<k>/train.json``, ``fold<k>/val.json`` and ``folds.json`` (seed, options,
-    sizes, strata, and ``notes`` on images without a patient and patients that may be one). Films are stratified by subset and source; a patient is in one part alone. The folder
-    appears under its name when it is complete.
+    sizes, strata, and ``notes`` on images without a patient and patients that may be one). Films are
+    stratified by subset and source; a patient is in one part alone. The folder appears under its name
+    when it is complete.
 
     Args:
         files (Sequence[str or PathLike]): Annotation files whose films are split; all of one data root.
