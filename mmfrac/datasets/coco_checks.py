@@ -395,8 +395,8 @@ def _mask_fault(mask: dict, width: int, height: int) -> str | None:
     counts = mask.get('counts')
     if isinstance(counts, str) and counts:
         return None
-    are_runs = isinstance(counts, list) and all(_is_id(run) and run >= 0 for run in counts)
-    if are_runs and sum(counts) <= width * height:
+    runs = counts if isinstance(counts, list) else [-1]
+    if all(_is_id(run) and run >= 0 for run in runs) and sum(runs) <= width * height:
         return None
     return 'counts of the mask of segmentation must be a string, or runs that its film can hold'
 

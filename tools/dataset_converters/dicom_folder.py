@@ -104,8 +104,8 @@ def parse_args() -> argparse.Namespace:
         '--names',
         choices=NAMES,
         default='neutral',
-        help='original: name the paths, for folders that were de-identified; those that hold the name or '
-        'date of birth of their patient are left out (%(default)s)',
+        help='original: name the paths, for folders that were de-identified; those that hold the name '
+        'or date of birth of their patient are left out (%(default)s)',
     )
     return parser.parse_args()
 

@@ -36,8 +36,8 @@ class ConvertOptions:
         source (str, optional): ``source`` of the films. Defaults to None, the name of the set.
         encoding (str): Encoding of the tables. Defaults to 'utf-8'.
         progress (bool): Show bars. Defaults to False.
-        allow_outside (bool): Take images that lie outside of the image folder, by names that are absolute
-            or lead out of it. Defaults to False, an error.
+        allow_outside (bool): Take images outside of the image folder, by names that are absolute or lead
+            out of it. Defaults to False, an error.
         allow_stretched (bool): Scale boxes to an image whose sides are not those of the table in one
             proportion. Defaults to False, an error unless the image is a square.
 

@@ -150,8 +150,8 @@ def check_corners(table: Table, conversion: Conversion) -> list[str]:
     elif others and not corners:
         also = [name for name in ('width', 'height') if table.has(name)]
         text = (
-            f'columns {", ".join(map(repr, others + also))} look like boxes in another form than x1, y1, '
-            'x2, y2 (px), and would be lost: write the corners (x2 = x + width, y2 = y + height), or '
+            f'columns {", ".join(map(repr, others + also))} look like boxes in another form than x1, '
+            'y1, x2, y2 (px), and would be lost: write corners (x2 = x + width, y2 = y + height), or '
             'name the columns that are corners (--column x1=xmin ...); drop them if they are no boxes'
         )
         conversion.problems.add(table.name, 'header', text)

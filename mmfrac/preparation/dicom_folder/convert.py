@@ -62,13 +62,13 @@ class FolderOptions:
             DR, RG, OT.
         body_parts (Sequence[str], optional): BodyPartExamined to keep, or 'all'; films without one are
             kept. Defaults to None, parts of the chest in the words of many devices.
-        keep (Sequence[str]): Images that become films of their own although another one of their exposure
-            is taken, or although of what they are: keys of ``REASONS``. Defaults to none.
+        keep (Sequence[str]): Images that become films of their own although another one of their
+            exposure is taken, or although of what they are: keys of ``REASONS``. Defaults to none.
         names (str): 'neutral': the COCO file names links to the films, whose names tell nothing;
             'original': it names their paths, without those that hold the patient's name or date of
             birth, for folders that were de-identified before. Defaults to 'neutral'.
-        links (str or PathLike, optional): Folder for the links. Defaults to ``STEM_images`` beside the COCO
-            file STEM.json.
+        links (str or PathLike, optional): Folder for the links. Defaults to ``STEM_images`` beside the
+            COCO file STEM.json.
         map_file (str or PathLike, optional): CSV that says which file each neutral name stands for,
             readable by its user alone. Defaults to a file in ``originals/`` beside the key.
         columns (Mapping[str, str], optional): Other names of columns of the table.

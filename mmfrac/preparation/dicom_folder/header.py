@@ -251,8 +251,8 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
     try:
         height, width = read_radiograph(path).shape
     except Exception as error:  # as above
-        known = registered_name(ds.file_meta.get('TransferSyntaxUID'))
-        return DicomHeader(name, UNDECODED, f'{type(error).__name__}, {known}')
+        syntax = registered_name(ds.file_meta.get('TransferSyntaxUID'))
+        return DicomHeader(name, UNDECODED, f'{type(error).__name__}, {syntax}')
     if (width, height) != header.size:
         return DicomHeader(name, UNDECODED, 'its pixels have another size')
     return header

@@ -96,7 +96,7 @@ def everybody(folder):
     """The corpus, some of it broken or of no use; returns what must not be found."""
     words = set(FORBIDDEN)
     for index, (name, path, parts) in enumerate(PEOPLE):
-        words |= {part for part in parts.split()}
+        words |= set(parts.split())
         # a code string has no character set
         code = name.encode().decode('latin-1')
         film(
