@@ -79,7 +79,8 @@ def convert_coco(
 def _counted_names(data: Any, wanted: Sequence[str] | None) -> list[str] | None:
     """Categories whose boxes are lesions; None, all, where the file does not show them."""
     found = data.get('categories') if isinstance(data, dict) else None
-    names = [one.get('name') for one in found or () if isinstance(one, dict)] if found else []
+    records = found if isinstance(found, list) else []
+    names = [one.get('name') for one in records if isinstance(one, dict)]
     if wanted is not None:
         return list(wanted) if set(wanted) & set(map(str, names)) else None
     return [name for name in names if isinstance(name, str) and names_fracture(name)] or None
