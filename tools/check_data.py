@@ -42,6 +42,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-decode', action='store_true', help='only look whether the films are there'
     )
+    parser.add_argument(
+        '--allow-outside',
+        action='store_true',
+        help='take file names that are absolute or lead out of the image folder',
+    )
     parser.add_argument('--workers', type=int, help='processes, default: one a processor')
     return parser.parse_args()
 
@@ -55,6 +60,7 @@ def main() -> int:
         severities(args.errors, args.warnings, args.off, args.strict),
         decode=not args.no_decode,
         workers=args.workers,
+        allow_outside=args.allow_outside,
     )
     print(report)
     if args.json:

@@ -86,6 +86,11 @@ def parse_args() -> argparse.Namespace:
         default=(shares.hospital_positive, shares.public_positive),
         help='shares of the films that get fractures (%(default)s); val and test are hospital',
     )
+    parser.add_argument(
+        '--allow-outside',
+        action='store_true',
+        help='take file names of the annotations that are absolute or lead out of the image folder',
+    )
     parser.add_argument('--workers', type=int, default=2, help='processes (%(default)s)')
     parser.add_argument(
         '--link', action='store_true', help='link films that stay as they are, do not copy them'
@@ -107,7 +112,9 @@ def main() -> None:
     shares = Shares(tuple(args.splits), args.hospital, *args.positive)
     recipe = Recipe(args.seed, args.difficulty, tuple(args.fractures), shares, args.link)
     if args.annotations:
-        films, left_out = negatives_of_annotations(args.annotations, args.images)
+        films, left_out = negatives_of_annotations(
+            args.annotations, args.images, args.allow_outside
+        )
     else:
         films, left_out = negatives_of_folder(
             args.images, args.patients, tuple(args.columns), args.patient_pattern

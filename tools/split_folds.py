@@ -8,8 +8,9 @@ out, five folds.
 import argparse
 from pathlib import Path
 
-from mmfrac.preparation.splits.folds import split_table, write_folds
+from mmfrac.preparation.splits.folds import read_folds, split_table, write_folds
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable
 
 EXAMPLE = """example:
   python tools/split_folds.py data/cxr/annotations/all.json
@@ -61,6 +62,8 @@ def main() -> None:
         overwrite=args.overwrite,
     )
     print(split_table(counts))
+    for note in read_folds(out)['notes']:
+        print(f'note: {printable(note)}')
     print(f'written: {out}')
 
 

@@ -3,11 +3,13 @@
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mmengine.fileio import get_local_path
 
+from mmfrac.datasets.labels import NO_PATIENT, is_ignored, outline_of
 from mmfrac.utils.errors import AnnotationError
 
 
@@ -83,29 +85,40 @@ LABELS = (-1, 0, 1)
 # Boxes may leave their film by this much (px): the rounding of the tools that drew them.
 BOX_TOLERANCE = 1.0
 
-# px; JSON integers have no limit, floats do.
+# JSON integers have no limit, floats and the columns of ids do.
 _LARGEST = 2**53
 
+_DRIVE = re.compile(r'[A-Za-z]:(/|$)')
 
-def check_annotations(data: Any, classes: Collection[str] | None = None) -> list[str]:
+# px; no film is as large.
+_LARGEST_SIDE = 10**6
+
+
+def check_annotations(
+    data: Any, classes: Collection[str] | None = None, outside: bool = False
+) -> list[str]:
     """Check a COCO file with mmfrac's film fields (all of them optional).
 
     Args:
         data (Any): The parsed JSON.
         classes (Collection[str], optional): Categories whose boxes count; None: all. Defaults to None.
+        outside (bool): Whether file names may lead out of the image folder. Defaults to False.
 
     Returns:
         list[str]: One line for each problem, with the record's place, id and file name.
     """
-    return [str(problem) for problem in find_problems(data, classes)]
+    return [str(problem) for problem in find_problems(data, classes, outside)]
 
 
-def find_problems(data: Any, classes: Collection[str] | None = None) -> list[Problem]:
+def find_problems(
+    data: Any, classes: Collection[str] | None = None, outside: bool = False
+) -> list[Problem]:
     """The same, by kind and film.
 
     Args:
         data (Any): The parsed JSON.
         classes (Collection[str], optional): Categories whose boxes count; None: all. Defaults to None.
+        outside (bool): Whether file names may lead out of the image folder. Defaults to False.
 
     Returns:
         list[Problem]: In the order of the file's parts: categories, films, boxes, labels.
@@ -128,11 +141,11 @@ def find_problems(data: Any, classes: Collection[str] | None = None) -> list[Pro
             'set metainfo=dict(classes=(...)) to those wanted'
         )
         problems.append(Problem('field', '', fault))
-    images, lines = _check_images(data['images'])
+    images, lines = _check_images(data['images'], outside)
     problems += lines
     counted = {key for key, name in names.items() if classes is None or name in classes}
-    boxes, lines = _check_boxes(data['annotations'], images, names, counted)
-    return problems + lines + _check_labels(data['images'], boxes)
+    boxes, ignored, lines = _check_boxes(data['annotations'], images, names, counted)
+    return problems + lines + _check_labels(data['images'], boxes, ignored)
 
 
 def image_name(index: int, image: Any) -> str:
@@ -186,13 +199,13 @@ def _check_categories(categories: list) -> tuple[dict, list[Problem]]:
     return names, problems
 
 
-def _check_images(images: list) -> tuple[dict, list[Problem]]:
+def _check_images(images: list, outside: bool) -> tuple[dict, list[Problem]]:
     """Returns id -> (index, image) of the films that can be used further, and problems."""
     good: dict = {}
     files: dict[str, int] = {}
     problems = []
     for index, image in enumerate(images):
-        kind, faults = 'field', image_faults(image)
+        kind, faults = 'field', image_faults(image, outside)
         if not faults:
             kind = 'duplicate_id'
             if image['id'] in good:
@@ -205,8 +218,13 @@ def _check_images(images: list) -> tuple[dict, list[Problem]]:
     return good, problems
 
 
-def image_faults(image: Any) -> list[str]:
-    """What is wrong with one COCO image and its film fields, taken alone."""
+def image_faults(image: Any, outside: bool = False) -> list[str]:
+    """What is wrong with one COCO image and its film fields, taken alone.
+
+    Args:
+        image (Any): Of ``images``.
+        outside (bool): Whether its file name may lead out of the image folder. Defaults to False.
+    """
     if not isinstance(image, dict):
         return [f'must be an object, it is a {type(image).__name__}']
     faults = []
@@ -214,32 +232,57 @@ def image_faults(image: Any) -> list[str]:
         if key not in image:
             faults.append(f"missing field '{key}'")
     if 'id' in image and not _is_id(image['id']):
-        faults.append(f'id must be an integer, got {image["id"]!r}')
+        faults.append(f'id must be an integer, got {_shown(image["id"])}')
     name = image.get('file_name', 'x')
     if not isinstance(name, str) or not name:
-        faults.append(f'file_name must be a non-empty string, got {name!r}')
+        faults.append(f'file_name must be a non-empty string, got {_shown(name)}')
+    elif not outside and leads_outside(name):
+        faults.append(
+            f'file_name {_shown(name)} leads out of the image folder; names that do are only taken '
+            'where that is allowed (allow_outside=True, --allow-outside)'
+        )
     for key in ('width', 'height'):
-        if not _is_id(image.get(key, 1)) or not 0 < image.get(key, 1) < _LARGEST:
-            faults.append(f'{key} must be a positive integer (px), got {image[key]!r}')
+        side = image.get(key, 1)
+        if not _is_id(side) or not 0 < side <= _LARGEST_SIDE:
+            faults.append(f'{key} must be a positive integer (px), got {_shown(side)}')
     label = image.get('label', 0)
     if not _is_id(label) or label not in LABELS:
-        faults.append(f'unknown label {label!r}, valid are {LABELS} (unknown, none, fracture)')
+        faults.append(
+            f'unknown label {_shown(label)}, valid are {LABELS} (unknown, none, fracture)'
+        )
     if not isinstance(image.get('regions', True), bool):
-        faults.append(f'regions must be true or false, got {image["regions"]!r}')
+        faults.append(f'regions must be true or false, got {_shown(image["regions"])}')
     if not isinstance(image.get('source', ''), str):
-        faults.append(f'source must be a string, got {image["source"]!r}')
-    patient = image.get('patient_id', '')
+        faults.append(f'source must be a string, got {_shown(image["source"])}')
+    patient = image.get('patient_id', 0)
     if not isinstance(patient, str) and not _is_id(patient):
-        faults.append(f'patient_id must be a string or an integer, got {patient!r}')
+        faults.append(f'patient_id must be a string or an integer, got {_shown(patient)}')
+    elif isinstance(patient, str) and patient.strip().lower() in NO_PATIENT:
+        faults.append(
+            f'patient_id {_shown(patient)} names nobody and makes one patient of many; leave it out '
+            'where it is unknown'
+        )
     return faults
+
+
+def leads_outside(file_name: str) -> bool:
+    """Whether a file name is absolute, or climbs out of the folder that it is joined to.
+
+    Args:
+        file_name (str): With slashes or backslashes.
+    """
+    plain = file_name.replace('\\', '/')
+    return plain.startswith('/') or bool(_DRIVE.match(plain)) or '..' in plain.split('/')
 
 
 def _check_boxes(
     annotations: list, images: dict, names: dict, counted: set
-) -> tuple[dict[int, int], list[Problem]]:
-    """Returns the number of counted boxes of each image id, and problems."""
+) -> tuple[dict[int, int], dict[int, int], list[Problem]]:
+    """Returns the numbers of counted lesions and of ignored boxes by image id, and problems."""
     boxes: dict[int, int] = {}
+    ignored: dict[int, int] = {}
     ids: dict[int, int] = {}
+    relative: list[tuple[str, str, int]] = []
     problems = []
 
     def report(kind: str, where: str, fault: str, image_index: int | None = None) -> None:
@@ -279,48 +322,193 @@ def _check_boxes(
         wrong = bbox_fault(annotation['bbox'], image['width'], image['height'])
         if wrong:
             report('box', f'{name}, film {image["file_name"]})', wrong, image_index)
+        faults = annotation_faults(annotation, image['width'], image['height'])
+        for fault in faults:
+            report('field', f'{name}, film {image["file_name"]})', fault, image_index)
+        x, y, w, h = (0, 0, 2, 2) if wrong else annotation['bbox']
+        if is_relative((x, y, x + w, y + h), image['width'], image['height']):
+            place = f'{name}, film {image["file_name"]})'
+            relative.append((place, relative_fault(annotation['bbox']), image_index))
         if category in counted:
-            boxes[image_id] = boxes.get(image_id, 0) + 1
-    return boxes, problems
+            one = ignored if is_ignored(annotation) else boxes
+            one[image_id] = one.get(image_id, 0) + 1
+    # a single tiny box may be meant, most boxes of a file are not
+    if 2 * len(relative) > len(annotations):
+        for place, fault, image_index in relative:
+            report('box', place, fault, image_index)
+    return boxes, ignored, problems
+
+
+def annotation_faults(annotation: Mapping, width: int, height: int) -> list[str]:
+    """What is wrong with the fields of one COCO annotation but its ids and its box.
+
+    Args:
+        annotation (Mapping): Of ``annotations``.
+        width (int): Of its image, px.
+        height (int): Of its image, px.
+    """
+    faults = []
+    for key in ('iscrowd', 'ignore'):
+        flag = annotation.get(key, 0)
+        if type(flag) not in (int, bool) or flag not in (0, 1):
+            faults.append(f'{key} must be 0 or 1, got {_shown(flag)}')
+    area = annotation.get('area', 1)
+    if not _is_number(area) or area <= 0:
+        faults.append(f'area must be a positive number (px), got {_shown(area)}')
+    site = annotation.get('site')
+    if site is not None and not isinstance(site, str):
+        faults.append(f'site must be a string, got {_shown(site)}')
+    outline = annotation.get('segmentation')
+    if outline is not None and outline != []:
+        fault = _outline_fault(outline, width, height)
+        faults += [fault] if fault else []
+    return faults
+
+
+def _outline_fault(segmentation: Any, width: int, height: int) -> str | None:
+    if isinstance(segmentation, dict):
+        return _mask_fault(segmentation, width, height)
+    if not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
+        return (
+            'segmentation must be a list of polygons [x1, y1, x2, y2, ...] (px) or a run-length mask, '
+            f'got {_shown(segmentation)}'
+        )
+    for polygon in outline_of(segmentation) or ():
+        if len(polygon) < 6 or len(polygon) % 2 or not all(map(_is_number, polygon)):
+            return (
+                'a polygon of segmentation is a list of at least three points x, y (px), got '
+                f'{_shown(polygon)}'
+            )
+        xs, ys = polygon[::2], polygon[1::2]
+        tol = BOX_TOLERANCE
+        if min(xs) < -tol or min(ys) < -tol or max(xs) > width + tol or max(ys) > height + tol:
+            return f'a polygon of segmentation lies outside its film of {width} x {height} px'
+    return None
+
+
+def _mask_fault(mask: dict, width: int, height: int) -> str | None:
+    if mask.get('size') != [height, width]:
+        return (
+            f'the mask of segmentation has size {_shown(mask.get("size"))}, [height, width] of its '
+            f'film is {[height, width]}'
+        )
+    counts = mask.get('counts')
+    if isinstance(counts, str) and counts:
+        return None
+    runs = counts if isinstance(counts, list) else [-1]
+    if all(_is_id(run) and run >= 0 for run in runs) and sum(runs) <= width * height:
+        return None
+    return 'counts of the mask of segmentation must be a string, or runs that its film can hold'
 
 
 def bbox_fault(bbox: Any, width: int, height: int) -> str | None:
     """What is wrong with a COCO box [x, y, w, h] (px) on its film, None if nothing is."""
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
-        return f'bbox must be four finite numbers [x, y, w, h] (px), got {bbox!r}'
+        return f'bbox must be four finite numbers [x, y, w, h] (px), got {_shown(bbox)}'
     x, y, w, h = bbox
     if w <= 0 or h <= 0:
         return f'box {bbox} (x, y, w, h) has no positive size'
     tol = BOX_TOLERANCE
     if x < -tol or y < -tol or x + w > width + tol or y + h > height + tol:
-        return f'box {bbox} (x, y, w, h) lies outside its film of {width} x {height} px'
+        cause = outside_cause(bbox, (w, h), width, height)
+        return f'box {bbox} (x, y, w, h) lies outside its film of {width} x {height} px{cause}'
     return None
 
 
-def _check_labels(images: list, boxes: dict[int, int]) -> list[Problem]:
+def outside_cause(
+    box: Sequence[float], end: Sequence[float], width: int, height: int, form: str = '[x, y, w, h]'
+) -> str:
+    """What a box that leaves its film may be, for the message; '' if nothing is likely.
+
+    Args:
+        box (Sequence[float]): Four numbers, px.
+        end (Sequence[float]): The last two of them.
+        width (int): Of the film, px.
+        height (int): Of the film, px.
+        form (str): What boxes should be. Defaults to '[x, y, w, h]'.
+    """
+    x, y = box[:2]
+    tol = BOX_TOLERANCE
+    if form == '[x, y, w, h]':
+        if -tol <= x < end[0] <= width + tol and -tol <= y < end[1] <= height + tol:
+            return f'; is it [x1, y1, x2, y2]? Boxes are {form}'
+        right, bottom = x + end[0], y + end[1]
+    else:
+        right, bottom = end
+    if min(x, y) >= -tol and right <= height + tol and bottom <= width + tol:
+        return '; are width and height of the film exchanged, or x and y of the box?'
+    return ''
+
+
+def is_relative(box: Sequence[float], width: int, height: int) -> bool:
+    """Whether a box is a part of its film in [0, 1] and not in px.
+
+    Args:
+        box (Sequence[float]): (x1, y1, x2, y2).
+        width (int): Of the film, px.
+        height (int): Of the film, px.
+    """
+    return min(box[:2]) >= 0 and max(box) <= 1 and min(width, height) > 1
+
+
+def relative_fault(box: Sequence[float], form: str = 'x, y, w, h') -> str:
+    """What is said of a box that ``is_relative``."""
+    return (
+        f'box {list(box)} ({form}) lies in the first pixel of its film; is it a part of the film, in '
+        '[0, 1]? Boxes are in px'
+    )
+
+
+def _check_labels(images: list, boxes: dict[int, int], ignored: dict[int, int]) -> list[Problem]:
     problems = []
     for index, image in enumerate(images):
         if not isinstance(image, dict) or not _is_id(image.get('id')):
             continue
-        fault = label_fault(image.get('label'), image.get('regions'), boxes.get(image['id'], 0))
+        key = image['id']
+        fault = label_fault(
+            image.get('label'), image.get('regions'), boxes.get(key, 0), ignored.get(key, 0)
+        )
         if fault:
             problems.append(Problem('label', image_name(index, image), fault, index))
     return problems
 
 
-def label_fault(label: Any, regions: Any, count: int) -> str | None:
-    """How label, regions and number of boxes of one film contradict each other, None if not."""
+def label_fault(label: Any, regions: Any, count: int, ignored: int = 0) -> str | None:
+    """How label, regions and boxes of one film contradict each other, None if not.
+
+    Boxes that are ignored are no lesions: they may be on a film of any label. On one of label 0 they
+    say where the exact mask is not to be asked; they alone do not make the boxes of a positive complete.
+
+    Args:
+        label (Any): Of the film, None where it has none.
+        regions (Any): Of the film, None where it has none.
+        count (int): Its lesions.
+        ignored (int): Its boxes that are ignored. Defaults to 0.
+    """
     if label == 1 and regions is True and not count:
-        return 'label 1 with regions true, but no box; regions false if the boxes are unknown'
+        alone = f' but the {ignored} that are ignored' if ignored else ''
+        return (
+            f'label 1 with regions true, but no box{alone}; regions false if the boxes are unknown'
+        )
     if label == 0 and count:
         return f'label 0, but {count} box(es)'
     if label == -1 and count:
         return f'label -1 (unknown), but {count} box(es); a film with a fracture box has label 1'
+    if regions is True and not count and (label == -1 or (label is None and ignored)):
+        return 'label unknown with regions true, but no box; regions false if it is not known'
     return None
 
 
 def _is_id(value: Any) -> bool:
-    return type(value) is int
+    return type(value) is int and abs(value) < _LARGEST
+
+
+def _shown(value: Any) -> str:
+    """A wrong value in a message, in short."""
+    if type(value) is int and abs(value) >= _LARGEST:
+        return 'an integer beyond 2**53'
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + '...'
 
 
 def _is_number(value: Any) -> bool:

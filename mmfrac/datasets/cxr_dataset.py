@@ -1,8 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 
 import gc
+import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 
 from mmfrac.datasets.coco_checks import (
     check_annotations,
@@ -19,7 +21,16 @@ from mmfrac.datasets.coco_checks import (
     read_annotations,
 )
 from mmfrac.datasets.label_fraction import LabelFraction
-from mmfrac.datasets.labels import film_labels, lesion_instance, names_of, select_films, subsets_of
+from mmfrac.datasets.labels import (
+    film_labels,
+    ignored,
+    lesion_instance,
+    lesions,
+    names_fracture,
+    names_of,
+    select_films,
+    subsets_of,
+)
 from mmfrac.datasets.transforms.cached_radiograph import cached_pipeline
 from mmfrac.datasets.transforms.geometry_check import check_geometry
 from mmfrac.utils.errors import MissingImageError, raise_problems
@@ -98,7 +109,9 @@ class CXRDataset(ImageColumns, CocoDataset):
     ``regions`` (true when its boxes are complete), ``source`` and ``patient_id``. Where they are
     absent the label is 1 if the film has a box, else 0; regions is true for label 0 and for films
     with a box; source is 'unknown' and patient_id the file name. So a plain COCO JSON works too,
-    its categories set by ``metainfo``.
+    its categories set by ``metainfo``. A box with ``iscrowd`` or ``ignore`` is no lesion, and a film
+    without ``label`` that has only such boxes, or boxes of a fracture category that is not among the
+    classes, has label -1.
 
     Every film's info has besides mmdet's keys: ``file_name``, ``label``, ``regions``, ``source``,
     ``patient_id``; an instance has ``bbox`` (xyxy, px of the film, as in the file), ``bbox_label``,
@@ -117,6 +130,8 @@ class CXRDataset(ImageColumns, CocoDataset):
             ``LabelFraction``; of the whole file, before ``subset`` and ``sources``. Default: all.
         complete_boxes (bool): Count the boxes of every film that has some as complete, whatever its
             ``regions``: for files with the hidden truth. Default: False.
+        allow_outside (bool): Take file names that are absolute or lead out of the image folder by
+            ``..``. Default: False.
         check_files (bool): Look for every film's file at load; local folders only. Default: True.
         data_prefix (dict): Default: ``dict(img='')``.
         film_cache (str, optional): Folder that ``tools/cache_films.py`` wrote; the pipeline reads its
@@ -143,6 +158,7 @@ class CXRDataset(ImageColumns, CocoDataset):
         sources: str | Sequence[str] | None = None,
         label_fraction: float | dict | None = None,
         complete_boxes: bool = False,
+        allow_outside: bool = False,
         check_files: bool = True,
         data_prefix: dict | None = None,
         film_cache: str | None = None,
@@ -155,6 +171,7 @@ class CXRDataset(ImageColumns, CocoDataset):
         if test_mode and self.label_fraction is not None:
             raise ValueError('CXRDataset: label_fraction in a test would hide lesions from it')
         self.complete_boxes = complete_boxes
+        self.allow_outside = allow_outside
         self.check_files = check_files
         prefix = dict(img='') if data_prefix is None else data_prefix
         if film_cache is not None:
@@ -196,7 +213,7 @@ class CXRDataset(ImageColumns, CocoDataset):
         if self.backend_args is None:
             check_folders(self.data_root, self.data_prefix['img'], self.ann_file)
         data = read_annotations(self.ann_file, self.backend_args)
-        problems = check_annotations(data, self.metainfo['classes'])
+        problems = check_annotations(data, self.metainfo['classes'], self.allow_outside)
         raise_problems(self.ann_file, problems)
         names = {category['id']: category['name'] for category in data['categories']}
         classes = list(self.metainfo['classes'])
@@ -204,19 +221,24 @@ class CXRDataset(ImageColumns, CocoDataset):
         self.cat2label = {key: classes.index(names[key]) for key in self.cat_ids}
         self.cat_img_map = defaultdict(list)
         annotations = defaultdict(list)
+        others: dict[int, list[str]] = defaultdict(list)
         for annotation in data['annotations']:
             if annotation['category_id'] in self.cat2label:
                 annotations[annotation['image_id']].append(annotation)
                 self.cat_img_map[annotation['category_id']].append(annotation['image_id'])
+            else:
+                others[annotation['image_id']].append(names[annotation['category_id']])
         infos = [
             self.parse_data_info(
                 dict(
                     raw_img_info=dict(image, img_id=image['id']),
                     raw_ann_info=annotations.get(image['id'], []),
+                    other_categories=others.get(image['id'], []),
                 )
             )
             for image in data['images']
         ]
+        self._tell_of_other_boxes(data['images'], infos, others)
         indices = list(range(len(infos)))
         if self.label_fraction is not None:
             infos, indices = self.label_fraction.apply(infos, self.ann_file)
@@ -228,12 +250,31 @@ class CXRDataset(ImageColumns, CocoDataset):
             raise_problems(self.ann_file, missing, MissingImageError)
         return [infos[i] for i in kept]
 
+    def _tell_of_other_boxes(
+        self, images: list[dict], infos: list[dict], others: dict[int, list[str]]
+    ) -> None:
+        """Log what became of images without a label that have boxes of other categories alone."""
+        alone: Counter[tuple[str, int]] = Counter(
+            (name, info['label'])
+            for image, info in zip(images, infos)
+            if image['id'] in others and 'label' not in image and not info['instances']
+            for name in sorted(set(others[image['id']]))
+        )
+        for (name, label), count in sorted(alone.items()):
+            print_log(
+                f'{self.ann_file}: {count} images without label have no box of the classes '
+                f'{list(self.metainfo["classes"])}, but of {name!r}: label {label}',
+                logger='current',
+                level=logging.WARNING,
+            )
+
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Info of one film.
 
         Args:
-            raw_data_info (dict): ``raw_img_info`` (COCO image with ``img_id``) and ``raw_ann_info``
-                (list of its COCO annotations).
+            raw_data_info (dict): ``raw_img_info`` (COCO image with ``img_id``), ``raw_ann_info`` (list
+                of its COCO annotations) and optionally ``other_categories``, the categories of its
+                boxes that are not among the classes.
 
         Returns:
             dict: See the class.
@@ -243,7 +284,10 @@ class CXRDataset(ImageColumns, CocoDataset):
             lesion_instance(annotation, self.cat2label[annotation['category_id']])
             for annotation in raw_data_info['raw_ann_info']
         ]
-        labels = film_labels(image, len(instances))
+        others = filter(names_fracture, raw_data_info.get('other_categories', ()))
+        found = lesions(instances)
+        undecided = len(ignored(instances)) + len(list(others))
+        labels = film_labels(image, len(found), undecided)
         info = dict(
             img_path=os.path.join(self.data_prefix['img'], image['file_name']),
             img_id=image['img_id'],
@@ -252,7 +296,7 @@ class CXRDataset(ImageColumns, CocoDataset):
             width=image['width'],
             file_name=image['file_name'],
             label=labels.label,
-            regions=labels.regions or (self.complete_boxes and bool(instances)),
+            regions=labels.regions or (self.complete_boxes and bool(found)),
             source=labels.source,
             patient_id=labels.patient,
             instances=instances,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from mmfrac.datasets.labels import subset_of
+from mmfrac.datasets.labels import lesions, subset_of
 
 _RESTS = ('P_pub', 'drop')
 
@@ -75,7 +75,7 @@ class LabelFraction:
         for info in infos:
             if _is_p_hos(info):
                 patient = str(info['patient_id'])
-                boxes[patient] = boxes.get(patient, 0) + len(info['instances'])
+                boxes[patient] = boxes.get(patient, 0) + len(lesions(info['instances']))
         kept = kept_patients(boxes, self.fraction, self.seed)
         left, indices = [], []
         for index, info in enumerate(infos):

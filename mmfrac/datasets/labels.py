@@ -2,6 +2,8 @@
 """The one rule for label, regions, source, patient and subset of a film, and for which boxes are
 lesions."""
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -85,8 +87,10 @@ class FilmLabels(NamedTuple):
     """Fields of a COCO image that plain COCO lacks.
 
     Attributes:
-        label (int): 1 fracture, 0 none, -1 unknown; without it 1 for a film with a box, else 0.
-        regions (bool): Whether its boxes are complete; without it so for label 0 and with a box.
+        label (int): 1 fracture, 0 none, -1 unknown. Without it 1 for an image with a lesion, -1 for one
+            that has only boxes that are ignored, or boxes of fractures that are not among the classes,
+            else 0.
+        regions (bool): Whether its boxes are complete; without it so for label 0 and with a lesion.
         source (str): Where the film comes from; without it 'unknown'.
         patient (str): Without one the file name.
     """
@@ -102,17 +106,20 @@ class FilmLabels(NamedTuple):
         return subset_of(self.label, self.regions)
 
 
-def film_labels(image: Mapping[str, Any], boxes: int) -> FilmLabels:
+def film_labels(image: Mapping[str, Any], boxes: int, undecided: int = 0) -> FilmLabels:
     """Labels of one film.
 
     Args:
         image (Mapping): COCO image.
-        boxes (int): How many annotations it has.
+        boxes (int): How many lesions it has.
+        undecided (int): How many of its boxes are neither lesions nor known to be none: those that are
+            ignored, and those of fractures that are not among the classes. An image that has only
+            such boxes is no negative unless its ``label`` says so. Defaults to 0.
 
     Returns:
         FilmLabels: With nothing absent.
     """
-    label = image.get('label', int(boxes > 0))
+    label = image.get('label', 1 if boxes else -1 if undecided else 0)
     return FilmLabels(
         label=label,
         regions=image.get('regions', label == 0 or boxes > 0),
@@ -131,8 +138,11 @@ def labels_of_films(images: Iterable[dict], annotations: Iterable[dict]) -> list
     Returns:
         list[FilmLabels]: Of ``film_labels``.
     """
-    boxes = Counter(annotation['image_id'] for annotation in annotations)
-    return [film_labels(image, boxes[image['id']]) for image in images]
+    boxes: Counter[int] = Counter()
+    undecided: Counter[int] = Counter()
+    for annotation in annotations:
+        (undecided if is_ignored(annotation) else boxes)[annotation['image_id']] += 1
+    return [film_labels(image, boxes[image['id']], undecided[image['id']]) for image in images]
 
 
 def labels_of_info(info: Mapping[str, Any]) -> FilmLabels:
@@ -147,7 +157,100 @@ def labels_of_info(info: Mapping[str, Any]) -> FilmLabels:
         FilmLabels: With nothing absent.
     """
     named = info if 'file_name' in info else dict(info, file_name=info.get('img_path', ''))
-    return film_labels(named, len(info.get('instances') or ()))
+    instances = info.get('instances') or ()
+    return film_labels(named, len(lesions(instances)), len(ignored(instances)))
+
+
+def is_ignored(annotation: Mapping[str, Any]) -> bool:
+    """Whether a COCO annotation is no lesion but ignored: ``iscrowd`` or ``ignore`` is set."""
+    return bool(annotation.get('iscrowd') or annotation.get('ignore'))
+
+
+def names_fracture(category: str) -> bool:
+    """Whether a category or finding is some kind of fracture by its name."""
+    return 'fractur' in category.lower()
+
+
+def outline_of(segmentation: Any) -> Any:
+    """What a ``segmentation`` draws, without its empty parts.
+
+    Args:
+        segmentation (Any): Polygons ``[[x1, y1, x2, y2, ...], ...]`` (px), a run-length dict, or None.
+
+    Returns:
+        list or dict or None: Polygons or the dict; None where nothing is drawn (``[]``, ``[[]]``).
+    """
+    if isinstance(segmentation, list):
+        segmentation = [polygon for polygon in segmentation if polygon]
+    return segmentation or None
+
+
+NO_PATIENT = frozenset({'', 'nan', 'none', 'null', 'na', 'n/a', '<na>'})
+
+
+def patient_notes(patients: Iterable[str | None]) -> list[str]:
+    """What there is to ask about the patients before images are split by them.
+
+    Args:
+        patients (Iterable[str or None]): ``patient_id`` of each image, None where there is none.
+
+    Returns:
+        list[str]: A sentence for images without a patient, and one for patients that may be one.
+    """
+    counts = Counter(patients)
+    total, without = counts.total(), counts.pop(None, 0)
+    return [*absent_patients_note(without, total), *similar_patients_note(map(str, counts))]
+
+
+def absent_patients_note(without: int, total: int) -> list[str]:
+    """A sentence on ``without`` of ``total`` images that have no patient; none if all have one."""
+    if not without:
+        return []
+    return [
+        f'{without} of {total} images have no patient_id: each counts as a patient of its own, so '
+        'images of one person may come into different parts'
+    ]
+
+
+def similar_patients_note(patients: Iterable[str], named: bool = True) -> list[str]:
+    """A sentence on patient ids that may be one person's; none if there are none.
+
+    Args:
+        patients (Iterable[str]): Ids.
+        named (bool): Whether the sentence may hold some of them. Defaults to True.
+    """
+    similar = similar_patients(patients)
+    if not similar:
+        return []
+    some = '; '.join(' and '.join(map(repr, names)) for names in similar[:5])
+    more = f'; and {len(similar) - 5} more' if len(similar) > 5 else ''
+    return [
+        f'{len(similar)} groups of patient ids differ only in blanks, case, hyphens or leading zeros'
+        f'{f": {some}{more}" if named else ""}. Is each group one person? If so, write one id for it'
+    ]
+
+
+def similar_patients(patients: Iterable[str]) -> list[list[str]]:
+    """Patient ids that differ only in blanks, case, hyphens, a final ``.0`` or leading zeros.
+
+    Args:
+        patients (Iterable[str]): Ids.
+
+    Returns:
+        list[list[str]]: Groups of two or more, each sorted, in the order of their first ids.
+    """
+    groups: dict[str, set[str]] = {}
+    for patient in patients:
+        groups.setdefault(_patient_key(patient), set()).add(patient)
+    return [sorted(group) for group in groups.values() if len(group) > 1]
+
+
+def _patient_key(patient: str) -> str:
+    plain = unicodedata.normalize('NFKC', patient).strip().casefold()
+    plain = re.sub(r'^(\d+)\.0+$', r'\1', plain)
+    plain = re.sub(r'[\s_-]+', '-', plain)
+    plain = re.sub(r'(?<=[^\W\d_])-(?=\d)', '', plain)
+    return re.sub(r'(?<!\d)0+(?=\d)', '', plain) or patient
 
 
 def lesions(instances: Iterable[dict]) -> list[dict]:
@@ -175,11 +278,11 @@ def lesion_instance(annotation: dict, bbox_label: int) -> dict:
     instance = dict(
         bbox=[x, y, x + w, y + h],
         bbox_label=bbox_label,
-        ignore_flag=int(bool(annotation.get('iscrowd') or annotation.get('ignore'))),
+        ignore_flag=int(is_ignored(annotation)),
         site=annotation.get('site'),
     )
-    segmentation = annotation.get('segmentation')
-    if segmentation:
+    segmentation = outline_of(annotation.get('segmentation'))
+    if segmentation is not None:
         instance['mask'] = segmentation
         if isinstance(segmentation, list):
             instance['polygon'] = segmentation

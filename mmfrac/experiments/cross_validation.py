@@ -123,6 +123,8 @@ def cross_validate(
     """
     executor = executor or LocalExecutor()
     about = read_folds(folds_dir)
+    for note in about.get('notes', ()):
+        report(f'note: {note}')
     unknown = sorted(set(folds or ()) - set(range(about['folds'])))
     if unknown:
         raise ValueError(f'{folds_dir} has no fold {unknown}, it has {about["folds"]}')

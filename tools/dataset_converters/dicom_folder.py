@@ -12,16 +12,25 @@ from mmfrac.preparation.converters.arguments import (
     options_of,
 )
 from mmfrac.preparation.dicom_folder import FolderOptions, convert_dicom_folder
-from mmfrac.preparation.dicom_folder.convert import MODALITIES, PATIENT_IDS, UNKNOWN_VIEWS
+from mmfrac.preparation.dicom_folder.convert import (
+    MODALITIES,
+    NAMES,
+    PATIENT_IDS,
+    UNKNOWN_VIEWS,
+)
+from mmfrac.preparation.dicom_folder.exposures import REASONS
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable
 
 EXAMPLE = """example:
   python tools/dataset_converters/dicom_folder.py data/hospital/images \\
       data/hospital/annotations/train.json --table labels.csv --verify
 
-No name, date or description of a header is copied. Patient and study ids are keyed hashes; the key is
-made at the first use in ~/.config/mmfrac/patient.key and is to be kept secret. The same key gives the
-same ids, so that train and test sets converted one after the other can be compared."""
+No name, date or description of a header is copied, and no path: films are named by links that tell
+nothing. A map for you alone says which path each stands for. Patient and study ids are keyed hashes; the
+key is made at the first use in ~/.config/mmfrac/patient.key and is to be kept secret, as is the map. The
+same key gives the same ids, so that train and test sets converted one after the other can be compared.
+Of several images of one exposure one is taken."""
 LISTED = 20
 
 
@@ -55,7 +64,18 @@ def parse_args() -> argparse.Namespace:
         help=f'to keep, besides films without one ({" ".join(MODALITIES)})',
     )
     films.add_argument(
-        '--body-parts', nargs='+', metavar='CODE', help='to keep, e.g. CHEST RIBS (all)'
+        '--body-parts',
+        nargs='+',
+        metavar='CODE',
+        help='to keep, besides films without one, e.g. CHEST RIBS, or all (parts of the chest)',
+    )
+    films.add_argument(
+        '--keep',
+        nargs='+',
+        choices=list(REASONS),
+        default=[],
+        help='images that are kept beside the one that is taken of their exposure, or of any kind that '
+        'is never taken',
     )
     add_decoding(films)
     films.add_argument(
@@ -73,8 +93,19 @@ def parse_args() -> argparse.Namespace:
     patients.add_argument(
         '--links',
         metavar='FOLDER',
-        help='link to the films here, under names that tell nothing, and write those; for paths that '
-        'hold names of patients, which are left out otherwise',
+        help='link to the films here, under names that tell nothing (OUT_images beside OUT.json)',
+    )
+    patients.add_argument(
+        '--map',
+        metavar='CSV',
+        help='which path each of these names stands for, for you alone (originals/ beside the key)',
+    )
+    patients.add_argument(
+        '--names',
+        choices=NAMES,
+        default='neutral',
+        help='original: name the paths, for folders that were de-identified; those that hold the name '
+        'or date of birth of their patient are left out (%(default)s)',
     )
     return parser.parse_args()
 
@@ -87,7 +118,10 @@ def main() -> None:
         unknown_views=args.unknown_views,
         modalities=args.modalities,
         body_parts=args.body_parts,
+        keep=args.keep,
+        names=args.names,
         links=args.links,
+        map_file=args.map,
         columns=columns_of(args),
         left_out_file=args.left_out,
     )
@@ -96,8 +130,7 @@ def main() -> None:
     )
     print(summary)
     for file, reason, detail in left_out[:LISTED]:
-        text = f'left out: {file}: {reason}' + (f' ({detail})' if detail else '')
-        print(text.encode('utf-8', 'backslashreplace').decode())
+        print(printable(f'left out: {file}: {reason}' + (f' ({detail})' if detail else '')))
     if len(left_out) > LISTED:
         print(f'... and {len(left_out) - LISTED} more DICOM files; --left-out CSV lists them all')
     if args.left_out:

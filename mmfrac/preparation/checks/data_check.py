@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mmfrac.datasets.labels import similar_patients
 from mmfrac.datasets.radiographs.read import image_size, read_radiograph
 from mmfrac.preparation.checks.finding import Finding, severities
 from mmfrac.preparation.checks.report import Report, SplitCounts
@@ -189,6 +190,32 @@ def patients_in_several_splits(entries: Iterable[ImageEntry]) -> list[Finding]:
     return findings
 
 
+def unsure_patients(entries: Iterable[ImageEntry]) -> list[Finding]:
+    """Images without a patient, a finding each split, and patients that may be one, a finding each."""
+    found = list(entries)
+    without = Counter(entry.split for entry in found if entry.patient is None)
+    totals = Counter(entry.split for entry in found)
+    findings = [
+        Finding(
+            'no_patient',
+            f'{split}: {count} of {totals[split]} images have no patient_id: each counts as a patient',
+            split,
+            weight=float(count),
+        )
+        for split, count in without.items()
+    ]
+    splits: dict[str, set[str]] = defaultdict(set)
+    for entry in found:
+        if entry.patient is not None:
+            splits[entry.patient].add(entry.split)
+    for group in similar_patients(splits):
+        told = [f'{patient!r} in {", ".join(sorted(splits[patient]))}' for patient in group]
+        where = set().union(*(splits[patient] for patient in group))
+        message = f'are these one patient? {_some(told, 6)}'
+        findings.append(Finding('similar_patients', message, max(where), weight=float(len(where))))
+    return findings
+
+
 def shared_images(entries: Iterable[ImageEntry]) -> list[Finding]:
     """Files that several splits list, one finding each."""
     by_path: dict[str, dict[str, ImageEntry]] = defaultdict(dict)
@@ -289,6 +316,7 @@ def check_data(
     decode: bool = True,
     workers: int | None = None,
     progress: bool = True,
+    allow_outside: bool = False,
 ) -> tuple[Report, dict[str, ImageEntry]]:
     """Look for everything that ``CHECKS`` lists.
 
@@ -304,6 +332,7 @@ def check_data(
         decode (bool): Whether films are read; else only whether they exist. Defaults to True.
         workers (int, optional): Processes; 0: this one. Defaults to one a processor.
         progress (bool): Show a progress bar. Defaults to True.
+        allow_outside (bool): Take file names that lead out of the image folder. Defaults to False.
 
     Returns:
         tuple[Report, dict[str, ImageEntry]]: What was found, and the films that decode and are named in
@@ -319,7 +348,7 @@ def check_data(
         report.add([Finding('root', f'no image folder {folder}')])
     entries: list[ImageEntry] = []
     for name, file in zip(split_names(files), files, strict=True):
-        split = read_split(name, file, folder)
+        split = read_split(name, file, folder, allow_outside)
         report.add(split.findings)
         report.add([finding for entry in split.entries for finding in odd_boxes(entry)])
         if not any(finding.check == 'file' for finding in split.findings):
@@ -327,6 +356,7 @@ def check_data(
         report.splits[name] = _counts(file, split.entries)
         entries += split.entries
     report.add(patients_in_several_splits(entries))
+    report.add(unsure_patients(entries))
     report.add(shared_images(entries))
     readable = _check_pixels(report, entries, decode, workers, progress) if has_images else set()
     report.sort()
@@ -399,8 +429,10 @@ def _faults(facts: FileFacts, uses: Iterable[ImageEntry]) -> list[Finding]:
             continue
         if entry.size is not None and entry.size != facts.size:
             (w, h), (wide, high) = entry.size, facts.size
+            cause = ': width and height are exchanged' if (w, h) == (high, wide) else ''
             report(
-                'wrong_size', f'the annotation file says {w} x {h} px, the film has {wide} x {high}'
+                'wrong_size',
+                f'the annotation file says {w} x {h} px, the film has {wide} x {high}{cause}',
             )
         if facts.spread < BLANK_SPREAD:
             report('blank_film', f'99 % of its values lie within {facts.spread:.3f} of 1')

@@ -43,6 +43,16 @@ CHECKS = {
     'shared_patient': Check(
         'error', 'patients in two splits', 'keep all films of a patient in one split'
     ),
+    'no_patient': Check(
+        'warning',
+        'images without a patient',
+        'write patient_id, or images of one person may come into two splits',
+    ),
+    'similar_patients': Check(
+        'warning',
+        'patient ids that differ in blanks, case or leading zeros',
+        'write one id for each person',
+    ),
     'shared_film': Check('error', 'films in two splits', 'keep a film in one split'),
     'shared_pixels': Check(
         'error', 'same pixels in two splits', 'keep all copies of a film in one split'

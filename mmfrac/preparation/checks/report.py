@@ -19,6 +19,7 @@ from mmfrac.preparation.checks.finding import CHECKS, Finding
 from mmfrac.preparation.checks.split_file import ImageEntry
 from mmfrac.utils.io import write_json, write_text
 from mmfrac.utils.processes import default_workers, map_files
+from mmfrac.utils.text import printable
 from mmfrac.visualization.overlay import GT_GREEN, Canvas, Colour, grey_picture
 
 
@@ -159,12 +160,12 @@ class Report:
         lines = [head]
         for name, n in self.splits.items():
             numbers = f'{n.films:>8}{n.positives:>9}{n.negatives:>8}{n.unknown:>8}'
-            lines.append(f'{name:<12}{numbers}{n.boxes:>8}{n.patients:>10}')
+            lines.append(f'{printable(name):<12}{numbers}{n.boxes:>8}{n.patients:>10}')
         lines.append(f'{self.decoded} film files decoded')
         for check, count in self.counts.items():
             lines.append(f'{self.severity[check]}: {CHECKS[check].title}: {count} ({check})')
             messages = [finding.message for finding in self.of_check(check)]
-            lines += [f'  {_printable(message)}' for message in messages[:_SHOWN_LINES]]
+            lines += [f'  {printable(message)}' for message in messages[:_SHOWN_LINES]]
             if count > _SHOWN_LINES:
                 lines.append(f'  ... and {count - _SHOWN_LINES} more')
             lines.append(f'  -> {CHECKS[check].advice}')
@@ -180,11 +181,6 @@ def write_check_report(report: Report, out_file: str | os.PathLike) -> None:
         out_file (str or os.PathLike): JSON; its folder is made.
     """
     write_json(out_file, report.to_dict())
-
-
-def _printable(text: str) -> str:
-    """Text that any UTF-8 stream takes: lone surrogates (of odd file names) are spelled out."""
-    return text.encode('utf-8', 'backslashreplace').decode()
 
 
 _TEMPLATE = Path(__file__).with_name('page.html.jinja')
@@ -234,7 +230,7 @@ def write_page(
     wanted: list[tuple[_Section, str, str]] = []
     for name, found in report.counts.items():
         findings, check = report.of_check(name), CHECKS[name]
-        messages = [_printable(finding.message) for finding in findings[:lines_a_check]]
+        messages = [printable(finding.message) for finding in findings[:lines_a_check]]
         severity = report.severity[name]
         section = _Section(name, check.title, check.advice, severity, found, messages)
         sections.append(section)
@@ -249,11 +245,11 @@ def write_page(
     drawn = map_files(draw, (entries[key] for _, key, _ in wanted), count, _not_drawn)
     for (section, key, message), data in zip(wanted, drawn, strict=True):
         if data:
-            section.pictures.append(_Picture(_printable(key), _printable(message), data))
+            section.pictures.append(_Picture(printable(key), printable(message), data))
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(_TEMPLATE.read_text(encoding='utf-8'))
     page = template.render(report=report, checks=CHECKS, sections=sections)
-    write_text(out_file, _printable(page))
+    write_text(out_file, page)
 
 
 def _drawn(entry: ImageEntry, size: int) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmfrac.datasets.coco_checks import find_problems, read_annotations
-from mmfrac.datasets.labels import film_labels
+from mmfrac.datasets.coco_checks import find_problems, leads_outside, read_annotations
+from mmfrac.datasets.labels import film_labels, is_ignored
 from mmfrac.preparation.checks.finding import Finding
 from mmfrac.utils.errors import AnnotationError
 
@@ -28,7 +28,8 @@ class ImageEntry:
         size (tuple[int, int], optional): Width and height, px.
         label (int, optional): 1 fracture, 0 none, -1 unknown.
         patient (str, optional): ``patient_id``.
-        boxes (list): [x, y, w, h], px.
+        boxes (list): Lesions [x, y, w, h], px.
+        ignored (list): Boxes that are ignored, alike.
     """
 
     split: str
@@ -38,6 +39,7 @@ class ImageEntry:
     label: int | None = None
     patient: str | None = None
     boxes: list = field(default_factory=list)
+    ignored: list = field(default_factory=list)
 
 
 @dataclass
@@ -83,13 +85,15 @@ def find_splits(data_root: str, ann_files: Sequence[str] | None) -> tuple[list[s
     return [], [Finding('root', message)]
 
 
-def read_split(name: str, ann_file: str, image_folder: str) -> Split:
+def read_split(name: str, ann_file: str, image_folder: str, allow_outside: bool = False) -> Split:
     """Read one annotation file.
 
     Args:
         name (str): Of the split.
         ann_file (str): COCO JSON with mmfrac's fields.
         image_folder (str): Where its file names start.
+        allow_outside (bool): Whether names may lead out of that folder; those that may not are no
+            entries, so that nothing opens them. Defaults to False.
 
     Returns:
         Split: Never raises: what goes wrong is a finding.
@@ -101,19 +105,21 @@ def read_split(name: str, ann_file: str, image_folder: str) -> Split:
         split.findings.append(Finding('file', f'{ann_file}: {_reason(error)}', name))
         return split
     images = _records(data, 'images')
-    for problem in find_problems(data):
+    for problem in find_problems(data, outside=allow_outside):
         image = images[problem.image_index] if problem.image_index is not None else {}
         split.findings.append(
             Finding(problem.kind, f'{name}: {problem}', name, _text(image, 'file_name') or '')
         )
     boxes: dict[Any, list] = {}
+    ignored: dict[Any, list] = {}
     for annotation in _records(data, 'annotations'):
         bbox = _box(annotation)
         if bbox is not None and type(annotation.get('image_id')) is int:
-            boxes.setdefault(annotation['image_id'], []).append(bbox)
+            one = ignored if is_ignored(annotation) else boxes
+            one.setdefault(annotation['image_id'], []).append(bbox)
     for image in images:
         file_name = _text(image, 'file_name')
-        if file_name is None:
+        if file_name is None or (leads_outside(file_name) and not allow_outside):
             continue
         key = image.get('id')
         entry = ImageEntry(
@@ -123,8 +129,9 @@ def read_split(name: str, ann_file: str, image_folder: str) -> Split:
             size=_size(image),
             patient=_patient(image),
             boxes=boxes.get(key, []) if type(key) is int else [],
+            ignored=ignored.get(key, []) if type(key) is int else [],
         )
-        label = film_labels(image, len(entry.boxes)).label
+        label = film_labels(image, len(entry.boxes), len(entry.ignored)).label
         entry.label = label if type(label) is int else None
         split.entries.append(entry)
     return split

@@ -47,6 +47,16 @@ def converter_parser(
         default='error',
         help='a film that is not in the folder is an error, or left out (%(default)s)',
     )
+    files.add_argument(
+        '--allow-outside',
+        action='store_true',
+        help='take images outside of the image folder, by names that are absolute or lead out of it',
+    )
+    files.add_argument(
+        '--allow-stretched',
+        action='store_true',
+        help='scale boxes to images whose sides are not those of the table in one proportion',
+    )
     add_decoding(files)
     add_labels(parser, 'name of the set')
     parser.add_argument('--encoding', default='utf-8', help='encoding of the tables (%(default)s)')
@@ -150,4 +160,6 @@ def options_of(args: argparse.Namespace) -> ConvertOptions:
         source=args.source,
         encoding=args.encoding,
         progress=True,
+        allow_outside=getattr(args, 'allow_outside', False),
+        allow_stretched=getattr(args, 'allow_stretched', False),
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmfrac.datasets.coco_checks import read_annotations
+from mmfrac.datasets.labels import names_fracture
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion, flat_polygon
 from mmfrac.preparation.converters.convert_options import ConvertOptions
@@ -33,8 +34,8 @@ def convert_chestx_det(
     names or with NIH names, and ChestX-Det with ``polygons``. Every film has been read for all
     findings, so films without 'Fracture' become label 0, films with it label 1 with complete
     regions. The patient is the number before the underscore of the NIH name; where that is unknown
-    every film is a patient of its own, which may put one patient into two splits: give
-    ``manifest``. Coordinates beyond the film by at most 1 px are clipped.
+    a film has none, which may put one patient into two splits: give ``manifest``. Coordinates beyond the
+    film by at most 1 px are clipped.
 
     Args:
         annotation_file (str or os.PathLike): ChestX-Det JSON, boxes xyxy (px).
@@ -58,8 +59,15 @@ def convert_chestx_det(
     conversion.source = source or conversion.source
     conversion.reads(annotation_file)
     records = _read_records(annotation_file)
-    aliases = _read_names(manifest) if manifest is not None else {}
-    images = _image_rows(os.path.basename(annotation_file), records, aliases, conversion)
+    file = os.path.basename(annotation_file)
+    aliases: dict[str, str] = {}
+    if manifest is not None:
+        aliases = _read_names(manifest)
+        found = {one.get('file_name') for one in records if isinstance(one, dict)}
+        named = {name for name in found if isinstance(name, str)}
+        both = {name for name in aliases if name in named or aliases[name] not in named}
+        conversion.join((file, 'films'), (os.path.basename(manifest), 'names'), named, both)
+    images = _image_rows(file, records, aliases, conversion)
     return conversion.write(images, len(records))
 
 
@@ -126,6 +134,9 @@ def _record_faults(record: Any) -> list[str]:
         return faults
     if not all(isinstance(s, str) for s in record['syms']):
         faults.append("'syms' must be strings")
+    else:
+        odd = [s for s in record['syms'] if names_fracture(s) and s.lower() != _FINDING]
+        faults += [f'{s!r} is a fracture, but not written {_FINDING.capitalize()!r}' for s in odd]
     for key in ('boxes', 'polygons'):
         items = record.get(key, record['boxes'])
         if not isinstance(items, list) or len(items) != len(record['syms']):
@@ -134,12 +145,12 @@ def _record_faults(record: Any) -> list[str]:
     return faults
 
 
-def _patient(name: str, aliases: dict[str, str]) -> str:
+def _patient(name: str, aliases: dict[str, str]) -> str | None:
     for known in (name, aliases.get(name, '')):
         match = _NIH_NAME.match(known)
         if match:
             return match.group(1)
-    return os.path.splitext(name)[0]
+    return None
 
 
 def _image_rows(

@@ -10,9 +10,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mmfrac.datasets.coco_checks import bbox_fault, image_faults, image_name, label_fault
-from mmfrac.datasets.labels import SUBSETS, subset_of
+from mmfrac.datasets.labels import (
+    SUBSETS,
+    absent_patients_note,
+    similar_patients_note,
+    subset_of,
+)
 from mmfrac.utils.errors import raise_problems
 from mmfrac.utils.io import atomic_open
+from mmfrac.utils.text import printable
+
+# Columns of a table that nobody reads and that are named.
+_COLUMNS = 30
 
 _CATEGORY = dict(id=1, name='fracture')
 
@@ -25,11 +34,14 @@ class Lesion:
         box (tuple): (x1, y1, x2, y2), px of the film.
         polygon (list[float], optional): [x1, y1, x2, y2, ...], px of the film.
         site (str, optional): 'rib', 'clavicle', ...
+        is_ignored (bool): It is no lesion, but a place that counts in no loss and no metric. Defaults to
+            False.
     """
 
     box: tuple[float, float, float, float]
     polygon: list[float] | None = None
     site: str | None = None
+    is_ignored: bool = False
 
 
 @dataclass
@@ -42,7 +54,7 @@ class CocoImage:
         label (int): 1 fracture, 0 none, -1 unknown.
         regions (bool): Whether ``lesions`` is complete.
         source (str): Data set or hospital.
-        patient_id (str): Splits keep a patient's films together.
+        patient_id (str, optional): Splits keep a patient's films together; None where it is not known.
         lesions (list[Lesion]): Defaults to none.
         extra (dict[str, str]): More fields of its image, e.g. ``view``. Defaults to none.
     """
@@ -53,7 +65,7 @@ class CocoImage:
     label: int
     regions: bool
     source: str
-    patient_id: str
+    patient_id: str | None
     lesions: list[Lesion] = field(default_factory=list)
     extra: dict[str, str] = field(default_factory=dict)
 
@@ -64,11 +76,14 @@ class ConversionSummary:
 
     Attributes:
         out_file (str): What was written.
-        films, boxes, polygons, patients (int): In the output.
+        films, boxes, polygons, patients (int): In the output; boxes that are ignored do not count, and
+            a film without a patient is one.
         subsets (dict[str, int]): Films in each of 'P_hos', 'N', 'P_pub', 'U'.
         left_out (dict[str, int]): What of the input is not in the output, and why.
         changed (dict[str, int]): What was altered on the way, e.g. boxes clipped.
         noted (dict[str, int]): What else there is to know, e.g. films of an unknown view.
+        unread (dict[str, tuple[str, ...]]): Columns of each table that nobody reads.
+        notes (list[str]): What there is to ask, e.g. about patients that may be one.
     """
 
     out_file: str
@@ -80,6 +95,8 @@ class ConversionSummary:
     left_out: dict[str, int] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
     noted: dict[str, int] = field(default_factory=dict)
+    unread: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def positives(self) -> int:
@@ -103,7 +120,13 @@ class ConversionSummary:
         ]
         wide = max(len(name) for name, _ in rows)
         table = [f'{name:<{wide}} {count:>8}' for name, count in rows]
-        return '\n'.join([f'wrote {self.out_file}', *table])
+        unread = [
+            f'not read: {table}: columns {", ".join(names[:_COLUMNS])}'
+            + (f' and {len(names) - _COLUMNS} more' if len(names) > _COLUMNS else '')
+            for table, names in self.unread.items()
+        ]
+        notes = [f'note: {note}' for note in self.notes]
+        return printable('\n'.join([f'wrote {self.out_file}', *table, *unread, *notes]))
 
 
 def _coco_records(record: CocoImage, image_id: int, first_id: int) -> tuple[dict, list[dict]]:
@@ -125,9 +148,10 @@ def _coco_records(record: CocoImage, image_id: int, first_id: int) -> tuple[dict
         label=record.label,
         regions=record.regions,
         source=record.source,
-        patient_id=record.patient_id,
-        **record.extra,
     )
+    if record.patient_id is not None:
+        image['patient_id'] = record.patient_id
+    image |= record.extra
     annotations = []
     for annotation_id, lesion in enumerate(record.lesions, first_id):
         x1, y1, x2, y2 = lesion.box
@@ -137,7 +161,7 @@ def _coco_records(record: CocoImage, image_id: int, first_id: int) -> tuple[dict
             category_id=_CATEGORY['id'],
             bbox=[x1, y1, x2 - x1, y2 - y1],
             area=(x2 - x1) * (y2 - y1),
-            iscrowd=0,
+            iscrowd=int(lesion.is_ignored),
         )
         if lesion.polygon is not None:
             annotation['segmentation'] = [lesion.polygon]
@@ -166,6 +190,7 @@ class CocoWriter:
 
     Args:
         out_file (str or os.PathLike): JSON to write; its folder is made.
+        allow_outside (bool): Take names that lead out of the image folder. Defaults to False.
 
     Raises:
         ValueError: If ``out_file`` is a folder, or lies below a file.
@@ -176,7 +201,8 @@ class CocoWriter:
         ...     summary = writer.finish()
     """
 
-    def __init__(self, out_file: str | os.PathLike) -> None:
+    def __init__(self, out_file: str | os.PathLike, allow_outside: bool = False) -> None:
+        self._allow_outside = allow_outside
         self.out_file = os.fspath(out_file)
         folder = os.path.dirname(self.out_file) or '.'
         while not os.path.exists(folder):
@@ -188,7 +214,7 @@ class CocoWriter:
         self._indices: dict[str, int] = {}
         self._patients: set[str] = set()
         self._groups: Counter[str] = Counter()
-        self._boxes = self._polygons = 0
+        self._annotated = self._boxes = self._polygons = self._unnamed = 0
         self._faulty = self._is_finished = False
 
     def __enter__(self) -> 'CocoWriter':
@@ -216,15 +242,18 @@ class CocoWriter:
             list[str]: What is wrong with it; if anything is, the file cannot be finished.
         """
         index = len(self)
-        image, annotations = _coco_records(record, index + 1, self._boxes + 1)
-        faults = image_faults(image)
+        image, annotations = _coco_records(record, index + 1, self._annotated + 1)
+        faults = image_faults(image, self._allow_outside)
         if not faults:
             boxes = (bbox_fault(a['bbox'], record.width, record.height) for a in annotations)
             faults = [fault for fault in boxes if fault]
             first = self._indices.setdefault(record.file_name, index)
             if first != index:
                 faults.append(f'duplicate file_name, also images[{first}]')
-            contradiction = label_fault(record.label, record.regions, len(annotations))
+            ignored = sum(lesion.is_ignored for lesion in record.lesions)
+            contradiction = label_fault(
+                record.label, record.regions, len(annotations) - ignored, ignored
+            )
             faults += [contradiction] if contradiction else []
         self._groups[subset_of(record.label, record.regions)] += 1
         self._faulty = self._faulty or bool(faults)
@@ -232,10 +261,15 @@ class CocoWriter:
             return faults
         self._images.write((', ' if index else '') + json.dumps(image))
         for annotation in annotations:
-            self._annotations.write((', ' if self._boxes else '') + json.dumps(annotation))
-            self._boxes += 1
-            self._polygons += 'segmentation' in annotation
-        self._patients.add(record.patient_id)
+            self._annotations.write((', ' if self._annotated else '') + json.dumps(annotation))
+            self._annotated += 1
+            if not annotation['iscrowd']:
+                self._boxes += 1
+                self._polygons += 'segmentation' in annotation
+        if record.patient_id is None:
+            self._unnamed += 1
+        else:
+            self._patients.add(record.patient_id)
         return []
 
     def finish(
@@ -243,6 +277,7 @@ class CocoWriter:
         left_out: dict[str, int] | None = None,
         changed: dict[str, int] | None = None,
         noted: dict[str, int] | None = None,
+        unread: dict[str, tuple[str, ...]] | None = None,
     ) -> ConversionSummary:
         """Give the file its name.
 
@@ -250,6 +285,7 @@ class CocoWriter:
             left_out (dict[str, int], optional): For the summary. Defaults to None.
             changed (dict[str, int], optional): For the summary. Defaults to None.
             noted (dict[str, int], optional): For the summary. Defaults to None.
+            unread (dict[str, tuple[str, ...]], optional): For the summary. Defaults to None.
 
         Returns:
             ConversionSummary: The counts.
@@ -270,12 +306,21 @@ class CocoWriter:
             films=len(self),
             boxes=self._boxes,
             polygons=self._polygons,
-            patients=len(self._patients),
+            patients=len(self._patients) + self._unnamed,
             subsets={name: self._groups[name] for name in SUBSETS},
             left_out=dict(left_out or {}),
             changed=dict(changed or {}),
-            noted=dict(noted or {}),
+            noted=self._ignored_noted(noted or {}),
+            unread=dict(unread or {}),
+            notes=[
+                *absent_patients_note(self._unnamed, len(self)),
+                *similar_patients_note(self._patients),
+            ],
         )
+
+    def _ignored_noted(self, noted: dict[str, int]) -> dict[str, int]:
+        ignored = self._annotated - self._boxes
+        return {**noted, 'boxes that are ignored, no lesions': ignored} if ignored else dict(noted)
 
 
 def write_coco(

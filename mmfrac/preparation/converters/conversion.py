@@ -4,7 +4,7 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,7 +13,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mmfrac.datasets.coco_checks import BOX_TOLERANCE
+from mmfrac.datasets.coco_checks import (
+    BOX_TOLERANCE,
+    is_relative,
+    leads_outside,
+    outside_cause,
+    relative_fault,
+)
 from mmfrac.datasets.radiographs.read import image_size, read_radiograph
 from mmfrac.preparation.converters.coco_writer import (
     CocoImage,
@@ -51,10 +57,15 @@ def _box_fault(box: Any, limits: tuple[int, int]) -> str | None:
     if not _numbers(box) or len(box) != 4:
         return f'a box is four numbers [x1, y1, x2, y2] (px), got {box!r}'
     if _outside(box, limits):
-        return f'box {box} lies outside its film of {limits[0]} x {limits[1]} px'
+        cause = outside_cause(box, box[2:], *limits, form='[x1, y1, x2, y2]')
+        return f'box {box} lies outside its film of {limits[0]} x {limits[1]} px{cause}'
     x1, y1, x2, y2 = _clip_points(box, limits)
     if x2 <= x1 or y2 <= y1:
-        return f'box {box} (x1, y1, x2, y2) has no positive size'
+        is_sized = x2 > 0 < y2 and not _outside([x1, y1, x1 + x2, y1 + y2], limits)
+        cause = '; is it x, y, width, height?' if is_sized else ''
+        return f'box {box} (x1, y1, x2, y2) has no positive size{cause}'
+    if is_relative(box, *limits):
+        return relative_fault(box, 'x1, y1, x2, y2')
     return None
 
 
@@ -124,8 +135,31 @@ def _check_boxes(boxes: Sequence[RawBox], drawn_on: Size, size: Size) -> _Checke
             checked.clipped += box != list(raw.box)
             x1, y1, x2, y2 = _scaled(box, drawn_on, size)
             polygon = raw.polygon and _scaled(_clip_points(raw.polygon, drawn_on), drawn_on, size)
-            checked.lesions.append(Lesion((x1, y1, x2, y2), polygon, raw.site))
+            checked.lesions.append(Lesion((x1, y1, x2, y2), polygon, raw.site, raw.is_ignored))
     return checked
+
+
+def _proportion_fault(drawn_on: Size, size: Size) -> str | None:
+    """What is wrong with the sides of an image beside those that its boxes were drawn on.
+
+    Args:
+        drawn_on (tuple[int, int]): Width and height (px) that table or annotation file give.
+        size (tuple[int, int]): Of the image itself.
+
+    Returns:
+        str or None: None if one is the other, scaled.
+    """
+    (w, h), (wide, high) = drawn_on, size
+    rounding = max(w, h, wide, high)
+    if abs(wide * h - high * w) <= rounding:
+        return None
+    told = f'it is {wide} x {high} px, and {w} x {h} where its boxes were drawn'
+    if abs(wide * w - high * h) <= rounding:
+        return f'{told}: are width and height exchanged there, or was the image turned?'
+    return (
+        f'{told}: its sides are scaled by {wide / w:.3g} and {high / h:.3g}, so it was cropped, '
+        'stretched or is another image (--allow-stretched scales each side by itself)'
+    )
 
 
 def _scaled(points: list[float], old: Size, new: Size) -> list[float]:
@@ -143,6 +177,9 @@ _HOW_WITHOUT = (
     'the sizes of the films are read from there; without films give --size table (where the tables '
     'have sizes) or --size WIDTHxHEIGHT'
 )
+
+
+_OUTSIDE = 'name a folder above it, or allow that (--allow-outside)'
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +257,13 @@ class ImageFiles:
 
     def _unseen(self, row: ImageRow) -> FoundImage:
         name = relative(plain_name(row.names[0]), self.image_dir)
-        return self._with_size(row, name, None)
+        return self._led_outside(name) or self._with_size(row, name, None)
+
+    def _led_outside(self, name: str) -> FoundImage | None:
+        """An image outside of the folder, where that is not allowed."""
+        if self.options.allow_outside or not leads_outside(name):
+            return None
+        return FoundImage(name, fault=f'{name}: it lies outside of the image folder: {_OUTSIDE}')
 
     def _with_size(self, row: ImageRow, name: str, size: Size | None) -> FoundImage:
         """Takes the size that the options want; ``size`` is that of the file."""
@@ -240,6 +283,9 @@ class ImageFiles:
             if name is None:
                 path = os.path.join(self.image_dir, row.names[0])
                 return FoundImage(row.names[0], fault=f'missing file {path}', is_missing=True)
+            outside = self._led_outside(name)
+            if outside is not None:
+                return outside
             size = None
             if self.options.size == 'files':
                 size = image_size(os.path.join(self.image_dir, name))
@@ -291,6 +337,10 @@ _REASONS = 40
 
 _CLIPPED = 'boxes clipped to their film'
 
+_EXCHANGED = 'films without boxes whose width and height are exchanged in the table'
+
+_STRETCHED = 'films with boxes scaled by different factors to the sides of their file'
+
 _SCALED = 'films with boxes scaled to the size of their file'
 
 REPEATED = 'repeated row'
@@ -323,16 +373,22 @@ class Conversion:
         self.out_file = os.fspath(out_file)
         self.options = options or ConvertOptions()
         self.source = self.options.source or source
+        self.allow_stretched = self.options.allow_stretched
         self.problems = Problems()
         self.left_out: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
         self.noted: Counter[str] = Counter()
         self._files: list[str] = []
+        self._tables: list[Table] = []
         views = self.options.views
         self._views = {name.lower() for name in (frontal if isinstance(views, str) else views)}
 
     def table(
-        self, path: str | os.PathLike, wanted: Columns, optional: Columns | None = None
+        self,
+        path: str | os.PathLike,
+        wanted: Columns,
+        optional: Columns | None = None,
+        private: bool = False,
     ) -> Table:
         """Open a table, see :class:`Table`.
 
@@ -340,10 +396,13 @@ class Conversion:
             path (str or os.PathLike): The table.
             wanted (Columns): Names of the columns that it must have.
             optional (Columns, optional): Names of those that it may have. Defaults to none.
+            private (bool): Keep what it holds out of the messages. Defaults to False.
         """
         self._files.append(os.fspath(path))
         encoding, progress = self.options.encoding, self.options.progress
-        return Table(path, wanted, self.problems, optional, encoding, progress)
+        table = Table(path, wanted, self.problems, optional, encoding, progress, private)
+        self._tables.append(table)
+        return table
 
     def reads(self, path: str | os.PathLike) -> None:
         """Note that ``path`` is read, for the messages."""
@@ -356,6 +415,30 @@ class Conversion:
             AnnotationError: If a table cannot be used at all.
         """
         self.problems.raise_any(self._files)
+
+    def join(
+        self, one: tuple[str, str], other: tuple[str, str], keys: Set, other_keys: Set
+    ) -> None:
+        """Tell what of two tables has no partner in the other, with an example of each.
+
+        Args:
+            one (tuple[str, str]): Name of a table and of its rows, e.g. ``('labels.csv', 'studies')``.
+            other (tuple[str, str]): The same of the other table.
+            keys (Set): What names the rows of the one table.
+            other_keys (Set): Of the other. If none of them is in the one table, that is a problem.
+        """
+        pairs = ((one, other, keys - other_keys), (other, one, other_keys - keys))
+        for (table, rows), (elsewhere, _), left in pairs:
+            if left:
+                self.noted[f'{rows} of {table} not in {elsewhere}, e.g. {_key_text(min(left))}'] = (
+                    len(left)
+                )
+        if keys and other_keys and not keys & other_keys:
+            text = (
+                f'none of its {len(keys)} {one[1]} is in {other[0]}: here e.g. {_key_text(min(keys))}, '
+                f'there {_key_text(min(other_keys))}; are the ids of one set, and written alike?'
+            )
+            self.problems.add(one[0], 'all lines', text)
 
     def leave_out(self, reason: str, count: int = 1) -> None:
         """Count films or boxes that are left out.
@@ -437,7 +520,7 @@ class Conversion:
         hidden = total is None or not self.options.progress
         files = ImageFiles(self.image_dir, self.options, unique_names)
         # the processes of `files` before the bar, which starts a thread
-        with CocoWriter(self.out_file) as writer, files:
+        with CocoWriter(self.out_file, self.options.allow_outside) as writer, files:
             with tqdm(total=total, desc='films', unit='film', disable=hidden) as bar:
                 seen: dict[str, tuple[_Location, int]] = {}
                 for batch in _batches(rows):
@@ -452,7 +535,8 @@ class Conversion:
                 raise AnnotationError(
                     f'no film is left of {", ".join(self._files)}; left out: {reasons or "none"}'
                 )
-            return writer.finish(self.left_out, self.changed, self.noted)
+            unread = {table.name: table.unread for table in self._tables if table.unread}
+            return writer.finish(self.left_out, self.changed, self.noted, unread)
 
     def _coco_image(
         self, row: ImageRow, found: FoundImage, seen: dict[str, tuple[_Location, int]]
@@ -490,6 +574,16 @@ class Conversion:
     def _lesions(self, row: ImageRow, size: Size) -> list[Lesion] | None:
         """Lesions of a film of ``size``; None if one of its boxes has a fault."""
         drawn_on = row.size or size
+        proportion = None if drawn_on == size else _proportion_fault(drawn_on, size)
+        if proportion and not row.boxes:
+            # nothing lies elsewhere for it
+            if size == drawn_on[::-1]:
+                self.noted[_EXCHANGED] += 1
+        elif proportion:
+            may_stretch = self.allow_stretched or size[0] == size[1]
+            if not may_stretch or 'exchanged' in proportion:
+                self.problems.add(row.table, row.location, f'{row.names[0]}: {proportion}')
+                return None
         checked = _check_boxes(row.boxes, drawn_on, size)
         for location, fault in checked.faults:
             if isinstance(location, int):
@@ -499,8 +593,12 @@ class Conversion:
         if checked.clipped:
             self.changed[_CLIPPED] += checked.clipped
         if checked.lesions and drawn_on != size:
-            self.changed[_SCALED] += 1
+            self.changed[_STRETCHED if proportion else _SCALED] += 1
         return None if checked.faults else checked.lesions
+
+
+def _key_text(key: object) -> str:
+    return ', '.join(map(str, key)) if isinstance(key, tuple) else repr(key)
 
 
 def _batches(rows: Iterable[ImageRow]) -> Iterator[list[ImageRow]]:

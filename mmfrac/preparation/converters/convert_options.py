@@ -36,6 +36,10 @@ class ConvertOptions:
         source (str, optional): ``source`` of the films. Defaults to None, the name of the set.
         encoding (str): Encoding of the tables. Defaults to 'utf-8'.
         progress (bool): Show bars. Defaults to False.
+        allow_outside (bool): Take images outside of the image folder, by names that are absolute or lead
+            out of it. Defaults to False, an error.
+        allow_stretched (bool): Scale boxes to an image whose sides are not those of the table in one
+            proportion. Defaults to False, an error unless the image is a square.
 
     Raises:
         ValueError: If a choice is none of these.
@@ -52,6 +56,8 @@ class ConvertOptions:
     source: str | None = None
     encoding: str = 'utf-8'
     progress: bool = False
+    allow_outside: bool = False
+    allow_stretched: bool = False
 
     def __post_init__(self) -> None:
         for name, valid in (('uncertain', UNCERTAIN), ('blank', BLANK), ('missing', MISSING)):

@@ -10,7 +10,13 @@ from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.converters.file_finder import with_suffixes
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import BLANKS, ImageRow, read_label, read_length
+from mmfrac.preparation.tables.values import (
+    BLANKS,
+    ImageRow,
+    read_label,
+    read_length,
+    read_number_id,
+)
 
 _IMAGE = dict(dicom=('dicom_id',), subject=('subject_id',), study=('study_id',))
 
@@ -64,13 +70,15 @@ def convert_mimic_cxr(
     conversion.check_headers()
     studies = _labels_of_studies(label_rows, conversion)
     wanted = None if splits is None else _images_of_split(splits, str(split), conversion)
-    return conversion.write(_image_rows(images, studies, wanted, conversion), unique_names=True)
+    image_rows = _image_rows(images, studies, wanted, conversion, label_rows.name, splits)
+    return conversion.write(image_rows, unique_names=True)
 
 
 def _labels_of_studies(table: Table, conversion: Conversion) -> dict[tuple[str, str], str]:
     studies: dict[tuple[str, str], str] = {}
     for line, (subject, study, text, healthy) in table.rows():
         try:
+            subject, study = read_number_id(subject), read_number_id(study)
             label = label_of_study(text, healthy)
             read_label(label)
         except ValueError as error:
@@ -82,14 +90,16 @@ def _labels_of_studies(table: Table, conversion: Conversion) -> dict[tuple[str, 
     return studies
 
 
-def _images_of_split(table: Table, split: str, conversion: Conversion) -> set[str]:
-    images: set[str] = set()
+def _images_of_split(table: Table, split: str, conversion: Conversion) -> dict[str, bool]:
+    """Whether each image of the split table is in the split."""
+    images: dict[str, bool] = {}
     names: set[str] = set()
-    for _, (dicom, name) in table.rows():
+    for line, (dicom, name) in table.rows():
         names.add(name)
-        if name == split:
-            images.add(dicom)
-    if not images and names:
+        if images.setdefault(dicom, name == split) != (name == split):
+            text = f'{dicom} is there twice, with other splits'
+            conversion.problems.add(table.name, line, text)
+    if not any(images.values()) and names:
         valid = ', '.join(sorted(names)[:10])
         conversion.problems.add(table.name, 'split', f'no film in {split!r}; there are {valid}')
     return images
@@ -98,21 +108,34 @@ def _images_of_split(table: Table, split: str, conversion: Conversion) -> set[st
 def _image_rows(
     table: Table,
     studies: dict[tuple[str, str], str],
-    wanted: set[str] | None,
+    wanted: dict[str, bool] | None,
     conversion: Conversion,
+    labels: str,
+    splits: Table | None,
 ) -> Iterator[ImageRow]:
+    found: set[tuple[str, str]] = set()
+    seen: set[str] = set()
     sizes = conversion.options.size == 'table'
     for line, (dicom, subject, study, view, height, width) in table.rows():
         absent = [name for name, text in zip(_IMAGE, (dicom, subject, study)) if text in BLANKS]
         if absent:
             conversion.problems.add(table.name, line, f'no {absent[0]} id')
             continue
-        if wanted is not None and dicom not in wanted:
+        try:
+            key = (read_number_id(subject), read_number_id(study))
+        except ValueError as error:
+            conversion.problems.add(table.name, line, f'subject_id, study_id: {error}')
+            continue
+        subject, study = key
+        found.add(key)
+        if wanted is not None:
+            seen.add(dicom)
+        if wanted is not None and not wanted.get(dicom, False):
             conversion.leave_out('in another split')
             continue
         if not conversion.keeps_view(view):
             continue
-        label = conversion.label(studies.get((subject, study), ''), table.name, line)
+        label = conversion.label(studies.get(key, ''), table.name, line)
         if label is None:
             continue
         try:
@@ -123,3 +146,6 @@ def _image_rows(
         folder = f'files/p{subject[:2]}/p{subject}/s{study}/{dicom}'
         names = with_suffixes(folder, '.jpg', conversion.options.suffix)
         yield ImageRow(table.name, line, names, label, subject, size=size)
+    conversion.join((labels, 'studies'), (table.name, 'studies'), studies.keys(), found)
+    if wanted is not None and splits is not None:
+        conversion.join((splits.name, 'images'), (table.name, 'images'), wanted.keys(), seen)

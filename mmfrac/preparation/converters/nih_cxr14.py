@@ -4,6 +4,7 @@
 import os
 from collections.abc import Iterator, Sequence
 
+from mmfrac.datasets.labels import names_fracture
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
@@ -71,8 +72,9 @@ def convert_nih_cxr14(
         )
     conversion.check_headers()
     found = _boxes(box_rows, conversion) if box_rows else {}
+    box_name = box_rows.name if box_rows else ''
     return conversion.write(
-        _image_rows(labelled, all_films, found, split, conversion), unique_names=True
+        _image_rows(labelled, all_films, found, split, conversion, box_name), unique_names=True
     )
 
 
@@ -97,7 +99,10 @@ def _boxes(table: Table, conversion: Conversion) -> dict[str, dict[tuple, int]]:
         except ValueError as error:
             conversion.problems.add(table.name, line, str(error))
             continue
-        if finding.lower() != _FINDING:
+        if names_fracture(finding) and finding.lower() != _FINDING:
+            text = f'finding {finding!r} is a fracture, but not written {_FINDING.capitalize()!r}'
+            conversion.problems.add(table.name, line, text)
+        elif finding.lower() != _FINDING:
             conversion.leave_out(f'{finding} boxes, another finding')
         elif images.setdefault(name, {}).setdefault((x, y, x + width, y + height), line) != line:
             conversion.leave_out(REPEATED)
@@ -110,8 +115,10 @@ def _image_rows(
     boxes: dict[str, dict[tuple, int]],
     split: str | None,
     conversion: Conversion,
+    box_name: str,
 ) -> Iterator[ImageRow]:
     known = set()
+    listed: set[str] = set()
     for table in labelled:
         for line, fields in table.rows():
             row = dict(zip(table.keys, fields))
@@ -124,10 +131,10 @@ def _image_rows(
             label = conversion.label(row['label'], table.name, line)
             if label is not None:
                 yield from _image_row(table, line, row, label, boxes, conversion)
-    if all_films is None:
-        return
-    for line, fields in all_films.rows():
+    for line, fields in all_films.rows() if all_films is not None else ():
+        assert all_films is not None
         row = dict(zip(all_films.keys, fields))
+        listed.add(row['name'])
         if row['name'] in known:
             continue
         if all_films.has('view') and not conversion.keeps_view(row['view']):
@@ -135,6 +142,14 @@ def _image_rows(
         label = 1 if row['name'] in boxes else conversion.decide(None)
         if label is not None:
             yield from _image_row(all_films, line, row, label, boxes, conversion)
+    if all_films is not None:
+        names = (labelled[0].name, 'images'), (all_films.name, 'images')
+        conversion.join(*names, known, listed)
+    if boxes:
+        lost = sorted(boxes.keys() - known - listed)
+        if lost:
+            text = f'{len(lost)} images with fracture boxes are in no other table, e.g. {lost[0]!r}'
+            conversion.problems.add(box_name, 'all lines', text)
 
 
 def _image_row(

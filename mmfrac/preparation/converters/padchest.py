@@ -3,9 +3,11 @@
 
 import ast
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from mmfrac.datasets.labels import names_fracture
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
@@ -22,6 +24,11 @@ _UNCHANGED = 'unchanged'
 _EXCLUDED = 'exclude'
 _FRONTAL = ('pa', 'ap', 'ap_horizontal')
 _LONGEST = 10_000
+
+# A quoted name without escapes but those of a quote or a backslash, and a list of them.
+_QUOTED = r"""(?:'(?:[^'\\\n]|\\['"\\])*'|"(?:[^"\\\n]|\\['"\\])*")"""
+_NAME = re.compile(_QUOTED)
+_LIST = re.compile(rf'\[\s*(?:{_QUOTED}(?:(?:\s*,\s*|\s+){_QUOTED})*(?:\s*,)?)?\s*\]')
 
 
 def convert_padchest(
@@ -84,7 +91,7 @@ def read_findings(text: str) -> frozenset[str]:
     """Findings of a film.
 
     Args:
-        text (str): A Python list of names, or blank.
+        text (str): A Python list of names, the text of a NumPy array of them (no commas), or blank.
 
     Returns:
         frozenset[str]: Names in lower case, without outer blanks; empty for a film without labels.
@@ -94,15 +101,12 @@ def read_findings(text: str) -> frozenset[str]:
     """
     if text.lower() in BLANKS:
         return frozenset()
-    try:
-        # a literal cannot run anything; the limit keeps the parser from running out of stack
-        findings = ast.literal_eval(text) if len(text) < _LONGEST else None
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        findings = None
-    if not isinstance(findings, list) or not all(isinstance(name, str) for name in findings):
+    if len(text) >= _LONGEST or not _LIST.fullmatch(text):
         raise ValueError(
             f"labels {text[:60]!r} are no list of names, as ['rib fracture', 'nodule']"
         )
+    # a quoted literal cannot run anything
+    findings = [ast.literal_eval(found[0]) for found in _NAME.finditer(text)]
     return frozenset(name.strip().lower() for name in findings) - {''}
 
 
@@ -110,9 +114,15 @@ def _label_of_findings(findings: frozenset[str], counted: frozenset[str]) -> int
     """1, 0, -1 (uncertain) or None (no label) of a film with these findings."""
     if findings & counted:
         return 1
-    if _UNSPECIFIED in findings:
+    if _UNSPECIFIED in findings or _unknown_fractures(findings):
         return -1
     return None if findings <= {_UNCHANGED} else 0
+
+
+def _unknown_fractures(findings: frozenset[str]) -> list[str]:
+    """Findings that are fractures by their names, which the set's vocabulary does not have."""
+    known = {*_FRACTURES, *OTHER_FRACTURES.values(), _UNSPECIFIED}
+    return sorted(name for name in findings - known if names_fracture(name))
 
 
 def _image_rows(
@@ -138,6 +148,10 @@ def _image_rows(
         if _EXCLUDED in findings:
             conversion.leave_out("labelled 'exclude'")
             continue
+        for name in _unknown_fractures(findings):
+            conversion.noted[
+                f'films with {name[:40]!r}, a fracture of no known site: uncertain'
+            ] += 1
         label = conversion.decide(_label_of_findings(findings, counted))
         if label is None:
             continue

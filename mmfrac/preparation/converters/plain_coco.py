@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmfrac.datasets.coco_checks import check_annotations, read_annotations
+from mmfrac.datasets.labels import film_labels, is_ignored, names_fracture, outline_of
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
@@ -30,8 +31,10 @@ def convert_coco(
 
     A film with a box of a fracture category has label 1 and complete regions. A film without has the
     ``label`` of the file, if it has one; else ``unboxed`` decides: 'negative', where every film was read
-    for fractures, or 'unknown'. ``source``, ``patient_id``, ``regions`` of a film and ``site`` of an
-    annotation are kept.
+    for fractures, or 'unknown'. A film that has only boxes with ``iscrowd`` or ``ignore``, or of a
+    fracture category that is not among ``categories``, is uncertain; what became of films that have
+    boxes of other categories alone is noted. Ignored boxes are written with ``iscrowd`` 1. ``source``,
+    ``patient_id``, ``regions`` of a film and ``site`` of an annotation are kept.
 
     Args:
         annotation_file (str or os.PathLike): COCO JSON.
@@ -42,7 +45,7 @@ def convert_coco(
             None, those with 'fracture' in their name.
         unboxed (str): 'negative' or 'unknown'. Defaults to 'negative'.
         patient_pattern (str, optional): Regular expression whose first group, or whole match, is the
-            patient in the file name. Defaults to None; ``patient_id``, else every film is a patient.
+            patient in the file name. Defaults to None; ``patient_id``, else the film has none.
 
     Returns:
         ConversionSummary: The counts.
@@ -66,10 +69,21 @@ def convert_coco(
     if not os.path.isfile(file):
         raise FileNotFoundError(f"no annotation file '{file}'")
     data = read_annotations(file)
-    raise_problems(file, check_annotations(data))
+    outside = conversion.options.allow_outside
+    raise_problems(file, check_annotations(data, _counted_names(data, categories), outside))
     counted = _fracture_categories(file, data['categories'], categories)
     image_rows = _image_rows(os.path.basename(file), data, counted, unboxed, pattern, conversion)
     return conversion.write(image_rows, len(data['images']))
+
+
+def _counted_names(data: Any, wanted: Sequence[str] | None) -> list[str] | None:
+    """Categories whose boxes are lesions; None, all, where the file does not show them."""
+    found = data.get('categories') if isinstance(data, dict) else None
+    records = found if isinstance(found, list) else []
+    names = [one.get('name') for one in records if isinstance(one, dict)]
+    if wanted is not None:
+        return list(wanted) if set(wanted) & set(map(str, names)) else None
+    return [name for name in names if isinstance(name, str) and names_fracture(name)] or None
 
 
 def _fracture_categories(
@@ -81,7 +95,7 @@ def _fracture_categories(
     if wanted is not None:
         counted = {key: name for key, name in names.items() if name in wanted}
     else:
-        counted = {key: name for key, name in names.items() if 'fracture' in name.lower()}
+        counted = {key: name for key, name in names.items() if names_fracture(name)}
     if absent or not counted:
         raise AnnotationError(
             f'{file}: no category {absent or "with fracture in its name"}, there are '
@@ -100,26 +114,35 @@ def _image_rows(
 ) -> Iterator[ImageRow]:
     names = {category['id']: category['name'] for category in data['categories']}
     boxes: dict[int, list[RawBox]] = defaultdict(list)
+    others: dict[int, set[str]] = defaultdict(set)
     for index, annotation in enumerate(data['annotations']):
         if annotation['category_id'] not in counted:
             name = names[annotation['category_id']]
             conversion.leave_out(f'{name} boxes, another finding')
-        elif annotation.get('iscrowd'):
-            conversion.leave_out('boxes of a crowd')
+            others[annotation['image_id']].add(name)
         else:
             boxes[annotation['image_id']].append(_box(index, annotation, conversion))
     for index, image in enumerate(data['images']):
         location = f'images[{index}] (id {image["id"]}, {image["file_name"]})'
-        mine = boxes.get(image['id'], [])
-        label: int | None = 1 if mine else image.get('label', 0 if unboxed == 'negative' else None)
-        if mine and image.get('label', 1) != 1:
-            text = f'label {image["label"]}, but {len(mine)} fracture box(es)'
-            conversion.problems.add(file, location, text)
-            continue
+        drawn = boxes.get(image['id'], [])
+        found = sum(not box.is_ignored for box in drawn)
+        named = others.get(image['id'], set())
+        undecided = len(drawn) - found + sum(map(names_fracture, named))
+        label: int | None = film_labels(image, found, undecided).label
+        if label == 0 and 'label' not in image and unboxed == 'unknown':
+            label = None
         label = conversion.decide(label)
+        if 'label' not in image and not found:
+            told = {-1: 'label -1', 0: 'label 0', 1: 'label 1', None: 'left out'}[label]
+            for name in sorted(named):
+                conversion.noted[
+                    f'images with boxes of {name}, and none of those asked for: {told}'
+                ] += 1
+            if drawn:
+                conversion.noted[f'images whose fracture boxes are all ignored: {told}'] += 1
         if label is None:
             continue
-        patient = str(image.get('patient_id', image['file_name']))
+        patient = str(image['patient_id']) if 'patient_id' in image else None
         if pattern is not None:
             match = pattern.search(image['file_name'])
             if match is None:
@@ -129,18 +152,24 @@ def _image_rows(
                 continue
             patient = match[1] if pattern.groups else match[0]
         size = (image['width'], image['height'])
-        regions = bool(mine) and image.get('regions', True)
+        regions = bool(found) and image.get('regions', True)
         source = conversion.options.source or image.get('source')
         yield ImageRow(
-            file, location, (image['file_name'],), label, patient, regions, mine, size, source
+            file, location, (image['file_name'],), label, patient, regions, drawn, size, source
         )
 
 
 def _box(index: int, annotation: dict, conversion: Conversion) -> RawBox:
     x, y, width, height = annotation['bbox']
-    outline = annotation.get('segmentation')
+    outline = outline_of(annotation.get('segmentation'))
     polygon = outline[0] if isinstance(outline, list) and len(outline) == 1 else None
-    if outline and polygon is None:
+    if outline is not None and polygon is None:
         conversion.changed['masks left out, their boxes kept'] += 1
     location = f'annotations[{index}]'
-    return RawBox([x, y, x + width, y + height], location, annotation.get('site'), polygon)
+    return RawBox(
+        [x, y, x + width, y + height],
+        location,
+        annotation.get('site'),
+        polygon,
+        is_ignored=is_ignored(annotation),
+    )

@@ -39,7 +39,7 @@ class _Image:
 
     line: int
     label: int | None
-    patient: str
+    patient: str | None
     source: str
     view: str
     size: Size | None
@@ -57,8 +57,8 @@ def convert_csv(
 
     A film with several boxes has several rows. A film with label 1 has complete regions if it has a
     box; without one, its boxes are unknown. The columns ``site`` (of a box), ``view``, ``source``,
-    ``width`` and ``height`` (px) are read where they are. Without ``patient_id`` every film is a
-    patient.
+    ``width`` and ``height`` (px) are read where they are; columns that look like boxes in another form
+    are refused. Without ``patient_id`` the films have no patient.
 
     Args:
         table (str or os.PathLike): The CSV.
@@ -86,9 +86,7 @@ def convert_csv(
     frontal = ('pa', 'ap', 'frontal')
     conversion = Conversion(image_dir, out_file, options, 'csv', frontal)
     rows = conversion.table(table, wanted, optional)
-    corners = [name for name in BOX if rows.has(name)]
-    if corners and len(corners) < len(BOX):
-        conversion.problems.add(rows.name, 'header', f'of {BOX} there is only {tuple(corners)}')
+    corners = check_corners(rows, conversion)
     conversion.check_headers()
     if not corners:
         return conversion.write(_single_rows(rows, conversion))
@@ -97,6 +95,67 @@ def convert_csv(
         row for path in images for row in _image_rows(rows, path, images[path], conversion)
     )
     return conversion.write(image_rows, len(images))
+
+
+# Columns of boxes in another form than x1, y1, x2, y2.
+_OTHER_BOXES = frozenset(
+    (
+        *(
+            'x',
+            'y',
+            'w',
+            'h',
+            'x0',
+            'y0',
+            'xmin',
+            'ymin',
+            'xmax',
+            'ymax',
+            'x_min',
+            'y_min',
+            'x_max',
+        ),
+        *(
+            'y_max',
+            'left',
+            'top',
+            'right',
+            'bottom',
+            'bbox',
+            'box',
+            'boxes',
+            'cx',
+            'cy',
+            'xc',
+            'yc',
+        ),
+        *('x_center', 'y_center', 'bbox_x', 'bbox_y', 'bbox_w', 'bbox_h', 'bbox_width'),
+        *('bbox_height', 'bbox [x', 'h]', 'box_x', 'box_y', 'box_w', 'box_h', 'x_1', 'y_1', 'x_2'),
+        *('y_2', 'xtl', 'ytl', 'xbr', 'ybr', 'bbox_x1', 'bbox_y1', 'bbox_x2', 'bbox_y2'),
+    )
+)
+
+
+def check_corners(table: Table, conversion: Conversion) -> list[str]:
+    """Which of ``BOX`` a table has; some of them only, or boxes in another form, are a problem.
+
+    Args:
+        table (Table): With ``BOX`` among its columns.
+        conversion (Conversion): Takes the problem.
+    """
+    corners = [name for name in BOX if table.has(name)]
+    others = [name for name in table.unread if name.lower() in _OTHER_BOXES]
+    if corners and len(corners) < len(BOX):
+        conversion.problems.add(table.name, 'header', f'of {BOX} there is only {tuple(corners)}')
+    elif others and not corners:
+        also = [name for name in ('width', 'height') if table.has(name)]
+        text = (
+            f'columns {", ".join(map(repr, others + also))} look like boxes in another form than x1, '
+            'y1, x2, y2 (px), and would be lost: write corners (x2 = x + width, y2 = y + height), or '
+            'name the columns that are corners (--column x1=xmin ...); drop them if they are no boxes'
+        )
+        conversion.problems.add(table.name, 'header', text)
+    return corners
 
 
 def _single_rows(table: Table, conversion: Conversion) -> Iterator[ImageRow]:
@@ -117,7 +176,7 @@ def _parse(table: Table, line: int, row: dict[str, str]) -> _Image:
     size = None
     if row['width'] or row['height']:
         size = (read_length(row['width']), read_length(row['height']))
-    patient = read_patient(row['patient_id']) if table.has('patient_id') else ''
+    patient = read_patient(row['patient_id']) if table.has('patient_id') else None
     return _Image(line, read_label(row['label']), patient, row['source'], row['view'], size)
 
 
@@ -174,8 +233,15 @@ def _image_rows(
     if label is None:
         return
     boxes = [RawBox(list(box), line, site or None) for (*box, site), line in image.boxes.items()]
-    patient = image.patient if table.has('patient_id') else path
     source = image.source or None
     yield ImageRow(
-        table.name, image.line, (path,), label, patient, bool(boxes), boxes, image.size, source
+        table.name,
+        image.line,
+        (path,),
+        label,
+        image.patient,
+        bool(boxes),
+        boxes,
+        image.size,
+        source,
     )

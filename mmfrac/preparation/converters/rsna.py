@@ -58,15 +58,22 @@ def convert_rsna(
     if classes is not None:
         class_rows = conversion.table(classes, dict(patient=('patientId',), name=('class',)))
     conversion.check_headers()
-    normal = _normal_images(class_rows, conversion) if class_rows else set()
+    kinds = _kinds_of_images(class_rows, conversion) if class_rows else {}
+    normal = {name for name, kind in kinds.items() if kind == _NORMAL}
     patients = _nih_patients(nih_names, conversion) if nih_names is not None else {}
     images = _read(rows, conversion)
+    here = (rows.name, 'images')
+    if class_rows is not None:
+        conversion.join(here, (class_rows.name, 'images'), images.keys(), kinds.keys())
+    if nih_names is not None:
+        map_name = os.path.basename(os.fspath(nih_names))
+        conversion.join(here, (map_name, 'images'), images.keys(), patients.keys())
     return conversion.write(
         _image_rows(rows.name, images, normal, patients, conversion), len(images), unique_names=True
     )
 
 
-def _normal_images(table: Table, conversion: Conversion) -> set[str]:
+def _kinds_of_images(table: Table, conversion: Conversion) -> dict[str, str]:
     images: dict[str, str] = {}
     for line, (name, kind) in table.rows():
         if kind.lower() not in _CLASSES:
@@ -75,7 +82,7 @@ def _normal_images(table: Table, conversion: Conversion) -> set[str]:
         elif images.setdefault(name, kind.lower()) != kind.lower():
             text = f'{name} has two classes, {images[name]!r} and {kind!r}'
             conversion.problems.add(table.name, line, text)
-    return {name for name, kind in images.items() if kind == _NORMAL}
+    return images
 
 
 def _nih_patients(path: str | os.PathLike, conversion: Conversion) -> dict[str, str]:
@@ -90,7 +97,10 @@ def _nih_patients(path: str | os.PathLike, conversion: Conversion) -> dict[str, 
     patients: dict[str, str] = {}
     for index, record in enumerate(records):
         try:
-            patients[record['subset_img_id']] = nih_patient(record['img_id'].split('_')[0])
+            name, patient = record['subset_img_id'], nih_patient(record['img_id'].split('_')[0])
+            if patients.setdefault(name, patient) != patient:
+                text = f'{name} has two patients, {patients[name]} and {patient}'
+                conversion.problems.add(os.path.basename(file), f'records[{index}]', text)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             text = (
                 f'no subset_img_id with the img_id of an NIH film, as 00000013_005.png ({error!r})'
@@ -137,6 +147,6 @@ def _image_rows(
         if patients and name not in patients:
             conversion.problems.add(table, line, f'{name} is not in the name map')
             continue
-        patient = patients.get(name, name)
+        patient = patients.get(name)
         names = with_suffixes(name, '.dcm', conversion.options.suffix)
         yield ImageRow(table, line, names, label, patient, size=RELEASE_SIZE)

@@ -2,6 +2,7 @@
 """VinDr-CXR and VinBigData: boxes of several readers of one film become one reading."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mmfrac.datasets.labels import names_fracture
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
@@ -164,11 +166,13 @@ def convert_vindr_cxr(
     )
     size_rows = None
     if sizes is not None:
+        # resized copies of the challenge are often squeezed into one shape
+        conversion.allow_stretched = True
         size_rows = conversion.table(sizes, {'image': ('image_id',), **_SIZE})
     conversion.check_headers()
     readings, has_fractures = _read(rows, conversion)
     if size_rows is not None:
-        _read_sizes(size_rows, readings, conversion)
+        _read_sizes(size_rows, rows.name, readings, conversion)
     image_rows = _image_rows(rows.name, readings, has_fractures, merge, iou, fuse, conversion)
     return conversion.write(image_rows, len(readings), unique_names=True)
 
@@ -178,10 +182,12 @@ def _read(table: Table, conversion: Conversion) -> tuple[dict[str, _Reading], bo
     readings: dict[str, _Reading] = {}
     has_fractures = False
     for line, (image, name, *corners, reader, width, height) in table.rows():
-        finding = name.lower()
+        finding = ' '.join(re.split(r'[\s_-]+', name.lower()))
         try:
             if not image or not name:
                 raise ValueError('no image_id' if not image else 'no class_name')
+            if names_fracture(finding) and finding not in _SITES:
+                raise ValueError(f'class {name!r} is a fracture, but none of {list(_SITES)}')
             box = _box(corners, table.decimal_comma)
             size = (read_length(width), read_length(height)) if width and height else None
         except ValueError as error:
@@ -211,13 +217,18 @@ def _box(corners: list[str], decimal_comma: bool) -> tuple[float, ...] | None:
     return x1, y1, x2, y2
 
 
-def _read_sizes(table: Table, readings: dict[str, _Reading], conversion: Conversion) -> None:
+def _read_sizes(
+    table: Table, labels: str, readings: dict[str, _Reading], conversion: Conversion
+) -> None:
+    sized = set()
     for line, (image, width, height) in table.rows():
+        sized.add(image)
         if image in readings:
             try:
                 readings[image].size = (read_length(width), read_length(height))
             except ValueError as error:
                 conversion.problems.add(table.name, line, str(error))
+    conversion.join((labels, 'images'), (table.name, 'images'), set(readings), sized)
 
 
 def _image_rows(
@@ -249,7 +260,7 @@ def _image_rows(
                 )
         names = with_suffixes(image, '.dicom', conversion.options.suffix)
         yield ImageRow(
-            table, reading.line, names, label, image, bool(boxes), boxes, size=reading.size
+            table, reading.line, names, label, None, bool(boxes), boxes, size=reading.size
         )
 
 

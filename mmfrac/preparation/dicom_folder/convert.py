@@ -3,6 +3,7 @@
 
 import csv
 import filecmp
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,26 +13,37 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from mmfrac.datasets.labels import similar_patients_note
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
+from mmfrac.preparation.dicom_folder.body_part import is_chest, modality_name, part_name
+from mmfrac.preparation.dicom_folder.exposures import REASONS, left_out_of_exposures
 from mmfrac.preparation.dicom_folder.header import (
+    BURNED_IN,
+    DUAL_ENERGY,
+    FOR_PROCESSING,
     INDEX,
     NO_DICOM,
+    REPORT,
+    SECONDARY,
     DicomHeader,
     crashed_header,
     read_header,
 )
 from mmfrac.preparation.dicom_folder.label_table import LabelTable
-from mmfrac.preparation.dicom_folder.pseudonyms import pseudonym, read_key
+from mmfrac.preparation.dicom_folder.pseudonyms import default_key_file, pseudonym, read_key
 from mmfrac.preparation.dicom_folder.view import FRONTAL
 from mmfrac.preparation.tables.values import ImageRow
 from mmfrac.utils.io import atomic_open, atomic_path
 from mmfrac.utils.processes import map_files
+from mmfrac.utils.text import table_cell
 
 MODALITIES = ('CR', 'DX', 'DR', 'RG', 'OT')
 
 PATIENT_IDS = ('pseudonym', 'original')
+
+NAMES = ('neutral', 'original')
 
 UNKNOWN_VIEWS = ('keep', 'drop')
 
@@ -48,10 +60,17 @@ class FolderOptions:
             'keep'.
         modalities (Sequence[str]): Modalities to keep; films without one are kept. Defaults to CR, DX,
             DR, RG, OT.
-        body_parts (Sequence[str], optional): BodyPartExamined to keep; films without one are kept.
-            Defaults to all.
-        links (str or PathLike, optional): Folder for links to the films under names that tell nothing;
-            the COCO file then names those. Defaults to none.
+        body_parts (Sequence[str], optional): BodyPartExamined to keep, or 'all'; films without one are
+            kept. Defaults to None, parts of the chest in the words of many devices.
+        keep (Sequence[str]): Images that become films of their own although another one of their
+            exposure is taken, or although of what they are: keys of ``REASONS``. Defaults to none.
+        names (str): 'neutral': the COCO file names links to the films, whose names tell nothing;
+            'original': it names their paths, without those that hold the patient's name or date of
+            birth, for folders that were de-identified before. Defaults to 'neutral'.
+        links (str or PathLike, optional): Folder for the links. Defaults to ``STEM_images`` beside the
+            COCO file STEM.json.
+        map_file (str or PathLike, optional): CSV that says which file each neutral name stands for,
+            readable by its user alone. Defaults to a file in ``originals/`` beside the key.
         columns (Mapping[str, str], optional): Other names of columns of the table.
         left_out_file (str or PathLike, optional): CSV for every file that is left out.
 
@@ -64,31 +83,47 @@ class FolderOptions:
     unknown_views: str = 'keep'
     modalities: Sequence[str] = MODALITIES
     body_parts: Sequence[str] | None = None
+    keep: Sequence[str] = ()
+    names: str = 'neutral'
     links: str | os.PathLike | None = None
+    map_file: str | os.PathLike | None = None
     columns: Mapping[str, str] | None = None
     left_out_file: str | os.PathLike | None = None
 
     def __post_init__(self) -> None:
-        for name, valid in (('patient_ids', PATIENT_IDS), ('unknown_views', UNKNOWN_VIEWS)):
+        unknown = sorted(set(self.keep) - set(REASONS))
+        if unknown:
+            raise ValueError(f'keep {unknown} is none of {list(REASONS)}')
+        if self.links is not None and self.names == 'original':
+            raise ValueError("links are made for names='neutral' alone, not for names='original'")
+        for name, valid in (
+            ('patient_ids', PATIENT_IDS),
+            ('unknown_views', UNKNOWN_VIEWS),
+            ('names', NAMES),
+        ):
             if getattr(self, name) not in valid:
                 raise ValueError(f'{name} {getattr(self, name)!r} is none of {list(valid)}')
 
 
-def _list_files(folder: str) -> list[str]:
+def _list_files(folder: str, links: Path | None = None) -> list[str]:
     """Files below a folder, sorted; folders behind links are entered once.
 
     Args:
         folder (str): The folder.
+        links (Path, optional): Folder of links to its films, which is left out. Defaults to None.
 
     Returns:
         list[str]: Paths below it, with slashes.
     """
     names: list[str] = []
     entered = {os.path.realpath(folder)}
+    ours = None if links is None else os.path.realpath(links)
     for parent, folders, files in os.walk(folder, followlinks=True):
         for inner in list(folders):
             path = os.path.join(parent, inner)
-            if os.path.islink(path):
+            if os.path.realpath(path) == ours and inner in folders:
+                folders.remove(inner)
+            elif os.path.islink(path):
                 real = os.path.realpath(path)
                 if real in entered:
                     folders.remove(inner)
@@ -100,6 +135,16 @@ def _list_files(folder: str) -> list[str]:
 
 _COPY = 'copy of another film'
 
+_MAP_COLUMNS = ('file_name', 'original')
+
+_KINDS = {
+    REPORT: 'they are reports',
+    BURNED_IN: 'annotation is burned into their pixels',
+    DUAL_ENERGY: 'they are dual-energy or subtracted images',
+    FOR_PROCESSING: 'they are for processing',
+    SECONDARY: 'they are secondary captures',
+}
+
 # What stands in PatientID where no id does.
 _NO_IDS = frozenset({'', '0', 'none', 'unknown', 'anonymous', 'anonymized', 'anonymised', 'anon'})
 
@@ -108,7 +153,7 @@ class LeftOut(NamedTuple):
     """A file that is left out.
 
     Attributes:
-        file (str): Path below the folder.
+        file (str): Neutral name; the map of originals has its path.
         reason (str): As in the summary.
         detail (str): Of the reason. Defaults to none.
     """
@@ -129,9 +174,10 @@ def convert_dicom_folder(
 
     Patient, study, view and laterality are read from the headers. Nothing else of a header is copied:
     no name, no date, no description; patient and study are pseudonyms (keyed hashes) unless
-    ``patient_ids='original'``. A film whose path holds a part of the patient's name or the date of birth
-    is left out, unless ``links`` gives it another. Laterals and obliques are left out
-    (``options.views``), as are files without pixels, with several frames, and damaged ones.
+    ``patient_ids='original'``. Paths are not copied either: films are named by links that tell nothing,
+    and a map for this user alone says which path each stands for. Laterals and obliques are left out
+    (``options.views``), as are other parts of the body, files without pixels, with several frames, and
+    damaged ones; of several images of one exposure one is taken, see :func:`left_out_of_exposures`.
 
     The table has a row a film, or a row a box, with ``label`` and one of ``path``,
     ``SOPInstanceUID``, ``SeriesInstanceUID``, ``StudyInstanceUID``, ``AccessionNumber``; boxes are
@@ -160,6 +206,8 @@ def convert_dicom_folder(
     run.open_table(table)
     summary = run.conversion.write(run.rows())
     run.make_links()
+    run.write_map()
+    summary.notes = [*run.places(), *summary.notes, *run.notes()]
     if more.left_out_file is not None:
         _write_left_out(more.left_out_file, run.left_out)
     return summary, [one for one in run.left_out if one.reason not in (NO_DICOM, INDEX)]
@@ -177,14 +225,27 @@ class _Run:
     ) -> None:
         self.root, self.options, self.more = root, options, more
         # a film's header has been read when it is written: its file is not looked at again
-        settings = replace(options, size='table', verify=False, missing='error')
+        settings = replace(
+            options, size='table', verify=False, missing='error', allow_outside=False
+        )
         self.conversion = Conversion(root, out_file, settings, 'hospital', map(str.lower, FRONTAL))
-        self.conversion.reads(root)
-        self.names = _list_files(root)
+        self.conversion.reads('the folder')
+        self.is_neutral = more.names == 'neutral'
+        self.links = Path(more.links or _default_links(out_file))
+        self.names = _list_files(root, self.links if self.is_neutral else None)
+        self.map_file = Path(more.map_file or self._default_map(out_file))
+        _check_map(self.map_file)
         self.table: LabelTable | None = None
         self.left_out: list[LeftOut] = []
         self._first_of: dict[str, str] = {}
+        self._originals: dict[str, str] = {}
         self._links: dict[str, str] = {}
+        self._ids: set[str] = set()
+
+    def _default_map(self, out_file: str | os.PathLike) -> Path:
+        beside = Path(self.more.key_file or default_key_file()).parent / 'originals'
+        out = os.path.abspath(out_file)
+        return beside / f'{Path(out).stem}-{hashlib.sha256(os.fsencode(out)).hexdigest()[:8]}.csv'
 
     @cached_property
     def _key(self) -> bytes:
@@ -205,38 +266,77 @@ class _Run:
             read_header,
             folder=self.root,
             verify=self.options.verify,
-            any_name=self.more.links is not None,
+            any_name=self.is_neutral,
         )
         headers = map_files(read, self.names, self.options.workers, crashed_header)
         hidden = not self.options.progress
-        for header in tqdm(headers, 'headers', len(self.names), unit='file', disable=hidden):
+        bar = tqdm(headers, 'headers', len(self.names), unit='file', disable=hidden)
+        # all of them before the first film: an image is taken or not beside the others of its study
+        wanted = [header for header in bar if self._is_wanted(header)]
+        is_named = self.table.names_file if self.table else lambda _: False
+        left = left_out_of_exposures(wanted, self.root, self.more.keep, is_named)
+        for header in wanted:
+            if header.name in left:
+                self._leave_out(header, REASONS[left[header.name]])
+                continue
+            if header.kind:
+                self.conversion.noted[f'films taken although {_KINDS[header.kind]}'] += 1
             row = self._row(header)
             if row is not None:
                 yield row
         if self.table is not None:
             self.table.count_unused()
+        self._check_links()
 
     def make_links(self) -> None:
         """Link to the films under their neutral names."""
-        if self.more.links is None:
-            return
-        folder = Path(self.more.links)
-        folder.mkdir(parents=True, exist_ok=True)
+        if self._links and not self.links.exists():
+            # the targets of links are the paths that the names keep back
+            self.links.mkdir(parents=True, mode=0o700)
         for link, name in self._links.items():
-            with atomic_path(folder / link) as temporary:
+            with atomic_path(self.links / link) as temporary:
                 temporary.symlink_to(os.path.abspath(os.path.join(self.root, name)))
+
+    def _check_links(self) -> None:
+        """Only links are replaced, and only by links."""
+        taken = [link for link in self._links if _is_other_file(self.links / link)]
+        if taken:
+            raise ValueError(
+                f"'{self.links}' holds {len(taken)} files under the names of links, which are not "
+                'replaced: name another folder (--links)'
+            )
+
+    def write_map(self) -> None:
+        """Write which path each neutral name stands for, for this user alone."""
+        self.map_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with atomic_path(self.map_file) as temporary:
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(
+                handle, 'w', encoding='utf-8', errors='surrogateescape', newline=''
+            ) as file:
+                table = csv.writer(file, lineterminator='\n')
+                table.writerow(_MAP_COLUMNS)
+                for name, original in self._originals.items():
+                    path = os.path.abspath(os.path.join(self.root, original))
+                    table.writerow((name, table_cell(path)))
+
+    def _leave_out(self, header: DicomHeader, reason: str, detail: str = '') -> None:
+        self.conversion.leave_out(reason)
+        self.left_out.append(LeftOut(self._neutral_name(header), reason, detail))
+
+    def _is_wanted(self, header: DicomHeader) -> bool:
+        """Whether an image is a film taken by itself; if not, the reason is noted."""
+        reason, detail = self._reason(header)
+        if reason:
+            self._leave_out(header, reason, detail)
+        return not reason
 
     def _row(self, header: DicomHeader) -> ImageRow | None:
         """The film of a file, or None with the reason noted."""
-        reason, detail = self._reason(header)
-        if reason:
-            self.conversion.leave_out(reason)
-            self.left_out.append(LeftOut(header.name, reason, detail))
-            return None
         entry = self.table.find(header) if self.table else None
         label = -1 if entry is None else self.conversion.decide(entry.label)
         if label is None:
-            self.left_out.append(LeftOut(header.name, 'label that is dropped'))
+            self.left_out.append(LeftOut(self._neutral_name(header), 'label that is dropped'))
             return None
         if not header.view:
             self.conversion.noted['films whose header does not tell the view'] += 1
@@ -247,8 +347,8 @@ class _Run:
             extra['study_id'] = self._stands_for('study', header.study)
         boxes = entry.raw_boxes() if entry else []
         return ImageRow(
-            self.table.name if self.table else os.path.basename(self.root),
-            entry.line if entry else header.name,
+            self.table.name if self.table else 'the folder',
+            entry.line if entry else self._neutral_name(header),
             (self._file_name(header),),
             label,
             self._patient(header),
@@ -264,9 +364,9 @@ class _Run:
         if header.fault:
             return header.fault, header.detail
         if header.modality and header.modality not in more.modalities:
-            return f'modality {header.modality}', ''
-        if header.body_part and more.body_parts and header.body_part not in more.body_parts:
-            return f'body part {header.body_part}', ''
+            return f'modality {modality_name(header.modality)}', ''
+        if header.body_part and not self._is_part(header.body_part):
+            return f'body part {part_name(header.body_part)}', ''
         if not header.view and more.unknown_views == 'drop':
             return 'view not given', ''
         if header.view and not self.conversion.wants_view(header.view):
@@ -274,13 +374,21 @@ class _Run:
         first = self._first_of.setdefault(header.instance or header.name, header.name)
         if first != header.name:
             if _same_bytes(os.path.join(self.root, first), os.path.join(self.root, header.name)):
-                return _COPY, f'of {first}'
+                return _COPY, ''
             self.conversion.noted['other films with the SOPInstanceUID of a film'] += 1
         return '', ''
 
+    def _is_part(self, part: str) -> bool:
+        parts = self.more.body_parts
+        if parts is None:
+            return is_chest(part)
+        return any(one.lower() == 'all' or one.upper() == part for one in parts)
+
     def _patient(self, header: DicomHeader) -> str:
         patient = header.patient
-        if patient.lower() in _NO_IDS:
+        if patient.lower() not in _NO_IDS:
+            self._ids.add(patient)
+        else:
             self.conversion.noted['films without PatientID (a patient a study)'] += 1
             return self._stands_for('patient', f'study {header.study or header.name}')
         if header.id_tells_identity and self.more.patient_ids == 'original':
@@ -292,11 +400,49 @@ class _Run:
         return text if self.more.patient_ids == 'original' else pseudonym(self._key, kind, text)
 
     def _file_name(self, header: DicomHeader) -> str:
-        if self.more.links is None:
+        if not self.is_neutral:
             return header.name
-        link = pseudonym(self._key, 'film', f'{header.instance} {header.name}') + '.dcm'
+        link = self._neutral_name(header)
         self._links[link] = header.name
         return link
+
+    def _neutral_name(self, header: DicomHeader) -> str:
+        name = pseudonym(self._key, 'film', f'{header.instance} {header.name}') + '.dcm'
+        self._originals[name] = header.name
+        return name
+
+    def places(self) -> list[str]:
+        """Where links and map are."""
+        links = [f"the films are links in '{self.links}'"] if self._links else []
+        return [*links, f"which file each name stands for: '{self.map_file}', keep it to yourself"]
+
+    def notes(self) -> list[str]:
+        """What there is to ask about the patients; no id is named."""
+        return similar_patients_note(self._ids, named=False)
+
+
+def _default_links(out_file: str | os.PathLike) -> Path:
+    out = Path(os.path.abspath(out_file))
+    return out.with_name(f'{out.stem}_images')
+
+
+def _is_other_file(path: Path) -> bool:
+    return os.path.lexists(path) and not path.is_symlink()
+
+
+def _check_map(path: Path) -> None:
+    """Only a map is replaced by a map."""
+    if not os.path.lexists(path):
+        return
+    try:
+        with open(path, encoding='utf-8', errors='replace') as file:
+            is_map = file.readline(200) == ','.join(_MAP_COLUMNS) + '\n'
+    except OSError:
+        is_map = False
+    if not is_map:
+        raise ValueError(
+            f"'{path}' is no map of originals and is not replaced: name another file (--map)"
+        )
 
 
 def _same_bytes(one: str, other: str) -> bool:
@@ -310,4 +456,4 @@ def _write_left_out(path: str | os.PathLike, left_out: Sequence[LeftOut]) -> Non
     with atomic_open(path, errors='surrogateescape', newline='') as file:
         table = csv.writer(file, lineterminator='\n')
         table.writerow(LeftOut._fields)
-        table.writerows(left_out)
+        table.writerows([table_cell(value) for value in one] for one in left_out)

@@ -83,6 +83,29 @@ NAMED = 'path holds the name or birth date of the patient'
 
 NO_DICOM, INDEX = 'not a DICOM file', 'DICOMDIR index'
 
+# What an image is, where it is not the radiograph itself.
+REPORT, BURNED_IN, DUAL_ENERGY = 'report', 'burned_in', 'dual_energy'
+
+FOR_PROCESSING, SECONDARY = 'for_processing', 'secondary_capture'
+
+_CAPTURES = '1.2.840.10008.5.1.4.1.1.7'
+
+_UNPROCESSED = ('1.2.840.10008.5.1.4.1.1.1.1.1', '1.2.840.10008.5.1.4.1.1.1.2.1')
+
+_DOCUMENTS = ('SR', 'DOC', 'KO', 'PR', 'PLAN')
+
+_REPORT_WORDS = re.compile(r'\b(DOSE|DOSIS\w*|REPORT|RDSR|SCREEN ?SAVE|BEFUND)\b')
+
+# In ImageType a word suffices; in a description BONE is also said of a series of the ribs.
+_ENERGY_TYPES = re.compile(r'\b(BONE|SOFT|TISSUE|SOFTTISSUE|DUAL|ENERGY|SUBTRACT\w*|SUPPRESS\w*)\b')
+
+_ENERGY_WORDS = re.compile(
+    r'\b(SOFT ?TISSUE|DUAL ?ENERGY|SUBTRACT\w*|SUBTRAKTION\w*|(BONE|RIB)? ?SUPPRESS\w*|'
+    r'BONE IMAGE|WEICHTEILBILD|KNOCHENBILD)\b'
+)
+
+_STANDARD = re.compile(r'\bSTANDARD\b')
+
 _MAX_SIDE = 30_000
 
 _PREAMBLE = 128
@@ -107,6 +130,9 @@ _KEYWORDS = (
     ),
     *('AcquisitionDeviceProcessingDescription', 'ImageLaterality', 'Laterality'),
     *('Rows', 'Columns', 'NumberOfFrames', 'SamplesPerPixel', 'BitsAllocated'),
+    *('ImageType', 'PresentationIntentType', 'BurnedInAnnotation', 'SourceImageSequence'),
+    *('AcquisitionDateTime', 'AcquisitionDate', 'AcquisitionTime', 'AcquisitionNumber'),
+    *('IrradiationEventUID', 'PhotometricInterpretation'),
 )
 
 _TAGS: list[Any] = [Tag(keyword) for keyword in _KEYWORDS]
@@ -119,13 +145,22 @@ class DicomHeader:
     Attributes:
         name (str): Path below the folder.
         fault (str): '' for a film, else the reason to leave the file out.
-        detail (str): Of the fault.
+        detail (str): Of the fault; like the fault out of a closed list, no text of the header.
         size (tuple[int, int]): Width and height, px.
         patient (str): PatientID.
         id_tells_identity (bool): Whether PatientID holds a part of the name or the date of birth.
         instance, series, study, accession (str): Its UIDs and accession number.
         modality, body_part, laterality (str): In capitals, '' if not given.
         view (str): Of :func:`view_of`.
+        kind (str): '' for a radiograph, else 'report', 'burned_in', 'dual_energy', 'secondary_capture'
+            or 'for_processing'.
+        is_derived (bool): Whether it was made from another image.
+        sources (tuple[str, ...]): UIDs of the images it was made from.
+        event (str): UID of its irradiation event.
+        time (float, optional): When it was acquired, s.
+        acquisition (str): Number of its acquisition.
+        photometric (str): How its pixels are to be shown.
+        pixels (tuple[int, int]): Place and number of the bytes of its pixels in the file.
     """
 
     name: str
@@ -142,6 +177,14 @@ class DicomHeader:
     body_part: str = ''
     laterality: str = ''
     view: str = ''
+    kind: str = ''
+    is_derived: bool = False
+    sources: tuple[str, ...] = ()
+    event: str = ''
+    time: float | None = None
+    acquisition: str = ''
+    photometric: str = ''
+    pixels: tuple[int, int] = (0, 0)
 
 
 def read_header(
@@ -164,7 +207,7 @@ def read_header(
             warnings.simplefilter('ignore')
             return _read(name, path, verify, any_name)
     except Exception as error:  # any file at all comes here; pydicom raises whatever it meets
-        return DicomHeader(name, DAMAGED, str(error) or type(error).__name__)
+        return DicomHeader(name, DAMAGED, type(error).__name__)
 
 
 def crashed_header(name: str) -> DicomHeader:
@@ -198,28 +241,33 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
         fault = _fault(ds, pixels, facts.st_size)
     if fault:
         return DicomHeader(name, *fault)
-    header = _describe(name, ds, any_name)
+    length = pixels.length if pixels.length != _UNDEFINED else facts.st_size - pixels.start
+    # places in deflated bytes say nothing
+    is_deflated = ds.file_meta.get('TransferSyntaxUID') == DeflatedExplicitVRLittleEndian
+    where = (0, 0) if is_deflated else (pixels.start, length)
+    header = _describe(name, ds, any_name, where)
     if header.fault or not verify:
         return header
     try:
         height, width = read_radiograph(path).shape
     except Exception as error:  # as above
-        return DicomHeader(name, UNDECODED, str(error) or type(error).__name__)
+        syntax = registered_name(ds.file_meta.get('TransferSyntaxUID'))
+        return DicomHeader(name, UNDECODED, f'{type(error).__name__}, {syntax}')
     if (width, height) != header.size:
-        return DicomHeader(name, UNDECODED, f'its pixels are {width} x {height}')
+        return DicomHeader(name, UNDECODED, 'its pixels have another size')
     return header
 
 
 def _fault(ds: FileDataset, pixels: _PixelRange, end: int) -> tuple[str, str] | None:
     if pixels.start < 0:
         kind = _text(ds, 'SOPClassUID')
-        return NO_PIXELS, f'a {UID(kind).name}' if kind else 'it ends before its pixels'
+        return NO_PIXELS, registered_name(kind) if kind else 'it ends before its pixels'
     columns, rows = _number(ds, 'Columns'), _number(ds, 'Rows')
     if not (0 < columns <= _MAX_SIDE and 0 < rows <= _MAX_SIDE):
-        return DAMAGED, f'its size is {columns} x {rows}'
+        return DAMAGED, 'its rows or columns are out of range'
     frames = _number(ds, 'NumberOfFrames', 1)
     if frames > 1:
-        return FRAMES, f'{frames} frames'
+        return FRAMES, ''
     syntax = ds.file_meta.get('TransferSyntaxUID')
     if syntax == DeflatedExplicitVRLittleEndian:
         return None  # places in the deflated bytes say nothing
@@ -232,7 +280,13 @@ def _fault(ds: FileDataset, pixels: _PixelRange, end: int) -> tuple[str, str] | 
     return None
 
 
-def _describe(name: str, ds: FileDataset, any_name: bool) -> DicomHeader:
+def registered_name(uid: Any) -> str:
+    """Name of a UID that DICOM itself gives; of any other text nothing is said."""
+    name = UID(uid).name if isinstance(uid, str) else uid
+    return name if name and name != uid else 'an unregistered kind'
+
+
+def _describe(name: str, ds: FileDataset, any_name: bool, pixels: tuple[int, int]) -> DicomHeader:
     person = (_text(ds, 'PatientName'), _text(ds, 'PatientID'), _text(ds, 'PatientBirthDate'))
     if not any_name and tells_identity(name, *person):
         return DicomHeader(name, NAMED)
@@ -250,10 +304,71 @@ def _describe(name: str, ds: FileDataset, any_name: bool) -> DicomHeader:
         study=_text(ds, 'StudyInstanceUID'),
         accession=_text(ds, 'AccessionNumber'),
         modality=_short(_text(ds, 'Modality')),
-        body_part=_short(_text(ds, 'BodyPartExamined')),
+        body_part=_decoded(_text(ds, 'BodyPartExamined')).upper()[:64],
         laterality=laterality if laterality in ('L', 'R', 'B', 'U') else '',
         view=view_of(texts, _text(ds, 'PatientOrientation').split('\\')),
+        kind=_kind(ds, texts[2:]),
+        is_derived=_text(ds, 'ImageType').upper().startswith('DERIVED'),
+        sources=_sources(ds),
+        event=_text(ds, 'IrradiationEventUID'),
+        time=_time(ds),
+        acquisition=_text(ds, 'AcquisitionNumber'),
+        photometric=_text(ds, 'PhotometricInterpretation').upper(),
+        pixels=pixels,
     )
+
+
+def _decoded(code: str) -> str:
+    """A code string, which has no character set, of a device that writes it in UTF-8 nevertheless."""
+    try:
+        return code.encode('latin-1').decode()
+    except UnicodeError:
+        return code
+
+
+def _kind(ds: FileDataset, descriptions: list[str]) -> str:
+    """What an image is besides a radiograph, see :class:`DicomHeader`."""
+    types = _text(ds, 'ImageType').upper().replace('_', ' ').split('\\')
+    later = ' | '.join(types[2:])
+    words = ' | '.join(descriptions).upper().replace('_', ' ')
+    uid = _text(ds, 'SOPClassUID')
+    is_document = _text(ds, 'Modality').upper() in _DOCUMENTS
+    if is_document or _REPORT_WORDS.search(later) or _REPORT_WORDS.search(words):
+        return REPORT
+    if _text(ds, 'BurnedInAnnotation').upper().startswith('Y'):
+        return BURNED_IN
+    is_split = _ENERGY_TYPES.search(later) or _ENERGY_WORDS.search(words)
+    if is_split and not _STANDARD.search(f'{later} | {words}'):
+        return DUAL_ENERGY
+    if uid.startswith(_CAPTURES) or types[1:2] == ['SECONDARY']:
+        return SECONDARY
+    intent = _text(ds, 'PresentationIntentType').upper()
+    if intent.startswith('FOR PROC') or (not intent and uid in _UNPROCESSED):
+        return FOR_PROCESSING
+    return ''
+
+
+def _sources(ds: FileDataset) -> tuple[str, ...]:
+    try:
+        return tuple(str(one.ReferencedSOPInstanceUID) for one in ds.SourceImageSequence)
+    except Exception:  # absent in most headers, damaged in some
+        return ()
+
+
+def _time(ds: FileDataset) -> float | None:
+    """Seconds of the acquisition on a line of its own; None if the header does not tell."""
+    text = _text(ds, 'AcquisitionDateTime')
+    if not text:
+        text = _text(ds, 'AcquisitionDate').replace('-', '') + _text(ds, 'AcquisitionTime')
+        if not _text(ds, 'AcquisitionTime'):
+            return None
+    found = re.match(r'(?:(\d{4})(\d\d)(\d\d))?(\d\d):?(\d\d):?(\d\d(?:\.\d+)?)', text)
+    if found is None:
+        return None
+    year, month, day = (int(part or 0) for part in found.groups()[:3])
+    hour, minute, second = (float(part) for part in found.groups()[3:])
+    days = (year * 12 + month) * 31 + day
+    return days * 86400.0 + hour * 3600 + minute * 60 + second
 
 
 def _text(ds: FileDataset, keyword: str) -> str:

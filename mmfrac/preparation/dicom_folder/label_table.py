@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
+from mmfrac.preparation.converters.plain_csv import BOX, check_corners
 from mmfrac.preparation.dicom_folder.header import DicomHeader
 from mmfrac.preparation.tables.values import BLANKS, RawBox, read_label, read_number
 
@@ -18,9 +19,9 @@ _KEYS = {
     'study': ('StudyInstanceUID', 'study_instance_uid', 'study_uid'),
     'accession': ('AccessionNumber', 'accession_number', 'accession'),
 }
-BOX = ('x1', 'y1', 'x2', 'y2')
 LABEL = ('label', 'fracture')
 _NO_IMAGE = 'rows of the table without a film that is kept'
+_FIRST = 'line of the first of these rows'
 _OPTIONAL = {**_KEYS, **{name: (name,) for name in BOX}, 'site': ('site',)}
 
 
@@ -75,12 +76,12 @@ class LabelTable:
             optional.pop(name, None)
             wanted[name] = (other,)
         self._conversion = conversion
-        self._table = conversion.table(table, wanted, optional)
+        self._table = conversion.table(table, wanted, optional, private=True)
         conversion.check_headers()
         self.name = self._table.name
         self._check_columns()
         self._entries: dict[str, dict[str, Entry]] = {key: {} for key in _KEYS}
-        self._missing = 0
+        self._missing = self._first_missing = 0
         self._by_base: dict[str, list[str]] = {}
         if self._table.has('path'):
             self._by_base = _by_base(names)
@@ -88,12 +89,15 @@ class LabelTable:
     def count_unused(self) -> None:
         """Count entries that no film was given; a problem if that is all of them."""
         entries = [entry for some in self._entries.values() for entry in some.values()]
-        unused = self._missing + sum(not entry.image for entry in entries)
+        lost = [entry.line for entry in entries if not entry.image]
+        unused = self._missing + len(lost)
         if unused and unused == self._missing + len(entries):
             text = f'none of its {unused} rows names a film that is kept; do names or UIDs fit?'
             self._conversion.problems.add(self.name, 'all lines', text)
         elif unused:
             self._conversion.leave_out(_NO_IMAGE, unused)
+            first = min(lost) if lost else self._first_missing
+            self._conversion.noted[_FIRST] = min(first, self._first_missing or first)
 
     def find(self, header: DicomHeader) -> Entry | None:
         """Entry of a film; one with boxes belongs to one film only.
@@ -110,14 +114,16 @@ class LabelTable:
             if entry is None:
                 continue
             if entry.image and entry.boxes:
-                text = (
-                    f'boxes of {kind} {key}, which has several films ({entry.image}, {header.name}): '
-                    'name the file'
-                )
+                text = f'boxes of {kind} on this line, which has several films: name the file'
                 self._conversion.problems.add(self.name, entry.line, text)
             entry.image = entry.image or header.name
             return entry
         return None
+
+    def names_file(self, header: DicomHeader) -> bool:
+        """Whether a row names an image itself, by its path or its UID."""
+        entries = self._entries
+        return header.name in entries['path'] or header.instance in entries['instance']
 
     def _check_columns(self) -> None:
         table, problems = self._table, self._conversion.problems
@@ -126,9 +132,7 @@ class LabelTable:
             problems.add(
                 table.name, 'header', f'no column that names films; one of {every} is wanted'
             )
-        corners = [name for name in BOX if table.has(name)]
-        if corners and len(corners) < len(BOX):
-            problems.add(table.name, 'header', f'of {BOX} there is only {tuple(corners)}')
+        check_corners(table, self._conversion)
         self._conversion.check_headers()
 
     def read(self) -> None:
@@ -140,6 +144,7 @@ class LabelTable:
                 kind, key = self._key(row)
                 if key is None:
                     self._missing += 1
+                    self._first_missing = self._first_missing or line
                 else:
                     self._add(line, row, self._entries[kind], key)
             except ValueError as error:
@@ -162,8 +167,7 @@ class LabelTable:
             endings += [name for name in found if f'/{name}'.endswith(f'/{path}')]
             found = endings[:1] if len(set(endings)) == 1 else found
         if len(found) > 1:
-            some = ', '.join(found[:3])
-            raise ValueError(f'{path} may be {len(found)} files ({some}, ...): name its folder')
+            raise ValueError(f'its path may be {len(found)} files: name its folder')
         return found[0] if found else None
 
     def _add(self, line: int, row: Mapping[str, str], entries: dict[str, Entry], key: str) -> None:

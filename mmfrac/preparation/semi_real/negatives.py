@@ -16,7 +16,7 @@ from mmfrac.datasets.coco_checks import (
     image_name,
     read_annotations,
 )
-from mmfrac.datasets.labels import film_labels
+from mmfrac.datasets.labels import labels_of_films
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, RadiographError, image_size
 from mmfrac.utils.errors import AnnotationError, MissingImageError, raise_problems
 
@@ -37,7 +37,9 @@ class NegativeImage:
 
 
 def negatives_of_annotations(
-    annotation_file: str | os.PathLike, image_dir: str | os.PathLike
+    annotation_file: str | os.PathLike,
+    image_dir: str | os.PathLike,
+    allow_outside: bool = False,
 ) -> tuple[list[NegativeImage], dict[str, int]]:
     """Films with label 0 of an annotation file.
 
@@ -45,6 +47,7 @@ def negatives_of_annotations(
         annotation_file (str or os.PathLike): COCO JSON with mmfrac's fields; every negative needs its
             `patient_id`.
         image_dir (str or os.PathLike): Folder of its file names.
+        allow_outside (bool): Take names that lead out of that folder. Defaults to False.
 
     Returns:
         tuple[list[NegativeImage], dict[str, int]]: Films by name, and how many films were left out why.
@@ -58,13 +61,16 @@ def negatives_of_annotations(
     if not os.path.isfile(file):
         raise FileNotFoundError(f"no annotation file '{file}'")
     data = read_annotations(file)
-    raise_problems(file, check_annotations(data))
+    raise_problems(file, check_annotations(data, outside=allow_outside))
     boxed = {annotation['image_id'] for annotation in data['annotations']}
+    labels = labels_of_films(data['images'], data['annotations'])
     left_out: Counter[str] = Counter()
     negatives = []
-    for index, image in enumerate(data['images']):
-        label = film_labels(image, int(image['id'] in boxed)).label
-        if label == 0:
+    for index, (image, of_image) in enumerate(zip(data['images'], labels)):
+        label = of_image.label
+        if label == 0 and image['id'] in boxed:
+            left_out['label 0, has a box that is ignored'] += 1
+        elif label == 0:
             negatives.append((image_name(index, image), image))
         else:
             left_out['label 1, has a fracture' if label == 1 else 'label -1, unknown'] += 1

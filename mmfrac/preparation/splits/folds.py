@@ -8,11 +8,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmfrac.datasets.coco_checks import check_annotations, image_name, read_annotations
-from mmfrac.datasets.labels import SUBSETS, FilmLabels, labels_of_films
+from mmfrac.datasets.labels import (
+    SUBSETS,
+    FilmLabels,
+    is_ignored,
+    labels_of_films,
+    patient_notes,
+)
 from mmfrac.utils.errors import MAX_LINES, AnnotationError
 from mmfrac.utils.io import atomic_folder, write_json
 from mmfrac.version import __version__
@@ -42,7 +49,8 @@ def _read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
     for file in files:
         path = os.fspath(file)
         data = read_annotations(path)
-        found = check_annotations(data)
+        # no image is opened here: whoever does decides about names out of the folder
+        found = check_annotations(data, outside=True)
         problems += [f'{path}: {problem}' for problem in found]
         if found:
             continue
@@ -301,7 +309,7 @@ def _count_split(data: Mapping) -> dict[str, int]:
         films=len(records),
         positives=sum(record.label == 1 for record in records),
         **{name: subsets[name] for name in SUBSETS},
-        boxes=len(data['annotations']),
+        boxes=sum(not is_ignored(annotation) for annotation in data['annotations']),
         patients=len({record.patient for record in records}),
     )
 
@@ -324,6 +332,8 @@ def split_table(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 _FOLDS_FILE = 'folds.json'
 
+_MOST_FOLDS = 10_000
+
 PathLike = str | os.PathLike
 
 
@@ -341,8 +351,9 @@ def write_folds(
     """Split annotation files into a hold-out set and folds (paper, section 2.4).
 
     Writes ``test.json``, ``fold<k>/train.json``, ``fold<k>/val.json`` and ``folds.json`` (seed, options,
-    sizes, strata). Films are stratified by subset and source; a patient is in one part alone. The folder
-    appears under its name when it is complete.
+    sizes, strata, and ``notes`` on images without a patient and patients that may be one). Films are
+    stratified by subset and source; a patient is in one part alone. The folder appears under its name
+    when it is complete.
 
     Args:
         files (Sequence[str or PathLike]): Annotation files whose films are split; all of one data root.
@@ -401,6 +412,11 @@ def write_folds(
         eval_sources=None if eval_sources is None else list(eval_sources),
         sizes=counts,
         strata={name: _strata(data) for name, data in splits.items()},
+        notes=patient_notes(
+            image.get('patient_id')
+            for data in (pool, test or {})
+            for image in data.get('images', ())
+        ),
     )
     _write(out, splits, about)
     return counts
@@ -424,13 +440,44 @@ def read_folds(folder: PathLike) -> dict:
         raise FileNotFoundError(f'no folds in {folder}: tools/split_folds.py writes them')
     try:
         about = json.loads(path.read_text(encoding='utf-8'))
-        wanted = [f'{name}.json' for name in about['sizes']]
-    except (KeyError, TypeError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise ValueError(f'{path} is no list of folds ({error}): split again') from error
+    fault = _about_fault(about)
+    if fault:
+        raise ValueError(f'{path} is no list of folds ({fault}): split again')
+    wanted = [f'{name}.json' for name in about['sizes']]
     missing = [name for name in wanted if not (Path(folder) / name).is_file()]
     if missing:
         raise ValueError(f'{folder} lacks {missing}: split again with --overwrite')
     return about
+
+
+def _about_fault(about: Any) -> str | None:
+    """What is wrong with the content of ``folds.json``, None if nothing is."""
+    if not isinstance(about, dict):
+        return f'it holds a {type(about).__name__}'
+    for key in ('folds', 'seed', 'sizes'):
+        if key not in about:
+            return f"no '{key}'"
+    folds = about['folds']
+    if type(folds) is not int or not 2 <= folds <= _MOST_FOLDS:
+        return f'folds is {str(folds)[:40]}'
+    if type(about['seed']) is not int:
+        return f'seed is {str(about["seed"])[:40]}'
+    notes = about.get('notes', [])
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        return 'notes are no sentences'
+    sizes = about['sizes']
+    if not isinstance(sizes, dict):
+        return f'sizes is a {type(sizes).__name__}'
+    valid = {f'fold{fold}/{part}' for fold in range(folds) for part in ('train', 'val')}
+    if not valid <= set(sizes) <= valid | {'test'}:
+        return 'sizes are not those of its folds'
+    for name, counts in sizes.items():
+        numbers = counts.values() if isinstance(counts, dict) else [None]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            return f'the sizes of {name} are no counts'
+    return None
 
 
 def _assigned(

@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """One reader of CSV tables for all: columns, values, and what is wrong with them.
 
-May import ``utils`` only.
+May import ``datasets.labels`` and ``utils``.
 """

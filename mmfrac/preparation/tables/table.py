@@ -4,14 +4,16 @@
 import csv
 import gzip
 import io
+import lzma
 import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO, TextIO, cast
+from typing import IO, Any, TextIO, cast
 
 from tqdm import tqdm
 
@@ -94,8 +96,95 @@ def _runs(locations: Sequence[int | str]) -> str:
 
 _DELIMITERS = (',', ';', '\t', '|')
 
-# What a damaged file raises while it is read.
-_DAMAGE = (EOFError, OSError, zlib.error, zipfile.BadZipFile, UnicodeError)
+# What a damaged file raises while it is read; a locked or unknown archive raises the last two.
+_DAMAGE = (
+    *(EOFError, OSError, zlib.error, zipfile.BadZipFile, UnicodeError),
+    *(RuntimeError, NotImplementedError, lzma.LZMAError, struct.error),
+)
+
+# A packed table may inflate to so many bytes, and beyond the first of them to so many times its size:
+# real tables pack 5 to 30 times, a bomb 1000 times.
+MOST_INFLATED = 8 * 2**30
+
+_FREE_INFLATED = 8 * 2**20
+
+_MOST_TIMES = 100
+
+# Characters of a line, and of the lines of a record.
+_LONGEST_LINE = 2**20
+
+_LONGEST_RECORD = 2**22
+
+# Blank lines one after the other, and rows that are at fault.
+_MOST_BLANK = 1000
+
+_MOST_FAULTS = 10_000
+
+
+class _Inflated(io.RawIOBase):
+    """The bytes of a packed table, of which no more are made than ``limit``.
+
+    Args:
+        data (IO[bytes]): Inflates as it is read.
+        packed (int): Bytes of the file on disk.
+        limit (int): Most bytes.
+    """
+
+    def __init__(self, data: IO[bytes], packed: int, limit: int) -> None:
+        self._data = data
+        self._packed, self._limit = packed, limit
+        self._left = min(limit, max(_FREE_INFLATED, packed * _MOST_TIMES))
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes into ``buffer``.
+
+        Raises:
+            OSError: If there are more than is allowed.
+        """
+        content = self._data.read(len(buffer))
+        self._left -= len(content)
+        if self._left < 0:
+            raise OSError(
+                f'its {self._packed} bytes inflate to more than {self._packed * _MOST_TIMES} or '
+                f'{self._limit} bytes, which no table does: unpack it if you trust it'
+            )
+        buffer[: len(content)] = content
+        return len(content)
+
+
+class _Lines:
+    """Lines of a table, none longer than a table has.
+
+    Args:
+        file (TextIO): The table.
+
+    Attributes:
+        taken (int): Characters since a reader set it to 0.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(_LONGEST_LINE)
+        if not line:
+            raise StopIteration
+        self.taken += len(line)
+        if len(line) == _LONGEST_LINE or self.taken > _LONGEST_RECORD:
+            raise OSError(
+                f'a line of more than {_LONGEST_LINE} characters, or a row of more than '
+                f'{_LONGEST_RECORD}; a quote may be missing'
+            )
+        return line
+
 
 _UTF16 = (b'\xff\xfe', b'\xfe\xff')
 
@@ -128,12 +217,15 @@ def open_table(path: str, encoding: str = 'utf-8') -> Iterator[tuple[TextIO, IO[
         disk = stack.enter_context(open(path, 'rb'))
         magic = disk.read(_HEAD)
         disk.seek(0)
-        data: IO[bytes] = disk
+        data: IO[bytes] | _Inflated = disk
+        size = os.path.getsize(path)
         if magic.startswith(b'\x1f\x8b'):
-            data = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=disk)))
+            packed = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=disk)))
+            data = _Inflated(packed, size, MOST_INFLATED)
         elif magic.startswith(b'PK\x03\x04'):
             archive = stack.enter_context(zipfile.ZipFile(disk))
-            data = stack.enter_context(archive.open(_only_table(path, archive)))
+            packed = stack.enter_context(archive.open(_only_table(path, archive)))
+            data = _Inflated(packed, size, MOST_INFLATED)
         buffered = io.BufferedReader(cast(io.RawIOBase, data))
         errors = 'surrogateescape'
         if encoding.lower().replace('-', '') == 'utf8':
@@ -185,7 +277,9 @@ def _read_columns(file: TextIO, wanted: Set[str]) -> Header:
         Header: Columns and delimiter.
     """
     delimiters: tuple[str, ...] = _DELIMITERS
-    for lines, line in enumerate(iter(file.readline, ''), 1):
+    for lines, line in enumerate(_Lines(file), 1):
+        if lines > _MOST_BLANK:
+            break
         separator = re.fullmatch(r'"?sep=(.)"?\s*', line)
         if separator:
             delimiters = (separator.group(1),)
@@ -233,6 +327,7 @@ class Table:
         optional (Columns, optional): The same, of columns that may be absent. Defaults to none.
         encoding (str): Encoding of the file. Defaults to 'utf-8'.
         progress (bool): Show a bar while rows are read. Defaults to False.
+        private (bool): Keep what the table holds out of the messages. Defaults to False.
 
     Raises:
         FileNotFoundError: If there is no such table.
@@ -247,7 +342,9 @@ class Table:
         optional: Columns | None = None,
         encoding: str = 'utf-8',
         progress: bool = False,
+        private: bool = False,
     ) -> None:
+        self._private = private
         self.path = os.fspath(path)
         self.name = os.path.basename(self.path)
         self.encoding = encoding
@@ -263,6 +360,12 @@ class Table:
     def has(self, key: str) -> bool:
         """Whether there is the optional column ``key``."""
         return key in self._column_of
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Columns of the table that nobody reads."""
+        read = set(self._column_of.values())
+        return tuple(name for at, name in enumerate(self._header.names) if name and at not in read)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -346,9 +449,12 @@ class Table:
     def _records(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         """Records that are not blank, with the line on which each begins."""
         above = _read_columns(file, self._names).lines
+        lines = _Lines(file)
+        blank = faults = 0
         # strict: a quote out of place is an error, not a field that swallows the rows after it
-        reader = csv.reader(file, delimiter=self._header.delimiter, strict=True)
+        reader = csv.reader(lines, delimiter=self._header.delimiter, strict=True)
         while True:
+            lines.taken = 0
             line = above + reader.line_num + 1
             try:
                 row = next(reader)
@@ -356,9 +462,18 @@ class Table:
                 return
             except csv.Error as error:
                 self._problems.add(self.name, line, f'not a row of a table: {error}')
-                continue
+                faults += 1
+                if faults < _MOST_FAULTS:
+                    continue
+                self._problems.add(self.name, line, 'too many faults: not read from here on')
+                return
             except _DAMAGE as error:
                 self._problems.add(self.name, line, f'the file is damaged from here on ({error})')
+                return
+            blank = 0 if row else blank + 1
+            if blank > _MOST_BLANK:
+                text = f'more than {_MOST_BLANK} blank lines: not read from here on'
+                self._problems.add(self.name, line, text)
                 return
             if any(row):
                 yield line, row
@@ -375,6 +490,8 @@ class Table:
     def _field_fault(self, fields: Sequence[str]) -> str | None:
         for key, field in zip(self._columns, fields):
             bad = _UNUSABLE.search(field)
+            if bad and self._private:
+                return f'{key}: holds {bad.group()!r}, which is no part of a value'
             if bad and bad.group() < ' ':
                 return f'{key}: {field[:_SHOWN]!r} holds {bad.group()!r}; a quote may be missing'
             if bad:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmfrac.datasets.labels import NO_PATIENT
+
 # What tables write where they say nothing.
-BLANKS = frozenset({'', 'nan', 'none', 'null', 'na', 'n/a'})
+BLANKS = NO_PATIENT
 
 Size = tuple[int, int]  # (width, height) px
 
@@ -21,6 +23,8 @@ _WORDS = {
 _LABELS = {word: label for label, words in _WORDS.items() for word in words}
 
 _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
+
+_NUMBER_ID = re.compile(r'(\d+)(\.0*)?', re.ASCII)
 
 _ROUNDED_ID = re.compile(r'\d([.,]\d+)?[eE]\+\d+')
 
@@ -76,6 +80,22 @@ def read_length(text: str) -> int:
     return value
 
 
+def read_number_id(text: str) -> str:
+    """An id that is a whole number, however a table writes it: 50414267, 50414267.0, 0050414267.
+
+    Raises:
+        ValueError: If it is no whole number, or was rounded by a spreadsheet.
+    """
+    found = _NUMBER_ID.fullmatch(text.strip())
+    if found:
+        return found[1].lstrip('0') or '0'
+    if _ROUNDED_ID.fullmatch(text):
+        raise ValueError(
+            f'id {text!r} was rounded by a spreadsheet, use the table as it was published'
+        )
+    raise ValueError(f'id {text[:40]!r} is no whole number' if text else 'no id')
+
+
 def read_patient(text: str) -> str:
     """A patient id.
 
@@ -101,6 +121,7 @@ class RawBox:
         site (str, optional): 'rib', 'clavicle', ...
         polygon (Any): Should be [x1, y1, x2, y2, ...], px. Defaults to None.
         is_fracture (bool): False: it is checked, too, but not written. Defaults to True.
+        is_ignored (bool): It is written as one that is no lesion (``iscrowd``). Defaults to False.
     """
 
     box: Any
@@ -108,6 +129,7 @@ class RawBox:
     site: str | None = None
     polygon: Any = None
     is_fracture: bool = True
+    is_ignored: bool = False
 
 
 @dataclass(slots=True)
@@ -119,7 +141,7 @@ class ImageRow:
         location (int or str): Its line, or its name, for messages.
         names (tuple[str, ...]): Paths under which its file may be found, the release's first.
         label (int): 1 fracture, 0 none, -1 unknown.
-        patient_id (str): Patient.
+        patient_id (str, optional): Patient; None where the set names none.
         regions (bool): Whether ``boxes`` is complete; label 0 needs no boxes. Defaults to False.
         boxes (Sequence[RawBox]): Defaults to none.
         size (tuple[int, int], optional): Width and height (px) that the table gives, in which the
@@ -132,7 +154,7 @@ class ImageRow:
     location: int | str
     names: tuple[str, ...]
     label: int
-    patient_id: str
+    patient_id: str | None
     regions: bool = False
     boxes: Sequence[RawBox] = ()
     size: Size | None = None

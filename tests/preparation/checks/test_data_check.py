@@ -138,9 +138,36 @@ def test_names_that_no_file_can_have(tmp_path):
         data.film('train', name, pixels=False)
     (tmp_path / 'data' / 'images' / 'dir').mkdir()
     report, _ = check(data.write())
-    assert report.counts['unreadable_film'] + report.counts['missing_film'] == 5
+    assert report.counts == dict(unreadable_film=4, field=1)
+    assert "'../../etc' leads out of the image folder" in str(report)
     str(report).encode()
-    assert check(data.root, decode=False)[0].counts['missing_film'] == 5
+    assert check(data.root, decode=False)[0].counts['missing_film'] == 4
+    report, _ = check(data.root, allow_outside=True)
+    assert report.counts['unreadable_film'] + report.counts['missing_film'] == 5
+
+
+def test_patients_that_are_absent_or_unsure(tmp_path):
+    data = sound_set(tmp_path / 'data')
+    data.film('train', 'a.png', patient_id=' P7')
+    data.film('val', 'b.png', patient_id='P7')
+    data.film('val', 'c.png', patient_id='13')
+    data.film('val', 'd.png', patient_id='00000013')
+    data.film('train', 'e.png')
+    del data.splits['train']['images'][-1]['patient_id']
+    report, _ = check(data.write())
+    assert report.counts == dict(no_patient=1, similar_patients=2)
+    text = str(report)
+    assert 'train: 1 of 4 images have no patient_id: each counts as a patient' in text
+    assert "are these one patient? ' P7' in train, 'P7' in val" in text
+    assert "'00000013' in val, '13' in val" in text and '0 errors, 3 warnings' in text
+
+
+def test_sides_that_are_exchanged(tmp_path):
+    data = sound_set(tmp_path / 'data')
+    data.film('train', 'a.png', width=96, height=80)
+    report, _ = check(data.write())
+    assert report.counts == dict(wrong_size=1)
+    assert '96 x 80 px, the film has 80 x 96: width and height are exchanged' in str(report)
 
 
 def test_one_file_under_two_spellings_is_decoded_once(tmp_path):

@@ -72,7 +72,7 @@ def test_convert(root):
     assert films == [
         (1, '71.png', 40, 30, 1, True, 'elsewhere', '00000007'),
         (2, '00000007_002.png', 40, 30, 0, True, 'elsewhere', '00000007'),
-        (3, '73.png', 40, 30, 0, True, 'elsewhere', '73'),
+        (3, '73.png', 40, 30, 0, True, 'elsewhere'),
     ]
     assert data['categories'] == [dict(id=1, name='fracture')]
     first, second = data['annotations']
@@ -237,3 +237,14 @@ def test_tool(root, repository, monkeypatch, capsys):
         run(root / 'det.json', films, root / 'b.json')
     assert left.value.code == 1 and not (root / 'b.json').exists()
     assert 'AnnotationError: 1 problem' in capsys.readouterr().err
+
+
+def test_a_fracture_under_another_name_is_no_negative(root):
+    data = records()
+    data[0]['syms'][0] = 'Rib Fractures'
+    assert "'Rib Fractures' is a fracture, but not written 'Fracture'" in error_of(root, data)
+
+
+def test_a_map_of_another_set_is_refused(root):
+    (root / 'names.csv').write_text('nih_name,det_name\n00000001_000.png,9.png\n')
+    assert 'films is in names.csv' in error_of(root, None)

@@ -97,7 +97,8 @@ def test_policies(convert, options, labels, left_out):
     summary, images, _ = convert(*lines, options=replace(GIVEN, **options))
     assert [image['label'] for image in images] == labels and summary.left_out == left_out
     assert [image['regions'] for image in images] == [label == 0 for label in labels]
-    assert images[0]['patient_id'] == 'a'
+    assert 'patient_id' not in images[0] and summary.patients == len(labels)
+    assert 'images have no patient_id: each counts as a patient' in str(summary)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def films_of(out):
     """(file name, label, regions, patient) of each film."""
     images = json.loads(out.read_text())['images']
     keys = ('file_name', 'label', 'regions', 'patient_id')
-    return [tuple(image[key] for key in keys) for image in images]
+    return [tuple(image.get(key) for key in keys) for image in images]
 
 
 def boxes_of(out):
@@ -311,7 +311,7 @@ def test_vindr(table, tmp_path, given, merge, fuse, labels, boxes):
     annotations = table('annotations_train.csv', *VINDR)
     summary = convert_vindr_cxr(annotations, 'no', out, given, merge, fuse=fuse)
     assert films_of(out) == [
-        (f'f{n}.dicom', label, bool(boxes) if label == 1 else label == 0, f'f{n}')
+        (f'f{n}.dicom', label, bool(boxes) if label == 1 else label == 0, None)
         for n, label in enumerate(labels, 1)
     ]
     assert boxes_of(out) == boxes
@@ -330,7 +330,9 @@ def test_vindr_resized_films(table, films, tmp_path):
     # 2000 x 3000 px became 40 x 30: 105 / 50, 100 / 100
     assert boxes_of(out)[0][0] == pytest.approx([2.1, 1, 2, 1])
     assert [film[0] for film in films_of(out)] == ['train/f1.png', 'train/f2.jpg']
-    assert summary.changed['films with boxes scaled to the size of their file'] == 1
+    told = 'films with boxes scaled by different factors to the sides of their file'
+    assert summary.changed[told] == 1
+    assert summary.noted["images of train_meta.csv not in t.csv, e.g. 'f3'"] == 1
 
 
 def test_vindr_consensus_of_the_test_set(table, tmp_path, given):
@@ -465,9 +467,9 @@ def test_rsna(table, films, tmp_path):
     summary = convert_rsna(labels, folder, out)
     assert films_of(out) == [
         *(
-            ('aa-1.dcm', -1, False, 'aa-1'),
-            ('bb-2.png', -1, False, 'bb-2'),
-            ('cc-3.dcm', -1, False, 'cc-3'),
+            ('aa-1.dcm', -1, False, None),
+            ('bb-2.png', -1, False, None),
+            ('cc-3.dcm', -1, False, None),
         )
     ]
     assert summary.left_out == {'Lung opacity boxes, another finding': 2} and summary.boxes == 0
@@ -558,14 +560,20 @@ def test_coco(tmp_path):
     summary = convert_coco(source, 'no', out, tables)
     assert films_of(out) == [
         *(
-            ('P1_a.png', 1, True, 'P1_a.png'),
-            ('P1_b.png', 0, True, 'P1_b.png'),
+            ('P1_a.png', 1, True, None),
+            ('P1_b.png', 0, True, None),
             ('P2_c.png', -1, False, '5'),
         )
     ]
-    assert boxes_of(out) == [([1, 1, 5, 5], 'rib'), ([9, 9, 5, 5], None)]
+    assert boxes_of(out) == [([1, 1, 5, 5], 'rib'), ([9, 9, 5, 5], None), ([9, 9, 5, 5], None)]
+    flags = [a['iscrowd'] for a in json.loads(out.read_text())['annotations']]
+    assert flags == [0, 0, 1] and summary.boxes == 2
+    assert summary.noted == {
+        'images with boxes of nodule, and none of those asked for: label 0': 1,
+        'boxes that are ignored, no lesions': 1,
+    }
     assert json.loads(out.read_text())['annotations'][0]['segmentation'] == [[1, 1, 6, 1, 6, 6]]
-    assert summary.left_out == {'nodule boxes, another finding': 1, 'boxes of a crowd': 1}
+    assert summary.left_out == {'nodule boxes, another finding': 1}
     assert summary.changed == {'masks left out, their boxes kept': 1}
     assert [image['source'] for image in json.loads(out.read_text())['images']] == [
         'coco',

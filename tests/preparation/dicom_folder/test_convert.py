@@ -6,6 +6,7 @@ import random
 import re
 import runpy
 import shutil
+import stat
 import sys
 
 import pydicom
@@ -55,6 +56,8 @@ def convert(folder, table=None, out='a.json', workers=0, **options):
     if isinstance(table, str):
         (folder.parent / 'labels.csv').write_text(table)
         table = folder.parent / 'labels.csv'
+    if 'links' not in options:
+        options = dict(names='original') | options
     options = dict(key_file=folder.parent / 'key') | options
     out_file = folder.parent / 'out' / out
     summary, left_out = convert_dicom_folder(
@@ -66,6 +69,16 @@ def convert(folder, table=None, out='a.json', workers=0, **options):
     )
     data = json.loads(out_file.read_text())
     return summary, left_out, {image['file_name']: image for image in data['images']}, data
+
+
+def originals(folder):
+    """Path below the folder of each neutral name, as the maps have it."""
+    paths = {}
+    for file in (folder.parent / 'originals').iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        for row in csv.DictReader(file.open(encoding='utf-8', errors='surrogateescape')):
+            paths[row['file_name']] = os.path.relpath(row['original'], folder)
+    return paths
 
 
 def test_folder_without_table(folder):
@@ -99,7 +112,7 @@ def test_folder_without_table(folder):
         'DICOMDIR index': 1,
     }
     assert summary.noted == {'films whose header does not tell the view': 1}
-    assert {one.file for one in left_out} == {
+    assert {originals(folder)[one.file] for one in left_out} == {
         *('ct.dcm', 'cut.dcm', 'lateral.dcm', 'lateral2.dcm', 'oblique.dcm'),
     }
     text = str(summary)
@@ -158,6 +171,7 @@ def test_paths_with_names(folder):
     summary, left_out, films, _ = convert(folder)
     reason = 'path holds the name or birth date of the patient'
     assert list(films) == ['p/b.dcm'] and summary.left_out == {reason: 2}
+    assert not any('oe' in text or '1950' in text for one in left_out for text in one)
     links = folder.parent / 'links'
     summary, left_out, films, _ = convert(folder, links=links)
     assert len(films) == 3 and left_out == [] and summary.left_out == {}
@@ -175,7 +189,8 @@ def test_copies(folder):
     film(folder, 'other.dcm', SOPInstanceUID='1.2.3.1')
     summary, left_out, films, _ = convert(folder)
     assert list(films) == ['a.dcm', 'other.dcm']
-    assert left_out == [('copy.dcm', 'copy of another film', 'of a.dcm')]
+    ((file, *why),) = left_out
+    assert why == ['copy of another film', ''] and originals(folder)[file] == 'copy.dcm'
     assert summary.noted == {'other films with the SOPInstanceUID of a film': 1}
 
 
@@ -189,12 +204,14 @@ def test_choices(folder):
     def kept(**options):
         return list(convert(folder, **options)[2])
 
-    assert kept() == ['hand.dcm', 'none.dcm', 'ot.dcm', 'pa.dcm']
-    assert kept(views='all') == ['hand.dcm', 'lat.dcm', 'none.dcm', 'ot.dcm', 'pa.dcm']
+    every = dict(body_parts=('all',))
+    assert kept() == ['none.dcm', 'ot.dcm', 'pa.dcm']
+    assert kept(**every) == ['hand.dcm', 'none.dcm', 'ot.dcm', 'pa.dcm']
+    assert kept(views='all', **every) == ['hand.dcm', 'lat.dcm', 'none.dcm', 'ot.dcm', 'pa.dcm']
     assert kept(views=('lateral',), unknown_views='drop') == ['lat.dcm']
-    assert kept(unknown_views='drop', modalities=('DX',)) == ['hand.dcm', 'pa.dcm']
+    assert kept(unknown_views='drop', modalities=('DX',)) == ['pa.dcm']
     assert kept(body_parts=('CHEST', 'RIBS')) == ['none.dcm', 'ot.dcm', 'pa.dcm']
-    for wrong in (dict(unknown_views='x'), dict(patient_ids='x')):
+    for wrong in (dict(unknown_views='x'), dict(patient_ids='x'), dict(names='x')):
         with pytest.raises(ValueError, match="'x' is none of"):
             FolderOptions(**wrong)
 
@@ -318,7 +335,7 @@ def test_links_in_the_folder_end(folder):
     (folder / 'a' / 'loop').symlink_to(folder)
     outside = folder.parent / 'outside'
     outside.mkdir()
-    film(outside, 'c.dcm', SOPInstanceUID='1.5')
+    film(outside, 'c.dcm', SOPInstanceUID='1.5', PatientID='other')
     (folder / 'there').symlink_to(outside)
     assert list(convert(folder)[2]) == ['a/b.dcm', 'there/c.dcm']
 
@@ -346,7 +363,7 @@ def test_damaged_folder(folder, shared_data, seed):
 def test_real_films(shared_data, tmp_path):
     folder = shared_data / 'real_cxr' / 'dicom'
     (tmp_path / 'key').write_text(KEY)
-    options = FolderOptions(key_file=tmp_path / 'key')
+    options = FolderOptions(key_file=tmp_path / 'key', names='original')
     out = tmp_path / 'a.json'
     summary, left_out = convert_dicom_folder(
         folder, out, None, ConvertOptions(verify=True, workers=2), options
@@ -373,11 +390,14 @@ def test_tool(folder, repository, monkeypatch, capsys):
         return capsys.readouterr()
 
     key = ('--key-file', folder.parent / 'key', '--workers', 1)
+    kept = ('--names', 'original')
     names = ('--column', 'path=name', '--column', 'label=fx')
-    said = run('--table', folder.parent / 'l.csv', *names, '--left-out', listed, *key)
+    said = run('--table', folder.parent / 'l.csv', *names, '--left-out', listed, *key, *kept)
     assert 'with fracture, label only (P_pub)' in said.out and f'wrote {listed}' in said.out
-    assert 'left out: lat.dcm: view lateral' in said.out and 'Doe' not in said.out
-    assert listed.read_text() == 'file,reason,detail\nlat.dcm,view lateral,\n'
+    assert 'Doe' not in said.out and 'lat.dcm' not in said.out + said.err
+    (name,) = [one for one, path in originals(folder).items() if path == 'lat.dcm']
+    assert f'left out: {name}: view lateral' in said.out
+    assert listed.read_text() == f'file,reason,detail\n{name},view lateral,\n'
     assert json.loads(out.read_text())['images'][0]['label'] == 1
     with pytest.raises(SystemExit) as left:
         run('--table', folder.parent / 'l.csv', '--column', 'label', *key)

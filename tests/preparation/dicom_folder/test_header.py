@@ -48,7 +48,12 @@ def header_of(folder, name='a', **options):
 def test_what_is_read(tmp_path, syntax):
     make_dicom(tmp_path / 'a', ramp((40, 50)), syntax=syntax, **HEADER)
     header = header_of(tmp_path, verify=True)
-    assert header == dicom_header.DicomHeader(
+    start, length = header.pixels
+    if syntax == DeflatedExplicitVRLittleEndian:
+        assert (start, length) == (0, 0)
+    else:
+        assert 0 < length <= (tmp_path / 'a').stat().st_size - start
+    assert replace(header, pixels=(0, 0)) == dicom_header.DicomHeader(
         name='a',
         size=(50, 40),
         patient='p17',
@@ -61,6 +66,7 @@ def test_what_is_read(tmp_path, syntax):
         body_part='CHEST',
         laterality='U',
         view='PA',
+        photometric='MONOCHROME2',
     )
     values = ' '.join(str(getattr(header, field.name)) for field in fields(header)).lower()
     assert not any(word in values for word in ('doe', 'jane', '1950', 'portable'))
@@ -74,7 +80,9 @@ def test_without_preamble(tmp_path, part):
     else:
         ds = pydicom.dcmread(tmp_path / 'whole')
         pydicom.dcmwrite(tmp_path / 'a', Dataset(ds), implicit_vr=True, little_endian=True)
-    assert header_of(tmp_path, verify=True) == replace(header_of(tmp_path, 'whole'), name='a')
+    here, whole = header_of(tmp_path, verify=True), header_of(tmp_path, 'whole')
+    assert here == replace(whole, name='a', pixels=here.pixels)
+    assert here.pixels[1] == whole.pixels[1]
 
 
 def test_view_from_descriptions_codes_and_orientation(tmp_path):
@@ -135,7 +143,7 @@ def test_each_fault_of_a_film(tmp_path):
 
     assert fault(NumberOfFrames=1).fault == ''
     frames = fault(np.zeros((24, 16), np.uint16), NumberOfFrames=3, Rows=8)
-    assert (frames.fault, frames.detail) == (dicom_header.FRAMES, '3 frames')
+    assert (frames.fault, frames.detail) == (dicom_header.FRAMES, '')
     assert fault(Rows=0).fault == dicom_header.DAMAGED
     assert fault(Columns=40_000).fault == dicom_header.DAMAGED
     assert fault(Rows=25).fault == dicom_header.CUT_OFF

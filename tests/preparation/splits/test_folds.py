@@ -301,3 +301,40 @@ def test_damaged_folds_are_refused(tmp_path):
     (tmp_path / 'folds/folds.json').write_text('[]')
     with pytest.raises(ValueError, match='no list of folds'):
         read_folds(tmp_path / 'folds')
+
+
+def test_patients_that_are_absent_or_unsure_are_noted(tmp_path):
+    images = [
+        dict(id=i, file_name=f'{i}.png', width=9, height=9, label=i % 2, regions=i % 2 == 0)
+        for i in range(24)
+    ]
+    for image, patient in zip(images, (' P7', 'P7', '13', '00000013')):
+        image['patient_id'] = patient
+    file = tmp_path / 'all.json'
+    file.write_text(
+        json.dumps(dict(images=images, annotations=[], categories=[dict(id=1, name='fracture')]))
+    )
+    write_folds([file], tmp_path / 'folds', num_folds=2, hold_out=0)
+    without, similar = read_folds(tmp_path / 'folds')['notes']
+    assert without.startswith('20 of 24 images have no patient_id: each counts as a patient')
+    assert "' P7' and 'P7'" in similar and "'00000013' and '13'" in similar
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        *(dict(folds='5'), dict(folds=None), dict(folds=1), dict(folds=10**9), dict(folds=True)),
+        *(dict(seed='0'), dict(seed=None), dict(sizes=[]), dict(sizes={}), dict(sizes=None)),
+        *(dict(sizes={'../x': {}}), dict(sizes={'fold0/train': 3}), None, [], 3, '['),
+    ],
+)
+def test_wrong_folds_are_refused_in_one_sentence(tmp_path, change):
+    write_folds([written(tmp_path / 'a.json', coco(many_films()))], tmp_path / 'folds', hold_out=0)
+    file = tmp_path / 'folds' / 'folds.json'
+    about = json.loads(file.read_text())
+    if change == '[':
+        file.write_text('[' * 100_000)
+    else:
+        file.write_text(json.dumps(about | change if isinstance(change, dict) else change))
+    with pytest.raises(ValueError, match=r'folds\.json is no list of folds \(.*split again'):
+        read_folds(tmp_path / 'folds')

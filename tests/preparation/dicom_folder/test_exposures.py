@@ -1,0 +1,213 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Several images of one exposure: one is taken, the others are left out with the reason."""
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from mmfrac.preparation.dicom_folder import FolderOptions
+from mmfrac.preparation.dicom_folder.body_part import is_chest, part_name
+from mmfrac.preparation.dicom_folder.exposures import REASONS
+from mmfrac.utils.errors import AnnotationError
+from tests.datasets.radiographs.test_dicom import make_dicom
+from tests.preparation.dicom_folder.test_convert import convert, folder
+
+__all__ = ['folder']
+
+PRESENTATION = dict(
+    SOPClassUID='1.2.840.10008.5.1.4.1.1.1.1', PresentationIntentType='FOR PRESENTATION'
+)
+RAW = dict(SOPClassUID='1.2.840.10008.5.1.4.1.1.1.1.1', PresentationIntentType='FOR PROCESSING')
+CAPTURE = dict(SOPClassUID='1.2.840.10008.5.1.4.1.1.7', ImageType=['DERIVED', 'SECONDARY'])
+
+
+def image(folder, name, pixels=None, **header):
+    """An image of one patient, study and view, with pixels of its own unless told."""
+    number = len(list(folder.iterdir())) + 1
+    stored = np.random.default_rng(number if pixels is None else pixels).integers(
+        0, 4096, (24, 32), dtype=np.uint16
+    )
+    fields = dict(
+        SOPInstanceUID=f'1.2.3.{number}',
+        StudyInstanceUID='1.2.8',
+        PatientID='p1',
+        Modality='DX',
+        ViewPosition='PA',
+    )
+    make_dicom(folder / name, stored, **fields | PRESENTATION | header)
+
+
+def kept(folder, table=None, **options):
+    summary, _, films, _ = convert(folder, table, **options)
+    return sorted(films), summary
+
+
+# what lies beside a sound image 'm' of the same exposure, what is said of it, and how it is kept
+BESIDE = [
+    (RAW, 'for_processing'),
+    (dict(SOPClassUID=RAW['SOPClassUID'], PresentationIntentType=''), 'for_processing'),
+    (RAW | dict(ViewPosition='', SeriesInstanceUID='1.7'), 'for_processing'),
+    (CAPTURE, 'secondary_capture'),
+    (CAPTURE | dict(ViewPosition=''), 'secondary_capture'),
+    (dict(ImageType=['DERIVED', 'SECONDARY', 'POST']), 'secondary_capture'),
+    (dict(ImageType=['DERIVED', 'PRIMARY', '', 'BONE']), 'dual_energy'),
+    (dict(ImageType=['DERIVED', 'PRIMARY', '', 'SOFT_TISSUE']), 'dual_energy'),
+    (dict(SeriesDescription='Chest soft tissue'), 'dual_energy'),
+    (dict(SeriesDescription='Bone subtraction'), 'dual_energy'),
+    (dict(SeriesDescription='ClearRead bone suppression'), 'dual_energy'),
+    (CAPTURE | dict(BurnedInAnnotation='YES', ViewPosition=''), 'burned_in'),
+    (dict(BurnedInAnnotation='YES'), 'burned_in'),
+    (CAPTURE | dict(SeriesDescription='Dose Report', ViewPosition=''), 'report'),
+    (CAPTURE | dict(ImageType=['DERIVED', 'SECONDARY', 'DOSE_INFO']), 'report'),
+    (dict(pixels=77), 'same_pixels'),
+    (dict(pixels=77, StudyInstanceUID='1.2.9'), 'same_pixels'),
+    (dict(AcquisitionDate='20200101', AcquisitionTime='120001.5'), 'same_exposure'),
+    (dict(AcquisitionDateTime='20200101120000.9'), 'same_exposure'),
+    (dict(IrradiationEventUID='1.5.5'), 'same_exposure'),
+]
+
+
+@pytest.mark.parametrize(('header', 'kind'), BESIDE, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize('name', ['a.dcm', 'z.dcm'])
+def test_one_of_an_exposure_is_taken(folder, header, kind, name):
+    taken = dict(AcquisitionDate='20200101', AcquisitionTime='120000', IrradiationEventUID='1.5.5')
+    if name == 'a.dcm' and kind.startswith('same'):
+        pytest.skip('of two alike the first name is taken')
+    image(folder, name, **header)
+    image(folder, 'm.dcm', 77, **taken)
+    films, summary = kept(folder)
+    assert films == ['m.dcm'] and summary.left_out == {REASONS[kind]: 1}
+    films, summary = kept(folder, keep=(kind,))
+    assert films == sorted(['m.dcm', name]) and summary.left_out == {}
+
+
+def test_a_whole_exposure(folder):
+    image(folder, 'bone.dcm', ImageType=['DERIVED', 'PRIMARY', '', 'BONE'])
+    image(folder, 'capture.dcm', **CAPTURE | dict(ViewPosition='', BurnedInAnnotation='YES'))
+    image(folder, 'presentation.dcm', 5)
+    image(folder, 'raw.dcm', **RAW)
+    image(folder, 'zagain.dcm', 5)
+    films, summary = kept(folder, 'StudyInstanceUID,label,x1,y1,x2,y2\n1.2.8,1,2,3,12,13\n')
+    assert films == ['presentation.dcm'] and summary.boxes == 1
+    assert summary.left_out == {
+        REASONS[kind]: 1 for kind in ('burned_in', 'dual_energy', 'for_processing', 'same_pixels')
+    }
+
+
+TWO = [
+    dict(ViewPosition='AP', AcquisitionTime='120000'),
+    dict(AcquisitionTime='120300'),
+    dict(AcquisitionDate='20200102', AcquisitionTime='120000'),
+    dict(StudyInstanceUID='1.2.9'),
+    dict(PatientID='p2', StudyInstanceUID='1.2.9'),
+    dict(IrradiationEventUID='1.5.6', AcquisitionTime='120000'),
+    dict(AcquisitionTime=''),
+]
+
+
+@pytest.mark.parametrize('header', TWO, ids=str)
+def test_two_exposures_stay_two(folder, header):
+    image(
+        folder,
+        'a.dcm',
+        AcquisitionTime='120000',
+        AcquisitionDate='20200101',
+        IrradiationEventUID='1.5.5',
+    )
+    image(folder, 'b.dcm', **dict(AcquisitionDate='20200101') | header)
+    films, summary = kept(folder)
+    assert films == ['a.dcm', 'b.dcm'] and summary.left_out == {}
+
+
+def test_pa_and_lateral(folder):
+    image(folder, 'a.dcm')
+    image(folder, 'b.dcm', ViewPosition='LL')
+    assert kept(folder, views='all')[0] == ['a.dcm', 'b.dcm']
+
+
+def test_raw_images_of_two_exposures(folder):
+    for name, time in (('1', '120000'), ('2', '120500')):
+        image(folder, f'p{name}.dcm', AcquisitionTime=time)
+        image(folder, f'r{name}.dcm', AcquisitionTime=time, **RAW)
+    image(folder, 'unknown.dcm', **RAW)
+    assert kept(folder)[0] == ['p1.dcm', 'p2.dcm']
+
+
+def test_what_is_there_alone_is_taken_in_order(folder):
+    image(folder, 'raw.dcm', **RAW)
+    films, summary = kept(folder)
+    assert films == ['raw.dcm'] and summary.noted == {
+        'films taken although they are for processing': 1
+    }
+    image(folder, 'capture.dcm', **CAPTURE)
+    films, summary = kept(folder)
+    assert films == ['capture.dcm']
+    assert summary.left_out == {REASONS['for_processing']: 1}
+    image(folder, 'burned.dcm', BurnedInAnnotation='YES', StudyInstanceUID='1.2.9')
+    assert kept(folder)[0] == ['capture.dcm']
+
+
+def test_a_source_and_what_was_derived_from_it(folder):
+    image(folder, 'b.dcm', SOPInstanceUID='1.2.3.99')
+    one = Dataset()
+    one.ReferencedSOPInstanceUID = '1.2.3.99'
+    image(folder, 'a.dcm', ImageType=['DERIVED', 'PRIMARY'], SourceImageSequence=Sequence([one]))
+    assert kept(folder)[0] == ['b.dcm']
+
+
+def test_the_image_that_the_table_names_is_taken(folder):
+    image(folder, 'a.dcm', 5)
+    image(folder, 'raw.dcm', **RAW)
+    image(folder, 'z.dcm', 5)
+    films, summary = kept(folder, 'path,label\nraw.dcm,1\n')
+    assert films == ['raw.dcm'] and summary.subsets['P_pub'] == 1
+    assert kept(folder, 'SOPInstanceUID,label\n1.2.3.3,1\n')[0] == ['z.dcm']
+
+
+def test_wrong_kinds_are_refused():
+    with pytest.raises(ValueError, match=r"keep \['x'\] is none of"):
+        FolderOptions(keep=('x',))
+
+
+@pytest.mark.parametrize(
+    ('part', 'chest'),
+    [
+        *(
+            ('CHEST', True),
+            ('THORAX', True),
+            ('CHESTABDOMEN', True),
+            ('RIBS', True),
+            ('TORAX', True),
+        ),
+        *(('LUNG', True), ('CLAVICLE', True), ('胸部', True), ('PORTABLE CHEST', True)),
+        *(('STERNUM', True), ('ГРУДНАЯ КЛЕТКА', True), ('', True)),
+        *(
+            ('HAND', False),
+            ('KNEE', False),
+            ('ABDOMEN', False),
+            ('SKULL', False),
+            ('DOE JANE', False),
+        ),
+        *(('TSPINE', False), ('RIBBON', False)),
+    ],
+)
+def test_parts_of_the_body(folder, part, chest):
+    assert is_chest(part) is chest or part == ''
+    image(folder, 'a.dcm', BodyPartExamined='CHEST', StudyInstanceUID='1.2.9')
+    # a code string has no character set
+    image(folder, 'b.dcm', BodyPartExamined=part.encode().decode('latin-1'))
+    films, summary = kept(folder)
+    assert films == (['a.dcm', 'b.dcm'] if chest else ['a.dcm'])
+    assert 'DOE' not in str(summary.left_out)
+    if not chest:
+        assert summary.left_out == {f'body part {part_name(part)}': 1}
+    assert kept(folder, body_parts=('all',))[0] == ['a.dcm', 'b.dcm']
+
+
+@pytest.mark.parametrize('modality', ['MG', 'CT', 'XA', 'DOE^JANE', 'PX'])
+def test_modalities(folder, modality):
+    image(folder, 'b.dcm', Modality=modality)
+    with pytest.raises(AnnotationError) as caught:
+        kept(folder)
+    assert 'DOE' not in str(caught.value) and 'modality' in str(caught.value)
