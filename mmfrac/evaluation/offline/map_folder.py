@@ -16,46 +16,71 @@ Members of an image's file, all of them plain arrays (nothing is pickled):
 import io
 import json
 import os
-import shutil
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, no_boxes
-from mmfrac.utils.io import replace_folder, write_bytes, write_json
+from mmfrac.utils.io import (
+    check_replaceable,
+    foreign_files,
+    note_written,
+    remove_written,
+    replace_folder,
+    write_bytes,
+    write_json,
+)
+from mmfrac.utils.lock import locked
 
 RUN_FILE = 'run.json'
+_LOCK = '.lock'
+_WRITTEN = re.compile(r'.+\.[0-9a-f]{8}\.npz', re.DOTALL)
 
 
 class MapFolderWriter:
     """Writes predictions image by image; the folder appears whole, when :meth:`finish` is called.
 
-    Until then they are in ``.<name>.partial`` beside it, so several processes may write to it.
+    Until then they are in ``.<name>.partial`` beside it, so several processes may write to it. Of earlier
+    predictions it replaces those that it wrote itself, see ``mmfrac.utils.io``.
 
     Args:
         folder (str or PathLike): Folder to write.
 
     Raises:
-        ValueError: If it exists and holds anything but earlier predictions, which are replaced.
+        ValueError: If it is there and holds anything that mmfrac did not write.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
         # of '.' or 'a/..' too the name has to be known
-        self.folder = Path(os.path.abspath(folder))
+        self.folder = Path(os.path.realpath(folder))
         self._partial = self.folder.with_name(f'.{self.folder.name}.partial')
-        if self.folder.exists() and not _may_be_replaced(self.folder):
-            raise ValueError(
-                f'{self.folder} exists and is no folder of predictions: name another one'
-            )
+        self._held = ExitStack()
+        check_replaceable(self.folder)
 
     def start(self) -> None:
-        """Remove what an interrupted run left. In one process, before any other writes."""
-        shutil.rmtree(self._partial, ignore_errors=True)
-        self._partial.mkdir(parents=True)
+        """Remove what an interrupted run left. In one process, before any other writes.
+
+        Raises:
+            ValueError: If another process writes to the same folder, or the partial one holds what no
+                run has left.
+        """
+        # inside, so that it goes with what it guards
+        self._held.enter_context(locked(self.folder, file=self._partial / _LOCK))
+        names = set(foreign_files(self._partial)) - {_LOCK}
+        left = {name for name in names if _WRITTEN.fullmatch(name) or name == RUN_FILE}
+        if left < names:
+            raise ValueError(
+                f'{self._partial}, which an interrupted run may leave, holds {min(names - left)!r} that '
+                'none has written: move it away'
+            )
+        note_written(self._partial, left)
+        remove_written(self._partial)
 
     def write(self, prediction: ImagePrediction) -> Path:
         """Write one image. Processes that both have it, as DDP's samplers do, write the same file.
@@ -82,7 +107,9 @@ class MapFolderWriter:
             Path: The folder.
         """
         write_json(self._partial / RUN_FILE, run)
+        (self._partial / _LOCK).unlink(missing_ok=True)
         replace_folder(self._partial, self.folder)
+        self._held.close()
         return self.folder
 
 
@@ -208,9 +235,3 @@ def _read_run(path: Path) -> dict:
     if not isinstance(run, dict):
         raise ValueError(f'{path} must hold a JSON object, it holds a {type(run).__name__}')
     return run
-
-
-def _may_be_replaced(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    return (folder / RUN_FILE).is_file() or not any(folder.iterdir())
