@@ -1,9 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """The one way to write a file, and to replace or remove one that is there.
 
-A file is written whole under a temporary name, then renamed: whoever is killed while it writes leaves the
-file that was there before, never half of a new one. Files that grow line by line (journals, logs) are
-appended to and have no part in this.
+A file is written whole under a temporary name, then renamed: whoever is killed while it writes leaves
+the file that was there before, never half of a new one. Files that grow line by line (journals, logs)
+are appended to and have no part in this.
 
 In a folder that gets files of names that its user did not choose, mmfrac keeps a list of what it wrote
 there (``.mmfrac_written``). Only what the list names is ever replaced or removed; anything else in the
@@ -28,7 +28,7 @@ PathLike = str | os.PathLike
 
 # Ends the temporary names, which begin with a dot; a killed writer leaves such a file.
 TEMPORARY_SUFFIX = '.tmp'
-_TEMPORARY = re.compile(rf'\..+\.[0-9a-f]{{16}}{re.escape(TEMPORARY_SUFFIX)}', re.DOTALL)
+_TEMPORARY = re.compile(rf'\..+\.(?:[0-9a-f]{{16}}|\d+){re.escape(TEMPORARY_SUFFIX)}', re.DOTALL)
 
 # Lists what mmfrac wrote to the folder that it lies in, a JSON string a line.
 WRITTEN_LIST = '.mmfrac_written'
@@ -330,10 +330,19 @@ def remove_written(folder: Path) -> None:
     Args:
         folder (Path): The folder.
     """
-    for name in written_files(folder):
+    remove_files(folder, [*written_files(folder), WRITTEN_LIST])
+
+
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Remove files of a folder, leftovers of killed writers, and what holds nothing else then.
+
+    Args:
+        folder (Path): The folder.
+        names (Iterable[str]): Paths below it, which mmfrac wrote.
+    """
+    for name in names:
         (folder / name).unlink(missing_ok=True)
     remove_temporary_files(folder)
-    (folder / WRITTEN_LIST).unlink(missing_ok=True)
     for inner, _, _ in os.walk(folder, topdown=False):
         try:
             os.rmdir(inner)
@@ -369,12 +378,19 @@ class OutputFolder:
         if name not in self._known:
             if os.path.lexists(path):
                 raise ValueError(
-                    f'{path} is there and was not written by mmfrac ({WRITTEN_LIST} beside it lists what '
-                    'was): it is not replaced; name another folder, or move it away'
+                    f'{path} is there and was not written by mmfrac (what was is in '
+                    f'{self.folder / WRITTEN_LIST}): it stays; name another folder, or move it away'
                 )
             note_written(self.folder, [name])
             self._known.add(name)
         return path
+
+
+def check_not_an_input(out: PathLike, *inputs: PathLike) -> None:
+    """Raise a ``ValueError`` if a file to be written is one that is read."""
+    for path in inputs:
+        if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
+            raise ValueError(f'{out} is what is read, and would be replaced: name another file')
 
 
 def is_temporary(name: str) -> bool:
@@ -386,15 +402,16 @@ def remove_temporary_files(folder: PathLike, min_age: float = 0.0) -> None:
     """Remove what killed writers left in a folder and below.
 
     Args:
-        folder (str or os.PathLike): The folder. Without ``min_age`` no other writer may be at work there.
-        min_age (float): Seconds for which nobody has written to a file. Defaults to 0.
+        folder (str or os.PathLike): The folder.
+        min_age (float): Seconds for which nobody has written to a file. Defaults to 0: no other writer
+            may be at work there.
     """
     now = time.time()
     for path in Path(folder).rglob(f'.*{TEMPORARY_SUFFIX}'):
         try:
-            if is_temporary(path.name) and (path.is_symlink() or path.is_file()):
-                if not min_age or now - path.lstat().st_mtime > min_age:
-                    path.unlink()
+            is_old = not min_age or now - path.lstat().st_mtime > min_age
+            if is_old and is_temporary(path.name) and (path.is_symlink() or path.is_file()):
+                path.unlink()
         except FileNotFoundError:
             # another process does the same
             continue

@@ -23,7 +23,7 @@ from mmengine.registry import init_default_scope
 from mmfrac.datasets.labels import labels_of_info, lesions
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.utils.geometry import box_corners, project
-from mmfrac.utils.io import write_image
+from mmfrac.utils.io import OutputFolder, write_image
 from mmfrac.visualization.overlay import GT_GREEN, Canvas, contact_sheet, grey_picture
 from mmfrac.visualization.prob_map_visualization_hook import ImageNames
 
@@ -301,7 +301,8 @@ def browse_dataset(
         Browsed: What was written, and which films could not be read.
 
     Raises:
-        ValueError: If an option has none of its values, or the config has no such data set.
+        ValueError: If an option has none of its values, the config has no such data set, or the folder
+            holds a file of a name to be written that mmfrac did not write.
     """
     for value, valid, name in ((mode, MODES, 'mode'), (phase, PHASES, 'phase')):
         if value not in valid:
@@ -313,7 +314,7 @@ def browse_dataset(
     if not loader:
         raise ValueError(f'the config has no {phase}_dataloader')
     datasets = single_datasets(DATASETS.build(loader.dataset))
-    folder, names = Path(out_dir), ImageNames()
+    output, names = OutputFolder(out_dir), ImageNames()
     browsed = Browsed()
     cells: list[tuple[str, np.ndarray]] = []
     for dataset, index in spread_images(datasets, number):
@@ -326,16 +327,16 @@ def browse_dataset(
             continue
         name = names.name(info['img_path'])
         picture = image.picture(mode)
-        browsed.images.append(folder / f'{name}.png')
+        browsed.images.append(output.path(f'{name}.png'))
         write_image(browsed.images[-1], picture)
         if show is not None:
             show(picture, name)
         cells += image.cells(mode)
         if len(cells) >= _CELLS_A_SHEET:
-            _write_sheet(browsed, folder, names, cells)
+            _write_sheet(browsed, output, names, cells)
             cells = []
     if cells:
-        _write_sheet(browsed, folder, names, cells)
+        _write_sheet(browsed, output, names, cells)
     return browsed
 
 
@@ -422,8 +423,11 @@ def _sheet(cells: Sequence[tuple[str, np.ndarray]], columns: int = COLUMNS) -> n
 
 
 def _write_sheet(
-    browsed: Browsed, folder: Path, names: ImageNames, cells: Sequence[tuple[str, np.ndarray]]
+    browsed: Browsed,
+    output: OutputFolder,
+    names: ImageNames,
+    cells: Sequence[tuple[str, np.ndarray]],
 ) -> None:
-    path = folder / f'{names.name(f"sheet_{len(browsed.sheets)}")}.png'
+    path = output.path(f'{names.name(f"sheet_{len(browsed.sheets)}")}.png')
     write_image(path, _sheet(cells))
     browsed.sheets.append(path)

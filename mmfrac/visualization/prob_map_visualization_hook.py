@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from mmfrac.datasets.labels import labels_of_info, lesions
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, read_radiograph
 from mmfrac.models.postprocess import components
-from mmfrac.utils.io import write_image
+from mmfrac.utils.io import OutputFolder, write_image
 from mmfrac.visualization.overlay import draw_overlay
 
 
@@ -179,7 +179,7 @@ class ProbMapVisualizationHook(Hook):
         name = self._names.name(sample.img_path)
         if mode == 'test' and self.test_out_dir is not None:
             folder = Path(runner.work_dir) / runner.timestamp / self.test_out_dir
-            write_image(folder / f'{name}.png', overlay)
+            write_image(OutputFolder(folder).path(f'{name}.png'), overlay)
         in_training = not (runner._train_loop is None or isinstance(runner._train_loop, dict))
         step = runner.epoch if in_training else 0
         runner.visualizer.add_image(f'{mode}_{name}', overlay, step=step)

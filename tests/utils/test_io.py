@@ -275,7 +275,9 @@ def test_files_of_given_names_replace_their_own_only(tmp_path):
         output = OutputFolder(tmp_path)
         for name in ('table.csv', 'pictures/line\nbreak.png'):
             write_text(output.path(name), content)
-        with pytest.raises(ValueError, match=r'metrics\.csv is there and was not written by mmfrac'):
+        with pytest.raises(
+            ValueError, match=r'metrics\.csv is there and was not written by mmfrac'
+        ):
             output.path('metrics.csv')
     assert (tmp_path / 'metrics.csv').read_text() == 'years of work'
     assert (tmp_path / 'pictures/line\nbreak.png').read_text() == 'new'
@@ -285,7 +287,12 @@ def test_files_of_given_names_replace_their_own_only(tmp_path):
 
 
 def test_only_temporary_files_of_writers_are_removed(tmp_path):
-    kept = ['.draft.tmp', 'file.0123456789abcdef.tmp', '.a.0123456789ABCDEF.tmp', '.0123456789abcdef.tmp']
+    kept = [
+        '.draft.tmp',
+        'file.0123456789abcdef.tmp',
+        '.a.0123456789ABCDEF.tmp',
+        '.0123456789abcdef.tmp',
+    ]
     for name in kept:
         (tmp_path / name).touch()
     (tmp_path / '.set.0123456789abcdef.tmp').mkdir()

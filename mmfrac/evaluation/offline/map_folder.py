@@ -46,8 +46,8 @@ _WRITTEN = re.compile(r'.+\.[0-9a-f]{8}\.npz', re.DOTALL)
 class MapFolderWriter:
     """Writes predictions image by image; the folder appears whole, when :meth:`finish` is called.
 
-    Until then they are in ``.<name>.partial`` beside it, so several processes may write to it. Of earlier
-    predictions it replaces those that it wrote itself, see ``mmfrac.utils.io``.
+    Until then they are in ``.<name>.partial`` beside it, so several processes may write to it. Earlier
+    predictions in the folder are replaced if it wrote them itself, see ``mmfrac.utils.io``.
 
     Args:
         folder (str or PathLike): Folder to write.

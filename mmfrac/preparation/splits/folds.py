@@ -14,7 +14,7 @@ import numpy as np
 from mmfrac.datasets.coco_checks import check_annotations, image_name, read_annotations
 from mmfrac.datasets.labels import SUBSETS, FilmLabels, labels_of_films
 from mmfrac.utils.errors import MAX_LINES, AnnotationError
-from mmfrac.utils.io import atomic_folder, write_json
+from mmfrac.utils.io import atomic_folder, check_replaceable, write_json
 from mmfrac.version import __version__
 
 
@@ -474,6 +474,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise ValueError(f'{out} exists and holds no folds: name another folder')
     if not overwrite:
         raise ValueError(f'{out} holds folds already: --overwrite replaces them')
+    check_replaceable(out)
 
 
 def _write(out: Path, splits: dict[str, dict], about: dict) -> None:

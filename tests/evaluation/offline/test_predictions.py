@@ -264,7 +264,7 @@ def test_leftovers_go_and_another_writer_does_not(tmp_path):
     assert not list(partial.glob('*.npz'))
     writer._held.close()
     (partial / 'notes.txt').write_text('mine')
-    with pytest.raises(ValueError, match="holds 'notes.txt' that none has written"):
+    with pytest.raises(ValueError, match=r"holds 'notes\.txt' that none has written"):
         MapFolderWriter(folder).start()
     assert (partial / 'notes.txt').read_text() == 'mine'
 

@@ -267,6 +267,10 @@ def test_nothing_is_overwritten_or_half_written(tmp_path, monkeypatch):
     assert splits_of(out) == before and sorted(tmp_path.iterdir()) == [file, out]
     write_folds([file], out, num_folds=2, hold_out=20, seed=1, overwrite=True)
     assert not (out / 'fold2').exists() and sorted(tmp_path.iterdir()) == [file, out]
+    (out / 'notes.txt').write_text('years of work')
+    with pytest.raises(ValueError, match='files that mmfrac did not write'):
+        write_folds([file], out, num_folds=3, hold_out=20, overwrite=True)
+    assert (out / 'notes.txt').is_file() and (out / 'fold1').is_dir()
     (tmp_path / 'other').mkdir()
     with pytest.raises(ValueError, match='holds no folds'):
         write_folds([file], tmp_path / 'other', overwrite=True)
