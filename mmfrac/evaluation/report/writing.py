@@ -132,6 +132,9 @@ def plot_reliability(out: PathLike, summary: Summary) -> Path:
 
 _OVERLAY_THRESHOLD = 0.2
 
+_TABLES = ('froc.json', 'metrics.csv', 'curves.csv')
+_PICTURES = ('froc_linear', 'froc_log', 'reliability')
+
 
 @dataclass(frozen=True, eq=False)
 class ReportInputs:
@@ -196,6 +199,10 @@ def write_report(
     """
     plain = dict(as_plain(summary), inputs=inputs.as_plain())
     path = OutputFolder(folder).path
+    names = [*_TABLES, *(f'{stem}.{suffix}' for stem in _PICTURES for suffix in ('png', 'svg'))]
+    # before anything is drawn
+    for name in (*names, *(['report.html'] if html else [])):
+        path(name)
     written = [
         _write(path('froc.json'), json.dumps(plain, indent=1, allow_nan=False)),
         _write(path('metrics.csv'), _csv(COLUMNS, as_rows(summary))),
