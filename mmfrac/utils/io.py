@@ -145,6 +145,23 @@ def write_json(
     write_text(path, json.dumps(content, allow_nan=allow_nan, **shape) + end)
 
 
+def read_json(path: PathLike) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path (str or os.PathLike): UTF-8, UTF-16 or UTF-32.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except RecursionError as error:
+        raise ValueError(f'{path} is no JSON that can be read: it is nested too deeply') from error
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON: {error}') from error
+
+
 def write_image(path: PathLike, image: np.ndarray) -> None:
     """Write an image file, its format by its suffix.
 

@@ -75,7 +75,7 @@ def test_what_asks_for_code_is_refused(kind, suffix, trap, tmp_path):
     if content.get('_base_') == 'config.json':
         content['_base_'] = file.name
     file.write_text(write(content))
-    with pytest.raises(ValueError, match=r'^config .*(JSON|_base_)') as raised:
+    with pytest.raises(ValueError, match=r'^configs? .*(JSON|_base_)') as raised:
         load_config(file)
     assert not trap.exists() and '\n' not in str(raised.value)
 

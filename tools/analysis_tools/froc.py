@@ -51,7 +51,13 @@ def parse_args() -> argparse.Namespace:
         help='operating points, fppi=NUMBER or sensitivity=NUMBER, default: fppi=0.1 fppi=0.5',
     )
     parser.add_argument('--data-root', type=Path, help='folder of images/, for overlays of films')
-    parser.add_argument('--category', default='fracture', help='lesions, default fracture')
+    parser.add_argument(
+        '--category',
+        action='append',
+        metavar='NAME',
+        help='category whose boxes are lesions, default fracture; given several times they are measured '
+        'together, as a config with these classes measures them',
+    )
     parser.add_argument(
         '--groups', nargs='*', default=list(IMAGE_FIELDS), help='fields of the films to part by'
     )
@@ -77,11 +83,12 @@ def add_definitions(group) -> None:
 def main() -> None:
     args = parse_args()
     definitions = Definitions(**{name: getattr(args, name) for name in Definitions().as_dict()})
+    categories = args.category or ['fracture']
     targets = [Target.parse(text) for text in args.target]
-    saved, results = evaluate(args.annotations, args.predictions, args.category, definitions)
+    saved, results = evaluate(args.annotations, args.predictions, categories, definitions)
     validation = None
     if args.val:
-        _, validation = evaluate(args.val[0], args.val[1:], args.category, definitions)
+        _, validation = evaluate(args.val[0], args.val[1:], categories, definitions)
     summary = summarise(
         results, definitions, targets, validation, args.groups, max(8.0, args.max_fppi)
     )
@@ -101,9 +108,9 @@ def main() -> None:
 
 
 def evaluate(
-    annotations: str, named: list[str], category: str, definitions: Definitions
+    annotations: str, named: list[str], categories: list[str], definitions: Definitions
 ) -> tuple[dict[str, SavedPredictions], dict[str, ModelResults]]:
-    truth = read_ground_truth(annotations, category)
+    truth = read_ground_truth(annotations, categories)
     paths = {}
     for text in named:
         name, separator, path = text.partition('=')
@@ -123,6 +130,9 @@ def evaluate(
         )
         for name, predictions in saved.items()
     }
+    for name, predictions in saved.items():
+        for category, number in predictions.others.items():
+            print(f'{name}: {number} boxes of category {category} left out')
     return saved, results
 
 

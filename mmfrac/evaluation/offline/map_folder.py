@@ -9,6 +9,7 @@ Members of an image's file, all of them plain arrays (nothing is pickled):
   may be absent (a box detector)
 - ``score`` (float): image score; may be absent
 - ``boxes`` (m, 4) xyxy px of the image, ``box_scores`` (m,); both may be absent
+- ``box_classes`` (m,) names of the boxes' categories; absent: all are of those that are measured
 
 ``run.json`` says where they come from (config, checkpoint, versions) and may be absent.
 """
@@ -168,11 +169,12 @@ def read_prediction(path: Path, img_path: str) -> ImagePrediction:
     if 'prob_map' not in members and 'boxes' not in members:
         raise ValueError(f'{path} holds neither prob_map nor boxes, it holds {sorted(members)}')
     for name, array in members.items():
-        if name != 'film' and array.dtype.kind not in 'fiub':
+        if name not in ('film', 'box_classes') and array.dtype.kind not in 'fiub':
             raise ValueError(f'{path}: {name} must be numbers, it is of type {array.dtype}')
     boxes, scores = no_boxes()
     scale = members.get('map_scale')
     score = members.get('score')
+    classes = members.get('box_classes')
     if score is not None and score.size != 1:
         raise ValueError(f'{path}: score must be one number, it is of shape {score.shape}')
     return ImagePrediction(
@@ -182,6 +184,7 @@ def read_prediction(path: Path, img_path: str) -> ImagePrediction:
         score=None if score is None else float(score.item()),
         prob_map=members.get('prob_map'),
         map_scale=None if scale is None else tuple(scale.ravel().tolist()),
+        box_classes=None if classes is None else tuple(map(str, classes.ravel().tolist())),
     )
 
 
@@ -197,6 +200,8 @@ def write_prediction(path: Path, prediction: ImagePrediction) -> None:
         boxes=prediction.boxes.astype(np.float32),
         box_scores=prediction.box_scores.astype(np.float32),
     )
+    if prediction.box_classes is not None:
+        members['box_classes'] = np.array(prediction.box_classes, np.str_)
     if prediction.score is not None:
         members['score'] = np.float64(prediction.score)
     if prediction.prob_map is not None:

@@ -165,6 +165,7 @@ class ReportInputs:
                     path=saved.path,
                     kind=saved.kind,
                     films_without_a_box=saved.num_silent,
+                    boxes_of_other_categories=saved.others,
                     run=saved.run,
                 )
                 for name, saved in self.predictions.items()
