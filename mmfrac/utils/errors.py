@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from mmfrac.utils.text import printable
+
 _BUILD = os.path.join('mmengine', 'registry', 'build_functions.py')
 
 _CONFIG = os.path.join('mmengine', 'config', 'config.py')
@@ -30,7 +32,8 @@ def plain_errors() -> Iterator[None]:
         is_plain = isinstance(error, (ValueError, OSError, ImportError)) or _is_of_config(error)
         if not is_plain or os.environ.get('MMFRAC_TRACEBACK') == '1':
             raise
-        print(f'{type(error).__name__}: {_original_message(error)}', file=sys.stderr)
+        message = printable(_original_message(error))
+        print(f'{type(error).__name__}: {message}', file=sys.stderr)
         print('(MMFRAC_TRACEBACK=1 shows where this was raised)', file=sys.stderr)
         sys.exit(1)
 

@@ -1,0 +1,54 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import pytest
+
+from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable, table_cell
+
+
+@pytest.mark.parametrize(
+    ('text', 'shown'),
+    [
+        ('a\x1b[31mred\x1b[0m.png', r'a\x1b[31mred\x1b[0m.png'),
+        ('title\x1b]0;owned\x07', r'title\x1b]0;owned\x07'),
+        ('back\b\b\bover', r'back\x08\x08\x08over'),
+        ('new\rline', r'new\rline'),
+        ('c1 \x9b31m', r'c1 \x9b31m'),
+        ('gnp.\u202egpj', r'gnp.\u202egpj'),
+        ('odd \udcff byte', r'odd \udcff byte'),
+        ('two\nlines\tand a tab', 'two\nlines\tand a tab'),
+        ('Müller 王 é', 'Müller 王 é'),
+        (7, '7'),
+    ],
+)
+def test_terminals_are_not_commanded(text, shown):
+    assert printable(text) == shown
+    printable(text).encode()
+
+
+@pytest.mark.parametrize(
+    ('value', 'cell'),
+    [
+        ('=cmd|/C calc!A0', "'=cmd|/C calc!A0"),
+        ('+1+cmd', "'+1+cmd"),
+        ('-2+3', "'-2+3"),
+        ('@SUM(A1)', "'@SUM(A1)"),
+        ('\t=1', "'\t=1"),
+        (' =1', "' =1"),
+        ('＝1', "'＝1"),
+        ('-0.5', '-0.5'),
+        ('+1e-3', '+1e-3'),
+        ('-inf', '-inf'),
+        (-0.5, -0.5),
+        (None, None),
+        ('a=b', 'a=b'),
+        ('a\x1b[2J', r'a\x1b[2J'),
+    ],
+)
+def test_spreadsheets_are_not_commanded(value, cell):
+    assert table_cell(value) == cell
+
+
+def test_errors_are_printed_so(capsys):
+    with pytest.raises(SystemExit), plain_errors():
+        raise ValueError('no film a\x1b[2J.png\nsecond line')
+    assert r'no film a\x1b[2J.png' in capsys.readouterr().err
