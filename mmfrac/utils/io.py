@@ -13,10 +13,13 @@ place of an output is an error.
 import json
 import os
 import re
+import socket
 import time
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +32,9 @@ PathLike = str | os.PathLike
 # Ends the temporary names, which begin with a dot; a killed writer leaves such a file.
 TEMPORARY_SUFFIX = '.tmp'
 _TEMPORARY = re.compile(rf'\..+\.(?:[0-9a-f]{{16}}|\d+){re.escape(TEMPORARY_SUFFIX)}', re.DOTALL)
+
+# Seconds after which nobody writes to a file any more
+_ABANDONED = 24 * 3600.0
 
 # Lists what mmfrac wrote to the folder that it lies in, a JSON string a line.
 WRITTEN_LIST = '.mmfrac_written'
@@ -415,19 +421,28 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def remove_temporary_files(folder: PathLike, min_age: float = 0.0) -> None:
+def remove_temporary_files(
+    folder: PathLike, min_age: float = 0.0, of_dead_writers: bool = False
+) -> None:
     """Remove what killed writers left in a folder and below.
 
     Args:
         folder (str or os.PathLike): The folder.
         min_age (float): Seconds for which nobody has written to a file. Defaults to 0: no other writer
             may be at work there.
+        of_dead_writers (bool): Only those whose process on this machine is gone, and of other machines
+            those of yesterday and before: others may be at work there. Defaults to False.
     """
     now = time.time()
     for path in Path(folder).rglob(f'.*{TEMPORARY_SUFFIX}'):
         try:
-            is_old = not min_age or now - path.lstat().st_mtime > min_age
-            if is_old and is_temporary(path.name) and (path.is_symlink() or path.is_file()):
+            age = now - path.lstat().st_mtime
+            is_old = not min_age or age > min_age
+            if not is_temporary(path.name) or not (path.is_symlink() or path.is_file()):
+                continue
+            if of_dead_writers:
+                is_old = _writer_is_gone(path.name) or age > _ABANDONED
+            if is_old:
                 path.unlink()
         except FileNotFoundError:
             # another process does the same
@@ -457,7 +472,34 @@ def _temporary(target: Path) -> Path:
     folder = target.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return folder / f'.{target.name[:48]}.{uuid.uuid4().hex[:16]}{TEMPORARY_SUFFIX}'
+    number = f'{_machine():04x}{os.getpid():07x}{uuid.uuid4().int % 16**5:05x}'
+    return folder / f'.{target.name[:48]}.{number}{TEMPORARY_SUFFIX}'
+
+
+@cache
+def _machine() -> int:
+    """Number of this machine, since it was started, and of the processes that it shows."""
+    parts = [socket.gethostname()]
+    for read in (
+        lambda: Path('/proc/sys/kernel/random/boot_id').read_text(),
+        lambda: os.readlink('/proc/self/ns/pid'),
+    ):
+        with suppress(OSError):
+            parts.append(read())
+    return zlib.crc32('\n'.join(parts).encode()) % 16**4
+
+
+def _writer_is_gone(name: str) -> bool:
+    number = name.removesuffix(TEMPORARY_SUFFIX).rpartition('.')[2]
+    if len(number) != 16 or int(number[:4], 16) != _machine():
+        return False
+    try:
+        os.kill(int(number[4:11], 16), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _sync(path: Path) -> None:
