@@ -16,6 +16,8 @@ Members of an image's file, all of them plain arrays (nothing is pickled):
 
 import io
 import json
+import lzma
+import math
 import os
 import re
 import zipfile
@@ -23,7 +25,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePath
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -32,6 +34,7 @@ from mmfrac.utils.io import (
     check_replaceable,
     foreign_files,
     note_written,
+    read_json,
     remove_written,
     replace_folder,
     write_bytes,
@@ -214,6 +217,9 @@ def write_prediction(path: Path, prediction: ImagePrediction) -> None:
 
 def _members(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Arrays of a file, or those of ``names`` that it has."""
+    fault = _archive_fault(path)
+    if fault:
+        raise ValueError(f'{path} is no sound .npz: {fault}')
     try:
         content = np.load(path, allow_pickle=False)
         if not isinstance(content, np.lib.npyio.NpzFile):
@@ -228,15 +234,106 @@ def _members(path: Path, names: Sequence[str] | None = None) -> dict[str, np.nda
         zipfile.BadZipFile,
         zlib.error,
         NotImplementedError,
+        # a header with brackets without end, or that is no header at all
+        RecursionError,
+        SyntaxError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        KeyError,
+        OverflowError,
+        AttributeError,
+        UnicodeError,
+        # of a member that was packed by another method
+        lzma.LZMAError,
     ) as error:
         raise ValueError(f'{path} is no sound .npz: {error}') from error
 
 
+# of a map, boxes or scores of one image
+_MAX_BYTES = 1 << 30
+_MAX_HEADER = 1 << 16
+
+
+def _archive_fault(path: Path) -> str:
+    """What is wrong with a file before anything of it is unpacked; '' if nothing is."""
+    if not zipfile.is_zipfile(path):
+        # said by whoever reads it
+        return ''
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if member.flag_bits & 1:
+                    return f'{member.filename} is encrypted'
+                if member.file_size > _MAX_BYTES:
+                    return f'{member.filename} claims {member.file_size} bytes'
+                with archive.open(member) as part:
+                    fault = _header_fault(part, member.file_size)
+                if fault:
+                    return f'{member.filename} {fault}'
+    except (
+        *(OSError, EOFError, ValueError, RuntimeError, NotImplementedError, KeyError),
+        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    ) as error:
+        return str(error) or type(error).__name__
+    return ''
+
+
+def _header_fault(part: IO[bytes], size: int) -> str:
+    start = part.read(8)
+    if len(start) < 8 or start[:6] != b'\x93NUMPY' or start[6] not in (1, 2, 3):
+        return 'is no array'
+    width = 2 if start[6] == 1 else 4
+    length = int.from_bytes(part.read(width), 'little')
+    if length > _MAX_HEADER or length > size:
+        return f'has a header of {length} bytes'
+    text = part.read(length).decode('latin1')
+    match = _HEADER.fullmatch(text)
+    if match is None:
+        return f'has a header that is none: {text.strip()[:60]!r}'
+    numbers = [int(one) for one in re.findall(r'\d+', match['shape'])]
+    kind = re.fullmatch(r"'[<>|=]?([fiubU])(\d+)'", match['descr'])
+    if kind is None:
+        return f'is of type {match["descr"][:40]}'
+    item = int(kind[2]) * (4 if kind[1] == 'U' else 1)
+    if math.prod(numbers) * item != size - 8 - width - length:
+        return f'says {" x ".join(map(str, numbers)) or 1} of {item} bytes, and has not so many'
+    return ''
+
+
+_HEADER = re.compile(
+    r"\{'descr': (?P<descr>'[^']{1,20}'), 'fortran_order': (True|False), "
+    r"'shape': \((?P<shape>(\d{1,12}(, ?\d{1,12})*,?)?)\), ?\} *\n?"
+)
+
+
+_RUN_FIELDS: dict[str, tuple[type, ...]] = dict(
+    config=(str,),
+    checkpoint=(str, type(None)),
+    seed=(int, type(None)),
+    versions=(dict,),
+    config_text=(str,),
+    num_films=(int,),
+)
+
+
 def _read_run(path: Path) -> dict:
     try:
-        run = json.loads(path.read_bytes())
+        run = read_json(path)
     except ValueError as error:
-        raise ValueError(f'{path} is not JSON: {error}; remove it or copy it anew') from error
+        raise ValueError(f'{error}; remove it or copy it anew') from error
     if not isinstance(run, dict):
         raise ValueError(f'{path} must hold a JSON object, it holds a {type(run).__name__}')
+    for name, kinds in _RUN_FIELDS.items():
+        if name in run and not isinstance(run[name], kinds):
+            raise ValueError(
+                f'{path}: {name} is a {type(run[name]).__name__}; remove it or copy it anew'
+            )
+    number = run.get('num_films', 0)
+    if isinstance(number, bool) or number < 0:
+        raise ValueError(f'{path}: num_films is {number!r}; remove it or copy it anew')
+    try:
+        json.dumps(run, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f'{path} holds NaN or infinity; remove it or copy it anew') from error
     return run

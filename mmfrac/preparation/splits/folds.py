@@ -1,20 +1,21 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """A hold-out set and folds (paper, section 2.4) of annotation files, by patient and stratified."""
 
-import json
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmfrac.datasets.coco_checks import check_annotations, image_name, read_annotations
 from mmfrac.datasets.labels import SUBSETS, FilmLabels, labels_of_films
 from mmfrac.utils.errors import MAX_LINES, AnnotationError
-from mmfrac.utils.io import atomic_folder, check_replaceable, write_json
+from mmfrac.utils.io import atomic_folder, check_replaceable, read_json, write_json
 from mmfrac.version import __version__
 
 
@@ -323,6 +324,7 @@ def split_table(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 _FOLDS_FILE = 'folds.json'
+_SPLIT_NAME = re.compile(r'test|fold\d+/(train|val)')
 
 PathLike = str | os.PathLike
 
@@ -423,14 +425,53 @@ def read_folds(folder: PathLike) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f'no folds in {folder}: tools/split_folds.py writes them')
     try:
-        about = json.loads(path.read_text(encoding='utf-8'))
+        about = read_json(path)
+        _check_about(about)
         wanted = [f'{name}.json' for name in about['sizes']]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{path} is no list of folds ({error}): split again') from error
+        what = f'no {error}' if isinstance(error, KeyError) else str(error)
+        raise ValueError(f'{path} is no list of folds ({what}): split again') from error
     missing = [name for name in wanted if not (Path(folder) / name).is_file()]
     if missing:
         raise ValueError(f'{folder} lacks {missing}: split again with --overwrite')
     return about
+
+
+def _check_about(about: Any) -> None:
+    """Raise an error if a field that is used has another type, or an impossible value."""
+
+    def is_count(value: Any) -> bool:
+        return type(value) is int and value >= 0
+
+    if not isinstance(about, dict):
+        raise ValueError(f'it holds a {type(about).__name__}')
+    sizes, folds = about['sizes'], about['folds']
+    for name, counts in sizes.items() if isinstance(sizes, dict) else [('sizes', sizes)]:
+        if not isinstance(counts, dict) or not all(map(is_count, counts.values())):
+            raise ValueError(f'{name} is {counts!r}, counts are wanted')
+        films = counts.get('films', 0)
+        parts = {key: counts.get(key, 0) for key in ('positives', 'patients')}
+        if any(number > films for number in parts.values()):
+            raise ValueError(f'{name} has {films} films and {parts}')
+    if not is_count(folds) or not 1 <= folds <= len(sizes):
+        raise ValueError(f'folds is {folds!r}')
+    absent = [
+        name
+        for fold in range(folds)
+        for name in (f'fold{fold}/train', f'fold{fold}/val')
+        if name not in sizes
+    ]
+    foreign = [name for name in sizes if not _SPLIT_NAME.fullmatch(name)]
+    if absent or foreign:
+        raise ValueError(f'sizes lacks {absent}' if absent else f'sizes has {foreign[0]!r}')
+    for name in ('seed', 'hold_out'):
+        value = about.get(name)
+        if value is not None and (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not 0 <= value < float('inf')
+        ):
+            raise ValueError(f'{name} is {value!r}')
 
 
 def _assigned(

@@ -305,3 +305,30 @@ def test_damaged_folds_are_refused(tmp_path):
     (tmp_path / 'folds/folds.json').write_text('[]')
     with pytest.raises(ValueError, match='no list of folds'):
         read_folds(tmp_path / 'folds')
+
+
+@pytest.mark.parametrize(
+    'name, value',
+    [
+        *[('folds', value) for value in (0, -1, 7, 2.0, '2', None, True, [2])],
+        *[('sizes', value) for value in (None, [], 'x', {}, {'../x': {}}, {'fold0/train': 3})],
+        ('sizes', {'fold0/train': {}, 'fold0/val': {}}),
+        *[('seed', value) for value in (-1, 'x', float('nan'), float('inf'), True)],
+        *[('hold_out', value) for value in (-1, 'x', float('nan'))],
+        *[('films', value) for value in (-1, 1.5, '3', None, float('nan'))],
+        *[('positives', value) for value in (10**6, -1)],
+    ],
+)
+def test_a_list_of_folds_with_impossible_values(name, value, tmp_path):
+    file = written(tmp_path / 'all.json', coco(many_films(6)))
+    write_folds([file], tmp_path / 'folds', num_folds=2, hold_out=0)
+    path = tmp_path / 'folds/folds.json'
+    about = json.loads(path.read_text())
+    assert read_folds(tmp_path / 'folds')['folds'] == 2
+    if name in ('films', 'positives'):
+        about['sizes']['fold0/val'][name] = value
+    else:
+        about[name] = value
+    path.write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r'folds\.json is no list of folds'):
+        read_folds(tmp_path / 'folds')
