@@ -19,6 +19,7 @@ from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_
 from mmfrac.utils.config import type_name, use_tta
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import PrintableFilter
 
 EXAMPLE = """example:
   python tools/test.py configs/phantom/frac_ssl_phantom.py work_dirs/frac_ssl_phantom/epoch_14.pth
@@ -66,6 +67,7 @@ def main() -> None:
         watch(with_parent=True)
     prepare_launch(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.logger.addFilter(PrintableFilter())
     if args.out:
         runner.test_evaluator.metrics.append(saving_metric(args, cfg))
     runner.test()

@@ -21,6 +21,7 @@ from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_
 from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.io import remove_temporary_files
 from mmfrac.utils.lock import locked
+from mmfrac.utils.text import PrintableFilter
 
 EXAMPLE = """example:
   python tools/train.py configs/phantom/frac_ssl_phantom.py
@@ -70,6 +71,7 @@ def main() -> None:
             resume_training(cfg, args.resume)
         prepare_launch(cfg)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.logger.addFilter(PrintableFilter())
         runner.register_hook(StopHook(state))
         try:
             runner.train()

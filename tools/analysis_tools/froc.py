@@ -22,6 +22,7 @@ from mmfrac.evaluation.report import ReportInputs, write_report
 from mmfrac.evaluation.report.tables import as_text
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable
 
 EXAMPLE = """example:
   python tools/test.py configs/phantom/frac_ssl_phantom.py CHECKPOINT --out predictions/ours
@@ -92,7 +93,7 @@ def main() -> None:
     summary = summarise(
         results, definitions, targets, validation, args.groups, max(8.0, args.max_fppi)
     )
-    print(as_text(summary))
+    print(printable(as_text(summary)))
     inputs = ReportInputs(
         args.annotations,
         saved,
@@ -104,7 +105,7 @@ def main() -> None:
         args.out, summary, inputs, args.max_fppi, args.overlays, not args.no_html
     )
     for path in written:
-        print(f'written: {path}')
+        print(printable(f'written: {path}'))
 
 
 def evaluate(
@@ -120,7 +121,8 @@ def evaluate(
     saved = {name: open_predictions(path, truth) for name, path in paths.items()}
     for name, predictions in saved.items():
         if predictions.num_silent:
-            print(f'{name}: no box on {predictions.num_silent} of {len(truth.images)} films')
+            silent = f'no box on {predictions.num_silent} of {len(truth.images)} films'
+            print(printable(f'{name}: {silent}'))
     results = {
         name: evaluate_predictions(
             truth,
@@ -132,7 +134,7 @@ def evaluate(
     }
     for name, predictions in saved.items():
         for category, number in predictions.others.items():
-            print(f'{name}: {number} boxes of category {category} left out')
+            print(printable(f'{name}: {number} boxes of category {category} left out'))
     return saved, results
 
 

@@ -32,6 +32,7 @@ from mmfrac.evaluation.report.page import (
 )
 from mmfrac.evaluation.report.tables import COLUMNS, CURVE_END, as_plain, as_rows
 from mmfrac.utils.io import OutputFolder, write_text
+from mmfrac.utils.text import table_cell
 from mmfrac.visualization.plots import RC, line_styles, new_figure, save_figure
 
 _LOG_FROM = 0.01
@@ -268,7 +269,7 @@ def _csv(columns: Sequence[str], rows) -> str:
     content = io.StringIO()
     writer = csv.DictWriter(content, columns, lineterminator='\n')
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: table_cell(value) for key, value in row.items()} for row in rows)
     return content.getvalue()
 
 
