@@ -74,7 +74,7 @@ def begin(tool, *arguments, cwd, **variables):
         )
 
 
-def wait_for(path, process, seconds=120):
+def wait_for(path, process, seconds=400):
     end = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None and time.monotonic() < end, (
@@ -90,7 +90,7 @@ def is_alive(pid):
         return False
 
 
-def assert_gone(pids, seconds=60):
+def assert_gone(pids, seconds=120):
     end = time.monotonic() + seconds
     while any(map(is_alive, pids)) and time.monotonic() < end:
         time.sleep(0.1)
@@ -122,7 +122,7 @@ def test_what_was_ended_goes_on(signum, iteration, seconds, found, tiny_data, tm
     process = begin(TRAIN, config, '--work-dir', work_dir, **options)
     wait_for(tmp_path / f'iter_{iteration}', process)
     process.send_signal(signum)
-    assert process.wait(60) == 128 + signum
+    assert process.wait(240) == 128 + signum
     said = (tmp_path / 'out.txt').read_text()
     assert f'ended by {signum.name}: the same command with --resume' in said
     assert 'Traceback' not in said
@@ -152,7 +152,7 @@ def test_an_epoch_that_was_validated_is_logged_once(tiny_data, tmp_path, whole):
     process = begin(TRAIN, config, '--work-dir', work_dir, cwd=tmp_path, SLOW='0.5')
     wait_for(tmp_path / 'iter_4', process)
     process.kill()
-    process.wait(60)
+    process.wait(240)
     left = work_dir / '.epoch_3.pth.tmp'
     left.touch()
     # of the one that was killed, and of one that lives
@@ -183,7 +183,7 @@ def test_ranks_do_not_outlive_their_launcher(signum, tiny_data, tmp_path):
     ranks = [int((tmp_path / f'rank_{rank}').read_text()) for rank in (0, 1)]
     assert all(map(is_alive, ranks))
     process.send_signal(signum)
-    assert process.wait(60) != 0
+    assert process.wait(240) != 0
     assert_gone(ranks)
     assert latest_checkpoint(tmp_path / 'run').endswith('epoch_1.pth')
 
@@ -198,7 +198,7 @@ def test_a_second_training_in_a_work_dir_ends_with_all_its_ranks(tiny_data, tmp_
             other = tmp_path / tool.stem
             other.mkdir()
             second = begin(tool, config, *count, '--work-dir', work_dir, cwd=other)
-            assert second.wait(120) == 1
+            assert second.wait(400) == 1
             said = (other / 'out.txt').read_text()
             assert f'another process works in {work_dir}: wait for it' in said
             assert sorted(work_dir.rglob('*')) == before
@@ -212,5 +212,5 @@ def test_a_wrong_number_of_seconds_is_said_before_anything_else(tiny_data, tmp_p
     config = slow_config(tmp_path, tiny_data)
     for text in ('soon', '-1', 'nan', 'inf'):
         process = begin(TRAIN, config, '--work-dir', 'run', cwd=tmp_path, MMFRAC_STOP_SECONDS=text)
-        assert process.wait(60) == 1 and not (tmp_path / 'run').exists()
+        assert process.wait(240) == 1 and not (tmp_path / 'run').exists()
     assert "MMFRAC_STOP_SECONDS is 'soon'" in (tmp_path / 'out.txt').read_text()
