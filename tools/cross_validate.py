@@ -16,6 +16,7 @@ from mmfrac.experiments.jobs import JobError, Tools, exit_on_sigterm
 from mmfrac.experiments.tables import definitions_text
 from mmfrac.utils.cli import add_common_arguments, config_from_arguments
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable
 
 EXAMPLE = """example:
   python tools/split_folds.py data/cxr/annotations/all.json
@@ -65,7 +66,7 @@ def main() -> int:
     try:
         result = cross_validate(cfg, Path(args.folds_dir), work_dir, tools, args.folds, executor)
     except JobError as error:
-        print(error, file=sys.stderr)
+        print(printable(error), file=sys.stderr)
         return 1
     if result is None:
         return 0

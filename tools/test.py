@@ -13,11 +13,13 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmfrac.engine.runner.launch import finish_launch, prepare_launch
+from mmfrac.engine.runner.stopping import watch
 from mmfrac.evaluation import SavePredictions
 from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_from_arguments
 from mmfrac.utils.config import type_name, use_tta
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import PrintableFilter
 
 EXAMPLE = """example:
   python tools/test.py configs/phantom/frac_ssl_phantom.py work_dirs/frac_ssl_phantom/epoch_14.pth
@@ -60,8 +62,12 @@ def main() -> None:
         use_tta(cfg)
     if args.out_json:
         set_out_file(cfg, args.out_json)
+    if cfg.launcher == 'pytorch':
+        # ranks end with their launcher
+        watch(with_parent=True)
     prepare_launch(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.logger.addFilter(PrintableFilter())
     if args.out:
         runner.test_evaluator.metrics.append(saving_metric(args, cfg))
     runner.test()

@@ -1,5 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Train a detector from a config."""
+"""Train a detector from a config.
+
+SIGTERM and SIGUSR1 end it after the epoch, if that is over within MMFRAC_STOP_SECONDS (15), else at
+once; the exit code is then 143 or 138 (1 of a launcher of several ranks), and --resume goes on.
+"""
 
 import argparse
 from contextlib import nullcontext
@@ -12,9 +16,12 @@ from mmengine.runner import Runner
 from mmfrac.engine.runner.amp import use_amp
 from mmfrac.engine.runner.checkpoints import resume_training
 from mmfrac.engine.runner.launch import finish_launch, is_first_rank, prepare_launch
+from mmfrac.engine.runner.stopping import Ended, StopHook, leave, watch
 from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_from_arguments
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.io import remove_temporary_files
 from mmfrac.utils.lock import locked
+from mmfrac.utils.text import PrintableFilter
 
 EXAMPLE = """example:
   python tools/train.py configs/phantom/frac_ssl_phantom.py
@@ -54,13 +61,22 @@ def main() -> None:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError(f'{args.config} has no auto_scale_lr.base_batch_size to scale from')
         cfg.auto_scale_lr.enable = True
+    state = watch(with_parent=cfg.launcher == 'pytorch')
+    is_first = is_first_rank(cfg.launcher)
     # one training at a time in a work dir; this process holds it until it ends, whoever started it
-    with locked(Path(cfg.work_dir).resolve()) if is_first_rank(cfg.launcher) else nullcontext():
+    with locked(Path(cfg.work_dir).resolve()) if is_first else nullcontext():
+        if is_first:
+            remove_temporary_files(cfg.work_dir, of_dead_writers=True)
         if args.resume:
             resume_training(cfg, args.resume)
         prepare_launch(cfg)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        runner.train()
+        runner.logger.addFilter(PrintableFilter())
+        runner.register_hook(StopHook(state))
+        try:
+            runner.train()
+        except Ended as ended:
+            leave(ended, cfg.work_dir, is_first)
     finish_launch()
 
 

@@ -26,7 +26,7 @@ from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config, type_name
-from mmfrac.utils.io import write_image, write_json
+from mmfrac.utils.io import OutputFolder, write_image, write_json
 from mmfrac.visualization.prob_map_visualization_hook import ImageNames, overlay_of_sample
 
 ImageInput = str | np.ndarray
@@ -253,6 +253,10 @@ class FracInferencer:
             raise ValueError(f'batch_size must be positive, got {batch_size}')
         images = list_images(inputs)
         folder = Path(out_dir) if out_dir else None
+        # what is there and not ours stays
+        output = None if folder is None else OutputFolder(folder)
+        if output is not None and not no_save_pred:
+            output.path('predictions.json')
         results: dict[str, list] = dict(predictions=[], visualization=[], errors=[])
         samples: list[DetDataSample] = []
         overlays: list[np.ndarray] = []
@@ -273,13 +277,13 @@ class FracInferencer:
                         overlays.append(overlay)
                     if show:
                         show_overlay(overlay, name, wait_time)
-                if folder is not None and save_vis:
-                    path = folder / 'vis' / f'{name}.png'
+                if output is not None and save_vis:
+                    path = output.path(f'vis/{name}.png')
                     write_image(path, overlay)
                     results['visualization'].append(str(path))
-                if folder is not None and save_maps and 'pred_prob_map' in sample:
+                if output is not None and save_maps and 'pred_prob_map' in sample:
                     saved = _saved_prediction(one.name, sample)
-                    write_prediction(folder / 'maps' / f'{name}.npz', saved)
+                    write_prediction(output.path(f'maps/{name}.npz'), saved)
         if folder is not None and not no_save_pred:
             content = dict(checkpoint=self.weights, **results)
             write_json(folder / 'predictions.json', content)

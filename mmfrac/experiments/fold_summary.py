@@ -17,6 +17,7 @@ from mmfrac.evaluation.functional.froc import FrocCurve, figures
 from mmfrac.evaluation.metrics.files import RecordSet, curve_content, pool_records
 from mmfrac.evaluation.report.curves import plot_froc
 from mmfrac.utils.io import write_text
+from mmfrac.utils.text import table_cell
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,8 @@ def _csv(summary: FoldSummary) -> str:
     for row in summary.rows:
         values = [row.metrics[name] for name in names]
         counts = map(_text, _counts(row))
-        writer.writerow([row.split, row.model, *counts, *values, *definitions.values()])
+        cells = [row.split, row.model, *counts, *values, *definitions.values()]
+        writer.writerow(map(table_cell, cells))
     return text.getvalue()
 
 

@@ -4,7 +4,7 @@
 import copy
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +25,7 @@ from mmfrac.engine.runner.run_log import EpochValues, logged_keys, read_scalars
 from mmfrac.evaluation.definitions import Definitions, common_definitions
 from mmfrac.experiments.results import read_result, write_result
 from mmfrac.utils.config import type_name
-from mmfrac.utils.io import write_text
+from mmfrac.utils.io import foreign_files, remove_files, write_text
 from mmfrac.utils.lock import locked
 
 Report = Callable[[str], Any]
@@ -277,7 +277,7 @@ class TrainingJob:
             report(
                 f'{self.name}: {self.work_dir} was made from another config or other films: begun anew'
             )
-            shutil.rmtree(self.work_dir)
+            remove_run(self.work_dir)
             return None
         return training
 
@@ -290,6 +290,41 @@ class TrainingJob:
                 f'{what} of {self.name} {how}; once that is mended the same command goes on:\n'
                 f'  {" ".join(command)}\nThe end of {log}:\n{end}'
             )
+
+
+# of tools/train.py and tools/test.py, of mmengine, and of this module
+_TIME = r'\d{8}_\d{6}'
+_OF_A_TOOL = rf'config\.py|(train|test)\.out|{_TIME}/({_TIME}\.(log|json)|vis_data/.+)'
+_OF_A_RUN = re.compile(
+    rf'{_OF_A_TOOL}|{re.escape(TRAINING_FILE)}|{re.escape(RESULT_FILE)}|last_checkpoint|burn_in\.pth|'
+    r'((epoch|iter)_\d+|best_.+_(epoch|iter)_\d+)\.pth|temporal_ensemble/epoch_\d+\.f16|'
+    rf'(val|test)/({_OF_A_TOOL}|metrics\.json|records\.json)',
+    re.DOTALL,
+)
+
+
+def remove_run(work_dir: Path) -> None:
+    """Remove a training and its evaluation.
+
+    Args:
+        work_dir (Path): Their folder.
+
+    Raises:
+        ValueError: If no job has written there, or it holds what none writes; nothing is removed then.
+    """
+    names = foreign_files(work_dir)
+    if names and TRAINING_FILE not in names:
+        raise ValueError(
+            f'{work_dir} is there and no run of this command (no {TRAINING_FILE}): give another '
+            '--work-dir, or move that folder away'
+        )
+    foreign = [name for name in names if not _OF_A_RUN.fullmatch(name)]
+    if foreign:
+        raise ValueError(
+            f'{work_dir} would be made anew, and holds {foreign[0]!r}, which no training writes: move '
+            'it away, or give another --work-dir'
+        )
+    remove_files(work_dir, names)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,18 @@
 
 import json
 import lzma
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from mmfrac.engine.runner.run_log import EpochValues
+from mmfrac.evaluation.functional.froc import figures
 from mmfrac.evaluation.metrics.files import RecordSet, read_records
 from mmfrac.utils.io import write_bytes, write_text
 from mmfrac.utils.lock import locked
@@ -82,7 +88,15 @@ def read_result(kind: type[Result], path: Path) -> Result:
     Raises:
         ValueError: If the file holds something else.
     """
-    return _parse(kind, path.read_text(encoding='utf-8'), str(path))
+    result = _parse(kind, path.read_text(encoding='utf-8', errors='replace'), str(path))
+    if isinstance(result, RunResult) and result.records:
+        records = result.test_records()
+        with warnings.catch_warnings():
+            # NaN says it
+            warnings.simplefilter('ignore')
+            found, _ = figures(records.images, records.definitions)
+        check_metrics(result, found)
+    return result
 
 
 def read_runs(folder: str | Path) -> list[RunResult]:
@@ -133,6 +147,70 @@ def _read_file(path: Path) -> list[RunResult]:
     return sorted(runs, key=lambda run: run.name)
 
 
+# finite, and not below 0
+_COUNTS = ('seed', 'epoch', 'steps', 'seconds', 'params', 'gflops', 'train_step_seconds')
+_COUNTS += ('film_seconds', 'peak_memory_bytes')
+# shares, or NaN where there is nothing to measure
+_SHARES = ('validation', 'test')
+# records hold float32
+_CLOSE = 1e-5
+
+
+def _check_fields(result: Any) -> None:
+    """Raise a ``ValueError`` if a field of a dataclass has another type, or no possible value."""
+    hints = get_type_hints(type(result))
+    for one in fields(result):
+        value = getattr(result, one.name)
+        if not _fits(value, hints[one.name]):
+            raise ValueError(f'{one.name} is {_short(value)}, of another type than it should be')
+        if one.name in _COUNTS and not 0 <= value < math.inf:
+            raise ValueError(f'{one.name} is {_short(value)}')
+        for name, metric in value.items() if one.name in _SHARES else ():
+            if not (math.isnan(metric) or 0 <= metric <= 1):
+                raise ValueError(f'{name} of {one.name} is {metric:g}, no share')
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if origin is dict:
+        key, item = arguments
+        return isinstance(value, dict) and all(
+            _fits(one, key) and _fits(other, item) for one, other in value.items()
+        )
+    if origin in (list, tuple):
+        return isinstance(value, list) and all(_fits(one, arguments[0]) for one in value)
+    if hint in (int, float):
+        # a bool is an int in Python, and a whole number is one in JSON
+        kinds = (int,) if hint is int else (int, float)
+        return isinstance(value, kinds) and not isinstance(value, bool)
+    return isinstance(value, hint or type(None))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f'{text[:60]}...'
+
+
+def check_metrics(run: RunResult, found: Mapping[str, float]) -> None:
+    """Raise a ``ValueError`` if the metrics of a run are not those of its own records.
+
+    Args:
+        run (RunResult): The run.
+        found (Mapping[str, float]): What its records give, by name without 'frac/'.
+    """
+    for name, value in found.items():
+        stored = run.test.get(f'frac/{name}')
+        if stored is not None and not np.isclose(stored, float(value), 0, _CLOSE, equal_nan=True):
+            raise ValueError(
+                f'{run.name}: {name} is {stored:g}, and its own records give {float(value):g}: remove '
+                'it, and the same command makes it again'
+            )
+
+
 def _line(result: Any) -> str:
     return json.dumps(asdict(result), separators=(',', ':')) + '\n'
 
@@ -146,8 +224,10 @@ def _parse(kind: type[Result], text: str, where: str) -> Result:
                 key: {int(epoch): value for epoch, value in values.items()}
                 for key, values in content['epochs'].items()
             }
-        return kind(**content)
-    except (AttributeError, TypeError, ValueError) as error:
+        result = kind(**content)
+        _check_fields(result)
+        return result
+    except (AttributeError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f'{where} is damaged, or no {kind.__name__} ({type(error).__name__}: {error}): remove it, '
             'and the same command makes it again'

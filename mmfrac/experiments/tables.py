@@ -22,7 +22,7 @@ from mmfrac.evaluation.metrics.files import RecordSet
 from mmfrac.evaluation.report.curves import plot_froc
 from mmfrac.experiments.benchmark import Benchmark
 from mmfrac.experiments.costs import COLUMNS, cost_cells
-from mmfrac.experiments.results import RunResult
+from mmfrac.experiments.results import RunResult, check_metrics
 from mmfrac.experiments.selection import final_runs
 from mmfrac.utils.io import write_bytes, write_text
 from mmfrac.visualization.plots import plot_sharpening_epochs
@@ -93,6 +93,9 @@ def compare(
         }
         for name, own in final.items()
     }
+    for name, own in final.items():
+        for run in own:
+            check_metrics(run, {key: one[0] for key, one in draws[name][run.seed].items()})
     reference = draws.get(benchmark.reference, {})
     rows = []
     for name, own in final.items():

@@ -4,6 +4,7 @@
 import ast
 import difflib
 import inspect
+import json
 import os
 import sys
 import tempfile
@@ -12,12 +13,15 @@ from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
+import yaml
 from mmdet.registry import TRANSFORMS
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.config.utils import RemoveAssignFromAST
 from mmengine.fileio import load
 from mmengine.registry import TRANSFORMS as BASE_TRANSFORMS
+
+from mmfrac.utils.plain_config import is_plain_config, load_plain_config
 
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 # configs/ and tools/ as the package brings them along; links to those of a checkout
@@ -77,6 +81,9 @@ def use_packaged_configs() -> None:
 def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
     """Load a config.
 
+    A Python config is a program, and is run. One of JSON or YAML is data, see
+    ``mmfrac.utils.plain_config``.
+
     Args:
         path (str or PathLike): Config file, or ``mmfrac::NAME`` for one that the package brings along.
         needs_model (bool): Whether it must have a ``model``. Defaults to True.
@@ -86,7 +93,7 @@ def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such file, or one of its bases is missing.
-        ValueError: If it is no config, or lacks a model.
+        ValueError: If it is no config, lacks a model, or is of JSON or YAML and asks for code.
     """
     file = config_path(path)
     if not os.path.isfile(file):
@@ -96,7 +103,7 @@ def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
     if os.path.splitext(file)[1] not in _SUFFIXES:
         raise ValueError(f'{file} is no config: its name must end with one of {_SUFFIXES}')
     try:
-        cfg = Config.fromfile(file)
+        cfg = load_plain_config(file) if is_plain_config(file) else Config.fromfile(file)
     except FileNotFoundError as error:
         raise FileNotFoundError(f'config {file}: {error}; look at its _base_') from error
     except SyntaxError as error:
@@ -104,6 +111,10 @@ def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
         line = (error.text or '').strip()
         raise ValueError(
             f'config {file} or a base of it: {error.msg} in line {error.lineno}: {line}'
+        ) from error
+    except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f'config {file} or a base of it cannot be read, or holds more than plain data: {error}'
         ) from error
     except (AttributeError, KeyError, NameError, TypeError) as error:
         raise ValueError(f'config {file}: {type(error).__name__}: {error}') from error

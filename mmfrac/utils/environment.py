@@ -10,7 +10,8 @@ from types import ModuleType
 
 # import name -> (lowest version that works, first that does not), as in requirements/
 BOUNDS = {
-    'torch': ('2.1', '3'),
+    # before 2.6 a checkpoint gets around weights_only (CVE-2025-32434)
+    'torch': ('2.6', '3'),
     'mmengine': ('0.10.7', '0.11'),
     'mmcv': ('2.1.0', '2.4'),
     'mmdet': ('3.3.0', '3.6'),

@@ -1,16 +1,25 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""The one way to write a file: whole under a temporary name, then renamed.
+"""The one way to write a file, and to replace or remove one that is there.
 
-Whoever is killed while it writes leaves the file that was there before, never half of a new one. Files
-that grow line by line (journals, logs) are appended to and have no part in this.
+A file is written whole under a temporary name, then renamed: whoever is killed while it writes leaves
+the file that was there before, never half of a new one. Files that grow line by line (journals, logs)
+are appended to and have no part in this.
+
+In a folder that gets files of names that its user did not choose, mmfrac keeps a list of what it wrote
+there (``.mmfrac_written``). Only what the list names is ever replaced or removed; anything else in the
+place of an output is an error.
 """
 
 import json
 import os
-import shutil
+import re
+import socket
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +31,13 @@ PathLike = str | os.PathLike
 
 # Ends the temporary names, which begin with a dot; a killed writer leaves such a file.
 TEMPORARY_SUFFIX = '.tmp'
+_TEMPORARY = re.compile(rf'\..+\.(?:[0-9a-f]{{16}}|\d+){re.escape(TEMPORARY_SUFFIX)}', re.DOTALL)
+
+# Seconds after which nobody writes to a file any more
+_ABANDONED = 24 * 3600.0
+
+# Lists what mmfrac wrote to the folder that it lies in, a JSON string a line.
+WRITTEN_LIST = '.mmfrac_written'
 
 
 @contextmanager
@@ -135,6 +151,23 @@ def write_json(
     write_text(path, json.dumps(content, allow_nan=allow_nan, **shape) + end)
 
 
+def read_json(path: PathLike) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path (str or os.PathLike): UTF-8, UTF-16 or UTF-32.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except RecursionError as error:
+        raise ValueError(f'{path} is no JSON that can be read: it is nested too deeply') from error
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON: {error}') from error
+
+
 def write_image(path: PathLike, image: np.ndarray) -> None:
     """Write an image file, its format by its suffix.
 
@@ -183,7 +216,7 @@ def write_private(path: PathLike, text: str) -> None:
 
 @contextmanager
 def atomic_folder(path: PathLike) -> Iterator[Path]:
-    """A folder that appears whole, in the place of the one that was there.
+    """A folder that appears whole, in the place of one that was written likewise.
 
     Args:
         path (str or os.PathLike): Folder to write, its parent is made.
@@ -191,9 +224,13 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
     Yields:
         Path: An empty folder of a temporary name to write to; renamed when the block ends, removed
             with all that it holds when the block raises.
+
+    Raises:
+        ValueError: If the folder is there and holds what mmfrac did not write; nothing is changed then.
     """
     # of '.' or 'a/..' too the name has to be known
-    folder = Path(os.path.abspath(path))
+    folder = Path(os.path.realpath(path))
+    check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(folder)
     temporary.mkdir()
@@ -201,17 +238,24 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
         yield temporary
         replace_folder(temporary, folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary.is_dir():
+            note_written(temporary, foreign_files(temporary))
+            remove_written(temporary)
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Give a folder that is written its name; one that has the name already is removed.
+    """Give a folder that mmfrac has written its name; what it wrote there before is removed.
 
     Args:
-        new (Path): The folder.
+        new (Path): The folder; all that it holds is noted as written.
         folder (Path): Its name, in the same file system.
+
+    Raises:
+        ValueError: If a folder of the name holds what mmfrac did not write; both are left as they are.
     """
-    if not folder.exists():
+    note_written(new, foreign_files(new))
+    check_replaceable(folder)
+    if not os.path.lexists(folder):
         os.rename(new, folder)
         return
     old = _temporary(folder)
@@ -221,17 +265,188 @@ def replace_folder(new: Path, folder: Path) -> None:
     except OSError:
         os.rename(old, folder)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    # what somebody put there in this very moment stays
+    remove_written(old)
 
 
-def remove_temporary_files(folder: PathLike) -> None:
-    """Remove what killed writers left in a folder and below; no other writer may be at work there.
+def check_replaceable(folder: Path) -> None:
+    """Raise a ``ValueError`` unless there is no such folder, or all that it holds was written by mmfrac.
+
+    Args:
+        folder (Path): The folder.
+    """
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise ValueError(f'{folder} is there and is no folder: name another one')
+    foreign = foreign_files(folder)
+    if foreign:
+        named = ', '.join(map(repr, foreign[:3])) + (', ...' if len(foreign) > 3 else '')
+        raise ValueError(
+            f'{folder} holds {len(foreign)} files that mmfrac did not write ({named}; its list there is '
+            f'{WRITTEN_LIST}), and would be replaced: name another folder, or move them away'
+        )
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """What a folder and those below hold besides what mmfrac wrote there.
+
+    Args:
+        folder (Path): The folder.
+
+    Returns:
+        list[str]: Paths below the folder, sorted. A folder without files counts for nothing.
+    """
+    known = written_files(folder) | {WRITTEN_LIST}
+    found = []
+    for inner, folders, names in os.walk(folder):
+        # a link to a folder is a file of its own
+        links = [name for name in folders if os.path.islink(os.path.join(inner, name))]
+        for name in (*names, *links):
+            path = os.path.relpath(os.path.join(inner, name), folder)
+            if Path(path).as_posix() not in known and not is_temporary(name):
+                found.append(Path(path).as_posix())
+    return sorted(found)
+
+
+def written_files(folder: Path) -> set[str]:
+    """Paths below a folder that its list names as written by mmfrac; none without a list."""
+    path = folder / WRITTEN_LIST
+    if not path.is_file():
+        return set()
+    found = set()
+    for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
+        try:
+            name = json.loads(line)
+        except ValueError:
+            # cut off when the writer was killed
+            continue
+        if isinstance(name, str) and _is_below(name):
+            found.add(name)
+    return found
+
+
+def _is_below(name: str) -> bool:
+    path = Path(name)
+    return bool(path.parts) and not path.is_absolute() and '..' not in path.parts
+
+
+def note_written(folder: Path, names: Iterable[str]) -> None:
+    """Put names into the list of what mmfrac wrote to a folder, which is made.
+
+    Args:
+        folder (Path): The folder.
+        names (Iterable[str]): Paths below it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ''.join(json.dumps(name) + '\n' for name in names)
+    path = folder / WRITTEN_LIST
+    # half a line of a killed writer must not join the next one
+    start = '' if not path.is_file() or path.read_bytes()[-1:] in (b'', b'\n') else '\n'
+    with open(path, 'a', encoding='utf-8') as file:
+        file.write(start + lines)
+
+
+def remove_written(folder: Path) -> None:
+    """Remove what mmfrac wrote to a folder, and the folder if nothing else is in it.
+
+    Args:
+        folder (Path): The folder.
+    """
+    remove_files(folder, [*written_files(folder), WRITTEN_LIST])
+
+
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Remove files of a folder, leftovers of killed writers, and what holds nothing else then.
+
+    Args:
+        folder (Path): The folder.
+        names (Iterable[str]): Paths below it, which mmfrac wrote.
+    """
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    remove_temporary_files(folder)
+    for inner, _, _ in os.walk(folder, topdown=False):
+        try:
+            os.rmdir(inner)
+        except OSError:
+            # somebody else's
+            continue
+
+
+class OutputFolder:
+    """A folder for files of given names, which may hold other files, too.
+
+    Args:
+        folder (str or os.PathLike): The folder; it is made with its first file.
+    """
+
+    def __init__(self, folder: PathLike) -> None:
+        self.folder = Path(folder)
+        self._known: set[str] | None = None
+
+    def path(self, name: str) -> Path:
+        """Where to write a file: it is noted as written by mmfrac.
+
+        Args:
+            name (str): Path below the folder.
+
+        Raises:
+            ValueError: If there is a file of that name which mmfrac did not write.
+        """
+        if self._known is None:
+            self._known = written_files(self.folder)
+        path = self.folder / name
+        name = Path(name).as_posix()
+        if name not in self._known:
+            if os.path.lexists(path):
+                raise ValueError(
+                    f'{path} is there and was not written by mmfrac (what was is in '
+                    f'{self.folder / WRITTEN_LIST}): it stays; name another folder, or move it away'
+                )
+            note_written(self.folder, [name])
+            self._known.add(name)
+        return path
+
+
+def check_not_an_input(out: PathLike, *inputs: PathLike) -> None:
+    """Raise a ``ValueError`` if a file to be written is one that is read."""
+    for path in inputs:
+        if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
+            raise ValueError(f'{out} is what is read, and would be replaced: name another file')
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one under which this module writes."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_temporary_files(
+    folder: PathLike, min_age: float = 0.0, of_dead_writers: bool = False
+) -> None:
+    """Remove what killed writers left in a folder and below.
 
     Args:
         folder (str or os.PathLike): The folder.
+        min_age (float): Seconds for which nobody has written to a file. Defaults to 0: no other writer
+            may be at work there.
+        of_dead_writers (bool): Only those whose process on this machine is gone, and of other machines
+            those of yesterday and before: others may be at work there. Defaults to False.
     """
+    now = time.time()
     for path in Path(folder).rglob(f'.*{TEMPORARY_SUFFIX}'):
-        path.unlink(missing_ok=True)
+        try:
+            age = now - path.lstat().st_mtime
+            is_old = not min_age or age > min_age
+            if not is_temporary(path.name) or not (path.is_symlink() or path.is_file()):
+                continue
+            if of_dead_writers:
+                is_old = _writer_is_gone(path.name) or age > _ABANDONED
+            if is_old:
+                path.unlink()
+        except FileNotFoundError:
+            # another process does the same
+            continue
 
 
 class AtomicLocalBackend(LocalBackend):
@@ -257,7 +472,34 @@ def _temporary(target: Path) -> Path:
     folder = target.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return folder / f'.{target.name[:48]}.{uuid.uuid4().hex[:16]}{TEMPORARY_SUFFIX}'
+    number = f'{_machine():04x}{os.getpid():07x}{uuid.uuid4().int % 16**5:05x}'
+    return folder / f'.{target.name[:48]}.{number}{TEMPORARY_SUFFIX}'
+
+
+@cache
+def _machine() -> int:
+    """Number of this machine, since it was started, and of the processes that it shows."""
+    parts = [socket.gethostname()]
+    for read in (
+        lambda: Path('/proc/sys/kernel/random/boot_id').read_text(),
+        lambda: os.readlink('/proc/self/ns/pid'),
+    ):
+        with suppress(OSError):
+            parts.append(read())
+    return zlib.crc32('\n'.join(parts).encode()) % 16**4
+
+
+def _writer_is_gone(name: str) -> bool:
+    number = name.removesuffix(TEMPORARY_SUFFIX).rpartition('.')[2]
+    if len(number) != 16 or int(number[:4], 16) != _machine():
+        return False
+    try:
+        os.kill(int(number[4:11], 16), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _sync(path: Path) -> None:

@@ -16,6 +16,7 @@ def locked(
     folder: Path,
     wait: Callable[[str], Any] | None = None,
     check: Callable[[], Any] | None = None,
+    file: Path | None = None,
 ) -> Iterator[None]:
     """Hold a folder while it is worked on; a process that ends, however it ends, lets it go.
 
@@ -29,12 +30,15 @@ def locked(
             None: it is not waited for.
         check (Callable, optional): Called time and again while another process is waited for; an error
             that it raises ends the wait. Defaults to None.
+        file (Path, optional): The lock, its folder is made. Defaults to None, the hidden file beside the
+            folder.
 
     Raises:
         ValueError: If another process holds it and is not waited for.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f'.{folder.name}.lock'))
+    file = folder.with_name(f'.{folder.name}.lock') if file is None else file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:

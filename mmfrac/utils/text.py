@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Text of others (file names, cells of tables) where a terminal or a spreadsheet would obey it."""
 
+import logging
 import re
 from typing import Any
 
@@ -25,6 +26,15 @@ def printable(text: Any) -> str:
         str: Escapes, other control characters and lone surrogates are spelled out, as ``\x1b``.
     """
     return _OBEYED.sub(lambda found: found[0].encode('unicode_escape').decode(), str(text))
+
+
+class PrintableFilter(logging.Filter):
+    """Makes what a logger says ``printable``: paths of images stand in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep every record."""
+        record.msg, record.args = printable(record.getMessage()), None
+        return True
 
 
 def table_cell(value: Any) -> Any:

@@ -20,11 +20,11 @@ from mmengine.config import Config
 from mmengine.dataset import Compose as DatasetCompose
 from mmengine.registry import init_default_scope
 
-from mmfrac.datasets.labels import labels_of_info, lesions
+from mmfrac.datasets.labels import ignored, labels_of_info, lesions
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.utils.geometry import box_corners, project
-from mmfrac.utils.io import write_image
-from mmfrac.visualization.overlay import GT_GREEN, Canvas, contact_sheet, grey_picture
+from mmfrac.utils.io import OutputFolder, write_image
+from mmfrac.visualization.overlay import GT_GREEN, IGNORED_GREY, Canvas, contact_sheet, grey_picture
 from mmfrac.visualization.prob_map_visualization_hook import ImageNames
 
 # One step each: which of theirs are run is drawn when they are.
@@ -102,6 +102,7 @@ class ImageState:
         image (np.ndarray): (h, w), float in [0, 1].
         outlines (list[np.ndarray]): Lesions, moved along with the film: (n, 2) xy each, px of the
             plane.
+        ignored (list[np.ndarray]): What is to be ignored, likewise.
         boxes (np.ndarray): MMDetection's ``gt_bboxes``, (n, 4) xyxy, px of the plane.
         target (np.ndarray, optional): Cells of the prob map target, (h', w') uint8.
         valid (np.ndarray, optional): Cells that lie on the film, (h', w') bool.
@@ -109,6 +110,7 @@ class ImageState:
 
     image: np.ndarray
     outlines: list[np.ndarray] = field(default_factory=list)
+    ignored: list[np.ndarray] = field(default_factory=list)
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     target: np.ndarray | None = None
     valid: np.ndarray | None = None
@@ -139,18 +141,22 @@ def image_state(results: dict) -> ImageState | None:
         return None
     homography = info.get('homography_matrix')
     moved = np.eye(3) if homography is None else homography
-    outlines = [
-        project(outline, moved)
-        for instance in lesions(info.get('instances', ()))
-        for outline in _outlines(instance)
+    drawn = [
+        [
+            project(outline, moved)
+            for instance in choose(info.get('instances', ()))
+            for outline in _outlines(instance)
+        ]
+        for choose in (lesions, ignored)
     ]
-    return ImageState(_unit_image(image), outlines, _box_array(boxes), target, valid)
+    return ImageState(_unit_image(image), *drawn, _box_array(boxes), target, valid)
 
 
 def draw_state(state: ImageState, size: int | None = None) -> np.ndarray:
     """Draw a film's state.
 
-    Lesions are green, ``gt_bboxes`` dashed yellow, target cells orange, cells off the film blue.
+    Lesions are green, what is ignored grey, ``gt_bboxes`` dashed yellow, target cells orange, cells off
+    the film blue.
 
     Args:
         state (ImageState): What to draw.
@@ -170,6 +176,8 @@ def draw_state(state: ImageState, size: int | None = None) -> np.ndarray:
         canvas.box(box, _BOX_YELLOW, width=1, dashed=True)
     for outline in state.outlines:
         canvas.polygon(outline, GT_GREEN, width=1)
+    for outline in state.ignored:
+        canvas.polygon(outline, IGNORED_GREY, width=1)
     return canvas.picture()
 
 
@@ -301,7 +309,8 @@ def browse_dataset(
         Browsed: What was written, and which films could not be read.
 
     Raises:
-        ValueError: If an option has none of its values, or the config has no such data set.
+        ValueError: If an option has none of its values, the config has no such data set, or the folder
+            holds a file of a name to be written that mmfrac did not write.
     """
     for value, valid, name in ((mode, MODES, 'mode'), (phase, PHASES, 'phase')):
         if value not in valid:
@@ -313,7 +322,7 @@ def browse_dataset(
     if not loader:
         raise ValueError(f'the config has no {phase}_dataloader')
     datasets = single_datasets(DATASETS.build(loader.dataset))
-    folder, names = Path(out_dir), ImageNames()
+    output, names = OutputFolder(out_dir), ImageNames()
     browsed = Browsed()
     cells: list[tuple[str, np.ndarray]] = []
     for dataset, index in spread_images(datasets, number):
@@ -326,16 +335,16 @@ def browse_dataset(
             continue
         name = names.name(info['img_path'])
         picture = image.picture(mode)
-        browsed.images.append(folder / f'{name}.png')
+        browsed.images.append(output.path(f'{name}.png'))
         write_image(browsed.images[-1], picture)
         if show is not None:
             show(picture, name)
         cells += image.cells(mode)
         if len(cells) >= _CELLS_A_SHEET:
-            _write_sheet(browsed, folder, names, cells)
+            _write_sheet(browsed, output, names, cells)
             cells = []
     if cells:
-        _write_sheet(browsed, folder, names, cells)
+        _write_sheet(browsed, output, names, cells)
     return browsed
 
 
@@ -422,8 +431,11 @@ def _sheet(cells: Sequence[tuple[str, np.ndarray]], columns: int = COLUMNS) -> n
 
 
 def _write_sheet(
-    browsed: Browsed, folder: Path, names: ImageNames, cells: Sequence[tuple[str, np.ndarray]]
+    browsed: Browsed,
+    output: OutputFolder,
+    names: ImageNames,
+    cells: Sequence[tuple[str, np.ndarray]],
 ) -> None:
-    path = folder / f'{names.name(f"sheet_{len(browsed.sheets)}")}.png'
+    path = output.path(f'{names.name(f"sheet_{len(browsed.sheets)}")}.png')
     write_image(path, _sheet(cells))
     browsed.sheets.append(path)

@@ -123,6 +123,8 @@ FOUND_WHITE = (255, 255, 255)
 
 FALSE_MAGENTA = (255, 90, 255)
 
+IGNORED_GREY = (150, 150, 170)
+
 _HEAT_FROM = 0.05
 
 """Probability below which the film is left as it is."""
@@ -140,14 +142,16 @@ def draw_overlay(
     instances: Any = None,
     size: int | None = None,
     score_thr: float = 0.2,
+    ignore_boxes: Any = None,
 ) -> np.ndarray:
     """Draw a film with its prob map, annotated lesions and found components.
 
     Lesions are green: solid when hit, dashed and marked 'missed' when not. Components carry their
     score: thin white when their centre lies in a lesion, dashed magenta when they are false
-    positives. Without ``gt_boxes`` nothing is known to be false and every component is white. A
-    lesion is hit as in the metric: the map is at least ``score_thr`` in the cell of its midpoint;
-    without a map, its midpoint lies in a component's box.
+    positives. Boxes to ignore are dashed grey and marked 'ignored'; a component whose centre lies in
+    one is neither hit nor false. Without ``gt_boxes`` nothing is known to be false and every component
+    is white. A lesion is hit as in the metric: the map is at least ``score_thr`` in the cell of its
+    midpoint; without a map, its midpoint lies in a component's box.
 
     Args:
         image (np.ndarray): Film ``(h, w)``, float in [0, 1].
@@ -163,6 +167,7 @@ def draw_overlay(
         size (int, optional): Longest side of the picture in px. Defaults to that of the film.
         score_thr (float): Operating threshold: components with a lower score are left out. Defaults
             to 0.2.
+        ignore_boxes (array, optional): ``(k, 4)`` xyxy film px. Defaults to None, none.
 
     Returns:
         np.ndarray: ``(H, W, 3)`` uint8 RGB.
@@ -183,12 +188,15 @@ def draw_overlay(
         picture = _heated(picture, cells, scale * zoom)
     boxes, scores = _found(instances, score_thr)
     lesions = None if gt_boxes is None else _array(gt_boxes).reshape(-1, 4)
+    ignored = _array([] if ignore_boxes is None else ignore_boxes).reshape(-1, 4)
     canvas = Canvas(picture, zoom)
+    for box in ignored:
+        canvas.box(box, IGNORED_GREY, width=1, text='ignored', below=True, dashed=True)
     if lesions is not None:
         for lesion, is_hit in zip(lesions, _hits(lesions, boxes, cells, scale, score_thr)):
             text = '' if is_hit else 'missed'
             canvas.box(lesion, GT_GREEN, width=2, text=text, below=True, dashed=not is_hit)
-    for box, score, is_false in zip(boxes, scores, _false_positives(boxes, lesions)):
+    for box, score, is_false in zip(boxes, scores, _false_positives(boxes, lesions, ignored)):
         colour = FALSE_MAGENTA if is_false else FOUND_WHITE
         canvas.box(box, colour, width=1, text=f'{score:.2f}', dashed=is_false)
     return canvas.picture()
@@ -367,7 +375,9 @@ def _hits(
     return cells[rows, columns] >= np.float32(score_thr)
 
 
-def _false_positives(boxes: np.ndarray, lesions: np.ndarray | None) -> np.ndarray:
+def _false_positives(
+    boxes: np.ndarray, lesions: np.ndarray | None, ignored: np.ndarray
+) -> np.ndarray:
     if lesions is None:
         return np.zeros(len(boxes), bool)
-    return ~_inside((boxes[:, :2] + boxes[:, 2:]) / 2, lesions)
+    return ~_inside((boxes[:, :2] + boxes[:, 2:]) / 2, np.concatenate([lesions, ignored]))

@@ -13,10 +13,10 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmfrac.datasets.labels import labels_of_info, lesions
+from mmfrac.datasets.labels import ignored, labels_of_info, lesions
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, read_radiograph
 from mmfrac.models.postprocess import components
-from mmfrac.utils.io import write_image
+from mmfrac.utils.io import OutputFolder, write_image
 from mmfrac.visualization.overlay import draw_overlay
 
 
@@ -179,7 +179,7 @@ class ProbMapVisualizationHook(Hook):
         name = self._names.name(sample.img_path)
         if mode == 'test' and self.test_out_dir is not None:
             folder = Path(runner.work_dir) / runner.timestamp / self.test_out_dir
-            write_image(folder / f'{name}.png', overlay)
+            write_image(OutputFolder(folder).path(f'{name}.png'), overlay)
         in_training = not (runner._train_loop is None or isinstance(runner._train_loop, dict))
         step = runner.epoch if in_training else 0
         runner.visualizer.add_image(f'{mode}_{name}', overlay, step=step)
@@ -209,12 +209,20 @@ def overlay_of_sample(
     if 'pred_prob_map' in sample:
         prob_map, scale = sample.pred_prob_map.data, sample.map_scale
         instances = components(prob_map[0], scale, image.shape, component_thr=score_thr)
-    boxes = None
-    if 'instances' in sample and labels_of_info(sample.metainfo).regions:
-        kept = [lesion['bbox'] for lesion in lesions(sample.instances)]
-        boxes = np.asarray(kept, np.float64).reshape(-1, 4)
-    return draw_overlay(image, prob_map, scale, boxes, instances, size, score_thr)
+    boxes = ignore_boxes = None
+    if 'instances' in sample:
+        ignore_boxes = _boxes(ignored(sample.instances))
+        if labels_of_info(sample.metainfo).regions:
+            boxes = _boxes(lesions(sample.instances))
+    return draw_overlay(image, prob_map, scale, boxes, instances, size, score_thr, ignore_boxes)
+
+
+def _boxes(instances: Sequence[dict]) -> np.ndarray:
+    return np.asarray([one['bbox'] for one in instances], np.float64).reshape(-1, 4)
 
 
 def _has_fracture(sample: DetDataSample) -> bool:
-    return sample.metainfo.get('label', -1) == 1 or len(sample.metainfo.get('instances', ())) > 0
+    return (
+        sample.metainfo.get('label', -1) == 1
+        or len(lesions(sample.metainfo.get('instances', ()))) > 0
+    )

@@ -222,6 +222,43 @@ def test_a_training_of_another_config_is_begun_anew(tmp_path):
     assert not commands.read_text().splitlines()[-1].endswith('--resume')
 
 
+@pytest.mark.parametrize(
+    'name',
+    ['notes.txt', 'weights/best.pth', 'final.pth', 'test/notes.txt', '20260101_101010/a.png'],
+)
+def test_what_no_training_wrote_is_not_removed_with_one(name, tmp_path):
+    one = job(tmp_path, TRAINER, 'a')
+    one.run(Processes(), str)
+    (one.work_dir / name).parent.mkdir(exist_ok=True)
+    (one.work_dir / name).write_text('years of work')
+    with pytest.raises(ValueError, match='which no training writes'):
+        job(tmp_path, TRAINER, 'b').run(Processes(), str)
+    assert (one.work_dir / name).is_file() and (one.work_dir / 'epoch_2.pth').is_file()
+    # a folder that no job has begun is nobody's to empty
+    (one.work_dir / 'training.json').unlink()
+    with pytest.raises(ValueError, match='no run of this command'):
+        job(tmp_path, TRAINER, 'b').run(Processes(), str)
+    assert (one.work_dir / name).is_file() and (one.work_dir / 'epoch_2.pth').is_file()
+
+
+def test_all_that_a_training_writes_goes_with_it(tmp_path):
+    one = job(tmp_path, TRAINER, 'a')
+    one.run(Processes(), str)
+    time = '20261128_203339'
+    for name in (
+        *(f'{time}/{time}.log', f'{time}/vis_data/scalars.json', 'best_frac_AUROC_epoch_12.pth'),
+        *('iter_40.pth', 'burn_in.pth', 'last_checkpoint', 'temporal_ensemble/epoch_3.f16'),
+        *('result.json', 'test/metrics.json', 'test/records.json', f'test/{time}/{time}.json'),
+        *('val/test.out', '.epoch_9.pth.0123456789abcdef.tmp'),
+    ):
+        (one.work_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (one.work_dir / name).touch()
+    job(tmp_path, TRAINER, 'b').run(Processes(), str)
+    assert {path.name for path in one.work_dir.iterdir()} == {
+        *('config.py', 'training.json', 'train.out', 'epoch_2.pth', 'last_checkpoint')
+    }
+
+
 def test_a_job_that_keeps_its_work_dir_refuses_another_config(tmp_path):
     class Kept(TrainingJob):
         begins_anew = False

@@ -1,8 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import json
 import lzma
+from dataclasses import replace
 
 import pytest
 
+from mmfrac.evaluation.definitions import METRIC_DEFAULTS, METRIC_OPTIONS
 from mmfrac.experiments.results import (
     RunResult,
     add_runs,
@@ -70,6 +73,52 @@ def test_a_single_result(tmp_path):
         (tmp_path / 'result.json').write_text(text)
         with pytest.raises(ValueError, match=r'result\.json is damaged, or no RunResult'):
             read_result(RunResult, tmp_path / 'result.json')
+
+
+WRONG = dict(
+    seed=[-1, 1.5, '0', None, True],
+    epoch=[-1, 'x', float('nan'), 2.0],
+    steps=[-5, float('inf'), [10]],
+    seconds=[-1, float('nan'), float('inf'), '1', None],
+    value=['x', [1]],
+    fingerprint=[0, None],
+    method=[3, None],
+    test=[[], {'frac/AUROC': 1.5}, {'frac/AUROC': -0.1}, {'frac/AUROC': 'x'}, {'frac/FROC': None}],
+    validation=[None, {'frac/AUROC': float('inf')}, {'frac/AUROC': True}],
+    epochs=[[], {'x': 3}, {'x': {'1': 'y'}}, {'x': {'one': 1}}],
+    records=[[], 'x', None],
+    versions=[{'torch': 2}, []],
+)
+
+
+@pytest.mark.parametrize(
+    'name, value', [(name, one) for name, all_ in WRONG.items() for one in all_]
+)
+def test_fields_of_another_type_and_impossible_values(name, value, tmp_path):
+    write_result(run('a', 0), tmp_path / 'result.json')
+    content = json.loads((tmp_path / 'result.json').read_text())
+    (tmp_path / 'result.json').write_text(json.dumps(content | {name: value}))
+    with pytest.raises(ValueError, match=r'result\.json is damaged, or no RunResult'):
+        read_result(RunResult, tmp_path / 'result.json')
+
+
+def test_metrics_that_are_not_those_of_their_own_records(tmp_path):
+    definitions = METRIC_DEFAULTS.as_dict(METRIC_OPTIONS)
+    films = [
+        dict(film=str(index), patient=str(index), label=index % 2, score=0.1 * index)
+        | dict(lesion_scores=[0.1 * index] * (index % 2), thresholds=[], false_positives=[])
+        for index in range(8)
+    ]
+    records = dict(format_version=1, max_fppi=None, definitions=definitions, films=films)
+    right = {'frac/AUROC': 0.625, 'frac/FROC': 1.0, 'frac/Recall@0.1': 1.0}
+    path = tmp_path / 'result.json'
+    write_result(replace(run('a', 0), test=right, records=records), path)
+    assert read_result(RunResult, path).test == right
+    for name, value in (('AUROC', 0.5), ('AUROC', float('nan')), ('FROC', 0.9), ('Recall@0.1', 0)):
+        test = right | {f'frac/{name}': value}
+        write_result(replace(run('a', 0), test=test, records=records), path)
+        with pytest.raises(ValueError, match=f'{name} is .*, and its own records give'):
+            read_result(RunResult, path)
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -12,6 +12,7 @@ from mmengine.fileio import get_file_backend
 
 from mmfrac.utils.io import (
     AtomicLocalBackend,
+    OutputFolder,
     atomic_folder,
     atomic_open,
     atomic_path,
@@ -176,12 +177,136 @@ def test_folders_appear_whole_in_the_place_of_the_old_one(tmp_path):
         with atomic_folder(out) as folder:
             write_text(folder / content, content)
             assert not (out / content).exists()
-    assert [entry.name for entry in out.iterdir()] == ['new']
+    assert sorted(entry.name for entry in out.iterdir()) == ['.mmfrac_written', 'new']
     with pytest.raises(RuntimeError), atomic_folder(out) as folder:
         (folder / 'half').touch()
         raise RuntimeError('disk on fire')
-    assert [entry.name for entry in out.iterdir()] == ['new']
+    assert sorted(entry.name for entry in out.iterdir()) == ['.mmfrac_written', 'new']
     assert [entry.name for entry in out.parent.iterdir()] == ['set']
+
+
+def users_file(folder):
+    (folder / 'thesis.txt').write_text('years of work')
+
+
+def users_folder(folder):
+    (folder / 'images').mkdir()
+    (folder / 'images/1.png').write_text('years of work')
+
+
+def users_link(folder):
+    (folder / 'data').symlink_to(folder.parent)
+
+
+def hidden_file(folder):
+    (folder / '.bashrc').write_text('years of work')
+
+
+def temporary_of_another_program(folder):
+    (folder / '.draft.tmp').write_text('years of work')
+
+
+def no_list(folder):
+    (folder / '.mmfrac_written').unlink()
+
+
+def damaged_list(folder):
+    (folder / '.mmfrac_written').write_text('"ol')
+
+
+def list_of_another_folder(folder):
+    (folder / '.mmfrac_written').write_text('"../set/old"\n"/old"\n7\n')
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        users_file,
+        users_folder,
+        users_link,
+        hidden_file,
+        temporary_of_another_program,
+        no_list,
+        damaged_list,
+        list_of_another_folder,
+    ],
+)
+@pytest.mark.parametrize('moment', ['before', 'meanwhile'])
+def test_a_folder_with_anything_else_is_not_replaced(change, moment, tmp_path):
+    out = tmp_path / 'set'
+    with atomic_folder(out) as folder:
+        write_text(folder / 'old', 'old')
+    if moment == 'before':
+        change(out)
+    kept = []
+
+    def write():
+        with atomic_folder(out) as folder:
+            write_text(folder / 'new', 'new')
+            if moment == 'meanwhile':
+                change(out)
+            kept.extend(sorted(out.rglob('*')))
+
+    kept.extend(sorted(out.rglob('*')) if moment == 'before' else [])
+    with pytest.raises(ValueError, match='files that mmfrac did not write'):
+        write()
+    assert sorted(out.rglob('*')) == kept and (out / 'old').read_text() == 'old'
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_empty_folder_is_replaced_and_a_file_is_not(tmp_path):
+    (tmp_path / 'set/empty').mkdir(parents=True)
+    with atomic_folder(tmp_path / 'set') as folder:
+        write_text(folder / 'new', 'new')
+    assert (tmp_path / 'set/new').is_file() and not (tmp_path / 'set/empty').exists()
+    (tmp_path / 'link').symlink_to(tmp_path / 'set')
+    with atomic_folder(tmp_path / 'link') as folder:
+        write_text(folder / 'newer', 'new')
+    assert (tmp_path / 'link').is_symlink() and (tmp_path / 'set/newer').is_file()
+    (tmp_path / 'file').write_text('old')
+    with pytest.raises(ValueError, match='is no folder'), atomic_folder(tmp_path / 'file'):
+        pass
+    assert (tmp_path / 'file').read_text() == 'old'
+
+
+def test_files_of_given_names_replace_their_own_only(tmp_path):
+    (tmp_path / 'metrics.csv').write_text('years of work')
+    for content in ('old', 'new'):
+        output = OutputFolder(tmp_path)
+        for name in ('table.csv', 'pictures/line\nbreak.png'):
+            write_text(output.path(name), content)
+        with pytest.raises(
+            ValueError, match=r'metrics\.csv is there and was not written by mmfrac'
+        ):
+            output.path('metrics.csv')
+    assert (tmp_path / 'metrics.csv').read_text() == 'years of work'
+    assert (tmp_path / 'pictures/line\nbreak.png').read_text() == 'new'
+    (tmp_path / 'dangling.csv').symlink_to(tmp_path / 'nowhere')
+    with pytest.raises(ValueError, match='is there'):
+        OutputFolder(tmp_path).path('dangling.csv')
+
+
+def test_only_temporary_files_of_writers_are_removed(tmp_path):
+    kept = [
+        '.draft.tmp',
+        'file.0123456789abcdef.tmp',
+        '.a.0123456789ABCDEF.tmp',
+        '.0123456789abcdef.tmp',
+    ]
+    for name in kept:
+        (tmp_path / name).touch()
+    (tmp_path / '.set.0123456789abcdef.tmp').mkdir()
+    (tmp_path / 'deep').mkdir()
+    left = tmp_path / 'deep/.epoch_3.pth.0123456789abcdef.tmp'
+    left.touch()
+    remove_temporary_files(tmp_path, min_age=3600)
+    assert left.exists()
+    os.utime(left, (1000, 1000))
+    remove_temporary_files(tmp_path, min_age=3600)
+    assert not left.exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [*kept, '.set.0123456789abcdef.tmp', 'deep']
+    )
 
 
 def test_backend_is_registered_and_writes(tmp_path):

@@ -1,5 +1,4 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-import os
 import runpy
 import shutil
 import sys
@@ -50,7 +49,7 @@ def test_modes(cfg, tmp_path, mode):
     )
     assert len(browsed.images) == 4 and browsed.unreadable == [] and len(browsed.sheets) == 1
     written = sorted(browsed.images + browsed.sheets)
-    assert sorted(tmp_path.iterdir()) == written and len(shown) == 4
+    assert sorted(tmp_path.glob('[!.]*')) == written and len(shown) == 4
     picture = cv2.imread(str(browsed.images[0]))
     assert np.array_equal(picture[..., ::-1], shown[0][0])
     # a film of 64 px and a line of text a cell, two px between them
@@ -101,7 +100,7 @@ def test_tool(run, tiny_data, tmp_path, monkeypatch):
     small = ('--cfg-options', 'train_dataloader.dataset.pipeline.2.scale=(64,64)')
     code, said = run('--data-root', tiny_data, *options, '--mode', 'original', '--not-show')
     assert code == 0 and '2 films, 1 contact sheets' in said.out
-    names = sorted(path.name for path in (tmp_path / 'out').iterdir())
+    names = sorted(path.name for path in (tmp_path / 'out').glob('[!.]*'))
     assert names == ['sheet_0.png', 'train_0.png', 'train_4.png']
     monkeypatch.delenv('DISPLAY', raising=False)
     monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
@@ -123,4 +122,13 @@ def test_unreadable_films_are_named(run, tiny_data, tmp_path):
     out = tmp_path / 'out'
     code, said = run('--data-root', root, '--output-dir', out, '--not-show', '--show-number', 99)
     assert code == 1 and 'train_0.png' in said.err and '9 films' in said.out
-    assert len(os.listdir(out)) == 10
+    assert len(list(out.glob('*.png'))) == 10
+
+
+def test_films_are_never_drawn_over(run, tiny_data, tmp_path):
+    root = shutil.copytree(tiny_data, tmp_path / 'data')
+    before = {path: path.read_bytes() for path in (root / 'images').iterdir()}
+    options = ('--data-root', root, '--output-dir', root / 'images', '--not-show')
+    code, said = run(*options, '--show-number', 99)
+    assert code == 1 and 'was not written by mmfrac' in said.err and 'Traceback' not in said.err
+    assert all(path.read_bytes() == content for path, content in before.items())

@@ -119,7 +119,7 @@ def test_show_dir_of_a_real_test_run(tiny_data, tmp_path):
     # the two films with fractures, then the first one without
     expected = {'test_0.png', 'test_1.png', 'test_2.png'}
     folder = tmp_path / runner.timestamp / 'overlays'
-    assert {path.name for path in folder.iterdir()} == expected
+    assert {path.name for path in folder.glob('[!.]*')} == expected
     images = tmp_path / runner.timestamp / 'vis_data' / 'vis_image'
     assert {path.name for path in images.iterdir()} == {f'test_test_{i}_0.png' for i in range(3)}
     content = json.loads((tiny_data / 'annotations' / 'test.json').read_text())
@@ -173,7 +173,7 @@ def test_absolute_out_dir_and_films_of_the_same_name(runner, tmp_path):
     hook = ProbMapVisualizationHook(draw=True, test_out_dir=str(tmp_path / 'out'))
     for _ in range(2):
         evaluate(hook, runner, [films])
-    assert {path.name for path in (tmp_path / 'out').iterdir()} == {'same.png', 'same_2.png'}
+    assert {path.name for path in (tmp_path / 'out').glob('[!.]*')} == {'same.png', 'same_2.png'}
 
 
 def test_film_that_is_gone_does_not_end_the_evaluation(runner, tmp_path, monkeypatch):

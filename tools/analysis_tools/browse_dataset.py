@@ -10,6 +10,7 @@ from mmengine.visualization import Visualizer
 
 from mmfrac.utils.cli import CFG_OPTIONS_HELP, KeyValues, config_from_arguments
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable
 from mmfrac.visualization.browse import MODES, PHASES, browse_dataset
 
 EXAMPLE = """example:
@@ -68,7 +69,7 @@ def main() -> int:
     )
     print(f'{out_dir}: {len(browsed.images)} films, {len(browsed.sheets)} contact sheets')
     for line in browsed.unreadable:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     return int(bool(browsed.unreadable))
 
 

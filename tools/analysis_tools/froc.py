@@ -22,6 +22,7 @@ from mmfrac.evaluation.report import ReportInputs, write_report
 from mmfrac.evaluation.report.tables import as_text
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable
 
 EXAMPLE = """example:
   python tools/test.py configs/phantom/frac_ssl_phantom.py CHECKPOINT --out predictions/ours
@@ -51,7 +52,13 @@ def parse_args() -> argparse.Namespace:
         help='operating points, fppi=NUMBER or sensitivity=NUMBER, default: fppi=0.1 fppi=0.5',
     )
     parser.add_argument('--data-root', type=Path, help='folder of images/, for overlays of films')
-    parser.add_argument('--category', default='fracture', help='lesions, default fracture')
+    parser.add_argument(
+        '--category',
+        action='append',
+        metavar='NAME',
+        help='category whose boxes are lesions, default fracture; given several times they are measured '
+        'together, as a config with these classes measures them',
+    )
     parser.add_argument(
         '--groups', nargs='*', default=list(IMAGE_FIELDS), help='fields of the films to part by'
     )
@@ -77,15 +84,16 @@ def add_definitions(group) -> None:
 def main() -> None:
     args = parse_args()
     definitions = Definitions(**{name: getattr(args, name) for name in Definitions().as_dict()})
+    categories = args.category or ['fracture']
     targets = [Target.parse(text) for text in args.target]
-    saved, results = evaluate(args.annotations, args.predictions, args.category, definitions)
+    saved, results = evaluate(args.annotations, args.predictions, categories, definitions)
     validation = None
     if args.val:
-        _, validation = evaluate(args.val[0], args.val[1:], args.category, definitions)
+        _, validation = evaluate(args.val[0], args.val[1:], categories, definitions)
     summary = summarise(
         results, definitions, targets, validation, args.groups, max(8.0, args.max_fppi)
     )
-    print(as_text(summary))
+    print(printable(as_text(summary)))
     inputs = ReportInputs(
         args.annotations,
         saved,
@@ -97,13 +105,13 @@ def main() -> None:
         args.out, summary, inputs, args.max_fppi, args.overlays, not args.no_html
     )
     for path in written:
-        print(f'written: {path}')
+        print(printable(f'written: {path}'))
 
 
 def evaluate(
-    annotations: str, named: list[str], category: str, definitions: Definitions
+    annotations: str, named: list[str], categories: list[str], definitions: Definitions
 ) -> tuple[dict[str, SavedPredictions], dict[str, ModelResults]]:
-    truth = read_ground_truth(annotations, category)
+    truth = read_ground_truth(annotations, categories)
     paths = {}
     for text in named:
         name, separator, path = text.partition('=')
@@ -113,7 +121,8 @@ def evaluate(
     saved = {name: open_predictions(path, truth) for name, path in paths.items()}
     for name, predictions in saved.items():
         if predictions.num_silent:
-            print(f'{name}: no box on {predictions.num_silent} of {len(truth.images)} films')
+            silent = f'no box on {predictions.num_silent} of {len(truth.images)} films'
+            print(printable(f'{name}: {silent}'))
     results = {
         name: evaluate_predictions(
             truth,
@@ -123,6 +132,9 @@ def evaluate(
         )
         for name, predictions in saved.items()
     }
+    for name, predictions in saved.items():
+        for category, number in predictions.others.items():
+            print(printable(f'{name}: {number} boxes of category {category} left out'))
     return saved, results
 
 

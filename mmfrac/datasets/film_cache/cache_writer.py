@@ -1,15 +1,12 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """The film cache of a config: which films at which size, decoded once and written."""
 
-import contextlib
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from mmcv.image import rescale_size
@@ -31,7 +28,7 @@ from mmfrac.datasets.film_cache.store import (
 from mmfrac.datasets.transforms.cached_radiograph import cached_head, check_steps
 from mmfrac.utils.config import film_sets, is_cxr_dataset
 from mmfrac.utils.errors import RadiographError
-from mmfrac.utils.io import TEMPORARY_SUFFIX
+from mmfrac.utils.io import remove_temporary_files
 from mmfrac.utils.processes import FilePool, crash_text
 
 SPLITS = ('train', 'val', 'test')
@@ -202,11 +199,7 @@ def _remove_leftovers(folder: str) -> None:
     Args:
         folder (str): Of the films.
     """
-    for path in Path(folder).glob(f'??/*{TEMPORARY_SUFFIX}'):
-        # another writer may be doing the same
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _ABANDONED:
-                path.unlink()
+    remove_temporary_files(folder, _ABANDONED)
 
 
 def _fill(images: ImageSet, path: str) -> _Outcome:

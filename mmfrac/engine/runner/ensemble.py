@@ -17,7 +17,7 @@ from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.models.detectors.ensemble_detector import EnsembleDetector
 from mmfrac.models.state_dicts import detector_checkpoint
 from mmfrac.utils.config import type_name
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import AtomicLocalBackend, OutputFolder, check_not_an_input
 
 # of a config that only tests
 _TRAINING = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'load_from')
@@ -140,13 +140,17 @@ def write_ensemble(
         tuple[Path, Path]: Config and checkpoint.
 
     Raises:
-        ValueError: When a checkpoint is that of another model.
+        ValueError: When a checkpoint is that of another model, or a file of these names was not written
+            by mmfrac.
     """
+    for path in checkpoints:
+        check_not_an_input(Path(out_dir) / 'ensemble.pth', path)
     build_ensemble(cfg, checkpoints)  # refuses what does not fit
     loaded = [load_checkpoint_file(path, map_location='cpu') for path in checkpoints]
     content = io.BytesIO()
     torch.save(ensemble_checkpoint(loaded), content)
-    config_file, weights_file = Path(out_dir) / 'ensemble.py', Path(out_dir) / 'ensemble.pth'
+    output = OutputFolder(out_dir)
+    config_file, weights_file = output.path('ensemble.py'), output.path('ensemble.pth')
     backend = AtomicLocalBackend()
     backend.put(content.getvalue(), weights_file)
     config = ensemble_config(cfg, len(checkpoints))

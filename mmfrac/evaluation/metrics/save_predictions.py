@@ -61,7 +61,7 @@ class SavePredictions(BaseMetric):
             PredictionError: If a prediction is malformed or not finite.
         """
         for sample in data_samples:
-            prediction = prediction_of_sample(sample)
+            prediction = prediction_of_sample(sample, (self.dataset_meta or {}).get('classes', ()))
             faults = prediction.faults()
             if faults:
                 raise PredictionError(f'of film {prediction.img_path}', faults)
@@ -81,20 +81,25 @@ class SavePredictions(BaseMetric):
         return {}
 
 
-def prediction_of_sample(sample: dict) -> ImagePrediction:
+def prediction_of_sample(sample: dict, classes: Sequence[str] = ()) -> ImagePrediction:
     """Prediction of a data sample as a dict: its map or its boxes, in px of the image.
 
     Args:
         sample (dict): With ``img_path``, and ``pred_prob_map`` with ``map_scale``, or
             ``pred_instances``.
+        classes (Sequence[str]): Names of the categories, by the labels of the boxes. Defaults to none,
+            they are not named.
 
     Returns:
         ImagePrediction: Unchecked.
     """
     boxes, scores = no_boxes()
+    box_classes = None
     if 'pred_instances' in sample:
         found = sample['pred_instances']
         boxes, scores = as_numpy(found['bboxes']), as_numpy(found['scores'])
+        if 'labels' in found and classes:
+            box_classes = tuple(classes[index] for index in as_numpy(found['labels']).tolist())
     prob_map = scale = None
     if 'pred_prob_map' in sample:
         prob_map = as_numpy(sample['pred_prob_map']['data'])[0]
@@ -108,4 +113,5 @@ def prediction_of_sample(sample: dict) -> ImagePrediction:
         score=None if score is None else float(score),
         prob_map=prob_map,
         map_scale=scale,
+        box_classes=box_classes,
     )

@@ -2,6 +2,7 @@
 """The images and lesions of a COCO annotation file, as an offline evaluation needs them."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from mmfrac.datasets.coco_checks import read_annotations
 from mmfrac.datasets.cxr_dataset import CXRDataset
-from mmfrac.datasets.labels import ignored, lesions
+from mmfrac.datasets.labels import ignored, lesions, names_of
 
 _COCO_FIELDS = {'id', 'file_name', 'width', 'height', 'license', 'date_captured', 'flickr_url'}
 
@@ -54,19 +55,29 @@ class GroundTruth:
         file (str): Annotation file.
         images (list[TrueImage]): Images.
         category_ids (tuple[int, ...]): COCO ids of the categories that are lesions.
+        categories (dict[int, str]): Name of every category of the file, by its id.
     """
 
     file: str
     images: list[TrueImage]
     category_ids: tuple[int, ...]
+    categories: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the categories that are lesions; empty where they are not known."""
+        return [self.categories[one] for one in self.category_ids if one in self.categories]
 
 
-def read_ground_truth(ann_file: str | os.PathLike, category: str = 'fracture') -> GroundTruth:
+def read_ground_truth(
+    ann_file: str | os.PathLike, category: str | Sequence[str] = 'fracture'
+) -> GroundTruth:
     """Read and check an annotation file; what is absent has the defaults of ``CXRDataset``.
 
     Args:
         ann_file (str or PathLike): COCO JSON.
-        category (str): Name of the category whose boxes are lesions. Defaults to 'fracture'.
+        category (str or Sequence[str]): Name of the category whose boxes are lesions, or of several,
+            as ``metainfo.classes`` of a config names them. Defaults to 'fracture'.
 
     Returns:
         GroundTruth: Every image.
@@ -80,15 +91,17 @@ def read_ground_truth(ann_file: str | os.PathLike, category: str = 'fracture') -
         raise FileNotFoundError(f'no annotation file {path}')
     dataset = CXRDataset(
         ann_file=path,
-        metainfo=dict(classes=(category,)),
+        metainfo=dict(classes=tuple(names_of(category) or ())),
         check_files=False,
         test_mode=True,
         serialize_data=False,
         pipeline=[],
     )
-    fields = {image['id']: image for image in read_annotations(path)['images']}
+    content = read_annotations(path)
+    fields = {image['id']: image for image in content['images']}
     images = [_image(info, fields[info['img_id']]) for info in dataset.data_list]
-    return GroundTruth(path, images, tuple(dataset.cat_ids))
+    names = {one['id']: one['name'] for one in content['categories']}
+    return GroundTruth(path, images, tuple(dataset.cat_ids), names)
 
 
 class ImageIndex:

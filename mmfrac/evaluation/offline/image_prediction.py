@@ -2,7 +2,7 @@
 """What a model says of one image, and whether it makes sense."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class ImagePrediction:
         score (float, optional): Image score. Defaults to None, the maximum of the map or of the boxes.
         prob_map (np.ndarray, optional): (h, w) cropped to the image.
         map_scale (tuple[float, float], optional): Image px per map cell (sx, sy).
+        box_classes (tuple[str, ...], optional): (m,) category of each box. Defaults to None, they are
+            all of the categories that are measured.
     """
 
     img_path: str
@@ -45,6 +47,33 @@ class ImagePrediction:
     score: float | None = None
     prob_map: np.ndarray | None = None
     map_scale: tuple[float, float] | None = None
+    box_classes: tuple[str, ...] | None = None
+
+    def of_categories(self, names: Sequence[str]) -> tuple['ImagePrediction', list[str]]:
+        """The prediction with the boxes of some categories, and the categories of those left out.
+
+        Args:
+            names (Sequence[str]): Categories to keep.
+
+        Returns:
+            tuple[ImagePrediction, list[str]]: Itself, and nothing, where its boxes have no categories.
+        """
+        if self.box_classes is None or len(self.box_classes) != len(self.boxes):
+            return self, []
+        kept = np.array([name in names for name in self.box_classes], bool)
+        left_out = [name for name in self.box_classes if name not in names]
+        if not left_out:
+            return self, []
+        is_own = self.prob_map is not None or self.score is None
+        chosen = replace(
+            self,
+            boxes=self.boxes[kept],
+            box_scores=self.box_scores[kept],
+            # the highest score of all boxes is not that of these
+            score=self.score if is_own else None,
+            box_classes=tuple(name for name in self.box_classes if name in names),
+        )
+        return chosen, left_out
 
     def faults(self, shape: tuple[int, int] | None = None) -> list[str]:
         """What is wrong with it, one phrase each.
@@ -62,6 +91,8 @@ class ImagePrediction:
         boxes, scores = self.boxes, self.box_scores
         if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
             found.append(f'boxes {boxes.shape} and scores {scores.shape} must be (m, 4) and (m,)')
+        elif self.box_classes is not None and len(self.box_classes) != len(boxes):
+            found.append(f'{len(self.box_classes)} box_classes of {len(boxes)} boxes')
         elif not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
             found.append('a box or its score is NaN or infinite')
         elif (boxes[:, 2:] < boxes[:, :2]).any():
@@ -113,6 +144,75 @@ class ImagePrediction:
             size = ' x '.join(f'{length:.1f}' for length in covered)
             return [f'prob_map covers {size} px (h x w) of a film of {shape[0]} x {shape[1]} px']
         return []
+
+
+# a detector may leave this share of a side uncut
+_BEYOND = 0.1
+# and a px of rounding
+_ROUNDING = 1.0
+_MOST = 0.98
+# of all boxes may leave the image by more
+_FEW = 0.05
+
+
+def misread_boxes(values: np.ndarray, sizes: np.ndarray, form: str) -> str:
+    """What all boxes of a file together look like, if that is not the form that they are read in.
+
+    Args:
+        values (np.ndarray): (n, 4) as they are stored, finite.
+        sizes (np.ndarray): (n, 2) width and height of each one's image, px.
+        form (str): What they are taken for, 'xywh' (x, y, width, height) or 'xyxy' (x1, y1, x2, y2).
+
+    Returns:
+        str: One phrase; '' if they look as they should.
+    """
+    if not len(values):
+        return ''
+    if values.min() >= -_BEYOND and values.max() <= 1 + _BEYOND and sizes.min() > 4:
+        return (
+            f'all {len(values)} boxes lie in [0, 1], as shares of the image: px of the image are '
+            'wanted, multiply them by its width and height'
+        )
+    x, y, third, fourth = values.T
+    width, height = sizes.T
+    if form == 'xywh':
+        beyond = (x + third > width + _ROUNDING) | (y + fourth > height + _ROUNDING)
+        fits = (third >= x) & (fourth >= y)
+        fits &= (third <= width + _ROUNDING) & (fourth <= height + _ROUNDING)
+        other, wanted = 'x1, y1, x2, y2', 'x, y, width, height'
+        sign = 'reach beyond their image'
+    else:
+        beyond = (third < x) | (fourth < y)
+        fits = (third >= 0) & (fourth >= 0)
+        fits &= (x + third <= width + _ROUNDING) & (y + fourth <= height + _ROUNDING)
+        other, wanted = 'x, y, width, height', 'x1, y1, x2, y2'
+        sign = 'have x1 > x2 or y1 > y2'
+    if not beyond.any() or fits.mean() < _MOST:
+        corners = np.stack([x, y, third, fourth], axis=1)
+        corners[:, 2:] += corners[:, :2] if form == 'xywh' else 0
+        return _leaving(corners, sizes)
+    return (
+        f'{beyond.sum()} of {len(values)} boxes {sign}, and nearly all fit as {other}: {wanted} is '
+        'wanted'
+    )
+
+
+def _leaving(boxes: np.ndarray, sizes: np.ndarray) -> str:
+    low, high = boxes[:, :2], boxes[:, 2:]
+    middle = (low + high) / 2
+    off = (
+        (middle < 0) | (middle > sizes) | (low < -_BEYOND * sizes) | (high > (1 + _BEYOND) * sizes)
+    )
+    leaves = off.any(axis=1)
+    if leaves.mean() <= _FEW:
+        return ''
+    index = int(np.argmax(leaves))
+    box = ', '.join(f'{edge:.1f}' for edge in boxes[index])
+    width, height = sizes[index].astype(int).tolist()
+    return (
+        f'{leaves.sum()} of {len(boxes)} boxes leave their film, e.g. ({box}) one of {width} x {height} '
+        'px (w x h): px of the film are wanted, not of the network input or of another film'
+    )
 
 
 def no_boxes() -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,11 @@ from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.froc import ImageRecord, ImageResult
 from mmfrac.evaluation.offline.ground_truth import GroundTruth, TrueImage
-from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
+from mmfrac.evaluation.offline.image_prediction import (
+    ImagePrediction,
+    PredictionError,
+    misread_boxes,
+)
 from mmfrac.evaluation.offline.predictions import SavedPredictions
 
 
@@ -74,12 +78,16 @@ def evaluate_predictions(
     """
     scores, records, problems = [], [], []
     kinds = set()
+    boxes, sizes = [], []
     for image in progress(truth.images):
         try:
             prediction = predictions[image.name]
             faults = prediction.faults(image.shape)
             if definitions.source == 'prob_map' and prediction.prob_map is None:
                 faults.append('there is no prob_map')
+            if prediction.boxes.ndim == 2 and prediction.boxes.shape[1] == 4:
+                boxes.append(prediction.boxes)
+                sizes += [image.shape[::-1]] * len(prediction.boxes)
         except ValueError as error:
             faults = [str(error)]
         if faults:
@@ -89,6 +97,10 @@ def evaluate_predictions(
         kinds.add(kind)
         scores.append(record.image_score if prediction.score is None else prediction.score)
         records.append(record if image.regions else None)
+    if not problems:
+        all_sizes = np.array(sizes, np.float64).reshape(-1, 2)
+        fault = misread_boxes(np.concatenate([np.zeros((0, 4)), *boxes]), all_sizes, 'xyxy')
+        problems = [fault] if fault else []
     if problems:
         raise PredictionError(predictions.path, problems)
     labels = np.array([image.label for image in truth.images], np.int64)

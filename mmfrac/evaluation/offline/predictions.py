@@ -1,27 +1,31 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Saved predictions of any kind: a folder of maps, COCO results, a table of boxes."""
 
-import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmfrac.evaluation.offline.ground_truth import GroundTruth, ImageIndex, TrueImage
-from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
+from mmfrac.evaluation.offline.image_prediction import (
+    ImagePrediction,
+    PredictionError,
+    misread_boxes,
+)
 from mmfrac.evaluation.offline.map_folder import MapFolder, read_prediction
 from mmfrac.preparation.tables.table import Problems, Table
 from mmfrac.preparation.tables.values import read_number
+from mmfrac.utils.io import read_json
 
 _CSV_BOX = ('x1', 'y1', 'x2', 'y2')
 
 _NUMBERS = {name: (name,) for name in (*_CSV_BOX, 'score')}
 
-_FILM = dict(film=('film',), image_id=('image_id',))
+_FILM = dict(film=('film',), image_id=('image_id',), category=('category',))
 
 
 class FoundBox(NamedTuple):
@@ -32,7 +36,11 @@ class FoundBox(NamedTuple):
     score: float
 
 
-def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list[str]]:
+# boxes, a line for every record that is wrong, and how many boxes are of each other category
+BoxList = tuple[list[FoundBox], list[str], dict[str, int]]
+
+
+def read_coco_results(path: Path, truth: GroundTruth) -> BoxList:
     """Boxes of a COCO result file, a list of ``image_id``, ``category_id``, ``bbox`` (xywh), ``score``.
 
     Args:
@@ -40,15 +48,14 @@ def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], l
         truth (GroundTruth): Images; results of other categories than its own are left out.
 
     Returns:
-        tuple[list[FoundBox], list[str]]: Boxes, and a line for every record that is wrong.
+        tuple[list[FoundBox], list[str], dict[str, int]]: Boxes, a line for every record that is wrong,
+        and how many results are of each other category.
 
     Raises:
-        ValueError: If the file is no JSON list, or all its results are of other categories.
+        ValueError: If the file is no JSON list, all its results are of other categories, or its boxes
+            are in another form.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON: {error}') from error
+    content = read_json(path)
     if not isinstance(content, list):
         raise ValueError(
             f'{path} must hold a list of COCO results (image_id, category_id, bbox, score), it holds a '
@@ -56,17 +63,20 @@ def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], l
         )
     finder = ImageIndex(truth)
     found, problems = [], []
-    others: Counter[str] = Counter()
+    others: Counter[int] = Counter()
     for index, result in enumerate(content):
         where = f'{path.name}[{index}]'
         try:
-            if result['category_id'] not in truth.category_ids:
-                others[repr(result['category_id'])] += 1
+            category = result['category_id']
+            if type(category) is not int:
+                raise ValueError(f'category_id is {category!r}, no whole number')
+            if category not in truth.category_ids:
+                others[category] += 1
                 continue
             image = finder.by_id(result['image_id'])
-            x, y, width, height = (float(value) for value in result['bbox'])
-            score = float(result['score'])
-        except (KeyError, TypeError, ValueError) as error:
+            x, y, width, height = map(_checked_number, result['bbox'])
+            score = _checked_number(result['score'])
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             fault = f'no {error}' if isinstance(error, KeyError) else str(error)
             problems.append(f'{where}: {fault}; wanted are image_id, category_id, bbox and score')
             continue
@@ -74,19 +84,45 @@ def read_coco_results(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], l
             problems.append(f'{where}: image_id {result["image_id"]!r} is no film of {truth.file}')
         else:
             found.append(FoundBox(image, (x, y, x + width, y + height), score))
+    if not problems:
+        _check_form(path, found, 'xywh')
     if content and others.total() == len(content):
         counts = ', '.join(f'{number} of {name}' for name, number in others.most_common(10))
         raise ValueError(
             f'{path}: no result is of category_id {list(truth.category_ids)}, the lesions of '
             f'{truth.file}; there are {counts}: write the category_id of the annotation file'
         )
-    return found, problems
+    unknown = f'{{}} (none of {truth.file})'
+    named = {truth.categories.get(one) or unknown.format(one): n for one, n in others.items()}
+    return found, problems, named
 
 
-def read_box_table(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list[str]]:
+def _checked_number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f'{value!r} is no number')
+    return float(value)
+
+
+def _check_form(path: Path, found: Sequence[FoundBox], form: str) -> None:
+    """Raise a ``ValueError`` if the boxes of a file are in another form than they are read in."""
+    boxes = np.array([item.box for item in found if item.box is not None], np.float64).reshape(
+        -1, 4
+    )
+    sizes = [item.image.shape[::-1] for item in found if item.box is not None]
+    finite = np.isfinite(boxes).all(axis=1)
+    boxes, sizes = boxes[finite], np.array(sizes, np.float64).reshape(-1, 2)[finite]
+    if form == 'xywh':
+        boxes[:, 2:] -= boxes[:, :2]
+    fault = misread_boxes(boxes, sizes, form)
+    if fault:
+        raise ValueError(f'{path}: {fault}')
+
+
+def read_box_table(path: Path, truth: GroundTruth) -> BoxList:
     """Boxes of a CSV file with the columns ``film``, ``x1``, ``y1``, ``x2``, ``y2``, ``score``.
 
-    A row whose box is empty gives the image's own score. ``image_id`` may stand in place of ``film``.
+    A row whose box is empty gives the image's own score. ``image_id`` may stand in place of ``film``; a
+    column ``category`` names that of each box.
     Read as the converters read theirs: any delimiter, UTF-8 or UTF-16, columns in any order.
 
     Args:
@@ -94,10 +130,12 @@ def read_box_table(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list
         truth (GroundTruth): Images.
 
     Returns:
-        tuple[list[FoundBox], list[str]]: Boxes, and a line for every row that is wrong.
+        tuple[list[FoundBox], list[str], dict[str, int]]: Boxes, a line for every row that is wrong, and
+        how many rows are of each other category.
 
     Raises:
-        ValueError: If a column is missing or there twice, or the file is no table.
+        ValueError: If a column is missing or there twice, the file is no table, or its boxes are in
+            another form.
     """
     problems = Problems()
     table = Table(path, _NUMBERS, problems, _FILM)
@@ -110,8 +148,12 @@ def read_box_table(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list
         )
     finder = ImageIndex(truth)
     found = []
+    others: Counter[str] = Counter()
     for line, fields in table.rows():
         row = dict(zip(table.keys, fields))
+        if row['category'] and row['category'] not in truth.names:
+            others[row['category']] += 1
+            continue
         image = _image_of(row, finder)
         if image is None:
             name = row['film'] or row['image_id']
@@ -121,7 +163,9 @@ def read_box_table(path: Path, truth: GroundTruth) -> tuple[list[FoundBox], list
             found.append(_row(image, row, table.decimal_comma))
         except ValueError as error:
             problems.add(table.name, line, str(error))
-    return found, problems.lines
+    if not problems:
+        _check_form(path, found, 'xyxy')
+    return found, problems.lines, dict(others)
 
 
 def _image_of(row: dict[str, str], finder: ImageIndex) -> TrueImage | None:
@@ -166,6 +210,10 @@ class SavedPredictions:
         run (dict): Where they come from, as far as they say.
         num_silent (int): Images of which a list of boxes says nothing; they count as images without
             boxes. Defaults to 0.
+        names (Sequence[str]): Categories that are measured; boxes of others are left out and counted.
+            Defaults to none, all are taken.
+        others (Mapping[str, int]): How many boxes of each other category were left out already.
+            Defaults to none.
     """
 
     def __init__(
@@ -175,15 +223,32 @@ class SavedPredictions:
         readers: Mapping[str, Callable[[], ImagePrediction]],
         run: dict,
         num_silent: int = 0,
+        names: Sequence[str] = (),
+        others: Mapping[str, int] | None = None,
     ) -> None:
         self.path = path
         self.kind = kind
         self.run = run
         self.num_silent = num_silent
         self._readers = readers
+        self._names = names
+        self._others = dict(others or {})
+        self._of_image: dict[str, list[str]] = {}
 
     def __getitem__(self, name: str) -> ImagePrediction:
-        return self._readers[name]()
+        prediction = self._readers[name]()
+        if not self._names:
+            return prediction
+        prediction, self._of_image[name] = prediction.of_categories(self._names)
+        return prediction
+
+    @property
+    def others(self) -> dict[str, int]:
+        """Boxes of other categories by their name, of all images that were asked for."""
+        counts = Counter(self._others)
+        for left_out in self._of_image.values():
+            counts.update(left_out)
+        return dict(counts.most_common())
 
 
 def open_predictions(path: str | os.PathLike, truth: GroundTruth) -> SavedPredictions:
@@ -214,7 +279,7 @@ def open_predictions(path: str | os.PathLike, truth: GroundTruth) -> SavedPredic
             f'(.csv), got {path}'
         )
     kind, read = readers[where.suffix.lower()]
-    found, problems = read(where, truth)
+    found, problems, others = read(where, truth)
     problems += double_scores(found)
     predictions = _by_image(found, truth)
     for name, prediction in predictions.items():
@@ -223,7 +288,7 @@ def open_predictions(path: str | os.PathLike, truth: GroundTruth) -> SavedPredic
         raise PredictionError(str(where), problems)
     num_silent = len(truth.images) - len({item.image.name for item in found})
     say = {name: partial(_same, prediction) for name, prediction in predictions.items()}
-    return SavedPredictions(str(where), kind, say, {}, num_silent)
+    return SavedPredictions(str(where), kind, say, {}, num_silent, others=others)
 
 
 def _open_folder(folder: Path, truth: GroundTruth) -> SavedPredictions:
@@ -247,7 +312,7 @@ def _open_folder(folder: Path, truth: GroundTruth) -> SavedPredictions:
     if problems:
         raise PredictionError(str(folder), problems)
     readers = {name: partial(read_prediction, path, name) for name, path in paths.items()}
-    return SavedPredictions(str(folder), 'folder', readers, maps.run)
+    return SavedPredictions(str(folder), 'folder', readers, maps.run, names=truth.names)
 
 
 def _by_image(found: list[FoundBox], truth: GroundTruth) -> dict[str, ImagePrediction]:

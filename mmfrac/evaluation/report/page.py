@@ -17,6 +17,7 @@ from PIL import Image
 
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.evaluation.functional.afroc import highest_false_positive
+from mmfrac.evaluation.offline.ground_truth import TrueImage
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction
 from mmfrac.evaluation.offline.model_results import ModelResults
 from mmfrac.evaluation.offline.predictions import SavedPredictions
@@ -93,12 +94,12 @@ def draw_findings(
         except (OSError, ValueError) as error:
             yield ErrorExample(title, b'', str(error))
             continue
-        picture = _overlay(pixels, image.boxes, predictions[image.name], threshold_of(score))
+        picture = _overlay(pixels, image, predictions[image.name], threshold_of(score))
         yield ErrorExample(title, _jpeg(picture))
 
 
 def _overlay(
-    pixels: np.ndarray, boxes: np.ndarray, prediction: ImagePrediction, threshold: float
+    pixels: np.ndarray, image: TrueImage, prediction: ImagePrediction, threshold: float
 ) -> np.ndarray:
     instances = dict(bboxes=prediction.boxes, scores=prediction.box_scores)
     cells, scale = prediction.prob_map, prediction.map_scale
@@ -106,7 +107,16 @@ def _overlay(
         instances = components(
             torch.from_numpy(cells.astype(np.float32)), scale, pixels.shape, threshold
         )
-    return draw_overlay(pixels, cells, scale, boxes, instances, PICTURE_SIZE, threshold)
+    return draw_overlay(
+        pixels,
+        cells,
+        scale,
+        image.boxes,
+        instances,
+        PICTURE_SIZE,
+        threshold,
+        image.ignore_boxes,
+    )
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

@@ -31,7 +31,8 @@ from mmfrac.evaluation.report.page import (
     worst_misses,
 )
 from mmfrac.evaluation.report.tables import COLUMNS, CURVE_END, as_plain, as_rows
-from mmfrac.utils.io import write_text
+from mmfrac.utils.io import OutputFolder, write_text
+from mmfrac.utils.text import table_cell
 from mmfrac.visualization.plots import RC, line_styles, new_figure, save_figure
 
 _LOG_FROM = 0.01
@@ -132,6 +133,9 @@ def plot_reliability(out: PathLike, summary: Summary) -> Path:
 
 _OVERLAY_THRESHOLD = 0.2
 
+_TABLES = ('froc.json', 'metrics.csv', 'curves.csv')
+_PICTURES = ('froc_linear', 'froc_log', 'reliability')
+
 
 @dataclass(frozen=True, eq=False)
 class ReportInputs:
@@ -162,6 +166,7 @@ class ReportInputs:
                     path=saved.path,
                     kind=saved.kind,
                     films_without_a_box=saved.num_silent,
+                    boxes_of_other_categories=saved.others,
                     run=saved.run,
                 )
                 for name, saved in self.predictions.items()
@@ -180,7 +185,7 @@ def write_report(
     """Write all files of a report; each under a temporary name, then renamed.
 
     Args:
-        folder (Path): Made if need be.
+        folder (Path): Made if need be; of what is there files of an earlier report are replaced.
         summary (Summary): What to say.
         inputs (ReportInputs): Where it comes from.
         max_fppi (float): Right end of the linear axis. Defaults to 1.
@@ -190,31 +195,37 @@ def write_report(
     Returns:
         list[Path]: ``froc.json``, ``metrics.csv``, ``curves.csv``, ``froc_linear`` and ``froc_log`` as
         .png and .svg, ``reliability`` likewise, ``report.html``.
+
+    Raises:
+        ValueError: If the folder holds a file of one of these names that mmfrac did not write.
     """
     plain = dict(as_plain(summary), inputs=inputs.as_plain())
+    path = OutputFolder(folder).path
+    names = [*_TABLES, *(f'{stem}.{suffix}' for stem in _PICTURES for suffix in ('png', 'svg'))]
+    # before anything is drawn
+    for name in (*names, *(['report.html'] if html else [])):
+        path(name)
     written = [
-        _write(folder / 'froc.json', json.dumps(plain, indent=1, allow_nan=False)),
-        _write(folder / 'metrics.csv', _csv(COLUMNS, as_rows(summary))),
+        _write(path('froc.json'), json.dumps(plain, indent=1, allow_nan=False)),
+        _write(path('metrics.csv'), _csv(COLUMNS, as_rows(summary))),
         _write(
-            folder / 'curves.csv', _csv(('model', 'threshold', 'fppi', 'recall'), _points(summary))
+            path('curves.csv'), _csv(('model', 'threshold', 'fppi', 'recall'), _points(summary))
         ),
     ]
     log_end = max(8.0, max_fppi)
     for suffix in ('png', 'svg'):
-        written.append(plot_froc_bands(folder / f'froc_linear.{suffix}', summary, max_fppi))
-        written.append(
-            plot_froc_bands(folder / f'froc_log.{suffix}', summary, log_end, log_axis=True)
-        )
+        written.append(plot_froc_bands(path(f'froc_linear.{suffix}'), summary, max_fppi))
+        written.append(plot_froc_bands(path(f'froc_log.{suffix}'), summary, log_end, log_axis=True))
         if any(model.calibration for model in summary.models.values()):
-            written.append(plot_reliability(folder / f'reliability.{suffix}', summary))
+            written.append(plot_reliability(path(f'reliability.{suffix}'), summary))
     if html:
-        pictures = {path.stem: path.read_bytes() for path in written if path.suffix == '.svg'}
+        pictures = {one.stem: one.read_bytes() for one in written if one.suffix == '.svg'}
         findings = {
             name: _findings(model, inputs.predictions[name], inputs.image_folder, num_overlays)
             for name, model in summary.models.items()
         }
         page = render_page(summary, plain, pictures, findings)
-        written.append(_write(folder / 'report.html', page))
+        written.append(_write(path('report.html'), page))
     return written
 
 
@@ -258,7 +269,7 @@ def _csv(columns: Sequence[str], rows) -> str:
     content = io.StringIO()
     writer = csv.DictWriter(content, columns, lineterminator='\n')
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: table_cell(value) for key, value in row.items()} for row in rows)
     return content.getvalue()
 
 

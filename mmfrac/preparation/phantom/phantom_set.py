@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from mmfrac.preparation.phantom.dicom_file import write_dicom
 from mmfrac.preparation.phantom.render import image_truth, render_image
-from mmfrac.utils.io import remove_temporary_files, write_json
+from mmfrac.utils.io import foreign_files, remove_files, remove_temporary_files, write_json
 from mmfrac.utils.processes import map_files
 
 SPLITS = ('train', 'val', 'test')
@@ -267,14 +267,35 @@ def _claim(root: Path, parameters: dict[str, Any], overwrite: bool) -> None:
                 f'{root} already holds another data set ({found}): choose another folder or pass '
                 'overwrite=True (--overwrite)'
             )
-        for name in _ANNOTATION_NAMES:
-            (root / 'annotations' / name).unlink(missing_ok=True)
-        for file in (root / 'images').glob('*.dcm'):
-            file.unlink()
+        _remove_set(root, known)
     (root / 'images').mkdir(parents=True, exist_ok=True)
     (root / 'annotations').mkdir(exist_ok=True)
     remove_temporary_files(root / 'images')
     write_json(record, parameters)
+
+
+def _remove_set(root: Path, known: dict[str, Any] | None) -> None:
+    """Remove the films and annotations of a phantom set; its parameters tell their names."""
+    try:
+        if known is None:
+            raise ValueError(f'no {_PARAMETERS_NAME}')
+        low, high = known['lesions_per_film']
+        plans = plan_phantom(known['counts'], known['seed'], (low, high))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{root} holds a data set that is no phantom ({error}), which is never overwritten: choose '
+            'another folder'
+        ) from error
+    own = {f'images/{plan.file_name}' for split in SPLITS for plan in plans[split]}
+    own |= {f'annotations/{name}' for name in _ANNOTATION_NAMES}
+    for name in ('images', 'annotations'):
+        foreign = [one for one in foreign_files(root / name) if f'{name}/{one}' not in own]
+        if foreign:
+            raise ValueError(
+                f'{root / name} holds {foreign[0]!r}, which is not of the phantom set there: move it '
+                'away, or choose another folder'
+            )
+    remove_files(root, own)
 
 
 def _difference(known: dict[str, Any], wanted: dict[str, Any]) -> str:

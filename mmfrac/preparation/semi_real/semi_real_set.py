@@ -34,7 +34,15 @@ from mmfrac.preparation.semi_real.plan import (
     plan_semi_real,
 )
 from mmfrac.utils.errors import raise_problems
-from mmfrac.utils.io import atomic_path, remove_temporary_files, write_image, write_json, write_text
+from mmfrac.utils.io import (
+    atomic_path,
+    foreign_files,
+    remove_files,
+    remove_temporary_files,
+    write_image,
+    write_json,
+    write_text,
+)
 from mmfrac.utils.processes import crash_text, map_files
 
 _RECIPE_NAME = 'semi_real.json'
@@ -104,13 +112,25 @@ class _SetFolder:
                     f'{self.root} holds a semi-real set of other {", ".join(names)}: choose another '
                     'folder or pass overwrite=True (--overwrite)'
                 )
-            for folder in (self.images, self.annotations):
-                shutil.rmtree(folder, ignore_errors=True)
-            (self.root / JOURNAL_NAME).unlink(missing_ok=True)
+            self._remove_set()
         self.images.mkdir(parents=True, exist_ok=True)
         self.annotations.mkdir(exist_ok=True)
         remove_temporary_files(self.images)
         write_json(record, self._recipe, indent=None)
+
+    def _remove_set(self) -> None:
+        """Remove the films that the journal names, the annotations and the journal."""
+        names = {entry['file_name'] for entry in self.read_journal().values()}
+        own = {f'images/{name}' for name in names}
+        own |= {f'annotations/{name}.json' for name in (*SPLITS, _TRUTH)}
+        for folder in (self.images, self.annotations):
+            foreign = [one for one in foreign_files(folder) if f'{folder.name}/{one}' not in own]
+            if foreign:
+                raise ValueError(
+                    f'{folder} holds {foreign[0]!r}, which {JOURNAL_NAME} does not name as of this set: '
+                    'move it away, or choose another folder'
+                )
+        remove_files(self.root, [*own, JOURNAL_NAME])
 
     def read_journal(self) -> dict[str, dict[str, Any]]:
         """Entries of films that are finished and still there, by name; the journal is tidied."""

@@ -1,8 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """A hold-out set and folds (paper, section 2.4) of annotation files, by patient and stratified."""
 
-import json
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from mmfrac.datasets.labels import (
     patient_notes,
 )
 from mmfrac.utils.errors import MAX_LINES, AnnotationError
-from mmfrac.utils.io import atomic_folder, write_json
+from mmfrac.utils.io import atomic_folder, check_replaceable, read_json, write_json
 from mmfrac.version import __version__
 
 
@@ -331,8 +331,7 @@ def split_table(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 _FOLDS_FILE = 'folds.json'
-
-_MOST_FOLDS = 10_000
+_SPLIT_NAME = re.compile(r'test|fold\d+/(train|val)')
 
 PathLike = str | os.PathLike
 
@@ -439,45 +438,58 @@ def read_folds(folder: PathLike) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f'no folds in {folder}: tools/split_folds.py writes them')
     try:
-        about = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, RecursionError, ValueError) as error:
-        raise ValueError(f'{path} is no list of folds ({error}): split again') from error
-    fault = _about_fault(about)
-    if fault:
-        raise ValueError(f'{path} is no list of folds ({fault}): split again')
-    wanted = [f'{name}.json' for name in about['sizes']]
+        about = read_json(path)
+        _check_about(about)
+        wanted = [f'{name}.json' for name in about['sizes']]
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        what = f'no {error}' if isinstance(error, KeyError) else str(error)
+        raise ValueError(f'{path} is no list of folds ({what}): split again') from error
     missing = [name for name in wanted if not (Path(folder) / name).is_file()]
     if missing:
         raise ValueError(f'{folder} lacks {missing}: split again with --overwrite')
     return about
 
 
-def _about_fault(about: Any) -> str | None:
-    """What is wrong with the content of ``folds.json``, None if nothing is."""
+def _check_about(about: Any) -> None:
+    """Raise an error if a field that is used has another type, or an impossible value."""
+
+    def is_count(value: Any) -> bool:
+        return type(value) is int and value >= 0
+
     if not isinstance(about, dict):
-        return f'it holds a {type(about).__name__}'
-    for key in ('folds', 'seed', 'sizes'):
-        if key not in about:
-            return f"no '{key}'"
-    folds = about['folds']
-    if type(folds) is not int or not 2 <= folds <= _MOST_FOLDS:
-        return f'folds is {str(folds)[:40]}'
-    if type(about['seed']) is not int:
-        return f'seed is {str(about["seed"])[:40]}'
+        raise ValueError(f'it holds a {type(about).__name__}')
+    sizes, folds = about['sizes'], about['folds']
+    for name, counts in sizes.items() if isinstance(sizes, dict) else [('sizes', sizes)]:
+        if not isinstance(counts, dict) or not all(map(is_count, counts.values())):
+            raise ValueError(f'{name} is {counts!r}, counts are wanted')
+        films = counts.get('films', 0)
+        parts = {key: counts.get(key, 0) for key in ('positives', 'patients')}
+        if any(number > films for number in parts.values()):
+            raise ValueError(f'{name} has {films} films and {parts}')
+    if not is_count(folds) or not 2 <= folds <= len(sizes):
+        raise ValueError(f'folds is {folds!r}')
+    absent = [
+        name
+        for fold in range(folds)
+        for name in (f'fold{fold}/train', f'fold{fold}/val')
+        if name not in sizes
+    ]
+    foreign = [name for name in sizes if not _SPLIT_NAME.fullmatch(name)]
+    if absent or foreign:
+        raise ValueError(f'sizes lacks {absent}' if absent else f'sizes has {foreign[0]!r}')
     notes = about.get('notes', [])
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
-        return 'notes are no sentences'
-    sizes = about['sizes']
-    if not isinstance(sizes, dict):
-        return f'sizes is a {type(sizes).__name__}'
-    valid = {f'fold{fold}/{part}' for fold in range(folds) for part in ('train', 'val')}
-    if not valid <= set(sizes) <= valid | {'test'}:
-        return 'sizes are not those of its folds'
-    for name, counts in sizes.items():
-        numbers = counts.values() if isinstance(counts, dict) else [None]
-        if not all(type(number) is int and number >= 0 for number in numbers):
-            return f'the sizes of {name} are no counts'
-    return None
+        raise ValueError('notes are no sentences')
+    if not is_count(about['seed']):
+        raise ValueError(f'seed is {about["seed"]!r}')
+    for name in ('hold_out',):
+        value = about.get(name)
+        if value is not None and (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not 0 <= value < float('inf')
+        ):
+            raise ValueError(f'{name} is {value!r}')
 
 
 def _assigned(
@@ -521,6 +533,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise ValueError(f'{out} exists and holds no folds: name another folder')
     if not overwrite:
         raise ValueError(f'{out} holds folds already: --overwrite replaces them')
+    check_replaceable(out)
 
 
 def _write(out: Path, splits: dict[str, dict], about: dict) -> None:

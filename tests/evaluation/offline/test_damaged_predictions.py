@@ -2,7 +2,9 @@
 """Predictions that would give wrong figures without an error."""
 
 import contextlib
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -177,4 +179,110 @@ def test_damaged_run_file(truth, tmp_path, text, words):
     folder = write_maps(tmp_path / 'maps', prob_maps())
     (folder / 'run.json').write_text(text)
     with pytest.raises(ValueError, match=rf'run\.json .*{words[-8:]}'):
+        open_predictions(folder, truth)
+
+
+def packed(path, members):
+    """A ``.npz`` of these bytes."""
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, content in members.items():
+            archive.writestr(f'{name}.npy', content)
+
+
+def array_bytes(array):
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def with_header(text, size=0):
+    """An array file of another header, in version 1 or with a length of 4 bytes in version 2."""
+    encoded = text.encode('latin1')
+    if len(encoded) < 1 << 16:
+        start = b'\x93NUMPY\x01\x00' + len(encoded).to_bytes(2, 'little')
+    else:
+        start = b'\x93NUMPY\x02\x00' + len(encoded).to_bytes(4, 'little')
+    return start + encoded + bytes(size)
+
+
+def shape_of(text, size=0):
+    return with_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {text}, }}\n", size)
+
+
+BROKEN_ARRAYS = {
+    'unbalanced': with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (((((((4,"),
+    'deep': with_header('(' * 60000),
+    'huge': with_header("{'descr': '<f4'," + ' ' * 3_000_000 + '}'),
+    'length beyond the file': b'\x93NUMPY\x02\x00\xff\xff\xff\x7f{}',
+    'gigabytes': shape_of('(1000000, 1000000)', 64),
+    'overflow': shape_of('(99999999999, 99999999999, 99999999999)', 64),
+    'digits': shape_of('(' + '9' * 5000 + ',)', 64),
+    'negative': shape_of('(-4, 4)', 64),
+    'text': shape_of("('a', 4)", 64),
+    'a call': with_header(
+        "{'descr': __import__('os').system('x'), 'fortran_order': False, 'shape': ()}"
+    ),
+    'object': with_header("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n", 8),
+    'structured': with_header(
+        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }\n", 4
+    ),
+    'too little': shape_of('(4, 4)', 60),
+    'too much': shape_of('(4, 4)', 68),
+    'no array': b'hello',
+    'nothing': b'',
+    'version 9': b'\x93NUMPY\x09\x00' + bytes(100),
+}
+
+
+@pytest.mark.parametrize('kind', BROKEN_ARRAYS)
+@pytest.mark.parametrize('member', ['prob_map', 'film'])
+def test_arrays_that_are_none(truth, tmp_path, kind, member):
+    folder = write_maps(tmp_path / 'maps', prob_maps())
+    path, name = next(iter(MapFolder(folder).images()))
+    members = dict(film=array_bytes(np.asarray(name)), map_scale=array_bytes(np.array([4.0, 4.0])))
+    members['prob_map'] = array_bytes(np.zeros((8, 10), np.float32))
+    packed(path, members)
+    results_of(folder, truth)
+    packed(path, members | {member: BROKEN_ARRAYS[kind]})
+    with pytest.raises(ValueError, match=r'is no sound \.npz') as raised:
+        results_of(folder, truth)
+    assert len(str(raised.value)) < 1000
+
+
+def test_an_encrypted_archive(truth, tmp_path):
+    folder = write_maps(tmp_path / 'maps', prob_maps())
+    path, _ = next(iter(MapFolder(folder).images()))
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
+        start = content.find(signature)
+        while start >= 0:
+            content[start + offset] |= 1
+            start = content.find(signature, start + 1)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='is encrypted'):
+        results_of(folder, truth)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '{"num_films": -1}',
+        '{"num_films": true}',
+        '{"num_films": "5"}',
+        '{"num_films": 5.5}',
+        '{"versions": []}',
+        '{"config_text": 7}',
+        '{"checkpoint": {}}',
+        '{"seed": "x"}',
+        '{"x": NaN}',
+        '{"x": [-Infinity]}',
+        '{"x":' * 20000,
+        '[]',
+        '',
+    ],
+)
+def test_a_run_file_that_is_none(truth, tmp_path, text):
+    folder = write_maps(tmp_path / 'maps', prob_maps())
+    (folder / 'run.json').write_text(text)
+    with pytest.raises(ValueError, match=r'run\.json.* remove it or copy it anew|must hold a JSON'):
         open_predictions(folder, truth)

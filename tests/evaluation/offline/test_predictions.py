@@ -219,8 +219,54 @@ def test_the_folder_appears_whole_and_replaces_predictions_only(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ['out']
     (tmp_path / 'films').mkdir()
     (tmp_path / 'films/1.png').write_bytes(b'')
-    with pytest.raises(ValueError, match='is no folder of predictions'):
+    with pytest.raises(ValueError, match='holds 1 files that mmfrac did not write'):
         MapFolderWriter(tmp_path / 'films')
+
+
+@pytest.mark.parametrize(
+    'name', ['thesis.txt', 'run.json', 'sub/scan.dcm', '.hidden', 'mine.npz', '1.png.0123abcd.npz']
+)
+def test_what_a_user_has_in_a_folder_of_predictions_is_kept(name, tmp_path):
+    """A run.json does not make a folder ours."""
+    folder = tmp_path / 'keep'
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text('{}')
+    if name != 'run.json':
+        (folder / 'run.json').write_text('{"num_films": 3}')
+    with pytest.raises(ValueError, match='mmfrac did not write'):
+        MapFolderWriter(folder)
+    (folder / name).rename(tmp_path / 'aside')
+    (folder / 'run.json').unlink(missing_ok=True)
+    writer = MapFolderWriter(folder)
+    writer.start()
+    writer.write(ImagePrediction('x/1.png', np.zeros((0, 4)), np.zeros(0), 0.5))
+    # put there while the model was evaluated
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / 'aside').rename(folder / name)
+    with pytest.raises(ValueError, match='mmfrac did not write'):
+        writer.finish({})
+    assert (folder / name).read_text() == '{}'
+
+
+def test_leftovers_go_and_another_writer_does_not(tmp_path):
+    folder, partial = tmp_path / 'out', tmp_path / '.out.partial'
+    film = ImagePrediction('x/1.png', np.zeros((0, 4)), np.zeros(0), 0.5)
+    writer = MapFolderWriter(folder)
+    writer.start()
+    writer.write(film)
+    with pytest.raises(ValueError, match='another process works in'):
+        MapFolderWriter(folder).start()
+    assert len(list(partial.glob('*.npz'))) == 1
+    # as a killed process leaves it
+    writer._held.close()
+    writer = MapFolderWriter(folder)
+    writer.start()
+    assert not list(partial.glob('*.npz'))
+    writer._held.close()
+    (partial / 'notes.txt').write_text('mine')
+    with pytest.raises(ValueError, match=r"holds 'notes\.txt' that none has written"):
+        MapFolderWriter(folder).start()
+    assert (partial / 'notes.txt').read_text() == 'mine'
 
 
 def test_ignored_boxes_of_the_annotation_file(tmp_path):

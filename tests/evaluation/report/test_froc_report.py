@@ -70,7 +70,17 @@ def test_files(made):
         'reliability.svg',
         'report.html',
     ]
-    assert sorted(path.name for path in written[0].parent.iterdir()) == sorted(names)
+    assert sorted(path.name for path in written[0].parent.glob('[!.]*')) == sorted(names)
+
+
+@pytest.mark.parametrize('name', ['metrics.csv', 'froc.json', 'report.html', 'froc_linear.png'])
+def test_files_of_the_user_are_not_replaced(made, tmp_path, name):
+    summary, *_ = made
+    inputs = ReportInputs('test.json', {}, None, 'froc.py', {})
+    (tmp_path / name).write_text('years of work')
+    with pytest.raises(ValueError, match=f'{name} is there and was not written by mmfrac'):
+        write_report(tmp_path, summary, inputs, html=True)
+    assert (tmp_path / name).read_text() == 'years of work'
 
 
 def test_json_and_csv_name_values_and_definitions(made):

@@ -253,8 +253,27 @@ def test_resumes_and_refuses_other_parameters(tmp_path):
     with pytest.raises(ValueError, match=r'difficulty 0.3 instead of 0.9.*another folder'):
         write(tmp_path, counts=counts, difficulty=0.9)
     assert all(film.read_bytes() == before[film][1] for film in films)
+    for name in ('images/mine.dcm', 'annotations/mine.json', 'images/scans/1.dcm'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('years of work')
+        with pytest.raises(ValueError, match='which is not of the phantom set there'):
+            write(tmp_path, counts={'train': {'N_pub': 1}}, seed=9, overwrite=True)
+        assert (tmp_path / name).is_file() and all(film.is_file() for film in films)
+        (tmp_path / name).unlink()
+    (tmp_path / 'mine.txt').write_text('years of work')
     write(tmp_path, counts={'train': {'N_pub': 1}}, seed=9, overwrite=True)
-    assert len(list((tmp_path / 'images').iterdir())) == 1
+    assert len(list((tmp_path / 'images').iterdir())) == 1 and (tmp_path / 'mine.txt').is_file()
+
+
+@pytest.mark.parametrize('record', [None, 'damaged', '{}', '{"counts": 3}', '[]'])
+def test_data_that_are_no_phantom_are_never_overwritten(record, tmp_path):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images' / 'film.dcm').write_bytes(b'years of work')
+    if record is not None:
+        (tmp_path / 'phantom.json').write_text(record)
+    with pytest.raises(ValueError, match='which is never overwritten'):
+        write(tmp_path, counts={'train': {'N_pub': 1}}, overwrite=True)
+    assert (tmp_path / 'images' / 'film.dcm').read_bytes() == b'years of work'
 
 
 def test_a_complete_set_is_left_alone(tmp_path, monkeypatch):

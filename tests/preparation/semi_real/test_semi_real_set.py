@@ -178,6 +178,13 @@ def test_another_set_is_only_replaced_on_demand(films, tmp_path):
         write_semi_real(few, tmp_path, second, workers=1, progress=False)
     with pytest.raises(ValueError, match='of other films'):
         write_semi_real(films[2:4] + films[6:8], tmp_path, first, workers=1, progress=False)
+    for name in ('images/mine.png', 'annotations/mine.json', 'images/scans/1.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('years of work')
+        with pytest.raises(ValueError, match='does not name as of this set'):
+            write_semi_real(few, tmp_path, second, workers=1, overwrite=True, progress=False)
+        assert (tmp_path / name).is_file() and (tmp_path / 'annotations/test.json').is_file()
+        (tmp_path / name).unlink()
     write_semi_real(few, tmp_path, second, workers=1, overwrite=True, progress=False)
     assert json.loads((tmp_path / 'semi_real.json').read_text())['seed'] == 1
     (tmp_path / 'semi_real.json').unlink()

@@ -267,6 +267,10 @@ def test_nothing_is_overwritten_or_half_written(tmp_path, monkeypatch):
     assert splits_of(out) == before and sorted(tmp_path.iterdir()) == [file, out]
     write_folds([file], out, num_folds=2, hold_out=20, seed=1, overwrite=True)
     assert not (out / 'fold2').exists() and sorted(tmp_path.iterdir()) == [file, out]
+    (out / 'notes.txt').write_text('years of work')
+    with pytest.raises(ValueError, match='files that mmfrac did not write'):
+        write_folds([file], out, num_folds=3, hold_out=20, overwrite=True)
+    assert (out / 'notes.txt').is_file() and (out / 'fold1').is_dir()
     (tmp_path / 'other').mkdir()
     with pytest.raises(ValueError, match='holds no folds'):
         write_folds([file], tmp_path / 'other', overwrite=True)
@@ -337,4 +341,31 @@ def test_wrong_folds_are_refused_in_one_sentence(tmp_path, change):
     else:
         file.write_text(json.dumps(about | change if isinstance(change, dict) else change))
     with pytest.raises(ValueError, match=r'folds\.json is no list of folds \(.*split again'):
+        read_folds(tmp_path / 'folds')
+
+
+@pytest.mark.parametrize(
+    'name, value',
+    [
+        *[('folds', value) for value in (0, -1, 7, 2.0, '2', None, True, [2])],
+        *[('sizes', value) for value in (None, [], 'x', {}, {'../x': {}}, {'fold0/train': 3})],
+        ('sizes', {'fold0/train': {}, 'fold0/val': {}}),
+        *[('seed', value) for value in (-1, 'x', float('nan'), float('inf'), True)],
+        *[('hold_out', value) for value in (-1, 'x', float('nan'))],
+        *[('films', value) for value in (-1, 1.5, '3', None, float('nan'))],
+        *[('positives', value) for value in (10**6, -1)],
+    ],
+)
+def test_a_list_of_folds_with_impossible_values(name, value, tmp_path):
+    file = written(tmp_path / 'all.json', coco(many_films(6)))
+    write_folds([file], tmp_path / 'folds', num_folds=2, hold_out=0)
+    path = tmp_path / 'folds/folds.json'
+    about = json.loads(path.read_text())
+    assert read_folds(tmp_path / 'folds')['folds'] == 2
+    if name in ('films', 'positives'):
+        about['sizes']['fold0/val'][name] = value
+    else:
+        about[name] = value
+    path.write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r'folds\.json is no list of folds'):
         read_folds(tmp_path / 'folds')

@@ -118,9 +118,10 @@ def check_shared_folder(folder: Path, patience: float = 5.0) -> None:
     Raises:
         ValueError: When a rank does not see what the main rank wrote there.
     """
-    token = [uuid.uuid4().hex]
+    token = [uuid.uuid4().hex[:16]]
     broadcast_object_list(token)
-    sign = folder / f'.{token[0]}.tmp'
+    # a name as of a file that is being written: a killed run's is removed like one
+    sign = folder / f'.sign.{token[0]}.tmp'
     if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
         sign.touch()
