@@ -116,3 +116,7 @@ class RadiographError(ValueError):
     The message names the file, what is wrong with it (for DICOM also the transfer syntax) and how
     to mend it.
     """
+
+
+class RadiographWarning(UserWarning):
+    """A film was read, and something about it is doubtful; the message names the file."""
