@@ -27,6 +27,7 @@ from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config, type_name
+from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import write_image, write_json
 from mmfrac.visualization.prob_map_visualization_hook import ImageNames, overlay_of_sample
 
@@ -285,7 +286,7 @@ class FracInferencer:
                     except Exception as error:  # OpenCV has sizes that it does not draw on
                         if on_error == 'raise':
                             raise
-                        what = f"cannot draw an overlay of film '{one.name}': {error}"
+                        what = f"cannot draw an overlay of film '{one.name}': {one_line(error)}"
                         results['errors'].append(dict(film=one.name, error=what))
                         overlay = np.zeros((1, 1, 3), np.uint8)  # so that there is one a film
                     if return_vis:
@@ -333,7 +334,7 @@ class FracInferencer:
             return self.prepare(results)
         except Exception as error:  # of any transform, on an image of any size
             raise ValueError(
-                f"film '{name}' does not pass the test pipeline: {error or type(error).__name__}"
+                f"film '{name}' does not pass the test pipeline: {one_line(error)}"
             ) from error
 
     def _load(self, source: ImageInput, name: str) -> dict:

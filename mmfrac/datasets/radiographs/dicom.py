@@ -42,7 +42,7 @@ from mmfrac.datasets.radiographs.header_check import (
 )
 from mmfrac.datasets.radiographs.limits import check_size, max_bytes
 from mmfrac.datasets.radiographs.raster_check import is_cut_jpeg
-from mmfrac.utils.errors import RadiographError
+from mmfrac.utils.errors import RadiographError, one_line
 from mmfrac.utils.guard import run_guarded
 
 _PIXEL_DATA = BaseTag(0x7FE00010)
@@ -171,8 +171,8 @@ def read_dicom(path: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
         raise RadiographError(_contradiction(path, ds, str(error))) from error
     except Exception as error:
         raise RadiographError(
-            f"cannot read film '{path}' ({_syntax_name(ds)}): its header cannot be followed ({error}); "
-            'correct it or copy the film anew from its source'
+            f"cannot read film '{path}' ({_syntax_name(ds)}): its header cannot be followed "
+            f'({one_line(error)}); correct it or copy the film anew from its source'
         ) from error
 
 
@@ -190,7 +190,9 @@ def dicom_size(path: str) -> tuple[int, int]:
             )
         width, height = int(ds.Columns), int(ds.Rows)
     except Exception as error:
-        raise RadiographError(f"cannot read film '{path}': no DICOM image ({error})") from error
+        raise RadiographError(
+            f"cannot read film '{path}': no DICOM image ({one_line(error)})"
+        ) from error
     check_size(path, width, height)
     return width, height
 
@@ -264,8 +266,8 @@ def _open(path: str, file: BinaryIO, notes: list[str]) -> tuple[FileDataset, Ima
     # pydicom reads a value when it is asked for, and raises what it meets
     except Exception as error:
         raise RadiographError(
-            f"cannot read film '{path}': truncated or damaged DICOM file ({error}); copy it anew "
-            'from its source'
+            f"cannot read film '{path}': truncated or damaged DICOM file ({one_line(error)}); copy it "
+            'anew from its source'
         ) from error
 
 
@@ -418,5 +420,6 @@ def _why(path: str, ds: FileDataset, error: Exception) -> str:
     if not decoder.is_available:
         missing = '; '.join(decoder.missing_dependencies)
         return start + f'missing codec: {missing}. Mend it with `{_CODECS}`'
-    what = str(error).strip() or type(error).__name__
-    return start + f'truncated or damaged pixel data ({what}); copy it anew from its source'
+    return (
+        start + f'truncated or damaged pixel data ({one_line(error)}); copy it anew from its source'
+    )

@@ -18,7 +18,7 @@ from mmfrac.datasets.radiographs.raster_check import (
     tiff_fault,
     whole_png,
 )
-from mmfrac.utils.errors import RadiographError
+from mmfrac.utils.errors import RadiographError, one_line
 from mmfrac.utils.guard import run_guarded
 
 # What an image file may be; Pillow would hand others to programs of the system.
@@ -163,7 +163,7 @@ def read_raster(path: str, notes: list[str]) -> np.ndarray:
     except Exception as error:  # Pillow and its decoders raise whatever they meet
         raise RadiographError(
             f"cannot read film '{path}': damaged or truncated image file "
-            f'({str(error) or type(error).__name__}); copy it anew from its source'
+            f'({one_line(error)}); copy it anew from its source'
         ) from error
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from mmfrac.datasets.radiographs.dicom import dicom_size, looks_like_dicom, read_dicom
 from mmfrac.datasets.radiographs.limits import check_file, check_size
 from mmfrac.datasets.radiographs.raster import is_raster, open_image, read_raster, upright_size
-from mmfrac.utils.errors import RadiographError, RadiographWarning
+from mmfrac.utils.errors import RadiographError, RadiographWarning, one_line
 
 IMAGE_SUFFIXES = ('.dcm', '.dicom', '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp')
 
@@ -86,8 +86,9 @@ def _read(path: str, notes: list[str]) -> np.ndarray:
 
 
 def _damaged(path: str, error: Exception) -> RadiographError:
-    what = str(error).strip() or type(error).__name__
-    return RadiographError(f"cannot read film '{path}': damaged file ({what}); copy it anew")
+    return RadiographError(
+        f"cannot read film '{path}': damaged file ({one_line(error)}); copy it anew"
+    )
 
 
 def is_marked_image(path: str | os.PathLike) -> bool:
@@ -129,7 +130,9 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         with open_image(path) as image:
             size = upright_size(image)
     except Exception as error:  # as above
-        raise RadiographError(f"cannot read film '{path}': damaged header ({error})") from error
+        raise RadiographError(
+            f"cannot read film '{path}': damaged header ({one_line(error)})"
+        ) from error
     check_size(path, *size)
     return size
 

@@ -1,0 +1,1 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
