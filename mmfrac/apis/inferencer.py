@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Prob maps, image scores and boxes of films, from a config and a checkpoint."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -19,13 +20,14 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, image_size
+from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, image_size, is_marked_image
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config, type_name
+from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import OutputFolder, write_image, write_json
 from mmfrac.visualization.prob_map_visualization_hook import ImageNames, overlay_of_sample
 
@@ -37,9 +39,10 @@ ImageInputs = str | os.PathLike | np.ndarray | Sequence[str | os.PathLike | np.n
 def list_images(inputs: ImageInputs) -> list[ImageInput]:
     """Films of files, folders and planes, in the order given, folders sorted by path.
 
-    Folders are searched with those below them. A file with a film's suffix is taken as it is; of
-    the others (DICOM files often have no suffix) those whose content is a film's. Hidden files and
-    DICOMDIR indexes are left out. A file that is named itself is always taken.
+    Folders are searched with those below them. A file with a film's suffix is taken as it is, broken
+    links and pipes included: each gets an error of its own. Of the others (DICOM files often have no
+    suffix) those are taken whose content is, or begins like, a film's. Hidden files and DICOMDIR
+    indexes are left out. A file that is named itself is always taken.
 
     Args:
         inputs (str, PathLike, np.ndarray, or Sequence of these): Files, folders, planes ``(h, w)``.
@@ -94,7 +97,9 @@ def checked_image(image: np.ndarray) -> np.ndarray:
 
 
 def _images_in(folder: Path) -> list[str]:
-    images = [str(path) for path in sorted(folder.rglob('*')) if path.is_file() and _is_image(path)]
+    images = [
+        str(path) for path in sorted(folder.rglob('*')) if not path.is_dir() and _is_image(path)
+    ]
     if not images:
         raise FileNotFoundError(
             f'no film in {folder}: neither a file {", ".join(IMAGE_SUFFIXES)} nor one without suffix '
@@ -111,7 +116,7 @@ def _is_image(path: Path) -> bool:
     try:
         image_size(path)
     except (OSError, ValueError):
-        return False
+        return is_marked_image(path)
     return True
 
 
@@ -153,6 +158,8 @@ def show_overlay(overlay: np.ndarray, name: str, wait_time: float) -> None:
     """
     DetLocalVisualizer().show(overlay, win_name=name, wait_time=wait_time)
 
+
+_PARTIAL = 'predictions.partial.jsonl'
 
 _ON_ERROR = ('report', 'raise')
 
@@ -236,6 +243,9 @@ class FracInferencer:
             on_error (str): What an unreadable film does: 'report' lists it under ``errors`` and goes on,
                 'raise' raises. Defaults to 'report'.
 
+        While it goes on, ``predictions.partial.jsonl`` in ``out_dir`` has a line for every film that is
+        done; a killed run leaves it. In the end ``predictions.json`` takes its place.
+
         Returns:
             dict: ``predictions``, one dict a readable film in the order of ``inputs``: ``film``,
             ``score`` (image score), ``boxes`` ``[[x1, y1, x2, y2], ...]`` in film px, ``scores``,
@@ -263,6 +273,9 @@ class FracInferencer:
         save_vis = folder is not None and not no_save_vis
         names = ImageNames()
         loaded = self._load_all(images, results['errors'], on_error == 'raise')
+        journal = None
+        if folder is not None and not no_save_pred:
+            journal = _Journal(folder / _PARTIAL, self.weights)
         while batch := list(islice(loaded, batch_size)):
             for one, sample in zip(batch, self._forward([one.packed for one in batch])):
                 results['predictions'].append(_prediction_of_image(one.name, sample))
@@ -272,7 +285,14 @@ class FracInferencer:
                     samples.append(sample)
                 name = names.name(one.name)
                 if save_vis or return_vis or show:
-                    overlay = overlay_of_sample(one.image, sample, pred_score_thr)
+                    try:
+                        overlay = overlay_of_sample(one.image, sample, pred_score_thr)
+                    except Exception as error:  # OpenCV has sizes that it does not draw on
+                        if on_error == 'raise':
+                            raise
+                        what = f"cannot draw an overlay of film '{one.name}': {one_line(error)}"
+                        results['errors'].append(dict(film=one.name, error=what))
+                        overlay = np.zeros((1, 1, 3), np.uint8)  # so that there is one a film
                     if return_vis:
                         overlays.append(overlay)
                     if show:
@@ -284,9 +304,12 @@ class FracInferencer:
                 if output is not None and save_maps and 'pred_prob_map' in sample:
                     saved = _saved_prediction(one.name, sample)
                     write_prediction(output.path(f'maps/{name}.npz'), saved)
-        if folder is not None and not no_save_pred:
+            if journal is not None:
+                journal.add(results)
+        if folder is not None and journal is not None:
             content = dict(checkpoint=self.weights, **results)
             write_json(folder / 'predictions.json', content)
+            journal.end()
         if return_vis:
             results['visualization'] = overlays
         if return_datasamples:
@@ -300,14 +323,23 @@ class FracInferencer:
             name = f'array_{index:04d}' if isinstance(source, np.ndarray) else source
             try:
                 results = self._load(source, name)
+                img = results['img']
+                image = img if img.ndim == 2 else img[..., 0]
+                packed = self._prepare(results, name)
             except (OSError, ValueError) as error:
                 if errors_raise:
                     raise
                 errors.append(dict(film=name, error=str(error)))
                 continue
-            img = results['img']
-            image = img if img.ndim == 2 else img[..., 0]
-            yield _Loaded(name, image, self.prepare(results))
+            yield _Loaded(name, image, packed)
+
+    def _prepare(self, results: dict, name: str) -> dict:
+        try:
+            return self.prepare(results)
+        except Exception as error:  # of any transform, on an image of any size
+            raise ValueError(
+                f"film '{name}' does not pass the test pipeline: {one_line(error)}"
+            ) from error
 
     def _load(self, source: ImageInput, name: str) -> dict:
         if isinstance(source, np.ndarray):
@@ -323,6 +355,37 @@ class FracInferencer:
     @torch.no_grad()
     def _forward(self, packed: list[dict]) -> list[DetDataSample]:
         return [sample.cpu() for sample in self.model.test_step(pseudo_collate(packed))]
+
+
+class _Journal:
+    """Predictions and errors so far, a line each.
+
+    Args:
+        path (Path): File; that of a run that was killed before is replaced.
+        weights (str): Checkpoint, named in the first line.
+    """
+
+    def __init__(self, path: Path, weights: str) -> None:
+        self._path = path
+        self._written = dict(predictions=0, errors=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, 'w', encoding='utf-8')  # noqa: SIM115
+        self._lines([dict(checkpoint=weights)])
+
+    def add(self, results: dict[str, list]) -> None:
+        """Write what is new in the results of a run."""
+        for name, written in self._written.items():
+            self._lines(results[name][written:])
+            self._written[name] = len(results[name])
+
+    def end(self) -> None:
+        """Remove the file: everything is in another."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _lines(self, records: Sequence[dict]) -> None:
+        self._file.writelines(json.dumps(record) + '\n' for record in records)
+        self._file.flush()
 
 
 def _test_pipeline(cfg: Config) -> tuple[Any, Compose]:

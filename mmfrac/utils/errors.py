@@ -113,9 +113,22 @@ def raise_problems(
     raise error(f'{count} in {file}:\n' + '\n'.join(lines), problems)
 
 
+def one_line(error: BaseException) -> str:
+    """Message of an error of a library, in one line; its type where it says nothing.
+
+    Args:
+        error (BaseException): Any error.
+    """
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
 class RadiographError(ValueError):
     """A film exists but cannot be turned into a plane.
 
     The message names the file, what is wrong with it (for DICOM also the transfer syntax) and how
     to mend it.
     """
+
+
+class RadiographWarning(UserWarning):
+    """A film was read, and something about it is doubtful; the message names the file."""

@@ -11,7 +11,7 @@ import mmap
 import os
 import struct
 import zlib
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,11 @@ from mmfrac.datasets.radiographs.grey_scale import look_up
 from mmfrac.utils.io import atomic_open
 
 SUFFIX = '.film'
-_MAGIC = b'MMFRACF1'
+_MAGIC = b'MMFRACF2'
 # magic, bytes a pixel, levels, plane (h, w), film (h, w), size and mtime_ns of the source, checksum
 _HEADER = struct.Struct('<8s6IQqI12x')
+# What of the header is in the checksum: all before it.
+_BEFORE_CHECKSUM = struct.calcsize('<8s6IQq')
 _CODES: dict[int, np.dtype] = {1: np.dtype('<u1'), 2: np.dtype('<u2')}
 _RAW: np.dtype = np.dtype('<f4')
 # Pixels in which more than 65536 values show that a plane is a resampled one.
@@ -80,16 +82,17 @@ def write_entry(path: str, entry: CachedImage) -> int:
         int: Bytes written.
     """
     levels, pixels = _encoded(np.ascontiguousarray(entry.image, dtype=_RAW))
-    checksum = zlib.crc32(pixels.data, zlib.crc32(levels.data))
-    header = _HEADER.pack(
+    fields = (
         _MAGIC,
         pixels.dtype.itemsize,
         len(levels),
         *entry.image.shape,
         *entry.ori_shape,
         *entry.source,
-        checksum,
     )
+    head = _HEADER.pack(*fields, 0)[:_BEFORE_CHECKSUM]
+    checksum = zlib.crc32(pixels.data, zlib.crc32(levels.data, zlib.crc32(head)))
+    header = _HEADER.pack(*fields, checksum)
     # there before the file, so that what a killed writer leaves is found beside the others
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with atomic_open(path, 'wb') as file:
@@ -113,10 +116,15 @@ class CachedFile:
         CachedFileError: If the file is cut short or none of ours.
     """
 
+    # Checksums that fitted in this process; a file that is written anew is another.
+    _sound: ClassVar[set[tuple[int, int, int]]] = set()
+
     def __init__(self, path: str) -> None:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            if os.fstat(descriptor).st_size < _HEADER.size:
+            status = os.fstat(descriptor)
+            self._identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
+            if status.st_size < _HEADER.size:
                 raise CachedFileError('it is cut short')
             # A private mapping: all processes share a page until one of them writes to its own.
             self._content = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
@@ -135,7 +143,15 @@ class CachedFile:
             raise CachedFileError('it is cut short')
 
     def read(self) -> CachedImage:
-        """The film."""
+        """The film; the first time in a process its checksum is compared.
+
+        Raises:
+            CachedFileError: If the file is not as it was written.
+        """
+        if self._identity not in CachedFile._sound:
+            if not self.is_sound():
+                raise CachedFileError('its checksum does not fit')
+            CachedFile._sound.add(self._identity)
         count = self._shape[0] * self._shape[1]
         if self._item == _RAW.itemsize:
             pixels = np.frombuffer(self._content, _RAW, count, self._pixels_at)
@@ -147,7 +163,9 @@ class CachedFile:
 
     def is_sound(self) -> bool:
         """Whether the whole file is as it was written."""
-        return zlib.crc32(memoryview(self._content)[_HEADER.size :]) == self._checksum
+        content = memoryview(self._content)
+        head = zlib.crc32(content[:_BEFORE_CHECKSUM])
+        return zlib.crc32(content[_HEADER.size :], head) == self._checksum
 
 
 def _encoded(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

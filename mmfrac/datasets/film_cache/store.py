@@ -31,7 +31,7 @@ from mmfrac.utils.io import write_json
 _CODECS = ('pylibjpeg', 'pylibjpeg-libjpeg', 'pylibjpeg-openjpeg', 'python-gdcm')
 
 # Attributes that change no pixel.
-_OTHERS = ('on_error', 'skipped', 'clip_object_border')
+_OTHERS = ('on_error', 'skipped', 'noted', 'clip_object_border')
 
 
 def settings_of(load: LoadRadiograph, resize: Resize) -> dict[str, Any]:
@@ -177,9 +177,17 @@ class FilmCache:
             CachedImage: The film.
 
         Raises:
-            NotCachedError: See ``open``.
+            NotCachedError: See ``open``; if its file was altered since it was written, too.
         """
-        return self.open(source).read()
+        file = self.open(source)
+        try:
+            return file.read()
+        except CachedFileError as error:
+            path = self.path_of(source)
+            raise NotCachedError(
+                f'its file in the cache is damaged ({error}): remove {path} and run '
+                'tools/cache_films.py again'
+            ) from error
 
     def is_made(self) -> bool:
         """Whether there is a cache of these settings."""

@@ -1,15 +1,16 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""A DICOM file as a plane: its pixels, whether they are what the header says, and how they are
-shown."""
+"""A DICOM file as a plane: its pixels, and how its header shows them."""
 
-import math
-import struct
-from typing import BinaryIO
+import io
+import zlib
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.filewriter import write_file_meta_info
 from pydicom.pixels import get_decoder
 from pydicom.tag import BaseTag
 from pydicom.uid import (
@@ -20,109 +21,53 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from mmfrac.datasets.radiographs.dicom_header import (
-    BITS_ALLOCATED,
-    BITS_STORED,
-    COLUMNS,
-    PIXEL_REPRESENTATION,
-    ROWS,
-    SAMPLES_PER_PIXEL,
-    short,
-)
+from mmfrac.datasets.radiographs.codestream import Codestream, codestream_header
+from mmfrac.datasets.radiographs.dicom_header import short
 from mmfrac.datasets.radiographs.grey_scale import (
+    FLAT,
     grey_scale,
     grey_scale_of_bits,
     is_flat,
     look_up,
     table_of,
 )
-from mmfrac.utils.errors import RadiographError
+from mmfrac.datasets.radiographs.header_check import (
+    HeaderError,
+    ImageFormat,
+    codestream_note,
+    content_fault,
+    first_fragment,
+    grey_samples,
+    image_format,
+)
+from mmfrac.datasets.radiographs.limits import check_size, max_bytes
+from mmfrac.datasets.radiographs.raster_check import is_cut_jpeg
+from mmfrac.utils.errors import RadiographError, one_line
+from mmfrac.utils.guard import run_guarded
 
 _PIXEL_DATA = BaseTag(0x7FE00010)
 
-_ITEM = b'\xfe\xff\x00\xe0'
-
-# Markers of a JPEG frame header, that of JPEG-LS included; C4, C8 and CC are others.
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+# Time of a processor to decode an image, s: at least, and for each pixel.
+_SECONDS, _SECONDS_A_PIXEL = 4.0, 5e-6
 
 
-def _extent_fault(ds: FileDataset) -> str | None:
-    """How the size in the header contradicts the pixels.
+class Pixels(NamedTuple):
+    """Pixels as they are stored.
 
-    A film of too many native pixels comes out sheared, or is the first of several frames; a codec that
-    meets another size than it was told shears the film, too, or ends the process. Of RLE the size is
-    not known before it is decoded.
-
-    Args:
-        ds (FileDataset): Film, its pixels unread.
-
-    Returns:
-        str or None: None if they agree, or nothing can be told.
+    Attributes:
+        values (np.ndarray): (h, w) or (h, w, 3).
+        form (ImageFormat): What the header says of them.
+        header (Codestream or None): What their codestream says.
     """
-    rows, columns = short(ds, ROWS), short(ds, COLUMNS)
-    element = ds.get_item(_PIXEL_DATA)
-    content = element.value if element is not None else None
-    syntax = ds.file_meta.TransferSyntaxUID
-    if not rows or not columns or not isinstance(content, bytes) or not syntax.is_transfer_syntax:
-        return None
-    if syntax.is_encapsulated:
-        size = codestream_size(_first_fragment(content))
-        if size in (None, (columns, rows)):
-            return None
-        return f'its header says {columns} x {rows} px, its pixels are {size[0]} x {size[1]} px'
-    if ds.get('PhotometricInterpretation') == 'YBR_FULL_422':
-        return None
-    row = columns * (short(ds, SAMPLES_PER_PIXEL, 1) or 1) * (short(ds, BITS_ALLOCATED) or 0) // 8
-    rest = content[row * rows :]
-    # Trailing bytes are common, rows of them are none; one value over and over is a filler.
-    if not row or len(rest) < row or rest.count(rest[:1]) == len(rest):
-        return None
-    return (
-        f'its header says {columns} x {rows} px, {row * rows} bytes, but there are {len(content)}: '
-        'Rows or Columns are wrong, or it has several frames'
-    )
+
+    values: np.ndarray
+    form: ImageFormat
+    header: Codestream | None
 
 
-def codestream_size(stream: bytes) -> tuple[int, int] | None:
-    """Width and height (px) that a JPEG, JPEG-LS or JPEG 2000 codestream says it has.
-
-    Args:
-        stream (bytes): Codestream, or the start of it.
-
-    Returns:
-        tuple[int, int] or None: None if it does not say, or is something else.
-    """
-    if stream.startswith(b'\xff\x4f\xff\x51') and len(stream) >= 24:
-        right, lower, left, upper = struct.unpack('>4L', stream[8:24])
-        return right - left, lower - upper
-    if not stream.startswith(b'\xff\xd8'):
-        return None
-    offset = 2
-    while offset + 9 <= len(stream) and stream[offset] == 0xFF:
-        marker = stream[offset + 1]
-        if marker in _JPEG_FRAMES:
-            height, width = struct.unpack('>2H', stream[offset + 5 : offset + 9])
-            return (width, height) if height else None
-        # fill bytes may stand before a marker
-        offset += (
-            1 if marker == 0xFF else 2 + int.from_bytes(stream[offset + 2 : offset + 4], 'big')
-        )
-    return None
-
-
-def _first_fragment(content: bytes) -> bytes:
-    """What follows the table of offsets, at most 64 KB of it."""
-    if content[:4] != _ITEM:
-        return b''
-    start = 8 + int.from_bytes(content[4:8], 'little')
-    return content[start + 8 : start + 8 + 2**16] if content[start : start + 4] == _ITEM else b''
-
-
-# Values looked at to find the range: enough for the tails, cheap beside decoding.
-_SAMPLE = 2**14
-
-
-def _display_table(ds: Dataset, patterns: np.ndarray) -> np.ndarray:
+def _display_table(
+    ds: Dataset, patterns: np.ndarray, bits: int, signed: bool, notes: list[str]
+) -> np.ndarray:
     """Display value of every bit pattern of an 8- or 16-bit film.
 
     All the maths runs on the at most 65536 possible values and not on the plane.
@@ -131,35 +76,43 @@ def _display_table(ds: Dataset, patterns: np.ndarray) -> np.ndarray:
         ds (Dataset): Header of the film.
         patterns (np.ndarray): Stored bits (h, w), uint8 or uint16, signed values in two's
             complement.
+        bits (int): How many of them count.
+        signed (bool): Whether they have a sign.
+        notes (list[str]): What is doubtful is added.
 
     Returns:
         np.ndarray: Table (256,) or (65536,), float32 in [0, 1], indexed by the bits; not to be
             written to.
     """
     allocated = 8 * patterns.dtype.itemsize
-    bits = min(int(short(ds, BITS_STORED) or allocated), allocated)
-    signed = short(ds, PIXEL_REPRESENTATION) == 1
-    if not signed and bits < allocated and ds.file_meta.TransferSyntaxUID.is_encapsulated:
-        # A codec has no overlay bits: a value beyond BitsStored means that the header is wrong.
-        bits = max(bits, int(patterns.max()).bit_length())
     grey = grey_scale_of_bits(ds, bits, signed, allocated)
+    notes += grey.notes
     used = patterns.dtype.type(2**bits - 1)
-    step = _step(patterns)
     if grey.table is not None and grey.voi is not None:
-        # A line of the sample shows nearly every film not to be flat, and costs nothing.
-        line = patterns[len(patterns) // 2 // step * step, ::step] & used
+        # A line shows nearly every film not to be flat, and costs nothing.
+        line = patterns[len(patterns) // 2] & used
         if not is_flat(grey.voi, grey.without_padding(line)):
             return grey.table
-    sample = grey.without_padding(patterns[::step, ::step].ravel() & used)
-    return table_of(grey.shown(sample), allocated)
+    return table_of(grey.shown(_counts(patterns, bits), notes), allocated)
 
 
-def _display_image(ds: Dataset, pixels: np.ndarray) -> np.ndarray:
+def _counts(patterns: np.ndarray, bits: int) -> np.ndarray:
+    """How many pixels have each value of the lower bits, (2**bits,)."""
+    size = int(patterns.max()) + 1
+    counts = cv2.calcHist([patterns], [0], None, [size], [0, size])
+    counts = np.rint(counts.ravel()).astype(np.int64)
+    padded = np.zeros(-(-size // 2**bits) * 2**bits, np.int64)
+    padded[:size] = counts
+    return padded.reshape(-1, 2**bits).sum(axis=0)
+
+
+def _display_image(ds: Dataset, pixels: np.ndarray, notes: list[str]) -> np.ndarray:
     """The same for float and 32-bit films, which have no table.
 
     Args:
         ds (Dataset): Header of the film.
         pixels (np.ndarray): Stored values (h, w).
+        notes (list[str]): What is doubtful is added.
 
     Returns:
         np.ndarray: Plane (h, w), float32 in [0, 1].
@@ -169,15 +122,10 @@ def _display_image(ds: Dataset, pixels: np.ndarray) -> np.ndarray:
     """
     if not np.isfinite(pixels).all():
         raise ValueError('the float pixels hold NaN or inf')
-    step = _step(pixels)
-    sample = np.arange(pixels.size).reshape(pixels.shape)[::step, ::step].ravel()
     grey = grey_scale(ds, pixels.ravel())
-    return grey.shown(grey.without_padding(sample)).reshape(pixels.shape).astype(np.float32)
-
-
-def _step(pixels: np.ndarray) -> int:
-    """Every how many-th row and column make up the sample of a film."""
-    return max(1, math.ceil(math.sqrt(pixels.size / _SAMPLE)))
+    notes += grey.notes
+    counts = np.ones(pixels.size, np.int64)
+    return grey.shown(counts, notes).reshape(pixels.shape).astype(np.float32)
 
 
 _PIXEL_KEYWORDS = ('PixelData', 'FloatPixelData', 'DoubleFloatPixelData')
@@ -189,38 +137,42 @@ _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLit
 _CODECS = 'pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg python-gdcm'
 
 
-def read_dicom(path: str, file: BinaryIO | None = None) -> np.ndarray:
+def read_dicom(path: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
     """Read a DICOM film.
 
-    Stored values pass the modality LUT or rescale, then the first VOI LUT or else the first window,
-    then MONOCHROME1 is inverted. A window without positive width, or one that shows the film as one
-    flat tone, counts as absent. Without VOI the film is stretched between the 0.1 and 99.9 % points
-    of its values. Pixels of PixelPaddingValue (to PixelPaddingRangeLimit) take no part in that and
-    come out as 0. Bits above BitsStored are ignored. Colour becomes luma (ITU-R BT.601).
+    ``header_check`` says where in the stored bits the values are. They pass the modality LUT or
+    rescale, then the first VOI LUT or else the first window, then MONOCHROME1 is inverted;
+    ``grey_scale`` says what holds where these contradict themselves. Without VOI the film is stretched
+    between the 0.1 and 99.9 % points of its values. Pixels of PixelPaddingValue (to
+    PixelPaddingRangeLimit) take no part in that and come out as 0. Colour becomes luma (ITU-R BT.601).
 
     Args:
         path (str): DICOM file, with or without preamble.
-        file (BinaryIO, optional): The same, open at its start. Defaults to None.
+        file (BinaryIO): The same, open at its start.
+        notes (list[str]): What is doubtful of the image is added, a sentence each.
 
     Returns:
         np.ndarray: Plane (h, w), float32 in [0, 1].
 
     Raises:
-        RadiographError: If there are no pixels, several frames, too few bytes or no codec.
+        RadiographError: If there are no pixels, several frames, too few bytes or no codec, or if header
+            and pixels contradict each other.
     """
-    ds = _open(path, file)
+    ds, form = _open(path, file, notes)
     try:
-        pixels = _decode(ds)
+        pixels = _decode(ds, form, notes)
     except Exception as error:  # pydicom and its plugins raise whatever their libraries raise
         raise RadiographError(_why(path, ds, error)) from error
     try:
-        if pixels.ndim == 3 or ds.get('PhotometricInterpretation') == 'PALETTE COLOR':
-            return _colour_image(ds, pixels)
-        return _grey_image(ds, pixels)
+        if form.samples == 3 or form.photometric == 'PALETTE COLOR':
+            return _colour_image(ds, pixels, notes)
+        return _grey_image(ds, pixels, notes)
+    except HeaderError as error:
+        raise RadiographError(_contradiction(path, ds, str(error))) from error
     except Exception as error:
         raise RadiographError(
-            f"cannot read film '{path}' ({_syntax_name(ds)}): its header cannot be followed ({error}); "
-            'correct it or copy the film anew from its source'
+            f"cannot read film '{path}' ({_syntax_name(ds)}): its header cannot be followed "
+            f'({one_line(error)}); correct it or copy the film anew from its source'
         ) from error
 
 
@@ -228,42 +180,107 @@ def dicom_size(path: str) -> tuple[int, int]:
     """Width and height (px) of a DICOM film from its header.
 
     Raises:
-        RadiographError: If the header has no Rows and Columns.
+        RadiographError: If the header has no Rows and Columns, or no radiograph is of that size.
     """
     try:
         tags = ['Rows', 'Columns']
-        ds = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=tags)
-        return int(ds.Columns), int(ds.Rows)
+        with open(path, 'rb') as file:
+            ds = pydicom.dcmread(
+                plain(file), force=True, stop_before_pixels=True, specific_tags=tags
+            )
+        width, height = int(ds.Columns), int(ds.Rows)
     except Exception as error:
-        raise RadiographError(f"cannot read film '{path}': no DICOM image ({error})") from error
+        raise RadiographError(
+            f"cannot read film '{path}': no DICOM image ({one_line(error)})"
+        ) from error
+    check_size(path, width, height)
+    return width, height
 
 
 def looks_like_dicom(path: str) -> bool:
     """Whether a file without the DICM mark is a DICOM image all the same."""
     try:
-        ds = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+        with open(path, 'rb') as file:
+            ds = pydicom.dcmread(plain(file), force=True, stop_before_pixels=True)
         return 'SOPClassUID' in ds or ('Rows' in ds and 'Columns' in ds)
     except Exception:  # any bytes at all are parsed here
         return False
 
 
-def _open(path: str, file: BinaryIO | None) -> FileDataset:
+# Where the transfer syntax stands in a file.
+_META = 2**14
+
+
+def plain(file: BinaryIO) -> BinaryIO:
+    """A DICOM file as pydicom is to read it: inflated where it is deflated, but not without end.
+
+    Args:
+        file (BinaryIO): Open at its start.
+
+    Returns:
+        BinaryIO: The same, or what it holds, at its start.
+
+    Raises:
+        HeaderError: If it holds more than an image.
+        zlib.error: If it is damaged.
+    """
+    head = file.read(_META)
+    file.seek(0)
+    if DeflatedExplicitVRLittleEndian.encode() not in head:
+        return file
+    read_preamble(file, force=True)
+    meta = _read_file_meta_info(file)
+    if meta.get('TransferSyntaxUID') != DeflatedExplicitVRLittleEndian:
+        file.seek(0)
+        return file
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = inflater.decompress(file.read(), max_bytes())
+    if inflater.unconsumed_tail:
+        raise HeaderError(f'it inflates to more than {max_bytes()} bytes, no image')
+    if not inflater.eof:
+        raise HeaderError('truncated: its deflated content has no end')
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    whole = io.BytesIO()
+    whole.write(bytes(128) + b'DICM')
+    write_file_meta_info(whole, meta, enforce_standard=False)
+    whole.write(content)
+    whole.seek(0)
+    return whole
+
+
+def _open(path: str, file: BinaryIO, notes: list[str]) -> tuple[FileDataset, ImageFormat]:
+    ds = None
     try:
-        ds = pydicom.dcmread(path if file is None else file, force=True)
-        fault = _header_fault(ds)
+        ds = pydicom.dcmread(plain(file), force=True)
+        _check_kind(ds)
+        form = image_format(ds, notes)
+        element = ds.get_item(_PIXEL_DATA)
+        content = element.value if element is not None else None
+        if isinstance(content, bytes):
+            fault = content_fault(form, UID(str(ds.file_meta.TransferSyntaxUID)), content)
+            if fault:
+                raise HeaderError(fault)
+        return ds, form
+    except HeaderError as error:
+        raise RadiographError(_contradiction(path, ds, str(error))) from error
     # pydicom reads a value when it is asked for, and raises what it meets
     except Exception as error:
         raise RadiographError(
-            f"cannot read film '{path}': truncated or damaged DICOM file ({error}); copy it anew "
-            'from its source'
+            f"cannot read film '{path}': truncated or damaged DICOM file ({one_line(error)}); copy it "
+            'anew from its source'
         ) from error
-    if fault:
-        raise RadiographError(f"cannot read film '{path}' ({_syntax_name(ds)}): {fault}")
-    return ds
 
 
-def _header_fault(ds: FileDataset) -> str | None:
-    """Why these are not the pixels of one film, None if they are; sets a syntax where there is none."""
+def _contradiction(path: str, ds: FileDataset | None, fault: str) -> str:
+    syntax = '' if ds is None else f' ({_syntax_name(ds)})'
+    return (
+        f"cannot read film '{path}'{syntax}: {fault}; correct its header or copy it anew from its "
+        'source'
+    )
+
+
+def _check_kind(ds: FileDataset) -> None:
+    """Raise a HeaderError if these are not the pixels of one film; sets a syntax where there is none."""
     syntax = getattr(ds, 'file_meta', None) and ds.file_meta.get('TransferSyntaxUID')
     if not syntax:
         if not hasattr(ds, 'file_meta'):
@@ -275,53 +292,116 @@ def _header_fault(ds: FileDataset) -> str | None:
         )
     if not any(keyword in ds for keyword in _PIXEL_KEYWORDS):
         if 'SOPClassUID' in ds:
-            why = f'it holds no pixel data (it is a {UID(ds.SOPClassUID).name})'
-        else:
-            why = 'truncated before or in its pixels'
-        return f'{why}; take it out of the list or copy it anew'
+            raise HeaderError(f'it holds no pixel data (it is a {UID(ds.SOPClassUID).name})')
+        raise HeaderError('truncated before or in its pixels')
     frames = int(ds.get('NumberOfFrames') or 1)
     if frames > 1:
-        return (
+        raise HeaderError(
             f'it has {frames} frames, a film has one; write the frame wanted to a file of its own'
         )
-    fault = _extent_fault(ds)
-    return fault and f'{fault}; correct its header or copy it anew from its source'
 
 
-def _decode(ds: FileDataset) -> np.ndarray:
+def _decode(ds: FileDataset, form: ImageFormat, notes: list[str]) -> Pixels:
     """Stored values, (h, w) or (h, w, 3)."""
-    grey = short(ds, SAMPLES_PER_PIXEL, 1) == 1
-    syntax = ds.file_meta.TransferSyntaxUID
-    stored = _STORED.get(short(ds, BITS_ALLOCATED) or 0)
-    if grey and syntax in _NATIVE and stored is not None and _PIXEL_DATA in ds:
-        # The table masks unused bits and reads signs: the bytes are used as they lie in the file.
-        rows, columns = short(ds, ROWS), short(ds, COLUMNS)
+    syntax = UID(str(ds.file_meta.TransferSyntaxUID))
+    stored = _STORED.get(form.allocated)
+    if form.samples == 1 and syntax in _NATIVE and stored is not None and _PIXEL_DATA in ds:
+        # The bytes are used as they lie in the file; a table reads signs.
         content = ds.get_item(_PIXEL_DATA).value
-        if rows and columns and len(content or b'') >= rows * columns * stored.itemsize:
-            return np.frombuffer(content, stored, rows * columns).reshape(rows, columns)
-    if grey and syntax == JPEGBaseline8Bit and 'pillow' in get_decoder(syntax).available_plugins:
-        # libjpeg-turbo: several times faster than the other plugins
-        ds.pixel_array_options(decoding_plugin='pillow')
-    return ds.pixel_array
+        pixels = np.frombuffer(content, stored, form.rows * form.columns)
+        return Pixels(pixels.reshape(form.rows, form.columns), form, None)
+    decoder = get_decoder(syntax)
+    if not decoder.is_available:
+        raise NotImplementedError(decoder.UID)
+    options: dict[str, Any] = dict(
+        rows=form.rows,
+        columns=form.columns,
+        number_of_frames=1,
+        samples_per_pixel=form.samples,
+        photometric_interpretation=form.photometric,
+        bits_allocated=form.allocated,
+        bits_stored=form.bits,
+        pixel_representation=int(form.is_signed),
+        planar_configuration=short(ds, _PLANAR, 0) or 0,
+    )
+    if not syntax.is_encapsulated:
+        options |= dict(correct_unused_bits=False, allow_excess_frames=False)
+        return Pixels(decoder.as_array(ds, **options)[0], form, None)
+    content = ds.get_item(_PIXEL_DATA).value
+    note = codestream_note(syntax, content)
+    notes += [note] if note else []
+    header = codestream_header(first_fragment(content))
+    if header is not None:
+        # what the codestream knows better; the header is held against it later
+        allocated = 8 if header.precision <= 8 else 16 if header.precision <= 16 else 32
+        options |= dict(
+            bits_allocated=allocated,
+            bits_stored=header.precision,
+            pixel_representation=int(header.is_signed),
+        )
+    if syntax == JPEGBaseline8Bit and form.samples == 1 and 'pillow' in decoder.available_plugins:
+        # libjpeg-turbo: several times faster than the other plugins, and ends no process
+        pixels, _ = _decoded(content, str(syntax), 'pillow', options)
+        if is_cut_jpeg(first_fragment(content, whole=True), pixels):
+            raise ValueError('its last rows are missing')
+        return Pixels(pixels, form, header)
+    most = form.rows * form.columns * form.samples * max(options['bits_allocated'] // 8, 1)
+    pixels, _ = run_guarded(
+        _decoded,
+        content,
+        str(syntax),
+        '',
+        options,
+        most_bytes=2 * most if form.photometric.startswith('YBR') else most,
+        seconds=_SECONDS + _SECONDS_A_PIXEL * form.rows * form.columns,
+    )
+    return Pixels(pixels, form, header)
 
 
-def _grey_image(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
+_PLANAR = BaseTag(0x00280006)
+
+
+def _decoded(
+    content: bytes, syntax: str, plugin: str, options: dict[str, Any]
+) -> tuple[np.ndarray, None]:
+    """Stored values of compressed pixels; this is where codecs run."""
+    decoder = get_decoder(UID(syntax))
+    if UID(syntax) == UID('1.2.840.10008.1.2.5'):
+        options = options | dict(correct_unused_bits=False)
+    return decoder.as_array(content, index=0, decoding_plugin=plugin, **options)[0], None
+
+
+def _grey_image(ds: FileDataset, read: Pixels, notes: list[str]) -> np.ndarray:
+    pixels, form, header = read
     if pixels.dtype.kind == 'f' or pixels.dtype.itemsize > 2:
-        return _display_image(ds, pixels)
+        if form.high_bit != form.bits - 1:
+            raise HeaderError(f'its header says BitsStored {form.bits}, HighBit {form.high_bit}')
+        return _display_image(ds, pixels, notes)
     if not (pixels.dtype.isnative and pixels.flags.c_contiguous):
         pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder('='))
     patterns = pixels.view(np.uint8 if pixels.dtype.itemsize == 1 else np.uint16)
-    return look_up(_display_table(ds, patterns), patterns)
+    patterns, bits, signed = grey_samples(ds, form, header, patterns, notes)
+    return look_up(_display_table(ds, patterns, bits, signed, notes), patterns)
 
 
-def _colour_image(ds: FileDataset, pixels: np.ndarray) -> np.ndarray:
-    if pixels.ndim == 2:
+def _colour_image(ds: FileDataset, read: Pixels, notes: list[str]) -> np.ndarray:
+    pixels, form, header = read
+    if form.is_signed or form.high_bit != form.bits - 1:
+        raise HeaderError('its header says that colours have a sign, or lie in the upper bits')
+    if form.samples == 1:
         pixels = pydicom.pixels.apply_color_lut(pixels, ds)
-        full = np.float32(np.iinfo(pixels.dtype).max)
+        bits = 8 * pixels.itemsize
     else:
-        full = np.float32(2**ds.BitsStored - 1)
-    rgb = np.divide(pixels[..., :3], full, dtype=np.float32)
-    return np.clip(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), 0, 1)
+        bits = form.bits if header is None else header.precision
+        needed = int(pixels.max()).bit_length()
+        if needed > bits:
+            notes.append(f'its header says BitsStored {bits}, its values need {needed} bits')
+            bits = needed
+    rgb = np.divide(pixels[..., :3], np.float32(2**bits - 1), dtype=np.float32)
+    grey = np.clip(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), 0, 1)
+    if grey.min() == grey.max():
+        notes.append(FLAT)
+    return grey
 
 
 def _syntax_name(ds: FileDataset) -> str:
@@ -340,4 +420,6 @@ def _why(path: str, ds: FileDataset, error: Exception) -> str:
     if not decoder.is_available:
         missing = '; '.join(decoder.missing_dependencies)
         return start + f'missing codec: {missing}. Mend it with `{_CODECS}`'
-    return start + f'truncated or damaged pixel data ({error}); copy it anew from its source'
+    return (
+        start + f'truncated or damaged pixel data ({one_line(error)}); copy it anew from its source'
+    )

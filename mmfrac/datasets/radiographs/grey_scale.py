@@ -1,5 +1,17 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""From stored DICOM values to [0, 1]: rescale, VOI LUT or window, MONOCHROME1."""
+"""From stored DICOM values to [0, 1]: rescale, VOI LUT or window, MONOCHROME1.
+
+What holds where a header is incomplete or contradicts itself, with a note each:
+
+- RescaleIntercept without RescaleSlope: the slope is 1; without RescaleIntercept it is 0.
+- A VOI LUT without data, a window without positive width or whose numbers are not finite, and one that
+  shows the film as one flat tone, count as absent.
+- PresentationLUTShape counts for nothing: PhotometricInterpretation says whether to invert.
+- PixelPaddingValue is read with the sign of the pixels, whichever it was written with.
+- Pixels that all have one value come out 0.
+
+A number that is none (a window `20,5`), a slope of 0 and a modality LUT without data are errors.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -11,11 +23,17 @@ from pydicom.pixels import apply_modality_lut, apply_voi
 from pydicom.tag import BaseTag
 
 from mmfrac.datasets.radiographs.dicom_header import (
+    PHOTOMETRIC_INTERPRETATION,
+    PIXEL_PADDING_RANGE_LIMIT,
+    PIXEL_PADDING_VALUE,
+    PRESENTATION_LUT_SHAPE,
     RESCALE_INTERCEPT,
     RESCALE_SLOPE,
     WINDOW_CENTER,
     WINDOW_WIDTH,
+    code,
     first_decimal,
+    short,
 )
 
 # Share of the film's values left out at each end when it brings no VOI.
@@ -35,6 +53,7 @@ _GREY_TAGS = tuple(
         0x00281056,  # VOILUTFunction
         0x00283000,  # ModalityLUTSequence
         0x00283010,  # VOILUTSequence
+        0x20500020,  # PresentationLUTShape
     )
 )
 
@@ -42,6 +61,8 @@ _GREY_TAGS = tuple(
 _KEPT: dict[tuple, 'GreyScale'] = {}
 
 _MOST_KEPT = 8
+
+FLAT = 'all its pixels have one value'
 
 
 @dataclass(frozen=True)
@@ -53,6 +74,7 @@ class GreyScale:
         voi (np.ndarray or None): In [0, 1] after the VOI LUT or window; None without either.
         inverted (bool): MONOCHROME1.
         padding (np.ndarray or None): Which stored values are padding, (n,) bool.
+        notes (tuple[str, ...]): What is doubtful of the header.
         table (np.ndarray or None): Display values by VOI; for 8- and 16-bit films only.
     """
 
@@ -60,17 +82,27 @@ class GreyScale:
     voi: np.ndarray | None
     inverted: bool
     padding: np.ndarray | None
+    notes: tuple[str, ...] = ()
     table: np.ndarray | None = None
 
     def without_padding(self, sample: np.ndarray) -> np.ndarray:
         """Those of stored values (k,) that are no padding."""
         return sample if self.padding is None else sample[~self.padding[sample]]
 
-    def shown(self, sample: np.ndarray) -> np.ndarray:
-        """Display values (n,); ``sample`` (k,): stored values of the film, without padding."""
-        if self.voi is None or is_flat(self.voi, sample):
-            return self.finished(_stretch(self.values, self.values[sample]))
-        return self.finished(self.voi)
+    def shown(self, counts: np.ndarray, notes: list[str]) -> np.ndarray:
+        """Display values (n,); ``counts`` (n,): pixels of each value, of padding, too."""
+        if self.padding is not None:
+            counts = np.where(self.padding, 0, counts)
+        used = np.flatnonzero(counts)
+        if self.voi is not None:
+            if not is_flat(self.voi, used):
+                return self.finished(self.voi)
+            notes.append('its window or VOI LUT shows it as one flat tone and is not used')
+        stretched = _stretch(self.values, used, counts[used])
+        if stretched is None:
+            notes.append(FLAT)
+            return np.zeros(self.values.shape)
+        return self.finished(stretched)
 
     def finished(self, shown: np.ndarray) -> np.ndarray:
         """Values (n,) in [0, 1], inverted if need be, padding 0."""
@@ -112,12 +144,18 @@ def _grey_header(ds: Dataset) -> tuple | None:
 
 
 def grey_scale(ds: Dataset, stored: np.ndarray) -> GreyScale:
-    values = _modality(ds, stored)
+    notes: list[str] = []
+    values = _modality(ds, stored, notes)
+    photometric = code(ds, PHOTOMETRIC_INTERPRETATION)
+    shape = code(ds, PRESENTATION_LUT_SHAPE)
+    if (photometric, shape) in (('MONOCHROME2', 'INVERSE'), ('MONOCHROME1', 'IDENTITY')):
+        notes.append(f'its header says {photometric} and PresentationLUTShape {shape}')
     return GreyScale(
         values,
-        _voi(ds, values),
-        ds.get('PhotometricInterpretation') == 'MONOCHROME1',
+        _voi(ds, values, notes),
+        photometric == 'MONOCHROME1',
         _padding(ds, stored),
+        tuple(notes),
     )
 
 
@@ -133,13 +171,19 @@ def is_flat(shown: np.ndarray, sample: np.ndarray) -> bool:
     return not found.size or bool(found.min() == found.max())
 
 
-def _modality(ds: Dataset, stored: np.ndarray) -> np.ndarray:
+def _modality(ds: Dataset, stored: np.ndarray, notes: list[str]) -> np.ndarray:
     """Values after the modality LUT or rescale (PS3.3 C.11.1)."""
     if ds.get('ModalityLUTSequence'):
+        if not _has_data(ds.ModalityLUTSequence[0]):
+            raise ValueError('its modality LUT has no data')
         return apply_modality_lut(stored, ds)
     slope, intercept = first_decimal(ds, RESCALE_SLOPE), first_decimal(ds, RESCALE_INTERCEPT)
-    if slope is None or intercept is None:
+    if slope is None and intercept is None:
         return stored
+    if slope is None or intercept is None:
+        there, absent = ('RescaleIntercept', 'RescaleSlope')[:: 1 if slope is None else -1]
+        notes.append(f'its header has {there} without {absent}')
+        slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
     with np.errstate(all='ignore'):
         values = stored * np.float64(slope) + intercept
     if slope == 0 or not np.isfinite(values).all():
@@ -148,54 +192,97 @@ def _modality(ds: Dataset, stored: np.ndarray) -> np.ndarray:
 
 
 def _padding(ds: Dataset, stored: np.ndarray) -> np.ndarray | None:
-    first = ds.get('PixelPaddingValue')
+    first = short(ds, PIXEL_PADDING_VALUE)
     if not isinstance(first, int):
         return None
-    last = ds.get('PixelPaddingRangeLimit')
-    low, high = sorted((first, last if isinstance(last, int) else first))
+    last = short(ds, PIXEL_PADDING_RANGE_LIMIT)
+    low, high = sorted(
+        _with_sign(value, stored) for value in (first, last if isinstance(last, int) else first)
+    )
     return (stored >= low) & (stored <= high)
 
 
-def _voi(ds: Dataset, values: np.ndarray) -> np.ndarray | None:
+def _with_sign(value: int, stored: np.ndarray) -> int:
+    """A 16-bit value with the sign of the stored ones, where it cannot be one of them otherwise."""
+    if not stored.size or stored.dtype.kind == 'f':
+        return value
+    low, high = int(stored.min()), int(stored.max())
+    for other in (value, value - 2**16, value + 2**16):
+        if low <= other <= high:
+            return other
+    return value
+
+
+def _voi(ds: Dataset, values: np.ndarray, notes: list[str]) -> np.ndarray | None:
     """First VOI LUT, else first window, scaled to [0, 1]; None without either (PS3.3 C.11.2.1)."""
-    if ds.get('VOILUTSequence'):
-        return _voi_lut(ds, values)
+    for index, item in enumerate(ds.get('VOILUTSequence') or ()):
+        if _has_data(item):
+            return _voi_lut(ds, values, index)
+        notes.append('its VOI LUT has no data and is not used')
     center, width = first_decimal(ds, WINDOW_CENTER), first_decimal(ds, WINDOW_WIDTH)
-    function = str(ds.get('VOILUTFunction') or 'LINEAR').upper()
-    if center is None or width is None or not (np.isfinite((center, width)).all() and width > 0):
+    if center is None and width is None:
+        return None
+    function = str(ds.get('VOILUTFunction') or 'LINEAR').strip().upper()
+    least = 1 if function not in ('SIGMOID', 'LINEAR_EXACT') else 0
+    is_window = (
+        center is not None
+        and width is not None
+        and np.isfinite((center, width)).all()
+        and width > 0
+        and width >= least
+    )
+    if not is_window:
+        notes.append(f'its window (center {center}, width {width}) is none and is not used')
         return None
     if function == 'SIGMOID':
         exponent = np.clip(-4.0 * (values - center) / width, -700, 700)
         return 1 / (1 + np.exp(exponent))
     if function == 'LINEAR_EXACT':
         return np.clip((values - center) / width + 0.5, 0, 1)
-    if width < 1:
-        return None
     if width == 1:
         return (values > center - 0.5).astype(np.float64)
     return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def _voi_lut(ds: Dataset, values: np.ndarray) -> np.ndarray:
-    shown = apply_voi(np.rint(values).astype(np.int64), ds).astype(np.float64)
-    descriptor, data = ds.VOILUTSequence[0].LUTDescriptor, ds.VOILUTSequence[0].LUTData
+def _has_data(item: Dataset) -> bool:
+    """Whether an item of a LUT sequence holds a LUT."""
+    return bool(item.get('LUTDescriptor')) and bool(item.get('LUTData'))
+
+
+def _voi_lut(ds: Dataset, values: np.ndarray, index: int) -> np.ndarray:
+    shown = apply_voi(np.rint(values).astype(np.int64), ds, index).astype(np.float64)
+    descriptor, data = ds.VOILUTSequence[index].LUTDescriptor, ds.VOILUTSequence[index].LUTData
     # Entries that use fewer bits than the descriptor declares are common: 12 bits called 16.
     highest = int(np.frombuffer(data, '<u2').max() if isinstance(data, bytes) else np.max(data))
     bits = min(int(descriptor[2]), max(8, highest.bit_length()))
     return np.clip(shown / (2**bits - 1), 0, 1)
 
 
-def _stretch(values: np.ndarray, sample: np.ndarray) -> np.ndarray:
-    """Linear between the lower and upper tail of the film's values (k,); a flat film is 0."""
-    if not sample.size:
-        return np.zeros(values.shape)
-    skip = int(_TAIL * sample.size)
-    ordered = np.partition(sample, (skip, sample.size - 1 - skip))
-    low, high = float(ordered[skip]), float(ordered[sample.size - 1 - skip])
+def _stretch(values: np.ndarray, used: np.ndarray, counts: np.ndarray) -> np.ndarray | None:
+    """Linear between the lower and upper tail of the film's values.
+
+    Args:
+        values (np.ndarray): (n,).
+        used (np.ndarray): Indices (k,) of those that the film has.
+        counts (np.ndarray): Pixels of each of them, (k,).
+
+    Returns:
+        np.ndarray or None: (n,) in [0, 1]; None if the film has one value.
+    """
+    if not used.size:
+        return None
+    found = values[used]
+    if (found[1:] < found[:-1]).any():
+        order = np.argsort(found, kind='stable')
+        found, counts = found[order], counts[order]
+    pixels = counts.cumsum()
+    skip = int(_TAIL * pixels[-1])
+    low, high = found[np.searchsorted(pixels, (skip, pixels[-1] - 1 - skip), side='right')]
     if low == high:
-        low, high = float(sample.min()), float(sample.max())
+        low, high = found[0], found[-1]
+    low, high = float(low), float(high)
     if low == high:
-        return np.zeros(values.shape)
+        return None
     return np.clip((values - low) / (high - low), 0, 1)
 
 

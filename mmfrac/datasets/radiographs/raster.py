@@ -2,12 +2,33 @@
 """PNG, TIFF and JPEG as planes, in the orientation that they are shown in."""
 
 import io
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mmfrac.utils.errors import RadiographError
+from mmfrac.datasets.radiographs.grey_scale import FLAT
+from mmfrac.datasets.radiographs.limits import check_size
+from mmfrac.datasets.radiographs.raster_check import (
+    RasterError,
+    compressed_tiff_fault,
+    is_cut_jpeg,
+    png_fault,
+    tiff_fault,
+    whole_png,
+)
+from mmfrac.utils.errors import RadiographError, one_line
+from mmfrac.utils.guard import run_guarded
+
+# What an image file may be; Pillow would hand others to programs of the system.
+FORMATS = ('PNG', 'TIFF', 'JPEG', 'BMP', 'GIF', 'PPM', 'WEBP', 'JPEG2000')
+
+# Whose decoders end no process, or run in none of C's libraries.
+_SAFE = ('PNG', 'JPEG', 'MPO', 'BMP', 'GIF', 'PPM')
+
+# Time of a processor to decode an image, s: at least, and for each pixel.
+_SECONDS, _SECONDS_A_PIXEL = 4.0, 2e-6
 
 _ORIENTATION = 274
 
@@ -63,12 +84,6 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _copy_in_memory(path: str) -> Image.Image:
-    """A TIFF that Pillow turns when it is loaded; mapped from disk it would come out sheared."""
-    with open(path, 'rb') as file:
-        return Image.open(io.BytesIO(file.read()))
-
-
 _TIFF_PHOTOMETRIC = 262
 
 _WHITE_IS_ZERO = 0
@@ -84,16 +99,25 @@ def is_raster(path: str) -> bool:
         path (str): An existing file.
     """
     try:
-        with Image.open(path):
+        with open_image(path):
             return True
     except UnidentifiedImageError:
         return False
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Exception:
         # Known by its first bytes, broken further on: `read_raster` says how.
         return True
 
 
-def read_raster(path: str) -> np.ndarray:
+def open_image(file: str | BinaryIO) -> Image.Image:
+    """An image file, of which the header is read; Pillow raises whatever it meets.
+
+    Args:
+        file (str or BinaryIO): The file, or its path.
+    """
+    return Image.open(file, formats=FORMATS)
+
+
+def read_raster(path: str, notes: list[str]) -> np.ndarray:
     """Read a PNG, TIFF or JPEG film.
 
     Grey, grey with alpha, RGB, RGBA, palette and bilevel files, 8 and 16 bit, 32-bit integer and
@@ -106,64 +130,105 @@ def read_raster(path: str) -> np.ndarray:
 
     Args:
         path (str): An existing file that Pillow knows.
+        notes (list[str]): What is doubtful of the image is added, a sentence each.
 
     Returns:
         np.ndarray: Plane (h, w), float32 in [0, 1].
 
     Raises:
-        RadiographError: If the file is damaged, has several pages, or holds NaN or inf.
+        RadiographError: If the file is damaged, lacks rows, has several pages, or holds NaN or inf.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
+            check_size(path, *image.size)
             # the further images of an MPO file are previews
             pages = getattr(image, 'n_frames', 1) if image.format != 'MPO' else 1
             if pages > 1:
-                raise RadiographError(
-                    f"cannot read film '{path}': {image.format} with {pages} pages, a film is one "
-                    'page; save the page that holds the film as a file of its own'
+                raise RasterError(
+                    f'{image.format} with {pages} pages, a film is one page; save the page that holds '
+                    'the film as a file of its own'
                 )
             orientation = _orientation_of(image)
-            if image.format == 'TIFF' and orientation != 1:
-                return _pixels(path, _copy_in_memory(path))
-            return upright(_pixels(path, image), orientation)
+            plane = _full_scale(_luma(_samples(path, image, orientation)), notes)
+            if _is_white_zero(image):
+                plane = 1 - plane
+            # Pillow turns a TIFF itself
+            return np.ascontiguousarray(
+                plane if image.format == 'TIFF' else upright(plane, orientation)
+            )
     except RadiographError:
         raise
-    except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
+    except RasterError as error:
+        raise RadiographError(f"cannot read film '{path}': {error}") from error
+    except Exception as error:  # Pillow and its decoders raise whatever they meet
         raise RadiographError(
-            f"cannot read film '{path}': damaged or truncated image file ({error}); copy it anew "
-            'from its source'
+            f"cannot read film '{path}': damaged or truncated image file "
+            f'({one_line(error)}); copy it anew from its source'
         ) from error
 
 
-def _pixels(path: str, image: Image.Image) -> np.ndarray:
-    image.load()
-    pixels = _grey(path, image)
-    return np.ascontiguousarray(1 - pixels if _is_white_zero(image) else pixels)
-
-
-def _grey(path: str, image: Image.Image) -> np.ndarray:
-    if image.mode in ('RGB', 'RGBA', 'LA') and ';16' in _raw_mode(path):
+def _samples(path: str, image: Image.Image, orientation: int) -> np.ndarray:
+    """Stored values (h, w) or (h, w, 3) of an image of which only the header is read."""
+    is_deep_colour = image.mode in ('RGB', 'RGBA', 'LA') and ';16' in str(image.tile)
+    if image.format in ('JPEG', 'MPO'):
+        samples = _values_of(image)
+        if is_cut_jpeg(path, samples):
+            raise RasterError('truncated: its last rows are missing; copy it anew from its source')
+        return samples
+    if image.format in _SAFE and image.format != 'PNG':
+        return _values_of(image)
+    with open(path, 'rb') as file:
+        content = file.read()
+    if image.format == 'PNG':
+        fault = png_fault(content, is_deep_colour)
+        if fault:
+            raise RasterError(f'{fault}; copy it anew from its source')
+        if not is_deep_colour:
+            with open_image(io.BytesIO(content)) as copy:
+                return whole_png(copy, content, _values_of)
+    is_packed = image.format != 'TIFF'
+    if image.format == 'TIFF':
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        fault = tiff_fault(tags, len(content))
+        if fault:
+            raise RasterError(f'{fault}; copy it anew from its source')
+        is_packed = any(tile[0] != 'raw' for tile in image.tile)
+    if is_deep_colour:
         # Pillow cuts 16-bit colour to 8 bits; OpenCV keeps it.
-        pixels = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None or pixels.dtype != np.uint16:
-            raise RadiographError(
-                f"cannot read film '{path}': no decoder for this 16-bit colour file; save it as "
-                '16-bit grey'
-            )
-        return _full_scale(path, _luma(pixels[..., 2::-1] if pixels.ndim == 3 else pixels))
-    if image.mode in ('L', 'LA', 'La'):
-        return _full_scale(path, np.asarray(image if image.mode == 'L' else image.getchannel(0)))
-    if image.mode == '1':
-        return np.asarray(image).astype(np.float32)
-    if image.mode == 'I' or image.mode == 'F' or image.mode.startswith('I;'):
-        return _full_scale(path, np.asarray(image))
-    return _full_scale(path, _luma(np.asarray(image.convert('RGB'))))
+            raise RasterError('no decoder for this 16-bit colour file; save it as 16-bit grey')
+        return pixels[..., 2::-1] if pixels.ndim == 3 else pixels
+    if not is_packed:
+        # mapped from disk a TIFF that Pillow turns would come out sheared
+        return _values_of(image if orientation == 1 else open_image(io.BytesIO(content)))
+    width, height = image.size
+    samples, _ = run_guarded(
+        _values_of_file,
+        content,
+        most_bytes=8 * width * height,
+        seconds=_SECONDS + _SECONDS_A_PIXEL * width * height,
+    )
+    return samples
 
 
-def _raw_mode(path: str) -> str:
-    # The decoder's tiles are emptied by load(); a second look at the header is cheap.
-    with Image.open(path) as image:
-        return str(image.tile)
+def _values_of_file(content: bytes) -> tuple[np.ndarray, Any]:
+    with open_image(io.BytesIO(content)) as image:
+        if image.format == 'TIFF':
+            fault = compressed_tiff_fault(image.tag_v2, content)  # type: ignore[attr-defined]
+            if fault:
+                raise RasterError(fault)
+        return _values_of(image), None
+
+
+def _values_of(image: Image.Image) -> np.ndarray:
+    """Stored values (h, w) or (h, w, 3) of an image."""
+    image.load()
+    if image.mode in ('LA', 'La'):
+        return np.asarray(image.getchannel(0))
+    if image.mode in ('L', '1', 'I', 'F') or image.mode.startswith('I;'):
+        return np.asarray(image)
+    return np.asarray(image.convert('RGB'))
 
 
 def _is_white_zero(image: Image.Image) -> bool:
@@ -184,20 +249,23 @@ def _luma(rgb: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(np.divide(rgb, full, dtype=np.float32), cv2.COLOR_RGB2GRAY)
 
 
-def _full_scale(path: str, pixels: np.ndarray) -> np.ndarray:
+def _full_scale(pixels: np.ndarray, notes: list[str]) -> np.ndarray:
     """Any grey plane to float32 in [0, 1]."""
+    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
+        raise RasterError('the float image holds NaN or inf; write finite values')
+    low, high = pixels.min(), pixels.max()
+    if low == high:
+        notes.append(FLAT)
+    if pixels.dtype == bool:
+        return pixels.astype(np.float32)
     if pixels.dtype == np.uint8:
         return np.divide(pixels, np.float32(255), dtype=np.float32)
     if np.issubdtype(pixels.dtype, np.floating):
-        if not np.isfinite(pixels).all():
-            raise RadiographError(
-                f"cannot read film '{path}': the float image holds NaN or inf; write finite values"
-            )
-        low, high = float(pixels.min()), float(pixels.max())
+        low, high = float(low), float(high)
         if low >= 0 and high <= 1:
             return pixels.astype(np.float32)
     else:
-        low, high = int(pixels.min()), int(pixels.max())
+        low, high = int(low), int(high)
         if low >= 0 and high < 2**16:
             bits = max(_SMALLEST_DEPTH, high.bit_length())
             return np.divide(pixels, np.float32(2**bits - 1), dtype=np.float32, casting='unsafe')

@@ -2,40 +2,55 @@
 """Any film file as a float32 plane in [0, 1]; what a file is, is asked here and nowhere else."""
 
 import os
+import warnings
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from mmfrac.datasets.radiographs.dicom import dicom_size, looks_like_dicom, read_dicom
-from mmfrac.datasets.radiographs.raster import is_raster, read_raster, upright_size
-from mmfrac.utils.errors import RadiographError
+from mmfrac.datasets.radiographs.limits import check_file, check_size
+from mmfrac.datasets.radiographs.raster import is_raster, open_image, read_raster, upright_size
+from mmfrac.utils.errors import RadiographError, RadiographWarning, one_line
 
 IMAGE_SUFFIXES = ('.dcm', '.dicom', '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp')
 
 """Suffixes of film files, tried in this order where a set names its films without; DICOM files often
 have none, or what looks like one in a UID."""
 
-__all__ = ['VALUES_VERSION', 'RadiographError', 'image_size', 'read_radiograph']
+__all__ = [
+    'VALUES_VERSION',
+    'RadiographError',
+    'image_size',
+    'is_marked_image',
+    'read_radiograph',
+]
 
 # Of the values that read_radiograph gives: raise it with any change of them, or film caches written
 # before go on being used.
-VALUES_VERSION = 2
+VALUES_VERSION = 3
 
 _DICOM_MAGIC = b'DICM'
 
 _DICOM_PREAMBLE = 128
 
+_RASTER_MAGIC = (b'\x89PNG\r\n', b'\xff\xd8\xff', b'II*\0', b'MM\0*')
 
-def read_radiograph(path: str | os.PathLike) -> np.ndarray:
+
+def read_radiograph(path: str | os.PathLike, notes: list[str] | None = None) -> np.ndarray:
     """Read one film as the reader of radiographs sees it: bright bone on dark lung.
 
-    The content decides, not the suffix: DICOM with or without preamble, else PNG, TIFF, JPEG or
-    whatever else Pillow reads. The depth of the file is kept, nothing passes through 8 bits. The
+    The content decides, not the suffix: DICOM with or without preamble, else PNG, TIFF, JPEG, BMP,
+    GIF, PPM, WebP or JPEG 2000. The depth of the file is kept, nothing passes through 8 bits. The
     scales are those of :func:`read_dicom` and :func:`read_raster`.
+
+    Whatever a file does to its reader is its own error: codecs that may crash or hang run in a process
+    beside this one, with a limit in time and memory, and images of more than 10**8 px (environment
+    variable ``MMFRAC_MAX_PIXELS``) are refused before memory is taken.
 
     Args:
         path (str or os.PathLike): The film's file.
+        notes (list[str], optional): What is doubtful of the image is added, a sentence each. Defaults
+            to None: they are warned of.
 
     Returns:
         np.ndarray: Plane (h, w), float32 in [0, 1], C-contiguous and writeable.
@@ -45,11 +60,49 @@ def read_radiograph(path: str | os.PathLike) -> np.ndarray:
         RadiographError: If the file cannot be read as one film.
     """
     path = os.fspath(path)
+    found: list[str] = []
+    try:
+        plane = _read(path, found)
+    except (FileNotFoundError, RadiographError):
+        raise
+    except MemoryError as error:
+        raise RadiographError(f"cannot read film '{path}': not enough memory for it") from error
+    except Exception as error:  # any bytes at all come here, through many libraries
+        raise _damaged(path, error) from error
+    if notes is not None:
+        notes += found
+        return plane
+    for note in found:
+        warnings.warn(f"film '{path}': {note}", RadiographWarning, stacklevel=2)
+    return plane
+
+
+def _read(path: str, notes: list[str]) -> np.ndarray:
     with _opened(path) as file:
         if _is_dicom(path, file):
             file.seek(0)
-            return read_dicom(path, file)
-    return read_raster(path)
+            return read_dicom(path, file, notes)
+    return read_raster(path, notes)
+
+
+def _damaged(path: str, error: Exception) -> RadiographError:
+    return RadiographError(
+        f"cannot read film '{path}': damaged file ({one_line(error)}); copy it anew"
+    )
+
+
+def is_marked_image(path: str | os.PathLike) -> bool:
+    """Whether a file begins as a DICOM, PNG, JPEG or TIFF file does, however it goes on.
+
+    Args:
+        path (str or os.PathLike): Of a file, or of something else, which is none.
+    """
+    try:
+        with _opened(os.fspath(path)) as file:
+            head = file.read(_DICOM_PREAMBLE + len(_DICOM_MAGIC))
+    except (OSError, ValueError):
+        return False
+    return head[_DICOM_PREAMBLE:] == _DICOM_MAGIC or head.startswith(_RASTER_MAGIC)
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
@@ -68,15 +121,20 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     path = os.fspath(path)
     size = _size_at_first_sight(path)
     if size is not None:
+        check_size(path, *size)
         return size
     with _opened(path) as file:
         if _is_dicom(path, file):
             return dicom_size(path)
     try:
-        with Image.open(path) as image:
-            return upright_size(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RadiographError(f"cannot read film '{path}': damaged header ({error})") from error
+        with open_image(path) as image:
+            size = upright_size(image)
+    except Exception as error:  # as above
+        raise RadiographError(
+            f"cannot read film '{path}': damaged header ({one_line(error)})"
+        ) from error
+    check_size(path, *size)
+    return size
 
 
 def _size_at_first_sight(path: str) -> tuple[int, int] | None:
@@ -85,24 +143,30 @@ def _size_at_first_sight(path: str) -> tuple[int, int] | None:
     Converters read hundreds of thousands of headers, and opening is most of the time.
     """
     try:
-        with open(path, 'rb') as file:
+        with _opened(path) as file:
             if file.read(_DICOM_PREAMBLE + len(_DICOM_MAGIC))[_DICOM_PREAMBLE:] == _DICOM_MAGIC:
                 return None
             file.seek(0)
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 return upright_size(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (FileNotFoundError, RadiographError):
+        raise
+    except Exception:
         return None
 
 
 def _opened(path: str) -> BinaryIO:
     try:
+        # before it is opened, which waits for whoever writes to a pipe
+        check_file(path, os.stat(path))
         return open(path, 'rb')
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"no film '{path}': check data_root and data_prefix of the dataset"
         ) from error
-    except OSError as error:
+    except RadiographError:
+        raise
+    except (OSError, ValueError) as error:
         raise RadiographError(f"cannot read film '{path}': {error}") from error
 
 

@@ -23,11 +23,14 @@ class LoadRadiograph(BaseTransform):
             detectors that expect colour. Default: 1.
         on_error (str): What an unreadable film does. 'raise': stop with its RadiographError.
             'skip': warn once, count it, and let the dataset draw another film; for training only,
-            ``CXRDataset`` refuses it in test mode. A missing file always raises. Default: 'raise'.
+            ``CXRDataset`` refuses it in test mode. Whatever a film does to its decoder, to crash and
+            to hang included, is such an error. A missing file always raises. Default: 'raise'.
 
     Attributes:
         skipped (dict[str, str]): File and reason of every film skipped. Each worker process has its
             own.
+        noted (dict[str, str]): File and doubt of every film that was read, but whose header contradicts
+            its pixels or itself; the 1st, 10th, 100th ... is warned of. Each process has its own.
 
     Raises:
         ValueError: If an option has none of its values.
@@ -43,6 +46,7 @@ class LoadRadiograph(BaseTransform):
         self.channels = channels
         self.on_error = on_error
         self.skipped: dict[str, str] = {}
+        self.noted: dict[str, str] = {}
 
     @property
     def num_skipped(self) -> int:
@@ -65,8 +69,9 @@ class LoadRadiograph(BaseTransform):
             AnnotationError: If it has boxes, and another size than they were drawn on.
         """
         path = results['img_path']
+        notes: list[str] = []
         try:
-            plane = read_radiograph(path)
+            plane = read_radiograph(path, notes)
         except RadiographError as error:
             if self.on_error == 'raise':
                 raise
@@ -78,10 +83,23 @@ class LoadRadiograph(BaseTransform):
                     level=logging.WARNING,
                 )
             return None
+        if notes and path not in self.noted:
+            self._note(path, '; '.join(notes))
         check_size(results, plane.shape)
         results['img'] = plane if self.channels == 1 else np.repeat(plane[..., None], 3, axis=2)
         results['img_shape'] = results['ori_shape'] = plane.shape
         return results
+
+    def _note(self, path: str, text: str) -> None:
+        self.noted[path] = text
+        count = len(self.noted)
+        if count == 10 ** (len(str(count)) - 1):
+            print_log(
+                f"film '{path}' is doubtful: {text} ({count} such films in this process); "
+                'tools/check_data.py lists them all',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(channels={self.channels}, on_error={self.on_error!r})'

@@ -16,12 +16,19 @@ from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
 )
 
+from mmfrac.datasets.radiographs.dicom import plain
+from mmfrac.datasets.radiographs.header_check import (
+    ITEM,
+    HeaderError,
+    codestream_fault,
+    first_fragment,
+    image_format,
+    native_fault,
+)
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.dicom_folder.pseudonyms import tells_identity
 from mmfrac.preparation.dicom_folder.view import view_of
@@ -30,7 +37,9 @@ _UNDEFINED = 0xFFFFFFFF
 
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
-_ITEM, _DELIMITER = b'\xfe\xff\x00\xe0', b'\xfe\xff\xdd\xe0'
+_DELIMITER = b'\xfe\xff\xdd\xe0'
+
+_HEAD = 2**12
 
 
 class _PixelRange:
@@ -68,10 +77,27 @@ class _PixelRange:
             head = self._file.read(8)
             if head[:4] == _DELIMITER:
                 return False
-            if len(head) < 8 or head[:4] != _ITEM:
+            if len(head) < 8 or head[:4] != ITEM:
                 return True
             offset += 8 + struct.unpack('<L', head[4:])[0]
+        # the delimiter itself may be missing: every fragment is there
         return offset > end or offset == self.start
+
+    def first_bytes(self, end: int) -> bytes:
+        """Where they begin, as far as a codestream's header reaches.
+
+        Args:
+            end (int): Size of the file, bytes.
+        """
+        self._file.seek(self.start)
+        length = _HEAD if self.length == _UNDEFINED else min(self.length, _HEAD)
+        content = self._file.read(min(length, end - self.start))
+        # behind a table of offsets
+        table = int.from_bytes(content[4:8], 'little') if content[:4] == ITEM else 0
+        if table + 16 > len(content):
+            self._file.seek(self.start)
+            content = self._file.read(min(table, end) + _HEAD)
+        return content
 
 
 # Reasons to leave a file out.
@@ -106,14 +132,10 @@ _ENERGY_WORDS = re.compile(
 
 _STANDARD = re.compile(r'\bSTANDARD\b')
 
-_MAX_SIDE = 30_000
-
 _PREAMBLE = 128
 
 # First group of a file without preamble, in either byte order: 0002 or 0008.
 _FIRST_GROUPS = (b'\x02\x00', b'\x08\x00', b'\x00\x02', b'\x00\x08')
-
-_NATIVE = (None, ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 _LARGEST_VALUE = 2**16
 
@@ -129,10 +151,11 @@ _KEYWORDS = (
         'ProtocolName',
     ),
     *('AcquisitionDeviceProcessingDescription', 'ImageLaterality', 'Laterality'),
-    *('Rows', 'Columns', 'NumberOfFrames', 'SamplesPerPixel', 'BitsAllocated'),
+    *('Rows', 'Columns', 'NumberOfFrames', 'SamplesPerPixel', 'BitsAllocated', 'BitsStored'),
+    *('HighBit', 'PixelRepresentation', 'PhotometricInterpretation'),
     *('ImageType', 'PresentationIntentType', 'BurnedInAnnotation', 'SourceImageSequence'),
     *('AcquisitionDateTime', 'AcquisitionDate', 'AcquisitionTime', 'AcquisitionNumber'),
-    *('IrradiationEventUID', 'PhotometricInterpretation'),
+    *('IrradiationEventUID',),
 )
 
 _TAGS: list[Any] = [Tag(keyword) for keyword in _KEYWORDS]
@@ -229,8 +252,11 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
         if not has_mark and head[:2] not in _FIRST_GROUPS:
             return DicomHeader(name, NO_DICOM)
         file.seek(0)
-        pixels = _PixelRange(file)
-        ds = read_partial(file, pixels.begin, _LARGEST_VALUE, True, _TAGS)
+        # where places in deflated bytes say nothing, those of the inflated ones do
+        content = plain(file)
+        end = facts.st_size if content is file else len(content.getbuffer())  # type: ignore
+        pixels = _PixelRange(content)
+        ds = read_partial(content, pixels.begin, _LARGEST_VALUE, True, _TAGS)
         uid = ds.file_meta.get('MediaStorageSOPClassUID')
         if uid == MediaStorageDirectoryStorage:
             return DicomHeader(name, INDEX)
@@ -238,7 +264,7 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
         if not known:
             cut = 'cut off, or no DICOM data set behind its mark'
             return DicomHeader(name, DAMAGED, cut) if has_mark else DicomHeader(name, NO_DICOM)
-        fault = _fault(ds, pixels, facts.st_size)
+        fault = _fault(ds, pixels, end)
     if fault:
         return DicomHeader(name, *fault)
     length = pixels.length if pixels.length != _UNDEFINED else facts.st_size - pixels.start
@@ -262,21 +288,27 @@ def _fault(ds: FileDataset, pixels: _PixelRange, end: int) -> tuple[str, str] | 
     if pixels.start < 0:
         kind = _text(ds, 'SOPClassUID')
         return NO_PIXELS, registered_name(kind) if kind else 'it ends before its pixels'
-    columns, rows = _number(ds, 'Columns'), _number(ds, 'Rows')
-    if not (0 < columns <= _MAX_SIDE and 0 < rows <= _MAX_SIDE):
-        return DAMAGED, 'its rows or columns are out of range'
     frames = _number(ds, 'NumberOfFrames', 1)
     if frames > 1:
         return FRAMES, ''
-    syntax = ds.file_meta.get('TransferSyntaxUID')
-    if syntax == DeflatedExplicitVRLittleEndian:
-        return None  # places in the deflated bytes say nothing
+    try:
+        form = image_format(ds, [])
+    except HeaderError as error:
+        return DAMAGED, error.without_text
     if pixels.are_cut_off(end):
         return CUT_OFF, ''
-    if syntax in _NATIVE:
-        bits = _number(ds, 'BitsAllocated', 16) * _number(ds, 'SamplesPerPixel', 1)
-        if pixels.length * 8 < rows * columns * bits:
-            return CUT_OFF, 'fewer pixels than rows and columns'
+    # one without: the explicit or the implicit one
+    syntax = UID(str(ds.file_meta.get('TransferSyntaxUID') or ExplicitVRLittleEndian))
+    if not syntax.is_transfer_syntax:
+        return None
+    head = pixels.first_bytes(end)
+    if syntax.is_encapsulated:
+        fault = codestream_fault(form, syntax, first_fragment(head))
+        return (fault and (DAMAGED, fault)) or None
+    length = max(pixels.length, 0) if pixels.length != _UNDEFINED else end
+    fault = native_fault(form, length, head[:4] == ITEM)
+    if fault:
+        return (DAMAGED if head[:4] == ITEM else CUT_OFF), fault
     return None
 
 

@@ -482,14 +482,10 @@ def _check_about(about: Any) -> None:
         raise ValueError('notes are no sentences')
     if not is_count(about['seed']):
         raise ValueError(f'seed is {about["seed"]!r}')
-    for name in ('hold_out',):
-        value = about.get(name)
-        if value is not None and (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not 0 <= value < float('inf')
-        ):
-            raise ValueError(f'{name} is {value!r}')
+    held = about.get('hold_out')
+    is_number = isinstance(held, (int, float)) and not isinstance(held, bool)
+    if held is not None and not (is_number and 0 <= held < float('inf')):
+        raise ValueError(f'hold_out is {held!r}')
 
 
 def _assigned(

@@ -130,11 +130,43 @@ def test_damage_is_noticed(root):
     assert report.counts == dict(sound=20, failed=4)
     for index, line in enumerate(report.problems):
         assert f"'{list(films.sizes)[index]}'" in line and 'damaged' in line
-    # those that cannot be mapped are written anew; the altered one only a check can see
+    # those that cannot be mapped are written anew; the altered one only a check or a reader can see
     assert fill_cache(films, progress=False).counts == dict(kept=21, written=3)
     Path(altered).unlink()
     assert fill_cache(films, progress=False).counts == dict(kept=23, written=1)
     assert check_cache(films, 24, progress=False).counts == dict(identical=24)
+
+
+# 24 to 31: size of the film; the others in its levels and pixels
+@pytest.mark.parametrize('offset', [24, 28, 64, 65, 1000, -5, -1])
+def test_a_flipped_bit_is_noticed_by_whoever_reads(root, offset):
+    films = films_of(root)
+    fill_cache(films, progress=False)
+    source = next(iter(films.sizes))
+    sound = films.cache.read(source).image.copy()
+    path = Path(films.cache.path_of(source))
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0x40
+    path.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(NotCachedError, match=f'checksum does not fit.*{path}.*cache_films'):
+            films.cache.read(source)
+    path.unlink()
+    assert fill_cache(films, progress=False).counts == dict(kept=23, written=1)
+    np.testing.assert_array_equal(films.cache.read(source).image, sound)
+
+
+def test_checksums_are_compared_once_in_a_process(root, monkeypatch):
+    films = films_of(root)
+    fill_cache(films, progress=False)
+    compared, is_sound = [], film_file.CachedFile.is_sound
+    monkeypatch.setattr(
+        film_file.CachedFile, 'is_sound', lambda file: compared.append(file) or is_sound(file)
+    )
+    for _ in range(3):
+        for source in films.sizes:
+            films.cache.read(source)
+    assert len(compared) == 24
 
 
 def test_a_plane_that_is_not_that_of_its_film_is_noticed(root):

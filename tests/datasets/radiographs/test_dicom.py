@@ -120,10 +120,18 @@ def test_without_voi_the_tails_are_left_out(tmp_path):
     assert plane.min() == 0 and plane.max() == 1 and len(np.unique(plane)) > 1900
 
 
-def test_large_film_is_stretched_from_a_sample(tmp_path):
-    stored = np.random.default_rng(0).integers(500, 3501, (700, 600)).astype(np.uint16)
-    plane = read_radiograph(make_dicom(tmp_path / 'a', stored))
-    np.testing.assert_allclose(plane, np.clip((stored - 500) / 3000, 0, 1), atol=0.003)
+@pytest.mark.parametrize('dtype, bits', [(np.uint16, 12), (np.int16, 16), (np.uint32, 32)])
+def test_a_stretch_comes_from_all_pixels(tmp_path, dtype, bits):
+    stored = np.random.default_rng(0).integers(500, 3501, (700, 600)).astype(dtype)
+    # 0.12 % of the pixels, in a corner and between the lines of any coarse grid
+    stored[101:123, 501:524] = 4000
+    notes = []
+    plane = read_radiograph(make_dicom(tmp_path / 'a', stored, bits), notes)
+    ordered = np.sort(stored, axis=None)
+    low, high = int(ordered[420]), int(ordered[-421])
+    assert high == 4000 and notes == []
+    expected = np.clip((stored.astype(float) - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(plane, expected, atol=1e-6)
 
 
 def test_padding_is_black_and_not_in_the_range(tmp_path):
@@ -193,11 +201,17 @@ def test_transfer_syntaxes_agree(tmp_path, syntax, dtype):
     np.testing.assert_array_equal(plain, other)
 
 
-def test_bits_above_bits_stored_are_ignored(tmp_path):
+def test_overlays_in_the_bits_above_bits_stored_are_ignored(tmp_path):
     stored = ramp()
     overlay = stored | (np.arange(stored.size).reshape(stored.shape) % 3 << 12).astype(np.uint16)
     plain = read_radiograph(make_dicom(tmp_path / 'a', stored))
-    np.testing.assert_array_equal(read_radiograph(make_dicom(tmp_path / 'b', overlay)), plain)
+    ds = pydicom.dcmread(make_dicom(tmp_path / 'b', overlay))
+    ds.add_new(0x60000100, 'US', 16)
+    ds.add_new(0x60000102, 'US', 12)
+    ds.save_as(tmp_path / 'b')
+    notes = []
+    np.testing.assert_array_equal(read_radiograph(tmp_path / 'b', notes), plain)
+    assert notes == []
 
 
 def test_eight_and_thirty_two_bits(tmp_path):
@@ -355,16 +369,15 @@ def test_one_line_of_a_film_may_be_flat(tmp_path):
             RescaleIntercept=9,
             VOILUTFunction='SIGMOID',
             PhotometricInterpretation='MONOCHROME1',
-            PixelPaddingValue=int(ramp(high=60000).flat[30]),
-            BitsStored=16,
+            PixelPaddingValue=int(ramp(high=30000).flat[30]),
             PixelRepresentation=1,
         ).items()
     ),
 )
 def test_every_field_of_the_header_counts(tmp_path, field, value):
     header = dict(WindowCenter=2000, WindowWidth=3000, RescaleSlope=1, RescaleIntercept=0)
-    first = read_radiograph(make_dicom(tmp_path / 'a', ramp(high=60000), 15, **header))
-    other = make_dicom(tmp_path / 'b', ramp(high=60000), 15, **header | {field: value})
+    first = read_radiograph(make_dicom(tmp_path / 'a', ramp(high=30000), 15, **header))
+    other = make_dicom(tmp_path / 'b', ramp(high=30000), 15, **header | {field: value})
     found = read_radiograph(other)
     dicom_grey_scale._KEPT.clear()
     np.testing.assert_array_equal(read_radiograph(other), found)

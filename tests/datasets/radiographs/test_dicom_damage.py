@@ -10,7 +10,11 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
-from mmfrac.datasets.radiographs.dicom import codestream_size
+from mmfrac.datasets.radiographs.codestream import (
+    JPEG_2000,
+    codestream_header,
+    codestream_size,
+)
 from mmfrac.datasets.radiographs.read import RadiographError, image_size, read_radiograph
 from tests.datasets.radiographs.test_dicom import error_of, make_dicom, ramp
 
@@ -59,7 +63,9 @@ def test_codestream_sizes_by_hand():
         64,
     )
     corners = b''.join(value.to_bytes(4, 'big') for value in (110, 70, 10, 20))
-    assert codestream_size(b'\xff\x4f\xff\x51\x00\x29\x00\x00' + corners) == (100, 50)
+    head = b'\xff\x4f\xff\x51\x00\x29\x00\x00' + corners + bytes(16) + b'\x00\x01\x8b'
+    assert codestream_size(head) == (100, 50)
+    assert codestream_header(head) == (JPEG_2000, 100, 50, 1, 12, True)
     unknown = (b'', b'\xff\xd8', b'\xff\xd8\xff\xc0\x00', b'abc', b'\xff\x4f\xff\x51')
     assert [codestream_size(one) for one in unknown] == 5 * [None]
     # 0 lines: their number follows later
