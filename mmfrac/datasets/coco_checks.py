@@ -82,6 +82,8 @@ def read_annotations(ann_file: str, backend_args: dict | None = None) -> Any:
 
 LABELS = (-1, 0, 1)
 
+_NO_IMAGE: tuple[int | None, dict] = (None, {})
+
 # Boxes may leave their film by this much (px): the rounding of the tools that drew them.
 BOX_TOLERANCE = 1.0
 
@@ -152,7 +154,7 @@ def image_name(index: int, image: Any) -> str:
     """How a message calls the film: ``images[12] (id 7, a.png)``."""
     if not isinstance(image, dict):
         return f'images[{index}]'
-    return f'images[{index}] (id {image.get("id")}, {image.get("file_name")})'
+    return f'images[{index}] (id {_told(image.get("id"))}, {_told(image.get("file_name"))})'
 
 
 def find_missing(images: Iterable[tuple[str, Mapping]], folder: str) -> list[str]:
@@ -227,10 +229,11 @@ def image_faults(image: Any, outside: bool = False) -> list[str]:
     """
     if not isinstance(image, dict):
         return [f'must be an object, it is a {type(image).__name__}']
-    faults = []
-    for key in ('id', 'file_name', 'width', 'height'):
-        if key not in image:
-            faults.append(f"missing field '{key}'")
+    faults = [
+        f"missing field '{key}'"
+        for key in ('id', 'file_name', 'width', 'height')
+        if key not in image
+    ]
     if 'id' in image and not _is_id(image['id']):
         faults.append(f'id must be an integer, got {_shown(image["id"])}')
     name = image.get('file_name', 'x')
@@ -257,12 +260,16 @@ def image_faults(image: Any, outside: bool = False) -> list[str]:
     patient = image.get('patient_id', 0)
     if not isinstance(patient, str) and not _is_id(patient):
         faults.append(f'patient_id must be a string or an integer, got {_shown(patient)}')
-    elif isinstance(patient, str) and patient.strip().lower() in NO_PATIENT:
+    elif isinstance(patient, str) and _names_nobody(patient):
         faults.append(
             f'patient_id {_shown(patient)} names nobody and makes one patient of many; leave it out '
             'where it is unknown'
         )
     return faults
+
+
+def _names_nobody(patient: str) -> bool:
+    return (len(patient) < 5 or patient[0].isspace()) and patient.strip().lower() in NO_PATIENT
 
 
 def leads_outside(file_name: str) -> bool:
@@ -271,6 +278,9 @@ def leads_outside(file_name: str) -> bool:
     Args:
         file_name (str): With slashes or backslashes.
     """
+    # most names are plain, and there are many
+    if '..' not in file_name and file_name[0] not in '/\\' and file_name[1:2] != ':':
+        return False
     plain = file_name.replace('\\', '/')
     return plain.startswith('/') or bool(_DRIVE.match(plain)) or '..' in plain.split('/')
 
@@ -289,46 +299,45 @@ def _check_boxes(
         problems.append(Problem(kind, where, fault, image_index))
 
     for index, annotation in enumerate(annotations):
-        where = f'annotations[{index}]'
         if not isinstance(annotation, dict):
-            report('field', where, f'must be an object, it is a {type(annotation).__name__}')
+            fault = f'must be an object, it is a {type(annotation).__name__}'
+            report('field', f'annotations[{index}]', fault)
             continue
-        name = f'{where} (id {annotation.get("id")}'
-        where = f'{name})'
-        absent = [k for k in ('id', 'image_id', 'category_id', 'bbox') if k not in annotation]
-        if absent:
-            report('field', where, 'missing field ' + ', '.join(map(repr, absent)))
+        try:
+            key, image_id = annotation['id'], annotation['image_id']
+            category, bbox = annotation['category_id'], annotation['bbox']
+        except KeyError:
+            keys = ('id', 'image_id', 'category_id', 'bbox')
+            absent = ', '.join(repr(k) for k in keys if k not in annotation)
+            report('field', _box_name(index, annotation), f'missing field {absent}')
             continue
-        key, image_id, category = (annotation[k] for k in ('id', 'image_id', 'category_id'))
         if not (_is_id(key) and _is_id(image_id) and _is_id(category)):
-            report('field', where, 'id, image_id and category_id must be integers')
+            fault = 'id, image_id and category_id must be integers'
+            report('field', _box_name(index, annotation), fault)
             continue
-        image_index, image = images.get(image_id, (None, {}))
-        if key in ids:
-            report(
-                'duplicate_id', where, f'duplicate id, also annotations[{ids[key]}]', image_index
-            )
-        ids.setdefault(key, index)
+        image_index, image = images.get(image_id, _NO_IMAGE)
+        first = ids.setdefault(key, index)
+        if first != index:
+            fault = f'duplicate id, also annotations[{first}]'
+            report('duplicate_id', _box_name(index, annotation), fault, image_index)
         if category not in names:
-            report(
-                'field',
-                where,
-                f'unknown category_id {category}, valid are {list(names)}',
-                image_index,
-            )
+            fault = f'unknown category_id {category}, valid are {list(names)}'
+            report('field', _box_name(index, annotation), fault, image_index)
         if image_index is None:
-            report('field', where, f'image_id {image_id} is no (sound) film of the file')
+            fault = f'image_id {image_id} is no (sound) film of the file'
+            report('field', _box_name(index, annotation), fault)
             continue
-        wrong = bbox_fault(annotation['bbox'], image['width'], image['height'])
+        width, height = image['width'], image['height']
+        wrong = bbox_fault(bbox, width, height)
         if wrong:
-            report('box', f'{name}, film {image["file_name"]})', wrong, image_index)
-        faults = annotation_faults(annotation, image['width'], image['height'])
-        for fault in faults:
-            report('field', f'{name}, film {image["file_name"]})', fault, image_index)
-        x, y, w, h = (0, 0, 2, 2) if wrong else annotation['bbox']
-        if is_relative((x, y, x + w, y + h), image['width'], image['height']):
-            place = f'{name}, film {image["file_name"]})'
-            relative.append((place, relative_fault(annotation['bbox']), image_index))
+            report('box', _box_name(index, annotation, image), wrong, image_index)
+        elif bbox[0] + bbox[2] <= 1:
+            x, y, w, h = bbox
+            if is_relative((x, y, x + w, y + h), width, height):
+                place = _box_name(index, annotation, image)
+                relative.append((place, relative_fault(bbox), image_index))
+        for fault in annotation_faults(annotation, width, height):
+            report('field', _box_name(index, annotation, image), fault, image_index)
         if category in counted:
             one = ignored if is_ignored(annotation) else boxes
             one[image_id] = one.get(image_id, 0) + 1
@@ -337,6 +346,12 @@ def _check_boxes(
         for place, fault, image_index in relative:
             report('box', place, fault, image_index)
     return boxes, ignored, problems
+
+
+def _box_name(index: int, annotation: Mapping, image: Mapping | None = None) -> str:
+    """How a message calls the annotation: ``annotations[3] (id 4, film a.png)``."""
+    film = '' if image is None else f', film {image["file_name"]}'
+    return f'annotations[{index}] (id {_told(annotation.get("id"))}{film})'
 
 
 def annotation_faults(annotation: Mapping, width: int, height: int) -> list[str]:
@@ -348,17 +363,18 @@ def annotation_faults(annotation: Mapping, width: int, height: int) -> list[str]
         height (int): Of its image, px.
     """
     faults = []
-    for key in ('iscrowd', 'ignore'):
-        flag = annotation.get(key, 0)
-        if type(flag) not in (int, bool) or flag not in (0, 1):
+    get = annotation.get
+    crowd, ignore, area = get('iscrowd', 0), get('ignore', 0), get('area', 1)
+    for key, flag in (('iscrowd', crowd), ('ignore', ignore)):
+        # 0 is 0.0 and '0' is not: only the integers and the words of JSON
+        if flag is not False and flag is not True and (type(flag) is not int or flag not in (0, 1)):
             faults.append(f'{key} must be 0 or 1, got {_shown(flag)}')
-    area = annotation.get('area', 1)
-    if not _is_number(area) or area <= 0:
+    if type(area) not in (int, float) or not 0 < area <= _LARGEST:
         faults.append(f'area must be a positive number (px), got {_shown(area)}')
-    site = annotation.get('site')
+    site = get('site')
     if site is not None and not isinstance(site, str):
         faults.append(f'site must be a string, got {_shown(site)}')
-    outline = annotation.get('segmentation')
+    outline = get('segmentation')
     if outline is not None and outline != []:
         fault = _outline_fault(outline, width, height)
         faults += [fault] if fault else []
@@ -500,7 +516,11 @@ def label_fault(label: Any, regions: Any, count: int, ignored: int = 0) -> str |
 
 
 def _is_id(value: Any) -> bool:
-    return type(value) is int and abs(value) < _LARGEST
+    return type(value) is int and -_LARGEST < value < _LARGEST
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else _shown(value)
 
 
 def _shown(value: Any) -> str:
