@@ -148,8 +148,7 @@ def _read_file(path: Path) -> list[RunResult]:
 
 
 # finite, and not below 0
-_COUNTS = ('seed', 'epoch', 'steps', 'seconds', 'params', 'gflops', 'train_step_seconds')
-_COUNTS += ('film_seconds', 'peak_memory_bytes')
+_COUNTS = ('seed', 'epoch', 'steps', 'seconds')
 # shares, or NaN where there is nothing to measure
 _SHARES = ('validation', 'test')
 # records hold float32

@@ -141,15 +141,15 @@ def image_state(results: dict) -> ImageState | None:
         return None
     homography = info.get('homography_matrix')
     moved = np.eye(3) if homography is None else homography
-    drawn = [
+    found, left_out = (
         [
             project(outline, moved)
             for instance in choose(info.get('instances', ()))
             for outline in _outlines(instance)
         ]
         for choose in (lesions, ignored)
-    ]
-    return ImageState(_unit_image(image), *drawn, _box_array(boxes), target, valid)
+    )
+    return ImageState(_unit_image(image), found, left_out, _box_array(boxes), target, valid)
 
 
 def draw_state(state: ImageState, size: int | None = None) -> np.ndarray:

@@ -129,7 +129,7 @@ def test_nothing_is_written_without_out_dir_or_when_switched_off(inferencer, fil
     inferencer(film, out_dir=out, no_save_vis=True, no_save_pred=True)
     assert not out.exists()
     inferencer(film, out_dir=out, no_save_vis=True)
-    assert [path.name for path in out.rglob('*')] == ['predictions.json']
+    assert [path.name for path in out.rglob('[!.]*')] == ['predictions.json']
 
 
 def test_is_called_like_mmdets_inferencer():

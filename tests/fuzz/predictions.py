@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Saved predictions (COCO results, tables, arrays, ``run.json``), lists of folds and results of runs."""
 
+import copy
 import json
 import math
 import random
@@ -9,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tests.fuzz.engine import Kind, WrongError, damage_bytes, register
 
 from mmfrac.evaluation.definitions import METRIC_DEFAULTS, METRIC_OPTIONS
 from mmfrac.evaluation.functional import froc
@@ -26,6 +26,7 @@ from tests.evaluation.offline.prediction_files import (
     write_table,
     write_truth,
 )
+from tests.fuzz.engine import Kind, WrongError, damage_bytes, register
 
 _SPLITS = ('fold0/train', 'fold0/val', 'fold1/train', 'fold1/val', 'test')
 
@@ -79,7 +80,7 @@ def damage(content: bytes, dice: random.Random) -> bytes:
             return json.dumps(dice.choice(_ODD)).encode()
         match dice.randrange(4):
             case 0 | 1:
-                node[key] = dice.choice(_ODD)
+                node[key] = copy.deepcopy(dice.choice(_ODD))
             case 2:
                 del node[key]
             case 3:

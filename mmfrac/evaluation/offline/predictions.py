@@ -108,9 +108,10 @@ def _check_form(path: Path, found: Sequence[FoundBox], form: str) -> None:
     boxes = np.array([item.box for item in found if item.box is not None], np.float64).reshape(
         -1, 4
     )
-    sizes = [item.image.shape[::-1] for item in found if item.box is not None]
+    shapes = [item.image.shape[::-1] for item in found if item.box is not None]
+    sizes = np.array(shapes, np.float64).reshape(-1, 2)
     finite = np.isfinite(boxes).all(axis=1)
-    boxes, sizes = boxes[finite], np.array(sizes, np.float64).reshape(-1, 2)[finite]
+    boxes, sizes = boxes[finite], sizes[finite]
     if form == 'xywh':
         boxes[:, 2:] -= boxes[:, :2]
     fault = misread_boxes(boxes, sizes, form)
