@@ -126,8 +126,16 @@ class RadiographError(ValueError):
     """A film exists but cannot be turned into a plane.
 
     The message names the file, what is wrong with it (for DICOM also the transfer syntax) and how
-    to mend it.
+    to mend it, in one line: control characters, which a damaged header may hold, are escaped.
     """
+
+    def __init__(self, message: str) -> None:
+        if not message.isprintable():
+            message = ''.join(
+                char if char.isprintable() else char.encode('unicode_escape').decode()
+                for char in message
+            )
+        super().__init__(message)
 
 
 class RadiographWarning(UserWarning):

@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import inspect
 import json
+import os
 import subprocess
 import sys
 
@@ -110,6 +111,50 @@ def test_folder_of_dicom_png_and_broken_films(inferencer, films, tmp_path):
         assert len(prediction['boxes']) == len(prediction['scores']) == len(found) > 0
         np.testing.assert_allclose(prediction['boxes'], found.bboxes.numpy())
     assert not list(out.rglob('*.tmp'))
+
+
+def test_whatever_an_image_is_the_others_are_predicted(inferencer, films, tmp_path, monkeypatch):
+    os.mkfifo(films / 'pipe.png')
+    (films / 'link.png').symlink_to(films / 'nowhere')
+    cv2.imwrite(str(films / 'strip.png'), np.zeros((1, 3000), np.uint8))
+    (films / 'marked').write_bytes(bytes(128) + b'DICM' + bytes(40))
+    calls = []
+
+    def prepare(results, prepare=inferencer.prepare):
+        calls.append(results['img_path'])
+        if results['img_path'].endswith('film_b'):
+            raise cv2.error('no size')
+        # the predictions so far are on disk
+        return prepare(results)
+
+    monkeypatch.setattr(inferencer, 'prepare', prepare)
+    cv2.imwrite(str(films / 'z.png'), np.arange(96 * 96, dtype=np.uint16).reshape(96, 96))
+    result = inferencer(str(films), out_dir=tmp_path / 'out')
+    assert [p['film'] for p in result['predictions']] == [
+        str(films / 'a.png'),
+        str(films / 'z.png'),
+    ]
+    bad = ('c.png', 'd.dcm', 'film_b', 'link.png', 'marked', 'pipe.png', 'strip.png')
+    assert [error['film'] for error in result['errors']] == [str(films / name) for name in bad]
+    assert all(error['film'] in error['error'] for error in result['errors'])
+    assert not (tmp_path / 'out' / 'predictions.partial.jsonl').exists()
+
+
+def test_a_stopped_run_leaves_what_is_done(inferencer, films, tmp_path, monkeypatch):
+    forward, calls = inferencer._forward, []
+
+    def stopped(packed):
+        calls.append(packed)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return forward(packed)
+
+    monkeypatch.setattr(inferencer, '_forward', stopped)
+    with pytest.raises(KeyboardInterrupt):
+        inferencer(str(films), out_dir=tmp_path / 'out')
+    lines = (tmp_path / 'out' / 'predictions.partial.jsonl').read_text().splitlines()
+    head, first = map(json.loads, lines[:2])
+    assert 'checkpoint' in head and first['film'] == str(films / 'a.png') and first['score'] > 0
 
 
 def test_plane_gives_what_its_file_gives_in_any_batch(inferencer, films):

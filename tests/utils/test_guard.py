@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,6 +124,6 @@ def test_it_ends_with_its_process():
         except ProcessLookupError:
             return
         time.sleep(0.1)
-        if open(f'/proc/{beside}/stat').read().split()[2] == 'Z':
+        if Path(f'/proc/{beside}/stat').read_text().split()[2] == 'Z':
             return
     raise AssertionError('it lives on')

@@ -47,6 +47,8 @@ from mmfrac.utils.guard import run_guarded
 
 _PIXEL_DATA = BaseTag(0x7FE00010)
 
+_DELIMITER = b'\xfe\xff\xdd\xe0\0\0\0\0'
+
 # Time of a processor to decode an image, s: at least, and for each pixel.
 _SECONDS, _SECONDS_A_PIXEL = 4.0, 5e-6
 
@@ -252,6 +254,11 @@ def _open(path: str, file: BinaryIO, notes: list[str]) -> tuple[FileDataset, Ima
     ds = None
     try:
         ds = pydicom.dcmread(plain(file), force=True)
+        if not len(ds):
+            # pydicom drops everything where no delimiter ends compressed pixels
+            file.seek(0)
+            ended = io.BytesIO(file.read() + _DELIMITER)
+            ds = pydicom.dcmread(ended, force=True)
         _check_kind(ds)
         form = image_format(ds, notes)
         element = ds.get_item(_PIXEL_DATA)
@@ -292,7 +299,9 @@ def _check_kind(ds: FileDataset) -> None:
         )
     if not any(keyword in ds for keyword in _PIXEL_KEYWORDS):
         if 'SOPClassUID' in ds:
-            raise HeaderError(f'it holds no pixel data (it is a {UID(ds.SOPClassUID).name})')
+            raise HeaderError(
+                f'it holds no pixel data (it is a {UID(str(ds.SOPClassUID)[:64]).name})'
+            )
         raise HeaderError('truncated before or in its pixels')
     frames = int(ds.get('NumberOfFrames') or 1)
     if frames > 1:
@@ -405,7 +414,7 @@ def _colour_image(ds: FileDataset, read: Pixels, notes: list[str]) -> np.ndarray
 
 
 def _syntax_name(ds: FileDataset) -> str:
-    uid = UID(str(ds.file_meta.TransferSyntaxUID))
+    uid = UID(str(ds.file_meta.TransferSyntaxUID)[:64])
     return f'transfer syntax {uid.name}' + (
         f' [{uid}]' if uid.name != uid else ', unknown to pydicom'
     )

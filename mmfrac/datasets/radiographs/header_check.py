@@ -191,6 +191,8 @@ def content_fault(form: ImageFormat, syntax: UID, content: bytes) -> str | None:
         offsets = int.from_bytes(content[4:8], 'little') if content[:4] == ITEM else 0
         if offsets > 4:
             return f'it has {offsets // 4} frames, a film has one'
+        if _is_cut(content):
+            return 'truncated: its pixels end before they should'
         stream = first_fragment(content)
         fault = codestream_fault(form, syntax, stream)
         kind = _KINDS.get(syntax)
@@ -200,14 +202,27 @@ def content_fault(form: ImageFormat, syntax: UID, content: bytes) -> str | None:
     fault = native_fault(form, len(content), content[:4] == ITEM)
     if fault:
         return fault
-    rest = content[form.native_length :]
+    return excess_fault(form, len(content), content[form.native_length :])
+
+
+def excess_fault(form: ImageFormat, length: int, rest: bytes) -> str | None:
+    """Why there are more uncompressed pixels than a header says.
+
+    Args:
+        form (ImageFormat): What the header says.
+        length (int): Bytes of the pixels.
+        rest (bytes): Those behind the ones that the header tells of.
+
+    Returns:
+        str or None: None if the rest is none of an image.
+    """
     row = max(form.native_length // form.rows, 1)
     # Trailing bytes are common, rows of them are none; one value over and over is a filler.
     if len(rest) < row or rest.count(rest[:1]) == len(rest):
         return None
     return (
         f'its header says {form.columns} x {form.rows} px, {form.native_length} bytes, but there are '
-        f'{len(content)}: Rows or Columns are wrong, or it has several frames'
+        f'{length}: Rows or Columns are wrong, or it has several frames'
     )
 
 
@@ -423,6 +438,14 @@ def _has_overlay_bits(ds: Dataset, form: ImageFormat) -> bool:
         if isinstance(position, int) and position > 0:
             return not form.high_bit - form.bits < position <= form.high_bit
     return False
+
+
+def _is_cut(content: bytes) -> bool:
+    """Whether an item of compressed pixels reaches beyond their end."""
+    offset = 0
+    while content[offset : offset + 4] == ITEM and offset + 8 <= len(content):
+        offset += 8 + int.from_bytes(content[offset + 4 : offset + 8], 'little')
+    return offset > len(content)
 
 
 def _ends(content: bytes) -> bool:

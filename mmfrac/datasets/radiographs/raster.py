@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mmfrac.datasets.radiographs.grey_scale import FLAT
-from mmfrac.datasets.radiographs.limits import check_size
+from mmfrac.datasets.radiographs.limits import MAX_PIXELS_VARIABLE, check_size, max_pixels
 from mmfrac.datasets.radiographs.raster_check import (
     RasterError,
     compressed_tiff_fault,
@@ -113,8 +113,18 @@ def open_image(file: str | BinaryIO) -> Image.Image:
 
     Args:
         file (str or BinaryIO): The file, or its path.
+
+    Raises:
+        RasterError: If it has too many pixels.
     """
-    return Image.open(file, formats=FORMATS)
+    most = max_pixels()
+    try:
+        return Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise RasterError(
+            f'it has more than {most} px; the environment variable {MAX_PIXELS_VARIABLE} sets another '
+            'limit'
+        ) from error
 
 
 def read_raster(path: str, notes: list[str]) -> np.ndarray:

@@ -25,6 +25,7 @@ from mmfrac.datasets.radiographs.header_check import (
     ITEM,
     HeaderError,
     codestream_fault,
+    excess_fault,
     first_fragment,
     image_format,
     native_fault,
@@ -82,6 +83,13 @@ class _PixelRange:
             offset += 8 + struct.unpack('<L', head[4:])[0]
         # the delimiter itself may be missing: every fragment is there
         return offset > end or offset == self.start
+
+    def rest(self, offset: int) -> bytes:
+        """Those from an offset on, of a known length."""
+        if self.length == _UNDEFINED or self.length <= offset:
+            return b''
+        self._file.seek(self.start + offset)
+        return self._file.read(self.length - offset)
 
     def first_bytes(self, end: int) -> bytes:
         """Where they begin, as far as a codestream's header reaches.
@@ -289,6 +297,8 @@ def _fault(ds: FileDataset, pixels: _PixelRange, end: int) -> tuple[str, str] | 
         kind = _text(ds, 'SOPClassUID')
         return NO_PIXELS, registered_name(kind) if kind else 'it ends before its pixels'
     frames = _number(ds, 'NumberOfFrames', 1)
+    if not re.fullmatch(r'[+-]?\d*', _text(ds, 'NumberOfFrames')):
+        return DAMAGED, 'its NumberOfFrames is no number'
     if frames > 1:
         return FRAMES, ''
     try:
@@ -309,7 +319,8 @@ def _fault(ds: FileDataset, pixels: _PixelRange, end: int) -> tuple[str, str] | 
     fault = native_fault(form, length, head[:4] == ITEM)
     if fault:
         return (DAMAGED if head[:4] == ITEM else CUT_OFF), fault
-    return None
+    fault = excess_fault(form, length, pixels.rest(form.native_length))
+    return (DAMAGED, fault) if fault else None
 
 
 def registered_name(uid: Any) -> str:

@@ -1,0 +1,150 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""PNG, TIFF and JPEG whose rows are missing or of another width: refused by name."""
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmfrac.datasets.radiographs.read import RadiographError, read_radiograph
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 4, (96, 128)).astype(np.uint8)
+NOISE = RNG.integers(0, 256, (96, 128)).astype(np.uint8)
+DEEP = RNG.integers(0, 60_000, (96, 128)).astype(np.uint16)
+
+
+def refused(path, content):
+    path.write_bytes(content)
+    with pytest.raises(RadiographError) as caught:
+        read_radiograph(path)
+    assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def png(pixels, width=None, height=None, rows=None, flip=None, end=True):
+    """A PNG without filters; its header may say another size, and rows may be missing."""
+    bits, kind = 8 * pixels.dtype.itemsize, 2 if pixels.ndim == 3 else 0
+    lines = [b'\0' + row.astype(row.dtype.newbyteorder('>')).tobytes() for row in pixels[:rows]]
+    head = struct.pack(
+        '>2L5B', width or pixels.shape[1], height or pixels.shape[0], bits, kind, 0, 0, 0
+    )
+    content = b'\x89PNG\r\n\x1a\n'
+    parts = [(b'IHDR', head), (b'IDAT', zlib.compress(b''.join(lines), 1)), (b'IEND', b'')]
+    for name, data in parts if end else parts[:-1]:
+        check = struct.pack('>L', zlib.crc32(name + data))
+        content += struct.pack('>L', len(data)) + name + data + check
+    if flip is not None:
+        damaged = bytearray(content)
+        damaged[flip] ^= 1
+        content = bytes(damaged)
+    return content
+
+
+@pytest.mark.parametrize('pixels', [GREY, NOISE, DEEP, np.stack([NOISE] * 3, 2)])
+def test_png(tmp_path, pixels):
+    path = tmp_path / 'a.png'
+    path.write_bytes(png(pixels))
+    found = read_radiograph(path)
+    full = 255 if pixels.dtype == np.uint8 else 65535
+    values = pixels[..., 0] if pixels.ndim == 3 else pixels
+    np.testing.assert_allclose(found, values / full, atol=1e-6)
+    for rows in (1, 48, 94, 95):
+        assert 'truncated' in refused(path, png(pixels, rows=rows))
+    for width in (127, 129, 64, 255):
+        refused(path, png(pixels, width=width))
+    for height in (95, 97, 48, 192):
+        if height > 96:
+            refused(path, png(pixels, height=height))
+        else:
+            assert 'damaged' in refused(path, png(pixels, height=height))
+    for flip in (17, 60, 500, -30):
+        assert 'checksum' in refused(path, png(pixels, flip=flip)) or flip == 17
+    assert 'truncated' in refused(path, png(pixels, end=False))
+    assert 'truncated' in refused(path, png(pixels)[:-3])
+
+
+def test_a_last_row_that_looks_undecoded(tmp_path):
+    for pixels in (np.full((96, 128), 0xA5, np.uint8), np.full((96, 128), 0xA5A5, np.uint16)):
+        pixels[0] = 7
+        (tmp_path / 'a.png').write_bytes(png(pixels))
+        assert read_radiograph(tmp_path / 'a.png')[-1, 0] > 0.6
+        assert 'truncated' in refused(tmp_path / 'a.png', png(pixels, rows=95))
+
+
+@pytest.mark.parametrize('packing', [None, 'tiff_lzw', 'tiff_adobe_deflate', 'packbits'])
+@pytest.mark.parametrize('pixels', [GREY, DEEP])
+def test_tiff(tmp_path, packing, pixels):
+    path = tmp_path / 'a.tif'
+    Image.fromarray(pixels).save(path, compression=packing)
+    content, sound = path.read_bytes(), read_radiograph(path)
+    assert sound.shape == pixels.shape
+
+    def changed(**values):
+        data = bytearray(content)
+        (offset,) = struct.unpack_from('<L', data, 4)
+        (count,) = struct.unpack_from('<H', data, offset)
+        tags = dict(width=256, height=257, count=279)
+        for at in range(offset + 2, offset + 2 + 12 * count, 12):
+            tag, kind, number = struct.unpack_from('<2HL', data, at)
+            for name, value in values.items():
+                if tag == tags[name] and number == 1:
+                    struct.pack_into('<L' if kind == 4 else '<H', data, at + 8, value)
+        return bytes(data)
+
+    for width in (127, 129, 64, 256):
+        refused(path, changed(width=width))
+    for height in (97, 128, 192):
+        refused(path, changed(height=height))
+    refused(path, content[: len(content) // 2])
+    refused(path, changed(count=50))
+
+
+def test_tiff_tags_of_other_types(tmp_path):
+    path = tmp_path / 'a.tif'
+    Image.fromarray(DEEP).save(path)
+    content = path.read_bytes()
+    (offset,) = struct.unpack_from('<L', content, 4)
+    (count,) = struct.unpack_from('<H', content, offset)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for at in range(offset + 2, offset + 2 + 12 * count, 12):
+            for kind in (0, 2, 5, 7, 12, 13):
+                data = bytearray(content)
+                struct.pack_into('<H', data, at + 2, kind)
+                path.write_bytes(data)
+                try:
+                    read_radiograph(path, [])
+                except RadiographError:
+                    continue
+
+
+@pytest.mark.parametrize('options', [{}, dict(progressive=True), dict(subsampling=0)])
+@pytest.mark.parametrize('colour', [False, True])
+def test_jpeg(tmp_path, options, colour):
+    film = np.stack([NOISE] * 3, 2) if colour else NOISE
+    stream = io.BytesIO()
+    Image.fromarray(film).save(stream, 'JPEG', quality=90, **options)
+    content, path = stream.getvalue(), tmp_path / 'a.jpg'
+    path.write_bytes(content)
+    assert np.abs(read_radiograph(path) * 255 - NOISE).mean() < 8
+    cut = len(content) // 3 if 'progressive' in options else len(content) * 2 // 3
+    refused(path, content[:cut])
+    if not options.get('progressive'):
+        assert 'last rows are missing' in refused(path, content[:cut] + b'\xff\xd9')
+
+
+def test_a_jpeg_that_is_grey_at_its_end(tmp_path):
+    film = NOISE.copy()
+    film[64:] = 128
+    Image.fromarray(film).save(tmp_path / 'a.jpg', quality=95)
+    assert read_radiograph(tmp_path / 'a.jpg')[-1, -1] == pytest.approx(128 / 255)
+
+
+def test_formats_that_run_other_programs(tmp_path):
+    content = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n'
+    assert 'neither DICOM nor an image' in refused(tmp_path / 'a.png', content)
