@@ -205,6 +205,23 @@ def test_readme_is_one_page_and_names_the_first_commands():
         assert command in named
 
 
+def test_figures_of_the_readme_are_published():
+    tables = '\n'.join(path.read_text() for path in ROOT.glob('configs/benchmarks/*/table*.md'))
+    section = (ROOT / 'README.md').read_text().split('## What helps when')[1].split('\n## ')[0]
+    means = re.findall(r'0\.\d{3} ± 0\.\d{3}', section)
+    assert len(means) > 15 and all(f'| {mean} |' in tables for mean in means)
+    number = r'([+-]\d+\.\d+)'
+    published = set()
+    for found in re.findall(rf'{number} \({number} to {number}\)', tables):
+        value, low, high = map(float, found)
+        published |= {
+            f'({value:+.1f}: {low:+.1f} to {high:+.1f})',
+            f'({-value:+.1f}: {-high:+.1f} to {-low:+.1f})',
+        }
+    differences = re.findall(rf'\({number[1:-1]}: [^)]*\)', section)
+    assert len(differences) > 8 and set(differences) <= published
+
+
 def test_every_guide_can_be_reached_from_the_readme():
     reached, new = set(), {ROOT / 'README.md'}
     while new:
