@@ -45,6 +45,12 @@ LAUNCHERS = {
 OTHERS = {'cat', 'cd', 'cp', 'docker', 'git', 'head', 'ls', 'pip', 'source', 'tensorboard', 'xz'}
 # names that a guide gives to a file of the reader's
 OWN = re.compile(r'(^|/)(my_|mine)')
+TROUBLE = ROOT / 'tools/TROUBLESHOOTING.md'
+# error texts of other libraries
+FOREIGN = re.compile(
+    'MMCV==|ModuleNotFoundError|libGL|undefined symbol|mmcv/_ext|is not in the mmdet'
+    '|mmengine does not|Weights|torchvision://|frac/AUROC|DataLoader worker|CUDA out of memory|Address already in use'
+)
 
 
 # ---- reading --------------------------------------------------------------------------------------
@@ -299,6 +305,26 @@ def test_examples_can_be_read(guide):
                     assert (ROOT / 'configs' / base).is_file(), base
         elif kind == 'json':
             json.loads(text)
+
+
+def test_error_texts_are_those_of_the_code():
+    files = [path for name in ('mmfrac', 'tools') for path in (ROOT / name).rglob('*.*')]
+    source = '\n'.join(path.read_text() for path in files if path.suffix in ('.py', '.sh'))
+    # literals that go on in the next line are one text, and what is put in is left out
+    source = re.sub(r'[\'"]\n +f?[\'"]', '', source).replace('\\n', ' ')
+    source = re.sub(r'\{[^{}\n]*\}', '...', source)
+    texts = re.findall(
+        r'^\*\*(`.+?`)\*\*', TROUBLE.read_text().replace('`,\n`', '`, `'), re.MULTILINE
+    )
+    quoted = [text for bold in texts for text in re.findall(r'`(.+?)`', bold)]
+    lacking = [
+        part
+        for text in quoted
+        for part in re.split(r'\.\.\.|FILE', text)
+        if len(part.strip(" :()`'")) > 7 and part.strip() not in source and not FOREIGN.search(text)
+    ]
+    assert len(quoted) > 20
+    assert lacking == []
 
 
 # ---- what is not taken ----------------------------------------------------------------------------
