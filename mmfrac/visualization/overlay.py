@@ -281,8 +281,9 @@ def compare_overlays(
     difference = {}
     for name in common:
         first, *others = (Image.open(of[name]).convert('RGB') for of in found)
+        others = [one.resize(first.size) for one in others]
         difference[name] = max(
-            float(np.mean(ImageChops.difference(first, one.resize(first.size)))) for one in others
+            float(np.asarray(ImageChops.difference(first, one)).mean()) for one in others
         )
     chosen = sorted(common, key=lambda name: -difference[name])[:number]
     pictures = [np.asarray(Image.open(of[name]).convert('RGB')) for name in chosen for of in found]

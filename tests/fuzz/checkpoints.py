@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 from mmengine.logging import MessageHub
-from tests.fuzz.engine import Kind, WrongError, damage_bytes, register
 
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
+from tests.fuzz.engine import Kind, WrongError, damage_bytes, register
 
 
 class _Code:

@@ -24,7 +24,9 @@ CHECKS = {
     'root': Check('error', 'data set not found', 'name the folder of images/ and annotations/'),
     'file': Check('error', 'annotation file cannot be read', 'write it anew with its converter'),
     'field': Check(
-        'error', 'missing or wrong fields', 'the README lists the fields of a film and of a box'
+        'error',
+        'missing or wrong fields',
+        'tools/README.md lists the fields of a film and of a box',
     ),
     'duplicate_id': Check('error', 'ids or files twice', 'every id and file occurs once a split'),
     'box': Check('error', 'boxes outside their film or without size', 'boxes are [x, y, w, h], px'),

@@ -297,7 +297,7 @@ def _count_split(data: Mapping) -> dict[str, int]:
     """Counts of one split.
 
     Args:
-        data (Mapping): COCO dict in the format of the README.
+        data (Mapping): COCO dict in the format of tools/README.md.
 
     Returns:
         dict[str, int]: ``films``, ``positives`` (label 1), films of each subset, ``boxes``,
