@@ -161,10 +161,12 @@ def _check_negatives(kind: str, path: Path, content: dict) -> None:
     if column not in head:
         return
     at = head.index(column)
+    name = next((head.index(one) for one in ('path', 'image index', 'image') if one in head), 0)
     for image in content['images']:
         if image['label'] != 0:
             continue
-        cells = [row[at].lower() for row in rows[1:] if image['file_name'] in row and len(row) > at]
+        named = [row for row in rows[1:] if len(row) > max(at, name)]
+        cells = [row[at].lower() for row in named if row[name] == image['file_name']]
         words = ('0', '0.0', 'no', 'n', 'false', 'negative', '-0', '+0', '00', '0.', '')
         if not cells or not any(cell in words[:-1] for cell in cells):
             raise WrongError(f'{image["file_name"]} is label 0, its rows say {cells}')
