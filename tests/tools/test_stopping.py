@@ -197,7 +197,8 @@ def test_a_second_training_in_a_work_dir_ends_with_all_its_ranks(tiny_data, tmp_
         for tool, count in ((TRAIN, ()), (DIST_TRAIN, (2,))):
             other = tmp_path / tool.stem
             other.mkdir()
-            second = begin(tool, config, *count, '--work-dir', work_dir, cwd=other)
+            path = os.pathsep.join([str(ROOT), str(tmp_path)])
+            second = begin(tool, config, *count, '--work-dir', work_dir, cwd=other, PYTHONPATH=path)
             assert second.wait(400) == 1
             said = (other / 'out.txt').read_text()
             assert f'another process works in {work_dir}: wait for it' in said
