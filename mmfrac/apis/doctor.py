@@ -77,10 +77,10 @@ def _devices() -> Iterator[Check]:
         for index in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(index)
             with torch.cuda.device(index):
-                precision = 'bf16' if torch.cuda.is_bf16_supported(False) else 'fp16'
+                precision = 'fp16 and bf16' if torch.cuda.is_bf16_supported(False) else 'fp16'
             yield Check(
                 f'GPU {index}',
-                f'{about.name}, {about.total_memory / _GIB:.0f} GiB, --amp would use {precision}',
+                f'{about.name}, {about.total_memory / _GIB:.0f} GiB, runs {precision}',
             )
         return
     remedy = 'phantoms and inference do well; training at 1024 px is slow without one'

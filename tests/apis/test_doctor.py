@@ -68,4 +68,4 @@ def test_gpus_are_named_with_their_precision(monkeypatch):
     )
     monkeypatch.setattr(torch.cuda, 'device', lambda index: pytest.MonkeyPatch.context())
     monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda emulated: False)
-    assert lines()['GPU 0'].found == 'Card, 8 GiB, --amp would use fp16'
+    assert lines()['GPU 0'].found == 'Card, 8 GiB, runs fp16'

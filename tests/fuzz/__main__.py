@@ -9,7 +9,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.fuzz import dicom, film_cache, raster  # noqa: F401  register their kinds
+from tests.fuzz import (  # noqa: F401  register their kinds
+    annotations,
+    checkpoints,
+    dicom,
+    film_cache,
+    predictions,
+    raster,
+    tables,
+)
 from tests.fuzz.engine import KINDS, run_kind, table
 
 if __name__ == '__main__':
