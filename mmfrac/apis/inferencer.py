@@ -274,8 +274,8 @@ class FracInferencer:
         names = ImageNames()
         loaded = self._load_all(images, results['errors'], on_error == 'raise')
         journal = None
-        if folder is not None and not no_save_pred:
-            journal = _Journal(folder / _PARTIAL, self.weights)
+        if output is not None and not no_save_pred:
+            journal = _Journal(output.path(_PARTIAL), self.weights)
         while batch := list(islice(loaded, batch_size)):
             for one, sample in zip(batch, self._forward([one.packed for one in batch])):
                 results['predictions'].append(_prediction_of_image(one.name, sample))

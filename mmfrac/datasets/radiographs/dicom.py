@@ -244,7 +244,7 @@ def plain(file: BinaryIO) -> BinaryIO:
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     whole = io.BytesIO()
     whole.write(bytes(128) + b'DICM')
-    write_file_meta_info(whole, meta, enforce_standard=False)
+    write_file_meta_info(whole, meta, enforce_standard=False)  # type: ignore[arg-type]
     whole.write(content)
     whole.seek(0)
     return whole

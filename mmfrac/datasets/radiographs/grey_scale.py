@@ -224,14 +224,13 @@ def _voi(ds: Dataset, values: np.ndarray, notes: list[str]) -> np.ndarray | None
         return None
     function = str(ds.get('VOILUTFunction') or 'LINEAR').strip().upper()
     least = 1 if function not in ('SIGMOID', 'LINEAR_EXACT') else 0
-    is_window = (
-        center is not None
-        and width is not None
-        and np.isfinite((center, width)).all()
-        and width > 0
-        and width >= least
-    )
-    if not is_window:
+    if (
+        center is None
+        or width is None
+        or not np.isfinite((center, width)).all()
+        or not width > 0
+        or width < least
+    ):
         notes.append(f'its window (center {center}, width {width}) is none and is not used')
         return None
     if function == 'SIGMOID':

@@ -177,9 +177,14 @@ def read_raster(path: str, notes: list[str]) -> np.ndarray:
         ) from error
 
 
+def _tiles(image: Image.Image) -> list:
+    """What Pillow is to decode, and how."""
+    return image.tile  # type: ignore[attr-defined]
+
+
 def _samples(path: str, image: Image.Image, orientation: int) -> np.ndarray:
     """Stored values (h, w) or (h, w, 3) of an image of which only the header is read."""
-    is_deep_colour = image.mode in ('RGB', 'RGBA', 'LA') and ';16' in str(image.tile)
+    is_deep_colour = image.mode in ('RGB', 'RGBA', 'LA') and ';16' in str(_tiles(image))
     if image.format in ('JPEG', 'MPO'):
         samples = _values_of(image)
         if is_cut_jpeg(path, samples):
@@ -202,7 +207,7 @@ def _samples(path: str, image: Image.Image, orientation: int) -> np.ndarray:
         fault = tiff_fault(tags, len(content))
         if fault:
             raise RasterError(f'{fault}; copy it anew from its source')
-        is_packed = any(tile[0] != 'raw' for tile in image.tile)
+        is_packed = any(tile[0] != 'raw' for tile in _tiles(image))
     if is_deep_colour:
         # Pillow cuts 16-bit colour to 8 bits; OpenCV keeps it.
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)

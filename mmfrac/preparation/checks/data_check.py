@@ -101,6 +101,7 @@ class FileFacts:
         digest (bytes): Of the decoded pixels and their shape.
         spread (float): Range of the middle 99 % of its values, in [0, 1].
         inversion (float): See :func:`inversion_score`.
+        doubts (tuple[str, ...]): What its reader was not sure of, see ``read_radiograph``.
     """
 
     fault: str = ''
@@ -109,6 +110,7 @@ class FileFacts:
     digest: bytes = b''
     spread: float = 0.0
     inversion: float = 0.0
+    doubts: tuple[str, ...] = ()
 
 
 def file_facts(path: str) -> FileFacts:
@@ -124,12 +126,14 @@ def file_facts(path: str) -> FileFacts:
         width, height = image_size(path)
         if not 0 < width * height <= _MAX_PIXELS:
             return FileFacts('unreadable_film', f'its header says {width} x {height} px')
-        image = read_radiograph(path)
+        notes: list[str] = []
+        image = read_radiograph(path, notes)
         return FileFacts(
             size=(image.shape[1], image.shape[0]),
             digest=pixel_digest(image),
             spread=_spread(image),
             inversion=inversion_score(image),
+            doubts=tuple(notes),
         )
     except FileNotFoundError:
         return FileFacts('missing_film', f'missing file {path}')
@@ -436,7 +440,10 @@ def _faults(facts: FileFacts, uses: Iterable[ImageEntry]) -> list[Finding]:
             )
         if facts.spread < BLANK_SPREAD:
             report('blank_film', f'99 % of its values lie within {facts.spread:.3f} of 1')
-        elif facts.inversion > INVERTED:
+            continue
+        for doubt in facts.doubts:
+            report('doubtful', doubt)
+        if facts.inversion > INVERTED:
             report(
                 'inverted', f'dark where bone is bright ({facts.inversion:+.2f})', facts.inversion
             )

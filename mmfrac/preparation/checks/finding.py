@@ -71,6 +71,11 @@ CHECKS = {
         'films that look inverted',
         'bone must be bright: mend PhotometricInterpretation, or invert the image',
     ),
+    'doubtful': Check(
+        'warning',
+        'images whose header is doubtful',
+        'look at them: they are read by a rule, and may be shown in another way elsewhere',
+    ),
     'odd_box': Check(
         'warning', 'boxes of an odd size, or twice', 'look at them; a fracture is larger than 2 px'
     ),

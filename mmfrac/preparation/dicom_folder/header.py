@@ -237,6 +237,8 @@ def read_header(
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             return _read(name, path, verify, any_name)
+    except HeaderError as error:
+        return DicomHeader(name, DAMAGED, error.without_text)
     except Exception as error:  # any file at all comes here; pydicom raises whatever it meets
         return DicomHeader(name, DAMAGED, type(error).__name__)
 

@@ -4,11 +4,13 @@ import random
 import shutil
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmfrac.preparation.checks import check_data, severities, write_check_report
+from mmfrac.preparation.phantom import render_image, write_dicom
 from tests.preparation.checks.broken_set import broken_set, sound_set
 
 
@@ -168,6 +170,20 @@ def test_sides_that_are_exchanged(tmp_path):
     report, _ = check(data.write())
     assert report.counts == dict(wrong_size=1)
     assert '96 x 80 px, the film has 80 x 96: width and height are exchanged' in str(report)
+
+
+def test_doubtful_headers_are_named(tmp_path):
+    root = tmp_path / 'data'
+    data = sound_set(root)
+    image = render_image(3, 4, size=64)
+    write_dicom(root / 'images' / 'd.dcm', image.image, 'd', image.pixel_mm)
+    ds = pydicom.dcmread(root / 'images' / 'd.dcm')
+    ds.WindowCenter, ds.WindowWidth = 2000, 0
+    ds.save_as(root / 'images' / 'd.dcm')
+    data.film('train', 'd.dcm', pixels=False, width=64, height=64)
+    report, _ = check(data.write())
+    assert report.counts == dict(doubtful=1)
+    assert 'd.dcm: its window (center 2000.0, width 0.0) is none and is not used' in str(report)
 
 
 def test_one_file_under_two_spellings_is_decoded_once(tmp_path):
