@@ -4,6 +4,9 @@
 import argparse
 from pathlib import Path
 
+import mmfrac  # noqa: F401  before mmdet, which asks for operators of mmcv that may not be there
+
+# isort: split
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.utils import setup_cache_size_limit_of_dynamo

@@ -9,6 +9,9 @@ import argparse
 from contextlib import nullcontext
 from pathlib import Path
 
+import mmfrac  # noqa: F401  before mmdet, which asks for operators of mmcv that may not be there
+
+# isort: split
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner

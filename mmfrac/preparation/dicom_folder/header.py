@@ -15,7 +15,6 @@ from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
 )
@@ -279,8 +278,7 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
         return DicomHeader(name, *fault)
     length = pixels.length if pixels.length != _UNDEFINED else facts.st_size - pixels.start
     # places in deflated bytes say nothing
-    is_deflated = ds.file_meta.get('TransferSyntaxUID') == DeflatedExplicitVRLittleEndian
-    where = (0, 0) if is_deflated else (pixels.start, length)
+    where = (pixels.start, length) if content is file else (0, 0)
     header = _describe(name, ds, any_name, where)
     if header.fault or not verify:
         return header

@@ -192,7 +192,7 @@ def test_writers_and_readers_at_once(root):
     films = films_of(root)
     films.cache.make()
     expected = {path: writer.resized_image(films, path).image.copy() for path in films.sizes}
-    barrier = FORK.Barrier(4)
+    barrier = FORK.Barrier(4, timeout=60)
     writers = [FORK.Process(target=fill, args=(root, barrier)) for _ in range(3)]
     for process in writers:
         process.start()
