@@ -78,8 +78,8 @@ def write_model(
     """Write a trained model with its card.
 
     Args:
-        folder (str or PathLike): Gets ``model.pth`` (the detector's weights alone), ``model.json`` and
-            ``README.md``, the card.
+        folder (str or PathLike): Gets ``model.pth`` (the detector's weights alone, in float16),
+            ``model.json`` and ``README.md``, the card.
         config (str): ``mmfrac::NAME`` of the config that it was trained with.
         checkpoint (str or PathLike): Of the training.
         metrics (str or PathLike): JSON that ``tools/test.py --out-json`` wrote.
@@ -95,8 +95,14 @@ def write_model(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     full = load_checkpoint_file(os.fspath(checkpoint), map_location='cpu')
+    weights = detector_checkpoint(full)
+    weights['state_dict'] = {
+        # half the size; of these values 11 bits matter
+        name: value.half() if value.is_floating_point() else value
+        for name, value in weights['state_dict'].items()
+    }
     with atomic_open(folder / _WEIGHTS, 'wb') as file:
-        torch.save(detector_checkpoint(full), file)
+        torch.save(weights, file)
     content = json.loads(Path(metrics).read_text(encoding='utf-8'))
     values = content.get('metrics', content)
     about = dict(
@@ -132,7 +138,7 @@ def card(name: str, about: dict) -> str:
         f'- Config: `{about["config"]}`',
         f'- Trained with: `{about["command"]}`',
         f'- Data: {about["data"]}',
-        f'- Weights: `{_WEIGHTS}`, the detector alone, loads with `weights_only=True`',
+        f'- Weights: `{_WEIGHTS}`, the detector alone, float16, loads with `weights_only=True`',
         f'- SHA-256: `{about["sha256"]}`',
         '- Versions: ' + ', '.join(f'{key} {value}' for key, value in about['versions'].items()),
         '',
