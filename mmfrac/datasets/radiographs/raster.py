@@ -84,6 +84,8 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
+_PNG = b'\x89PNG\r\n'
+
 _TIFF_PHOTOMETRIC = 262
 
 _WHITE_IS_ZERO = 0
@@ -149,7 +151,10 @@ def read_raster(path: str, notes: list[str]) -> np.ndarray:
         RadiographError: If the file is damaged, lacks rows, has several pages, or holds NaN or inf.
     """
     try:
-        with open_image(path) as image:
+        with open(path, 'rb') as file:
+            # small and decoded from memory, where its chunks are looked at; others as Pillow wants them
+            content = file.read() if file.read(len(_PNG)) == _PNG and not file.seek(0) else b''
+        with open_image(io.BytesIO(content) if content else path) as image:
             check_size(path, *image.size)
             # the further images of an MPO file are previews
             pages = getattr(image, 'n_frames', 1) if image.format != 'MPO' else 1
@@ -159,7 +164,7 @@ def read_raster(path: str, notes: list[str]) -> np.ndarray:
                     'the film as a file of its own'
                 )
             orientation = _orientation_of(image)
-            plane = _full_scale(_luma(_samples(path, image, orientation)), notes)
+            plane = _full_scale(_luma(_samples(path, content, image, orientation)), notes)
             if _is_white_zero(image):
                 plane = 1 - plane
             # Pillow turns a TIFF itself
@@ -182,7 +187,7 @@ def _tiles(image: Image.Image) -> list:
     return image.tile  # type: ignore[attr-defined]
 
 
-def _samples(path: str, image: Image.Image, orientation: int) -> np.ndarray:
+def _samples(path: str, content: bytes, image: Image.Image, orientation: int) -> np.ndarray:
     """Stored values (h, w) or (h, w, 3) of an image of which only the header is read."""
     is_deep_colour = image.mode in ('RGB', 'RGBA', 'LA') and ';16' in str(_tiles(image))
     if image.format in ('JPEG', 'MPO'):
@@ -192,15 +197,15 @@ def _samples(path: str, image: Image.Image, orientation: int) -> np.ndarray:
         return samples
     if image.format in _SAFE and image.format != 'PNG':
         return _values_of(image)
-    with open(path, 'rb') as file:
-        content = file.read()
+    if not content:
+        with open(path, 'rb') as file:
+            content = file.read()
     if image.format == 'PNG':
         fault = png_fault(content, is_deep_colour)
         if fault:
             raise RasterError(f'{fault}; copy it anew from its source')
         if not is_deep_colour:
-            with open_image(io.BytesIO(content)) as copy:
-                return whole_png(copy, content, _values_of)
+            return whole_png(image, content, _values_of)
     is_packed = image.format != 'TIFF'
     if image.format == 'TIFF':
         tags = image.tag_v2  # type: ignore[attr-defined]

@@ -179,7 +179,7 @@ def _is_dicom(path: str, file: BinaryIO) -> bool:
         raise RadiographError(f"cannot read film '{path}': the file is empty; copy it anew")
     if head[_DICOM_PREAMBLE:] == _DICOM_MAGIC:
         return True
-    if is_raster(path):
+    if head.startswith(_RASTER_MAGIC) or is_raster(path):
         return False
     if looks_like_dicom(path):
         return True
