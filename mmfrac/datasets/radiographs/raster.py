@@ -2,6 +2,8 @@
 """PNG, TIFF and JPEG as planes, in the orientation that they are shown in."""
 
 import io
+import os
+import time
 from typing import Any, BinaryIO
 
 import cv2
@@ -151,9 +153,8 @@ def read_raster(path: str, notes: list[str]) -> np.ndarray:
         RadiographError: If the file is damaged, lacks rows, has several pages, or holds NaN or inf.
     """
     try:
-        with open(path, 'rb') as file:
-            # small and decoded from memory, where its chunks are looked at; others as Pillow wants them
-            content = file.read() if file.read(len(_PNG)) == _PNG and not file.seek(0) else b''
+        state = _state(path)
+        content = b'' if state in _WHOLE else _content_of_png(path)
         with open_image(io.BytesIO(content) if content else path) as image:
             check_size(path, *image.size)
             # the further images of an MPO file are previews
@@ -164,7 +165,7 @@ def read_raster(path: str, notes: list[str]) -> np.ndarray:
                     'the film as a file of its own'
                 )
             orientation = _orientation_of(image)
-            plane = _full_scale(_luma(_samples(path, content, image, orientation)), notes)
+            plane = _full_scale(_luma(_samples(state, content, image, orientation)), notes)
             if _is_white_zero(image):
                 plane = 1 - plane
             # Pillow turns a TIFF itself
@@ -187,8 +188,46 @@ def _tiles(image: Image.Image) -> list:
     return image.tile  # type: ignore[attr-defined]
 
 
-def _samples(path: str, content: bytes, image: Image.Image, orientation: int) -> np.ndarray:
+# State of the files that were seen to have all their pixels: once in a process is enough.
+_WHOLE: set[tuple[str, int, int]] = set()
+
+_MOST_WHOLE = 2**20
+
+# ns
+_TICKS = 2 * 10**9
+
+
+def _state(path: str) -> tuple[str, int, int]:
+    facts = os.stat(path)
+    return path, facts.st_mtime_ns, facts.st_size
+
+
+def _remember(state: tuple[str, int, int], samples: np.ndarray) -> np.ndarray:
+    # a file that was written just now may be written again within one tick of its clock
+    if time.time_ns() - state[1] < _TICKS:
+        return samples
+    if len(_WHOLE) >= _MOST_WHOLE:
+        _WHOLE.clear()
+    _WHOLE.add(state)
+    return samples
+
+
+def _content_of_png(path: str) -> bytes:
+    """A PNG file, whose chunks are looked at; nothing of other files."""
+    with open(path, 'rb') as file:
+        if file.read(len(_PNG)) != _PNG:
+            return b''
+        file.seek(0)
+        return file.read()
+
+
+def _samples(
+    state: tuple[str, int, int], content: bytes, image: Image.Image, orientation: int
+) -> np.ndarray:
     """Stored values (h, w) or (h, w, 3) of an image of which only the header is read."""
+    path = state[0]
+    if state in _WHOLE:
+        return _values_of(image)
     is_deep_colour = image.mode in ('RGB', 'RGBA', 'LA') and ';16' in str(_tiles(image))
     if image.format in ('JPEG', 'MPO'):
         samples = _values_of(image)
@@ -205,7 +244,7 @@ def _samples(path: str, content: bytes, image: Image.Image, orientation: int) ->
         if fault:
             raise RasterError(f'{fault}; copy it anew from its source')
         if not is_deep_colour:
-            return whole_png(image, content, _values_of)
+            return _remember(state, whole_png(image, content, _values_of))
     is_packed = image.format != 'TIFF'
     if image.format == 'TIFF':
         tags = image.tag_v2  # type: ignore[attr-defined]
@@ -221,7 +260,9 @@ def _samples(path: str, content: bytes, image: Image.Image, orientation: int) ->
         return pixels[..., 2::-1] if pixels.ndim == 3 else pixels
     if not is_packed:
         # mapped from disk a TIFF that Pillow turns would come out sheared
-        return _values_of(image if orientation == 1 else open_image(io.BytesIO(content)))
+        if orientation != 1:
+            return _values_of(open_image(io.BytesIO(content)))
+        return _remember(state, _values_of(image))
     width, height = image.size
     samples, _ = run_guarded(
         _values_of_file,

@@ -2,6 +2,7 @@
 """PNG, TIFF and JPEG whose rows are missing or of another width: refused by name."""
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmfrac.datasets.radiographs import raster
 from mmfrac.datasets.radiographs.read import RadiographError, read_radiograph
 
 RNG = np.random.default_rng(0)
@@ -148,3 +150,23 @@ def test_a_jpeg_that_is_grey_at_its_end(tmp_path):
 def test_formats_that_run_other_programs(tmp_path):
     content = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n'
     assert 'neither DICOM nor an image' in refused(tmp_path / 'a.png', content)
+
+
+@pytest.mark.parametrize('name', ['a.png', 'a.tif'])
+def test_a_file_is_looked_at_once_and_again_when_it_was_changed(tmp_path, monkeypatch, name):
+    looked = []
+    for check in ('png_fault', 'tiff_fault'):
+        own = getattr(raster, check)
+        monkeypatch.setattr(raster, check, lambda *args, own=own: looked.append(1) or own(*args))
+    path = tmp_path / name
+    values = np.random.default_rng(0).integers(0, 255, (70, 60)).astype(np.uint8)
+    Image.fromarray(values).save(path)
+    read_radiograph(path)
+    os.utime(path, (1e9, 1e9))  # not written a moment ago
+    planes = [read_radiograph(path) for _ in range(3)]
+    assert len(looked) == 2
+    assert all(np.array_equal(plane, values / np.float32(255)) for plane in planes)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(RadiographError, match=r'truncated|damaged'):
+        read_radiograph(path)
+    assert len(looked) == 3
