@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,7 @@ class MethodRun(EvaluatedJob):
             test=metrics,
             epochs=training.epochs,
             records=records,
-            versions={library: metadata.version(library) for library in LIBRARIES},
+            versions={name: versions[name] for name in LIBRARIES},
         )
 
     def summary(self, result: RunResult) -> str:
