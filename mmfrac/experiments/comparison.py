@@ -26,6 +26,7 @@ from mmfrac.experiments.results import (
     run_name,
 )
 from mmfrac.experiments.selection import chosen_value
+from mmfrac.utils.environment import installed_versions
 
 # FPPI up to which records are kept, and figures drawn
 MAX_FPPI = 1.0
@@ -88,6 +89,7 @@ class MethodRun(EvaluatedJob):
         records: dict[str, Any],
     ) -> RunResult:
         """See ``EvaluatedJob``."""
+        versions = installed_versions()
         return RunResult(
             benchmark=self.benchmark.name,
             method=self.method.name,
