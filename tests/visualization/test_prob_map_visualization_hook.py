@@ -211,7 +211,12 @@ def test_box_detectors_and_ignored_boxes(tmp_path):
         bboxes=torch.tensor([[50.0, 20.0, 70.0, 36.0]]), scores=torch.tensor([0.7])
     )
     sample.set_metainfo(dict(instances=[dict(bbox=[16, 8, 32, 20], ignore_flag=1)]))
-    picture = overlay_of_sample(np.zeros((40, 80), np.float32), sample, size=None)
+    plane = np.zeros((40, 80), np.float32)
+    # boxes that are ignored do not make those of a positive complete: nothing is known to be false
+    picture = overlay_of_sample(plane, sample, size=None)
+    assert not colour(picture, FALSE_MAGENTA).any() and not colour(picture, GT_GREEN).any()
+    sample.set_metainfo(dict(label=0))
+    picture = overlay_of_sample(plane, sample, size=None)
     assert colour(picture, FALSE_MAGENTA)[20, 50:54].all()
     assert not colour(picture, GT_GREEN).any()
 
