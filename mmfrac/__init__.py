@@ -12,7 +12,7 @@ from mmfrac.version import __version__
 
 check_environment()
 
-from mmfrac.utils.config import use_packaged_configs  # noqa: E402
+from mmfrac.utils.packaged import use_packaged_configs  # noqa: E402
 
 use_packaged_configs()
 

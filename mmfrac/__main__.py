@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from mmfrac.utils.config import PACKAGED
+from mmfrac.utils.packaged import PACKAGED
 from mmfrac.version import __version__
 
 # command -> (script below tools/, what it does)

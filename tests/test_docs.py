@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mmfrac.__main__ import script
-from mmfrac.utils.config import config_path
+from mmfrac.utils.packaged import config_path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ('.github', 'configs', 'mmfrac', 'tools')

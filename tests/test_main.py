@@ -13,7 +13,8 @@ import pytest
 from mmengine.config import Config
 
 from mmfrac.__main__ import COMMANDS, TOOLS, script, usage
-from mmfrac.utils.config import config_path, load_config
+from mmfrac.utils.config import load_config
+from mmfrac.utils.packaged import config_path
 
 ROOT = Path(__file__).resolve().parents[1]
 

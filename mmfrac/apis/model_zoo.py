@@ -12,9 +12,9 @@ import torch
 
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.models.state_dicts import detector_checkpoint
-from mmfrac.utils.config import PACKAGED, config_path
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.io import atomic_open, write_json
+from mmfrac.utils.packaged import PACKAGED, config_path
 
 MODELS_FOLDER = PACKAGED / 'configs' / 'models'
 _WEIGHTS, _ABOUT, _CARD = 'model.pth', 'model.json', 'README.md'

@@ -3,7 +3,6 @@
 
 import json
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from mmengine.fileio import get_local_path
 
 from mmfrac.datasets.labels import NO_PATIENT, is_ignored, outline_of
 from mmfrac.utils.errors import AnnotationError
+from mmfrac.utils.io import leads_outside
 
 
 class Problem(NamedTuple):
@@ -89,8 +89,6 @@ BOX_TOLERANCE = 1.0
 
 # JSON integers have no limit, floats and the columns of ids do.
 _LARGEST = 2**53
-
-_DRIVE = re.compile(r'[A-Za-z]:(/|$)')
 
 # px; no film is as large.
 _LARGEST_SIDE = 10**6
@@ -270,19 +268,6 @@ def image_faults(image: Any, outside: bool = False) -> list[str]:
 
 def _names_nobody(patient: str) -> bool:
     return (len(patient) < 5 or patient[0].isspace()) and patient.strip().lower() in NO_PATIENT
-
-
-def leads_outside(file_name: str) -> bool:
-    """Whether a file name is absolute, or climbs out of the folder that it is joined to.
-
-    Args:
-        file_name (str): With slashes or backslashes.
-    """
-    # most names are plain, and there are many
-    if '..' not in file_name and file_name[0] not in '/\\' and file_name[1:2] != ':':
-        return False
-    plain = file_name.replace('\\', '/')
-    return plain.startswith('/') or bool(_DRIVE.match(plain)) or '..' in plain.split('/')
 
 
 def _check_boxes(

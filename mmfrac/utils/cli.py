@@ -9,7 +9,8 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from mmfrac.utils.config import config_path, fill_stride, load_config, set_data_root, set_film_cache
+from mmfrac.utils.config import fill_stride, load_config, set_data_root, set_film_cache
+from mmfrac.utils.packaged import config_path
 
 
 class KeyValues(DictAction):

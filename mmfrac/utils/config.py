@@ -21,61 +21,10 @@ from mmengine.config.utils import RemoveAssignFromAST
 from mmengine.fileio import load
 from mmengine.registry import TRANSFORMS as BASE_TRANSFORMS
 
+from mmfrac.utils.packaged import config_path
 from mmfrac.utils.plain_config import is_plain_config, load_plain_config
 
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
-# configs/ and tools/ as the package brings them along; links to those of a checkout
-PACKAGED = Path(__file__).resolve().parents[1] / '.mim'
-_SCOPE = 'mmfrac::'
-
-
-def config_path(path: str | os.PathLike) -> str:
-    """Path of a config file, where ``mmfrac::NAME`` is one that the package brings along.
-
-    Args:
-        path (str or PathLike): As a user names it.
-
-    Returns:
-        str: A path of the file system, as it is given where it names no scope.
-
-    Raises:
-        FileNotFoundError: If the package has no such config, with those of a similar name.
-    """
-    name = os.fspath(path)
-    if not name.startswith(_SCOPE):
-        return name
-    folder = PACKAGED / 'configs'
-    name = name.removeprefix(_SCOPE)
-    found = folder / name
-    if not found.is_file() or '..' in found.relative_to(folder).parts:
-        known = [
-            file.relative_to(folder).as_posix()
-            for file in folder.rglob('*.py')
-            if file.relative_to(folder).parts[0] not in ('_base_', 'benchmarks')
-        ]
-        near = difflib.get_close_matches(name, known, 3, 0.4) or sorted(known)
-        raise FileNotFoundError(
-            f'mmfrac has no config {name}; perhaps one of {", ".join(_SCOPE + one for one in near)}'
-        )
-    return str(found)
-
-
-def use_packaged_configs() -> None:
-    """Let configs name those of the package as ``_base_ = 'mmfrac::frac_ssl.py'``.
-
-    mmengine does so for packages of OpenMMLab alone, by a fixed list, and for configs in a folder only.
-    """
-    own = Config._get_cfg_path
-    if getattr(own, 'knows_mmfrac', False):
-        return
-
-    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        if cfg_path.startswith(_SCOPE):
-            return config_path(cfg_path), None
-        return own(cfg_path, filename)
-
-    get_cfg_path.knows_mmfrac = True  # type: ignore[attr-defined]
-    Config._get_cfg_path = staticmethod(get_cfg_path)
 
 
 def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
@@ -183,14 +132,14 @@ def merge_config_file(base: Config | dict, path: str | os.PathLike) -> None:
         base (Config | dict): ``_base_`` of a config file, or a loaded config.
         path (str | PathLike): File of changes, e.g. of ``configs/_base_/methods/``. A relative path
             begins at the folder of the config that calls this, as one of ``_base_`` does; outside of
-            config files at the working directory.
+            config files at the working directory. ``mmfrac::NAME`` is one that the package brings along.
 
     Raises:
         FileNotFoundError: When there is no such file.
         ValueError: When it is a pure-Python config (``read_base``), which mmengine reads apart from
             others, or when files of changes name each other as ``_base_`` in a circle.
     """
-    file = os.path.join(_folder_of_calling_config(), os.fspath(path))
+    file = os.path.join(_folder_of_calling_config(), config_path(path))
     _merge_file(_dict_of(base), file, None, ())
     if isinstance(base, Config):
         _name_merged_files(base)

@@ -130,12 +130,7 @@ class RadiographError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        if not message.isprintable():
-            message = ''.join(
-                char if char.isprintable() else char.encode('unicode_escape').decode()
-                for char in message
-            )
-        super().__init__(message)
+        super().__init__(printable(message).replace('\n', r'\n').replace('\t', r'\t'))
 
 
 class RadiographWarning(UserWarning):

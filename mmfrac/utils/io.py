@@ -36,6 +36,8 @@ _TEMPORARY = re.compile(rf'\..+\.(?:[0-9a-f]{{16}}|\d+){re.escape(TEMPORARY_SUFF
 # Seconds after which nobody writes to a file any more
 _ABANDONED = 24 * 3600.0
 
+_DRIVE = re.compile(r'[A-Za-z]:(/|$)')
+
 # Lists what mmfrac wrote to the folder that it lies in, a JSON string a line.
 WRITTEN_LIST = '.mmfrac_written'
 
@@ -321,14 +323,22 @@ def written_files(folder: Path) -> set[str]:
         except ValueError:
             # cut off when the writer was killed
             continue
-        if isinstance(name, str) and _is_below(name):
+        if isinstance(name, str) and name and not leads_outside(name):
             found.add(name)
     return found
 
 
-def _is_below(name: str) -> bool:
-    path = Path(name)
-    return bool(path.parts) and not path.is_absolute() and '..' not in path.parts
+def leads_outside(file_name: str) -> bool:
+    """Whether a file name is absolute, or climbs out of the folder that it is joined to.
+
+    Args:
+        file_name (str): With slashes or backslashes.
+    """
+    # most names are plain, and there are many
+    if '..' not in file_name and file_name[0] not in '/\\' and file_name[1:2] != ':':
+        return False
+    plain = file_name.replace('\\', '/')
+    return plain.startswith('/') or bool(_DRIVE.match(plain)) or '..' in plain.split('/')
 
 
 def note_written(folder: Path, names: Iterable[str]) -> None:

@@ -23,6 +23,9 @@ from mmengine.fileio.handlers import YamlHandler
 from mmengine.registry import Registry
 from mmengine.utils import get_object_from_string, import_modules_from_strings
 
+from mmfrac.utils.io import leads_outside
+from mmfrac.utils.packaged import is_packaged
+
 _PACKAGES = ('mmfrac', 'mmdet', 'mmengine', 'mmcv')
 # name a type for a registry
 _TYPE_KEYS = ('type', 'constructor', 'runner_type')
@@ -101,11 +104,11 @@ def _check_bases(file: str, within: tuple[str, ...]) -> None:
     for name in bases:
         if not isinstance(name, str):
             raise ValueError(f'config {file}: _base_ holds {name!r}, a path is wanted')
-        package, separator, _ = name.partition('::')
+        package, separator, scoped = name.partition('::')
         if separator:
-            if package not in _PACKAGES:
+            if package not in _PACKAGES or leads_outside(scoped):
                 raise ValueError(
-                    f'config {file}: _base_ {name!r} is of none of {_PACKAGES}; a config of JSON or '
+                    f'config {file}: _base_ {name!r} is none of {_PACKAGES}; a config of JSON or '
                     'YAML runs no code, and a Python config of another package may'
                 )
             continue
@@ -114,17 +117,12 @@ def _check_bases(file: str, within: tuple[str, ...]) -> None:
             if not os.path.isfile(base):
                 raise FileNotFoundError(f'config {file}: no base {base}')
             _check_bases(base, (*within, path))
-        elif not _is_own(base):
+        elif not is_packaged(base):
             raise ValueError(
                 f'config {file}: its _base_ {name!r} is a Python config, which is a program; one of '
                 'JSON or YAML inherits from JSON, YAML and the configs of mmfrac, or becomes a Python '
                 'config itself'
             )
-
-
-def _is_own(path: str) -> bool:
-    configs = Path(__file__).resolve().parents[2] / 'configs'
-    return Path(os.path.realpath(path)).is_relative_to(configs)
 
 
 def _problems(node: Any, where: str) -> Iterator[str]:

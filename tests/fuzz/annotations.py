@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mmfrac.datasets import CXRDataset
-from mmfrac.datasets.coco_checks import check_annotations, leads_outside, read_annotations
+from mmfrac.datasets.coco_checks import check_annotations, read_annotations
 from mmfrac.preparation.checks.split_file import read_split
 from mmfrac.preparation.converters import ConvertOptions, convert_coco
 from mmfrac.utils.errors import AnnotationError
+from mmfrac.utils.io import leads_outside
 from tests.fuzz.engine import Kind, WrongError, damage_bytes, register
 
 _ODD: list[Any] = [

@@ -57,6 +57,9 @@ CONTENTS = {
     'a hook that evaluates': dict(model=MODEL, custom_hooks=[dict(type='RFSearchHook')]),
     'a pickle': dict(model=MODEL, data=dict(type='CocoDataset', proposal_file='a.PKL')),
     'a Python base': dict(_base_='base.py', model=MODEL),
+    'a Python base by way of a package': dict(_base_='mmdet::_base_/{up}base.py', model=MODEL),
+    'a Python base by way of ours': dict(_base_='mmfrac::{up}base.py', model=MODEL),
+    'a Python base by its path in a package': dict(_base_='mmfrac::{folder}base.py', model=MODEL),
     'one of two bases': dict(_base_=['base.json', 'base.py'], model=MODEL),
     'a base of another package': dict(_base_='trapped::base.py', model=MODEL),
     'a base of a base': dict(_base_='deep.json', model=MODEL),
@@ -72,6 +75,9 @@ def test_what_asks_for_code_is_refused(kind, suffix, trap, tmp_path):
     write = json.dumps if suffix == 'json' else yaml.dump
     file = tmp_path / f'config.{suffix}'
     content = dict(CONTENTS[kind])
+    if isinstance(content.get('_base_'), str):
+        folder = f'{tmp_path}/'
+        content['_base_'] = content['_base_'].format(folder=folder, up='../' * 40 + folder[1:])
     if content.get('_base_') == 'config.json':
         content['_base_'] = file.name
     file.write_text(write(content))

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmfrac.datasets.coco_checks import find_problems, leads_outside, read_annotations
+from mmfrac.datasets.coco_checks import find_problems, read_annotations
 from mmfrac.datasets.labels import film_labels, is_ignored
 from mmfrac.preparation.checks.finding import Finding
 from mmfrac.utils.errors import AnnotationError
+from mmfrac.utils.io import leads_outside
 
 # px; no film is as large, and JSON integers may be larger than a float can be
 _BEYOND = 10**6

@@ -16,7 +16,6 @@ from tqdm import tqdm
 from mmfrac.datasets.coco_checks import (
     BOX_TOLERANCE,
     is_relative,
-    leads_outside,
     outside_cause,
     relative_fault,
 )
@@ -32,6 +31,7 @@ from mmfrac.preparation.converters.file_finder import ImageFinder, plain_name, r
 from mmfrac.preparation.tables.table import Columns, Problems, Table, location_name
 from mmfrac.preparation.tables.values import BLANKS, ImageRow, RawBox, Size, read_label
 from mmfrac.utils.errors import AnnotationError
+from mmfrac.utils.io import leads_outside
 from mmfrac.utils.processes import FilePool, crash_text
 
 
