@@ -59,7 +59,17 @@ class TestConfigsOfThePackage:
         assert cfg.train_cfg.max_epochs == 3
         assert cfg.model == wanted.model and cfg.train_dataloader == wanted.train_dataloader
 
-    @pytest.mark.parametrize('name', ['frac_sll.py', '../setup.py', 'phantom', ''])
+    def test_as_file_of_changes(self, tmp_path):
+        file = tmp_path / 'mine.py'
+        file.write_text(
+            "_base_ = 'mmfrac::frac_ssl.py'\n"
+            'from mmfrac.utils.config import merge_config_file\n'
+            "merge_config_file(_base_, 'mmfrac::_base_/methods/mean_teacher.py')\n"
+        )
+        wanted = load_config(ROOT / 'configs/baselines/mean_teacher.py')
+        assert Config.fromfile(file).model == wanted.model
+
+    @pytest.mark.parametrize('name', ['frac_sll.py', '../setup.py', '/etc/passwd', 'phantom', ''])
     def test_what_is_not_there_is_named_with_what_is(self, tmp_path, name):
         with pytest.raises(FileNotFoundError, match=r'no config .*perhaps one of .*mmfrac::'):
             config_path(f'mmfrac::{name}')

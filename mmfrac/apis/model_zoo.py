@@ -2,7 +2,6 @@
 """Trained models that come along: weights, what they were trained on, what they reach, their limits."""
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.models.state_dicts import detector_checkpoint
 from mmfrac.utils.environment import installed_versions
-from mmfrac.utils.io import atomic_open, write_json
+from mmfrac.utils.io import atomic_open, read_json, write_json, write_text
 from mmfrac.utils.packaged import PACKAGED, config_path
 
 MODELS_FOLDER = PACKAGED / 'configs' / 'models'
@@ -54,10 +53,10 @@ def read_model(folder: str | os.PathLike) -> Model:
     about_path, weights = folder / _ABOUT, folder / _WEIGHTS
     if not (about_path.is_file() and weights.is_file()):
         raise FileNotFoundError(f'no model in {folder}: it lacks {_ABOUT} or {_WEIGHTS}')
-    about = json.loads(about_path.read_text(encoding='utf-8'))
-    missing = [name for name in _FIELDS if name not in about]
+    about = read_json(about_path)
+    missing = [name for name in _FIELDS if not isinstance(about, dict) or name not in about]
     if missing:
-        raise ValueError(f'{about_path} lacks {missing}')
+        raise ValueError(f'{about_path} is no description of a model: it lacks {missing}')
     if _sha256(weights) != about['sha256']:
         raise ValueError(
             f'{weights} is not the file that {about_path} tells of (SHA-256): install mmfrac anew'
@@ -103,8 +102,8 @@ def write_model(
     }
     with atomic_open(folder / _WEIGHTS, 'wb') as file:
         torch.save(weights, file)
-    content = json.loads(Path(metrics).read_text(encoding='utf-8'))
-    values = content.get('metrics', content)
+    values = read_json(metrics)
+    values = values.get('metrics', values)
     about = dict(
         config=config,
         command=command,
@@ -116,7 +115,7 @@ def write_model(
         sha256=_sha256(folder / _WEIGHTS),
     )
     write_json(folder / _ABOUT, about)
-    (folder / _CARD).write_text(card(folder.name, about), encoding='utf-8')
+    write_text(folder / _CARD, card(folder.name, about))
     return read_model(folder)
 
 

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmfrac.engine.runner.amp import use_amp
 from mmfrac.experiments.jobs import Tools
 from mmfrac.utils.config import load_config, merge_config_file
+from mmfrac.utils.packaged import config_path
 
 
 @dataclass(frozen=True)
@@ -173,9 +174,10 @@ def load_benchmark(path: str | Path) -> Benchmark:
     """Read a benchmark file.
 
     Args:
-        path (str | Path): Python config with ``name``, ``data_root``, ``methods``, ``reference`` and
-            optionally ``phantom``, ``pretraining``, ``search`` (``setting``, ``values``, ``seed``),
-            ``select``, ``last_epoch`` and ``amp``.
+        path (str | Path): Python config, or ``mmfrac::NAME`` for one that the package brings along. It
+            has ``name``, ``data_root``, ``methods``, ``reference`` and optionally ``phantom``,
+            ``pretraining``, ``search`` (``setting``, ``values``, ``seed``), ``select``, ``last_epoch``
+            and ``amp``.
 
     Returns:
         Benchmark: The benchmark.
@@ -184,9 +186,11 @@ def load_benchmark(path: str | Path) -> Benchmark:
         FileNotFoundError: If there is no such file.
         ValueError: If it lacks something.
     """
+    path = config_path(path)
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f'no benchmark file {path}; those of mmfrac are configs/benchmarks/'
+            f'no benchmark file {path}; those of mmfrac are configs/benchmarks/, or named '
+            'mmfrac::benchmarks/NAME'
         )
     content = load_config(path, needs_model=False).to_dict()
     missing = [key for key in ('name', 'data_root', 'methods', 'reference') if key not in content]

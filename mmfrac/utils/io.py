@@ -335,7 +335,7 @@ def leads_outside(file_name: str) -> bool:
         file_name (str): With slashes or backslashes.
     """
     # most names are plain, and there are many
-    if '..' not in file_name and file_name[0] not in '/\\' and file_name[1:2] != ':':
+    if '..' not in file_name and not file_name.startswith(('/', '\\')) and file_name[1:2] != ':':
         return False
     plain = file_name.replace('\\', '/')
     return plain.startswith('/') or bool(_DRIVE.match(plain)) or '..' in plain.split('/')

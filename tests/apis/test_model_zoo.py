@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 
 from mmfrac.apis.model_zoo import MODELS_FOLDER, card, model_table, read_model
@@ -83,3 +84,24 @@ def test_models_that_come_along(name):
 
 def test_published_table_is_that_of_the_models():
     assert model_table() in (ROOT / 'configs/README.md').read_text()
+
+
+def test_figures_of_the_quickstart_are_those_of_its_model():
+    about = read_model(MODELS_FOLDER / 'frac_ssl_phantom').about
+    values = [f'{about["metrics"][name]:.3f}' for name in ('AUROC', 'FROC', 'Recall@0.1')]
+    for guide in ('README.md', 'configs/phantom/README.md'):
+        assert f'| {" | ".join(values)} |' in (ROOT / guide).read_text()
+    (entry,) = [
+        entry
+        for entry in load(ROOT / 'configs/metafile.yml')['Models']
+        if entry['Name'] == 'frac_ssl_phantom'
+    ]
+    assert [f'{value:.3f}' for value in entry['Results'][0]['Metrics'].values()] == values
+    assert (ROOT / entry['Weights']).is_file()
+
+
+def test_configs_of_the_metafile_are_there():
+    for entry in load(ROOT / 'configs/metafile.yml')['Models']:
+        assert (ROOT / entry['Config']).is_file()
+    index = load(ROOT / 'mmfrac/.mim/model-index.yml')
+    assert all((ROOT / 'mmfrac/.mim' / name).is_file() for name in index['Import'])

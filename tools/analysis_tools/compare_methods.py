@@ -46,7 +46,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='default: work_dirs/<name of the benchmark file>')
     parser.add_argument(
         '--results',
-        help='folder of runs.jsonl.xz, tables and figures, default: <benchmark file>/ without .py',
+        help='folder of runs.jsonl.xz, tables and figures, default: <benchmark file>/ without .py, '
+        'or results/ in the work dir of one that is named mmfrac::NAME',
     )
     parser.add_argument(
         '--tables-only',
@@ -71,11 +72,14 @@ def main() -> None:
     reference = args.reference or benchmark.reference
     benchmark.chosen([reference])  # or an error before anything is run
     path = Path(args.benchmark)
-    results = Path(args.results) if args.results else path.with_suffix('')
+    work_dir = Path(args.work_dir or f'work_dirs/{path.stem}').resolve()
+    # beside a benchmark of one's own, and not within the installed package
+    default = work_dir / 'results' if '::' in args.benchmark else path.with_suffix('')
+    results = Path(args.results) if args.results else default
     folders = Folders(
         repository=REPOSITORY,
         data_root=Path(args.data_root or benchmark.data_root).resolve(),
-        work_dir=Path(args.work_dir or f'work_dirs/{path.stem}').resolve(),
+        work_dir=work_dir,
         results=results.resolve(),
     )
     failed = ''
