@@ -285,14 +285,21 @@ def _grid(roi, scale, half, bins, cells, ratio):
 
 
 @njit(cache=True)
+def _grids(roi, cells, bins, scale, ratio, half):
+    """Samples of a region (image, x1, y1, x2, y2) by rows and by columns, see :func:`_grid`."""
+    rows = _grid(roi[2::2], scale, half, bins[0], cells[0], ratio)
+    return rows, _grid(roi[1:4:2], scale, half, bins[1], cells[1], ratio)
+
+
+@njit(cache=True)
 def _forward(cells, rois, values, rows, columns, scale, ratio, is_max, half):
     one = np.float32(1)
     for n in range(len(rois)):
         image = int(rois[n, 0])
-        height, width = cells.shape[2:]
         bins_y, bins_x = values.shape[2:]
-        count_y, y0, y1, wy = _grid(rois[n, 2::2], scale, half, bins_y, height, ratio)
-        count_x, x0, x1, wx = _grid(rois[n, 1::2][:2], scale, half, bins_x, width, ratio)
+        (count_y, y0, y1, wy), (count_x, x0, x1, wx) = _grids(
+            rois[n], cells.shape[2:], values.shape[2:], scale, ratio, half
+        )
         samples = np.float32(max(count_y * count_x, 1))
         for channel in range(cells.shape[1]):
             plane = cells[image, channel]
@@ -331,10 +338,10 @@ def _add(plane, y0, y1, wy, x0, x1, wx, value):
 def _backward(gradient, rois, rows, columns, result, scale, ratio, is_max, half):
     for n in range(len(rois)):
         image = int(rois[n, 0])
-        height, width = result.shape[2:]
         bins_y, bins_x = gradient.shape[2:]
-        count_y, y0, y1, wy = _grid(rois[n, 2::2], scale, half, bins_y, height, ratio)
-        count_x, x0, x1, wx = _grid(rois[n, 1::2][:2], scale, half, bins_x, width, ratio)
+        (count_y, y0, y1, wy), (count_x, x0, x1, wx) = _grids(
+            rois[n], result.shape[2:], gradient.shape[2:], scale, ratio, half
+        )
         samples = np.float32(max(count_y * count_x, 1))
         for channel in range(result.shape[1]):
             plane = result[image, channel]

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmfrac.datasets.radiographs.read import image_size, read_radiograph
 from mmfrac.utils.errors import RadiographError
 from mmfrac.utils.guard import GuardError, run_guarded
+from tests.fuzz.checked_plane import checked_plane
 from tests.fuzz.dicom import _film
 from tests.fuzz.engine import Kind, WrongError, damage_bytes, register
 
@@ -62,18 +62,7 @@ def _with_checksums(content: bytes) -> bytes:
 
 def read(path: Path, source: Path) -> tuple[str, int]:
     """Read, and hold what is read against Pillow's own values."""
-    try:
-        size = image_size(path)
-    except RadiographError:
-        size = None
-    notes: list[str] = []
-    plane = read_radiograph(path, notes)
-    if not (plane.dtype == np.float32 and np.isfinite(plane).all()):
-        raise WrongError(f'{plane.dtype}, or not finite')
-    if plane.min() < 0 or plane.max() > 1:
-        raise WrongError(f'from {plane.min()} to {plane.max()}')
-    if size is not None and size != plane.shape[::-1]:
-        raise WrongError(f'size {size}, {plane.shape[::-1]} when read')
+    plane, notes = checked_plane(path)
     try:
         expected, mode = run_guarded(values, path.read_bytes(), most_bytes=2**24, seconds=4.0)
     except GuardError:

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 from mmfrac.engine.runner.checkpoints import latest_checkpoint
-from tests.tools.tiny_run import DIST_TRAIN, ROOT, TRAIN, load, succeed, write_config
+from tests.tools.tiny_run import DIST_TRAIN, TRAIN, launch, load, succeed, write_config
 
 # a module that the config imports: it says that an iteration begins, and makes each take a while
 SLOW = """
@@ -52,21 +51,10 @@ def slow_config(folder, tiny_data):
 
 
 def begin(tool, *arguments, cwd, **variables):
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_PORT', 'MASTER_ADDR', 'PORT')
-    }
-    environment |= dict(
-        OMP_NUM_THREADS='1',
-        CUDA_VISIBLE_DEVICES='',
-        PYTHON=sys.executable,
-        PYTHONPATH=os.pathsep.join([str(ROOT), str(cwd)]),
-    )
-    program = 'bash' if tool.suffix == '.sh' else sys.executable
+    command, environment = launch(tool, arguments, cwd)
     with open(cwd / 'out.txt', 'a') as out:
         return subprocess.Popen(
-            [program, str(tool), *map(str, arguments)],
+            command,
             cwd=cwd,
             env=environment | variables,
             stdout=out,

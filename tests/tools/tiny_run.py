@@ -70,8 +70,8 @@ def killer(folder: Path, rank: int, iteration: int) -> str:
     return KILLER_CONFIG.format(rank=rank, iteration=iteration)
 
 
-def start(tool: Path, *arguments, cwd: Path, **variables) -> subprocess.CompletedProcess:
-    """Run a tool to its end; modules in ``cwd`` can be imported by its config."""
+def launch(tool: Path, arguments, cwd: Path) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of a tool: one thread, no GPU, no rank of whoever runs the tests."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -84,8 +84,14 @@ def start(tool: Path, *arguments, cwd: Path, **variables) -> subprocess.Complete
         PYTHONPATH=os.pathsep.join([str(ROOT), str(cwd)]),
     )
     program = 'bash' if tool.suffix == '.sh' else sys.executable
+    return [program, str(tool), *map(str, arguments)], environment
+
+
+def start(tool: Path, *arguments, cwd: Path, **variables) -> subprocess.CompletedProcess:
+    """Run a tool to its end; modules in ``cwd`` can be imported by its config."""
+    command, environment = launch(tool, arguments, cwd)
     return subprocess.run(
-        [program, str(tool), *map(str, arguments)],
+        command,
         cwd=cwd,
         env=environment | variables,
         capture_output=True,

@@ -19,6 +19,7 @@ from mmengine.runner import checkpoint as stock
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
+from tests.zip_files import encrypted
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -86,13 +87,7 @@ def test_zips_that_pytorch_does_not_write(tmp_path):
             archive.writestr(name, content)
     with pytest.raises(ValueError, match='is a compressed zip'):
         load_checkpoint_file(packed)
-    content = bytearray(path.read_bytes())
-    for signature, offset in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
-        start = content.find(signature)
-        while start >= 0:
-            content[start + offset] |= 1
-            start = content.find(signature, start + 1)
-    packed.write_bytes(content)
+    packed.write_bytes(encrypted(path.read_bytes()))
     with pytest.raises(ValueError, match='is an encrypted zip'):
         load_checkpoint_file(packed)
 

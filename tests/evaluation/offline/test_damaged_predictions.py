@@ -22,6 +22,7 @@ from tests.evaluation.offline.prediction_files import (
     write_maps,
     write_table,
 )
+from tests.zip_files import encrypted
 
 
 def results_of(path, truth):
@@ -252,13 +253,7 @@ def test_arrays_that_are_none(truth, tmp_path, kind, member):
 def test_an_encrypted_archive(truth, tmp_path):
     folder = write_maps(tmp_path / 'maps', prob_maps())
     path, _ = next(iter(MapFolder(folder).images()))
-    content = bytearray(path.read_bytes())
-    for signature, offset in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
-        start = content.find(signature)
-        while start >= 0:
-            content[start + offset] |= 1
-            start = content.find(signature, start + 1)
-    path.write_bytes(content)
+    path.write_bytes(encrypted(path.read_bytes()))
     with pytest.raises(ValueError, match='is encrypted'):
         results_of(folder, truth)
 
