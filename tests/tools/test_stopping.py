@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mmfrac.engine.runner.checkpoints import latest_checkpoint
-from tests.tools.tiny_run import DIST_TRAIN, TRAIN, launch, load, succeed, write_config
+from tests.tools.tiny_run import DIST_TRAIN, ROOT, TRAIN, launch, load, succeed, write_config
 
 # a module that the config imports: it says that an iteration begins, and makes each take a while
 SLOW = """
