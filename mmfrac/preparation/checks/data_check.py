@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mmfrac.datasets.labels import similar_patients
-from mmfrac.datasets.radiographs.read import image_size, read_radiograph
+from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.checks.finding import Finding, severities
 from mmfrac.preparation.checks.report import Report, SplitCounts
 from mmfrac.preparation.checks.split_file import ImageEntry, find_splits, read_split, split_names
@@ -83,9 +83,6 @@ def _turns() -> np.ndarray:
 
 _TEMPLATES = _turns()
 
-# Beyond this a size is no film's but a damaged header's, and decoding would ask for gigabytes.
-_MAX_PIXELS = 2 * 10**8
-
 # Range of the middle 99 % of the film's values below which it shows nothing.
 BLANK_SPREAD = 0.02
 
@@ -123,9 +120,6 @@ def file_facts(path: str) -> FileFacts:
         FileFacts: Never raises: what goes wrong is a fact.
     """
     try:
-        width, height = image_size(path)
-        if not 0 < width * height <= _MAX_PIXELS:
-            return FileFacts('unreadable_film', f'its header says {width} x {height} px')
         notes: list[str] = []
         image = read_radiograph(path, notes)
         return FileFacts(
