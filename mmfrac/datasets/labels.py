@@ -185,7 +185,11 @@ def outline_of(segmentation: Any) -> Any:
     return segmentation or None
 
 
-NO_PATIENT = frozenset({'', 'nan', 'none', 'null', 'na', 'n/a', '<na>'})
+# What tables and data-frame libraries write where they say nothing.
+NO_VALUE = frozenset({'', 'nan', 'none', 'null', 'na', 'n/a', '<na>'})
+
+# What stands for a patient where nobody is named; in small letters.
+NO_PATIENT = NO_VALUE | {'unknown', 'anonymous', 'anonymized', 'anonymised', 'anon'}
 
 
 def patient_notes(patients: Iterable[str | None]) -> list[str]:

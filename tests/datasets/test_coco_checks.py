@@ -133,6 +133,7 @@ def test_sound_outlines(tmp_path, segmentation):
         (dict(patient_id=' '), 'names nobody'),
         (dict(patient_id='nan'), 'names nobody'),
         (dict(patient_id='None'), 'names nobody'),
+        (dict(patient_id='Anonymous'), 'names nobody'),
         (dict(width=80.0), 'width must be a positive integer'),
         (dict(height=10**7), 'height must be a positive integer'),
         (dict(width=10**400), 'an integer beyond 2**53'),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from mmfrac.datasets.labels import similar_patients_note
+from mmfrac.datasets.labels import NO_PATIENT, similar_patients_note
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
@@ -145,8 +145,8 @@ _KINDS = {
     SECONDARY: 'they are secondary captures',
 }
 
-# What stands in PatientID where no id does.
-_NO_IDS = frozenset({'', '0', 'none', 'unknown', 'anonymous', 'anonymized', 'anonymised', 'anon'})
+# What stands in PatientID where no id does: devices fill it with a 0, too.
+_NO_IDS = NO_PATIENT | {'0'}
 
 
 class LeftOut(NamedTuple):

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmfrac.datasets.labels import NO_PATIENT
+from mmfrac.datasets.labels import NO_VALUE
 
-# What tables write where they say nothing.
-BLANKS = NO_PATIENT
+BLANKS = NO_VALUE
 
 Size = tuple[int, int]  # (width, height) px
 
