@@ -258,16 +258,12 @@ def image_faults(image: Any, outside: bool = False) -> list[str]:
     patient = image.get('patient_id', 0)
     if not isinstance(patient, str) and not _is_id(patient):
         faults.append(f'patient_id must be a string or an integer, got {_shown(patient)}')
-    elif isinstance(patient, str) and _names_nobody(patient):
+    elif isinstance(patient, str) and patient.strip().lower() in NO_PATIENT:
         faults.append(
             f'patient_id {_shown(patient)} names nobody and makes one patient of many; leave it out '
             'where it is unknown'
         )
     return faults
-
-
-def _names_nobody(patient: str) -> bool:
-    return (len(patient) < 5 or patient[0].isspace()) and patient.strip().lower() in NO_PATIENT
 
 
 def _check_boxes(

@@ -14,6 +14,8 @@ _BUILD = os.path.join('mmengine', 'registry', 'build_functions.py')
 
 _CONFIG = os.path.join('mmengine', 'config', 'config.py')
 
+_OF_WORKER = re.compile(r'Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback')
+
 _WRONG_OPTION = r'__init__\(\) (got an unexpected keyword|got multiple values|missing \d+ required)'
 
 
@@ -63,7 +65,7 @@ def _original_message(error: Exception) -> str:
     """
     # that of a KeyError is the repr of its argument
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if not re.match(r'Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback', message):
+    if not _OF_WORKER.match(message):
         return message
     raised = re.findall(
         rf'^(?:\w+\.)*{type(error).__name__}: (.*?)\Z', message, re.MULTILINE | re.DOTALL
@@ -130,7 +132,10 @@ class RadiographError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message).replace('\n', r'\n').replace('\t', r'\t'))
+        # torch raises it once more in the main process, around the traceback of the worker's
+        if not _OF_WORKER.match(message):
+            message = printable(message).replace('\n', r'\n').replace('\t', r'\t')
+        super().__init__(message)
 
 
 class RadiographWarning(UserWarning):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmfrac.datasets.labels import NO_VALUE
+from mmfrac.datasets.labels import NO_PATIENT, NO_VALUE
 
 BLANKS = NO_VALUE
 
@@ -99,9 +99,9 @@ def read_patient(text: str) -> str:
     """A patient id.
 
     Raises:
-        ValueError: If it is blank, or was rounded by a spreadsheet, which makes one patient of many.
+        ValueError: If it names nobody, or was rounded by a spreadsheet, which makes one patient of many.
     """
-    if text.lower() in BLANKS:
+    if text.lower() in NO_PATIENT:
         raise ValueError('no patient id; films of one patient could come into two splits')
     if _ROUNDED_ID.fullmatch(text):
         raise ValueError(
