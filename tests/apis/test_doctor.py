@@ -1,6 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import subprocess
-import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from mmfrac.apis import doctor
+from tests.forking import python_for_tools
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,7 +18,7 @@ def lines(folder='.'):
 
 
 def test_one_line_each_and_nothing_that_is_needed_is_missing(tmp_path):
-    command = [sys.executable, ROOT / 'tools/doctor.py', '--work-dir', tmp_path]
+    command = [python_for_tools(), ROOT / 'tools/doctor.py', '--work-dir', tmp_path]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr
     names = [line[5:].split(':')[0].strip() for line in run.stdout.splitlines()]

@@ -3,7 +3,6 @@ import inspect
 import json
 import os
 import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from mmfrac.apis import FracInferencer
 from mmfrac.datasets.radiographs.read import RadiographError
 from mmfrac.models.postprocess import components
+from tests.forking import python_for_tools
 from tests.models.small_model import build, detector_cfg, semi_cfg
 
 PIPELINE = [
@@ -272,7 +272,7 @@ def test_pipeline_without_radiograph_loader_is_refused(weights):
 def test_tool_goes_on_and_says_what_it_could_not_read(films, weights, tmp_path, repository):
     cfg = tmp_path / 'cfg.py'
     config(detector_cfg()).dump(cfg)
-    command = [sys.executable, str(repository / 'tools' / 'infer.py'), str(films)]
+    command = [python_for_tools(), str(repository / 'tools' / 'infer.py'), str(films)]
     command += ['--config', str(cfg), '--checkpoint', weights, '--out-dir', str(tmp_path / 'out')]
     result = subprocess.run(
         [*command, '--device', 'cpu', '--no-overlays'],

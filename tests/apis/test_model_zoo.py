@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from mmengine.registry import init_default_scope
 
 from mmfrac.apis.model_zoo import MODELS_FOLDER, card, model_table, read_model
 from mmfrac.utils.config import load_config
+from tests.forking import python_for_tools
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.name for path in MODELS_FOLDER.iterdir() if path.is_dir())
@@ -39,7 +39,11 @@ def written(tmp_path):
         data='phantoms',
         limits='Not for patients.',
     )
-    command = [sys.executable, ROOT / 'tools/model_converters/publish_model.py', tmp_path / 'model']
+    command = [
+        python_for_tools(),
+        ROOT / 'tools/model_converters/publish_model.py',
+        tmp_path / 'model',
+    ]
     for name, value in arguments.items():
         command += [f'--{name}', value]
     command += ['--work-dir', tmp_path / 'run']

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from mmfrac.experiments.executors import LocalExecutor
 from mmfrac.experiments.jobs import JobError, Training, exit_on_sigterm
 from mmfrac.experiments.results import RunResult, add_runs, read_runs, write_result
 from mmfrac.experiments.tables import compare
+from tests.forking import python_for_tools
 from tests.tools.tiny_run import ROOT, write_config
 
 # kills the first semi-supervised training in its second epoch, and never again
@@ -77,6 +79,7 @@ def toy(tiny_data, tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    monkeypatch.setattr(sys, 'executable', python_for_tools())
     folders = Folders(ROOT, tiny_data, tmp_path / 'work', tmp_path / 'results')
     return load_benchmark(tmp_path / 'toy.py'), folders
 

@@ -1,12 +1,12 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from mmfrac.models.state_dicts import detector_checkpoint
+from tests.forking import python_for_tools
 from tests.models.small_model import build, detector_cfg, semi_cfg
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/model_converters/export_detector.py'
@@ -50,7 +50,7 @@ def test_what_is_not_there_is_said():
 def test_tool(tmp_path):
     _, saved = checkpoint()
     torch.save(saved, tmp_path / 'a.pth')
-    call = [sys.executable, TOOL, tmp_path / 'a.pth', tmp_path / 'b.pth', '--source', 'teacher']
+    call = [python_for_tools(), TOOL, tmp_path / 'a.pth', tmp_path / 'b.pth', '--source', 'teacher']
     subprocess.run(call, check=True, capture_output=True)
     found = torch.load(tmp_path / 'b.pth', weights_only=True)['state_dict']
     expected = detector_checkpoint(saved, 'teacher')['state_dict']

@@ -4,7 +4,6 @@
 import importlib
 import math
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from mmfrac.preparation.phantom import write_dicom
+from tests.forking import python_for_tools
 
 FOLDER = Path(__file__).resolve().parents[2] / 'tools' / 'analysis_tools'
 TINY = {
@@ -35,7 +35,7 @@ def module(monkeypatch):
 
 
 def test_help_shows_an_example():
-    call = [sys.executable, str(FOLDER / 'benchmark.py'), '--help']
+    call = [python_for_tools(), str(FOLDER / 'benchmark.py'), '--help']
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     assert 'python tools/analysis_tools/benchmark.py all' in done.stdout
 

@@ -22,6 +22,7 @@ from mmfrac.experiments.fold_summary import summary_table
 from mmfrac.experiments.jobs import Tools, read_training
 from mmfrac.experiments.results import read_result
 from mmfrac.preparation.splits.folds import write_folds
+from tests.forking import python_for_tools
 from tests.tools.tiny_run import ROOT, load, write_config
 
 TOOL = ROOT / 'tools/cross_validate.py'
@@ -74,6 +75,7 @@ def finished(tiny_data, folds, tmp_path_factory):
         monkeypatch.setenv('PYTHONPATH', f'{ROOT}{os.pathsep}{folder}')
         monkeypatch.setenv('OMP_NUM_THREADS', '1')
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+        monkeypatch.setattr(sys, 'executable', python_for_tools())
         monkeypatch.setattr(sys, 'argv', [str(argument) for argument in arguments])
         assert tool.main() == 1
         assert not read_training(folder / 'run/fold0').is_finished

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def slow_config(folder, tiny_data):
 
 
 def begin(tool, *arguments, cwd, **variables):
-    command, environment = launch(tool, arguments, cwd)
+    # signals, parents and process ids are what is tested
+    command, environment = launch(tool, arguments, cwd, sys.executable)
     with open(cwd / 'out.txt', 'a') as out:
         return subprocess.Popen(
             command,

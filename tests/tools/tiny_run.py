@@ -3,10 +3,11 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
+
+from tests.forking import python_for_tools
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN, TEST = ROOT / 'tools/train.py', ROOT / 'tools/test.py'
@@ -70,8 +71,11 @@ def killer(folder: Path, rank: int, iteration: int) -> str:
     return KILLER_CONFIG.format(rank=rank, iteration=iteration)
 
 
-def launch(tool: Path, arguments, cwd: Path) -> tuple[list[str], dict[str, str]]:
+def launch(
+    tool: Path, arguments, cwd: Path, python: str | None = None
+) -> tuple[list[str], dict[str, str]]:
     """Command and environment of a tool: one thread, no GPU, no rank of whoever runs the tests."""
+    python = python or python_for_tools()
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -80,10 +84,11 @@ def launch(tool: Path, arguments, cwd: Path) -> tuple[list[str], dict[str, str]]
     environment |= dict(
         OMP_NUM_THREADS='1',
         CUDA_VISIBLE_DEVICES='',
-        PYTHON=sys.executable,
+        PYTHON=python,
+        PYTHON_EXEC=python,  # torchrun's name for it
         PYTHONPATH=os.pathsep.join([str(ROOT), str(cwd)]),
     )
-    program = 'bash' if tool.suffix == '.sh' else sys.executable
+    program = 'bash' if tool.suffix == '.sh' else python
     return [program, str(tool), *map(str, arguments)], environment
 
 

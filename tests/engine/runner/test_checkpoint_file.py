@@ -5,7 +5,6 @@ import http.server
 import io
 import pickle
 import subprocess
-import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from mmengine.runner import checkpoint as stock
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
+from tests.forking import python_for_tools
 from tests.zip_files import encrypted
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -243,7 +243,7 @@ def test_a_checkpoint_of_plain_mmengine_is_told_how_to_be_rewritten(tmp_path, ca
         load_checkpoint_file(path)
     assert 'damaged' not in str(raised.value)
     tool = ROOT / 'tools/model_converters/plain_checkpoint.py'
-    done = subprocess.run([sys.executable, tool, path, out], capture_output=True, text=True)
+    done = subprocess.run([python_for_tools(), tool, path, out], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     plain = load_checkpoint_file(out)
     assert plain['state_dict']['weight'].tolist() == [1, 1, 1] and plain['meta'] == dict(epoch=3)
@@ -252,9 +252,9 @@ def test_a_checkpoint_of_plain_mmengine_is_told_how_to_be_rewritten(tmp_path, ca
     assert plain['message_hub']['runtime_info']['best_score'] == 0.75
     # what else is in such a file is not run
     torch.save(content | dict(more=Code()), path)
-    done = subprocess.run([sys.executable, tool, path, out], capture_output=True, text=True)
+    done = subprocess.run([python_for_tools(), tool, path, out], capture_output=True, text=True)
     assert done.returncode == 1 and 'executed' not in done.stdout and 'Traceback' not in done.stderr
-    done = subprocess.run([sys.executable, tool, out, out], capture_output=True, text=True)
+    done = subprocess.run([python_for_tools(), tool, out, out], capture_output=True, text=True)
     assert done.returncode == 1 and 'is what is read' in done.stderr
 
 

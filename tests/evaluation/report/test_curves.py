@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import json
 import subprocess
-import sys
 from dataclasses import replace
 
 import cv2
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.definitions import METRIC_DEFAULTS
 from mmfrac.evaluation.report import curves
+from tests.forking import python_for_tools
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_curves_of_folders_keep_their_name(work_dir):
 def test_tool_prints_what_it_wrote(work_dir, repository):
     tool = repository / 'tools' / 'analysis_tools' / 'plot_run.py'
     result = subprocess.run(
-        [sys.executable, str(tool), str(work_dir)],
+        [python_for_tools(), str(tool), str(work_dir)],
         capture_output=True,
         text=True,
         env={'PYTHONPATH': str(repository), 'PATH': ''},
