@@ -8,6 +8,7 @@ import argparse
 import sys
 
 from mmfrac.apis import FracInferencer
+from mmfrac.utils.cli import add_precision_argument
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
@@ -30,6 +31,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--score-thr', type=float, default=0.2, help='threshold of the overlays, default 0.2'
     )
+    add_precision_argument(parser)
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='compile the network first, which takes up to minutes',
+    )
     parser.add_argument('--save-maps', action='store_true', help='write the prob maps as .npz')
     parser.add_argument('--no-overlays', action='store_true', help='write no overlays')
     return parser.parse_args()
@@ -37,7 +44,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    results = FracInferencer(args.config, args.checkpoint, args.device)(
+    inferencer = FracInferencer(
+        args.config, args.checkpoint, args.device, args.precision, args.compile
+    )
+    results = inferencer(
         args.films,
         batch_size=args.batch_size,
         out_dir=args.out_dir,

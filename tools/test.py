@@ -15,10 +15,16 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmfrac.engine.runner.launch import finish_launch, prepare_launch
+from mmfrac.engine.runner.launch import fill_device_options, finish_launch, prepare_launch
+from mmfrac.engine.runner.precision import set_test_precision
 from mmfrac.engine.runner.stopping import watch
 from mmfrac.evaluation import SavePredictions
-from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_from_arguments
+from mmfrac.utils.cli import (
+    add_common_arguments,
+    add_launch_arguments,
+    add_precision_argument,
+    config_from_arguments,
+)
 from mmfrac.utils.config import type_name, use_tta
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import plain_errors
@@ -47,6 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show the overlays in a window')
     parser.add_argument('--show-dir', help='folder below work_dir/timestamp for the overlays')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays open')
+    add_precision_argument(parser)
     add_common_arguments(parser)
     add_launch_arguments(parser)
     return parser.parse_args()
@@ -63,27 +70,31 @@ def main() -> None:
         cfg = trigger_visualization_hook(cfg, args)
     if args.tta:
         use_tta(cfg)
+    set_test_precision(cfg, args.precision)
     if args.out_json:
         set_out_file(cfg, args.out_json)
     if cfg.launcher == 'pytorch':
         # ranks end with their launcher
         watch(with_parent=True)
+    fill_device_options(cfg)
     prepare_launch(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.addFilter(PrintableFilter())
     if args.out:
-        runner.test_evaluator.metrics.append(saving_metric(args, cfg))
+        precision = getattr(runner.test_loop, 'precision', None)
+        runner.test_evaluator.metrics.append(saving_metric(args, cfg, precision))
     runner.test()
     finish_launch()
 
 
-def saving_metric(args: argparse.Namespace, cfg: Config) -> BaseMetric:
+def saving_metric(args: argparse.Namespace, cfg: Config, precision: str | None) -> BaseMetric:
     if Path(args.out).suffix:
         return DumpDetResults(out_file_path=args.out)
     run = dict(
         config=args.config,
         checkpoint=args.checkpoint,
         seed=cfg.get('randomness', {}).get('seed'),
+        precision=precision,
         versions=installed_versions(),
         config_text=cfg.pretty_text,
     )

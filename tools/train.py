@@ -16,9 +16,14 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmfrac.engine.runner.amp import use_amp
 from mmfrac.engine.runner.checkpoints import resume_training
-from mmfrac.engine.runner.launch import finish_launch, is_first_rank, prepare_launch
+from mmfrac.engine.runner.launch import (
+    fill_device_options,
+    finish_launch,
+    is_first_rank,
+    prepare_launch,
+)
+from mmfrac.engine.runner.precision import use_amp
 from mmfrac.engine.runner.stopping import Ended, StopHook, leave, watch
 from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_from_arguments
 from mmfrac.utils.errors import plain_errors
@@ -37,7 +42,12 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='train config file')
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: bf16 where the device has it, else fp16 with a scaled loss '
+        '(on a CPU fp32)',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -72,6 +82,7 @@ def main() -> None:
             remove_temporary_files(cfg.work_dir, of_dead_writers=True)
         if args.resume:
             resume_training(cfg, args.resume)
+        fill_device_options(cfg)
         prepare_launch(cfg)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.logger.addFilter(PrintableFilter())

@@ -23,6 +23,7 @@ from torch import nn
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, image_size, is_marked_image
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
+from mmfrac.engine.runner.precision import choose_precision, fold_batch_norms, low_precision
 from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
@@ -184,10 +185,18 @@ class FracInferencer:
         model (str, PathLike or Config): Config, of which the model and the test pipeline are used.
         weights (str or PathLike): Checkpoint that was trained with this config.
         device (str, optional): E.g. 'cuda:0', 'cpu'. Defaults to what there is.
+        precision (str): 'auto' (bf16 where the device computes in it and the model predicts prob maps,
+            else fp32), 'fp32', 'bf16' or 'fp16'. Batch norms are folded in any. Defaults to 'auto'.
+        compile (bool): Whether torch compiles the network before the first image, which needs a C++
+            compiler on a CPU and takes up to minutes, once for each size of input. Defaults to False.
+
+    Attributes:
+        precision (str): The one that is used: 'fp32', 'bf16' or 'fp16'.
 
     Raises:
         FileNotFoundError: When there is no such config or checkpoint.
-        ValueError: When the checkpoint is that of another model, or cannot be loaded as plain weights.
+        ValueError: When the checkpoint is that of another model, or cannot be loaded as plain weights;
+            when the device or the model cannot have the precision.
     """
 
     def __init__(
@@ -195,6 +204,8 @@ class FracInferencer:
         model: str | os.PathLike | Config,
         weights: str | os.PathLike,
         device: str | None = None,
+        precision: str = 'auto',
+        compile: bool = False,
     ) -> None:
         if not isinstance(model, Config):
             model = load_config(model)
@@ -204,6 +215,11 @@ class FracInferencer:
         self._load_image, self.prepare = _test_pipeline(model)
         self.weights = os.fspath(weights)
         self.model: Any = _load_model(model, self.weights).to(self.device)
+        self.precision = choose_precision(precision, self.device, self.model)
+        fold_batch_norms(self.model)
+        if compile:
+            for network in _networks(self.model):
+                network.compile()
 
     def __call__(
         self,
@@ -307,7 +323,7 @@ class FracInferencer:
             if journal is not None:
                 journal.add(results)
         if folder is not None and journal is not None:
-            content = dict(checkpoint=self.weights, **results)
+            content = dict(checkpoint=self.weights, precision=self.precision, **results)
             write_json(folder / 'predictions.json', content)
             journal.end()
         if return_vis:
@@ -354,7 +370,9 @@ class FracInferencer:
 
     @torch.no_grad()
     def _forward(self, packed: list[dict]) -> list[DetDataSample]:
-        return [sample.cpu() for sample in self.model.test_step(pseudo_collate(packed))]
+        with low_precision(self.precision, self.device):
+            samples = self.model.test_step(pseudo_collate(packed))
+        return [sample.cpu() for sample in samples]
 
 
 class _Journal:
@@ -412,3 +430,13 @@ def _load_model(cfg: Config, weights: str) -> nn.Module:
         {key.removeprefix('module.'): value for key, value in state_dict.items()}, strict=False
     )
     return revert_sync_batchnorm(model).eval()
+
+
+def _networks(model: nn.Module) -> list[nn.Module]:
+    """What of a detector, or of the detectors of an ensemble, is a network without samples."""
+    parts = ('backbone', 'neck', 'prob_map_head', 'cam_head', 'bbox_head')
+    return [
+        child
+        for name, child in model.named_modules()
+        if name.split('.')[-1] in parts and not name.startswith('teacher.')
+    ]

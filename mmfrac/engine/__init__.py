@@ -16,9 +16,9 @@ from mmfrac.engine.hooks.semi_epoch_hook import SemiEpochHook
 from mmfrac.engine.hooks.teacher_eval_hook import TeacherEvalHook
 from mmfrac.engine.hooks.teacher_hook import TeacherHook
 from mmfrac.engine.hooks.validate_resumed_hook import ValidateResumedHook
-from mmfrac.engine.runner.amp import CPUAmpOptimWrapper
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.engine.runner.launch import prepare_launch
+from mmfrac.engine.runner.precision import CPUAmpOptimWrapper, PrecisionTestLoop
 from mmfrac.utils.io import AtomicLocalBackend
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     'DynamicSharpeningHook',
     'EpochSeedHook',
     'PlainCheckpointHook',
+    'PrecisionTestLoop',
     'PseudoTruthHook',
     'SemiEpochHook',
     'StepTimerHook',

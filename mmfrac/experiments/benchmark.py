@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmfrac.engine.runner.amp import use_amp
+from mmfrac.engine.runner.precision import use_amp
 from mmfrac.experiments.jobs import Tools
 from mmfrac.utils.config import load_config, merge_config_file
 from mmfrac.utils.packaged import config_path

@@ -42,6 +42,17 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=KeyValues, help=CFG_OPTIONS_HELP)
 
 
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """``--precision`` of a tool that predicts; its meaning is that of ``choose_precision``."""
+    parser.add_argument(
+        '--precision',
+        choices=['auto', 'fp32', 'bf16', 'fp16'],
+        default='auto',
+        help='of the network, default auto: bf16 where the CPU or GPU computes in it and the model '
+        'predicts prob maps, else fp32',
+    )
+
+
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of a tool that may run as one of several ranks."""
     parser.add_argument(

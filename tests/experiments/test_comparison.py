@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from mmfrac.engine.runner.amp import use_amp
+from mmfrac.engine.runner.precision import use_amp
 from mmfrac.experiments.benchmark import Folders, load_benchmark
 from mmfrac.experiments.comparison import (
     RunsFailed,

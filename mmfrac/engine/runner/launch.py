@@ -53,6 +53,30 @@ def prepare_launch(cfg: Config) -> None:
     cfg.model_wrapper_cfg.update(device_ids=None)
 
 
+def fill_device_options(cfg: Config) -> None:
+    """Set what a config leaves open and the machine decides, in place.
+
+    Data loaders that validate or test keep their workers from epoch to epoch; those that train start
+    them anew, which gives a resumed run the random numbers of an uninterrupted one. With CUDA batches
+    come in pinned memory, and Adam updates all weights in one kernel.
+
+    Args:
+        cfg (Config): Options that it has stay as they are.
+    """
+    has_cuda = torch.cuda.is_available()
+    for part in ('train', 'val', 'test'):
+        loader = cfg.get(f'{part}_dataloader')
+        if not loader:
+            continue
+        if part != 'train' and loader.get('num_workers'):
+            loader.setdefault('persistent_workers', True)
+        if has_cuda:
+            loader.setdefault('pin_memory', True)
+    optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
+    if has_cuda and optimizer.get('type') in ('Adam', 'AdamW'):
+        optimizer.setdefault('fused', True)
+
+
 # of each launcher the variable that holds a process's rank
 _RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 

@@ -21,6 +21,7 @@ def write_metrics(
     curve: FrocCurve,
     definitions: Definitions,
     max_fppi: float | None = None,
+    precision: str | None = None,
 ) -> None:
     """Write an evaluation as JSON; what is not finite becomes null.
 
@@ -30,6 +31,7 @@ def write_metrics(
         curve (FrocCurve): The pooled curve.
         definitions (Definitions): That were used; the file's ``options``.
         max_fppi (float, optional): FPPI up to which the curve is kept. Defaults to None, all.
+        precision (str, optional): In which the images were predicted. Defaults to None, not known.
     """
     content = dict(
         metrics={name: _finite(value) for name, value in metrics.items()},
@@ -37,6 +39,7 @@ def write_metrics(
         num_lesions=int(curve.num_lesions),
         options=definitions.as_dict(METRIC_OPTIONS),
         max_fppi=max_fppi,
+        precision=precision,
         curve=curve_content(curve),
     )
     write_json(out_file, content, indent=None)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import MessageHub
 
 from mmfrac.datasets.labels import ignored, lesions
 from mmfrac.evaluation.definitions import METRIC_DEFAULTS, Definitions
@@ -206,7 +207,15 @@ class FracMetric(BaseMetric):
         if self.max_fppi is not None:
             self.curve = froc.curve_until(self.curve, self.max_fppi)
         if self.out_file:
-            write_metrics(self.out_file, metrics, self.curve, self.definitions, self.max_fppi)
+            hub = MessageHub.get_current_instance()
+            write_metrics(
+                self.out_file,
+                metrics,
+                self.curve,
+                self.definitions,
+                self.max_fppi,
+                hub.runtime_info.get('precision'),
+            )
         if self.records_file:
             images = [_image_result(result) for result in distinct(results)]
             write_records(self.records_file, images, self.definitions, self.records_max_fppi)

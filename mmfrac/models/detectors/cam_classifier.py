@@ -34,13 +34,16 @@ class CAMClassifier(StudentWeights, BaseDetector):
         stride (int): Input px per cell of that output. Defaults to 32.
         test_cfg (dict, optional): As of ``ProbMapDetector``. Defaults to None.
         data_preprocessor (dict, optional): ``DetDataPreprocessor``. Defaults to None.
+        channels_last (bool): As of ``ProbMapDetector``. Defaults to True.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Attributes:
+        low_precision (bool): True: its predictions may be computed in bf16 or fp16.
         image_score_is_map_maximum (bool): False: an ensemble averages the image scores.
     """
 
     image_score_is_map_maximum = False
+    low_precision = True
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class CAMClassifier(StudentWeights, BaseDetector):
         stride: int = 32,
         test_cfg: OptConfigType = None,
         data_preprocessor: OptConfigType = None,
+        channels_last: bool = True,
         init_cfg: OptMultiConfig = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -56,6 +60,8 @@ class CAMClassifier(StudentWeights, BaseDetector):
         self.cam_head = nn.Conv2d(in_channels, 1, 1)
         self.stride = stride
         self.test_cfg = {'component_thr': 0.2, 'max_per_img': 100, **(test_cfg or {})}
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Stages of the backbone; a grey plane is given to all of its channels.

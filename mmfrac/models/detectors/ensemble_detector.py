@@ -31,6 +31,10 @@ class EnsembleDetector(BaseDetector):
         data_preprocessor (dict, optional): The detectors' own are not used. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
+    Attributes:
+        low_precision (bool): Whether predictions may be computed in bf16 or fp16: where those of all
+            its detectors may.
+
     Raises:
         ValueError: When there is no detector, or ``image_score`` is neither.
     """
@@ -49,6 +53,7 @@ class EnsembleDetector(BaseDetector):
         if image_score not in _IMAGE_SCORES:
             raise ValueError(f'image_score must be one of {_IMAGE_SCORES}, got {image_score!r}')
         self.detectors: Any = nn.ModuleList([MODELS.build(detector) for detector in detectors])
+        self.low_precision = all(getattr(one, 'low_precision', False) for one in self.detectors)
         self.image_score = image_score
         self.test_cfg = {'component_thr': 0.2, 'max_per_img': 100, **(test_cfg or {})}
 

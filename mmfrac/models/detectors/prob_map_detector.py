@@ -24,10 +24,14 @@ class ProbMapDetector(StudentWeights, BaseDetector):
             0.2), ``max_per_img`` (boxes a film, default 100).
         data_preprocessor (dict, optional): ``DetDataPreprocessor``. Defaults to None.
         channels_last (bool): Keep weights and features in torch's ``channels_last`` memory format:
-            the same values up to rounding, other speed. On a CPU a narrow net trains in four fifths
-            of the time. Defaults to False.
+            the same values up to rounding, and faster, in low precision above all. Defaults to True.
         init_cfg (dict, optional): Initialisation. Defaults to None.
+
+    Attributes:
+        low_precision (bool): True: its predictions may be computed in bf16 or fp16.
     """
+
+    low_precision = True
 
     def __init__(
         self,
@@ -36,7 +40,7 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         prob_map_head: ConfigType,
         test_cfg: OptConfigType = None,
         data_preprocessor: OptConfigType = None,
-        channels_last: bool = False,
+        channels_last: bool = True,
         init_cfg: OptMultiConfig = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)

@@ -89,6 +89,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
 
     Attributes:
         training_only (tuple[str, ...]): Prefixes of the tensors that prediction does not need.
+        low_precision (bool): True: its predictions may be computed in bf16 or fp16.
 
     Raises:
         TypeError: When the teacher is no ``BaseTeacher``.
@@ -97,6 +98,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
     """
 
     training_only = ('teacher.', 'pseudo_pipeline.')
+    low_precision = True
 
     def __init__(
         self,

@@ -2,9 +2,12 @@
 import subprocess
 import sys
 
+import pytest
+import torch
+from mmengine.config import Config
 from torch.distributed import is_initialized
 
-from mmfrac.engine.runner.launch import finish_launch
+from mmfrac.engine.runner.launch import fill_device_options, finish_launch
 
 # a rank with work for atexit, output that is still buffered, and an interpreter that would fail later
 RANK = """
@@ -42,3 +45,25 @@ def test_a_distributed_run_ends_before_the_interpreter_is_torn_down(tmp_path, re
 def test_nothing_happens_without_a_launcher():
     assert not is_initialized()
     finish_launch()
+
+
+@pytest.mark.parametrize('has_cuda', [False, True])
+def test_the_machine_decides_what_a_config_leaves_open(has_cuda, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: has_cuda)
+    cfg = Config(
+        dict(
+            train_dataloader=dict(num_workers=4),
+            val_dataloader=dict(num_workers=2),
+            test_dataloader=dict(num_workers=0, pin_memory=False),
+            optim_wrapper=dict(optimizer=dict(type='Adam', lr=1.0)),
+        )
+    )
+    fill_device_options(cfg)
+    pinned = dict(pin_memory=True) if has_cuda else {}
+    assert cfg.train_dataloader == dict(num_workers=4, **pinned)
+    assert cfg.val_dataloader == dict(num_workers=2, persistent_workers=True, **pinned)
+    assert cfg.test_dataloader == dict(num_workers=0, pin_memory=False)
+    assert cfg.optim_wrapper.optimizer.get('fused', False) is has_cuda
+    cfg.optim_wrapper.optimizer = dict(type='SGD', lr=1.0)
+    fill_device_options(cfg)
+    assert 'fused' not in cfg.optim_wrapper.optimizer

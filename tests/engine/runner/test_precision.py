@@ -1,0 +1,172 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import copy
+import json
+
+import pytest
+import torch
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner
+from torch import nn
+
+from mmfrac.engine.runner import precision
+from tests.configs.test_configs import tiny_config
+
+
+def test_semi_supervised_steps_in_bfloat16_on_the_cpu(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, 'get_device', lambda: 'cpu')
+    cfg = tiny_config('frac_ssl.py', tiny_data, tmp_path)
+    cfg.train_cfg.val_interval = 10
+    cfg.default_hooks.checkpoint = None
+    precision.use_amp(cfg)
+    cfg.optim_wrapper.emulate = True
+    runner = Runner.from_cfg(cfg)
+    student = runner.model.student
+    seen = []
+    student.backbone.conv1.register_forward_hook(
+        lambda module, args, out: seen.append((torch.is_grad_enabled(), out.dtype))
+    )
+    clear = torch.clear_autocast_cache
+
+    def note_and_clear():
+        seen.append('clear')
+        clear()
+
+    monkeypatch.setattr(torch, 'clear_autocast_cache', note_and_clear)
+    before = student.backbone.conv1.weight.clone()
+    runner.train()
+    # student of the burn-in step, teacher (before the epoch and in its step), student
+    assert (True, torch.bfloat16) in seen and (False, torch.bfloat16) in seen
+    # weights that the teacher's pass made, without gradient, are gone before the student's
+    student_pass = len(seen) - 1 - seen[::-1].index((True, torch.bfloat16))
+    assert seen[student_pass - 2 : student_pass] == [(False, torch.bfloat16), 'clear']
+    assert student.backbone.conv1.weight.dtype == torch.float32
+    assert not torch.equal(before, student.backbone.conv1.weight)
+    scalars = runner.message_hub.log_scalars
+    for name in ('loss_sup', 'loss_semi'):
+        value = torch.tensor(scalars[f'train/{name}'].current())
+        assert torch.isfinite(value)
+        # a loss in bfloat16 would have 8 significant bits
+        assert value != value.to(torch.bfloat16)
+
+
+def test_accelerators_keep_mmengines_own(monkeypatch):
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', loss_scale=1.0)))
+    monkeypatch.setattr(precision, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(precision, 'has_bf16', lambda device: False)
+    precision.use_amp(cfg)
+    assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
+    monkeypatch.setattr(precision, 'has_bf16', lambda device: True)
+    precision.use_amp(cfg)
+    assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale=1.0, dtype='bfloat16')
+    cfg.optim_wrapper.pop('dtype')
+    monkeypatch.setattr(precision, 'get_device', lambda: 'cpu')
+    precision.use_amp(cfg)
+    assert cfg.optim_wrapper == dict(type='CPUAmpOptimWrapper')
+
+
+@pytest.mark.parametrize('has_units', [False, True])
+def test_a_cpu_without_units_trains_in_fp32_and_says_so(has_units, monkeypatch):
+    monkeypatch.setattr(precision, 'has_bf16', lambda device: has_units)
+    said = []
+    monkeypatch.setattr(precision, 'print_log', lambda text, *_: said.append(text))
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 1, 1))
+    wrapper = precision.CPUAmpOptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
+    for _ in range(2):
+        with wrapper.optim_context(model):
+            out = model(torch.ones(1, 4, 8, 8))
+    assert out.dtype == (torch.bfloat16 if has_units else torch.float32)
+    assert len(said) == 1 and ('1 depthwise' if has_units else 'no units for bfloat16') in said[0]
+
+
+def test_what_a_model_and_a_device_can_have(monkeypatch):
+    low, boxes = nn.Linear(1, 1), nn.Linear(1, 1)
+    low.low_precision = True
+    for has_units, wanted in ((False, 'fp32'), (True, 'bf16')):
+        monkeypatch.setattr(precision, 'has_bf16', lambda device, has=has_units: has)
+        assert precision.choose_precision('auto', 'cpu', low) == wanted
+        assert precision.choose_precision('auto', 'cpu', boxes) == 'fp32'
+        assert precision.choose_precision('bf16', 'cpu', low) == 'bf16'
+        assert precision.choose_precision('fp32', 'cpu', low) == 'fp32'
+    assert precision.choose_precision('fp16', 'cuda', low) == 'fp16'
+    for name, model, words in (
+        ('half', low, 'must be one of'),
+        ('bf16', boxes, 'predicts boxes'),
+        ('fp16', low, 'a CPU does not'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            precision.choose_precision(name, 'cpu', model)
+
+
+def test_units_of_a_cpu(monkeypatch):
+    supported = dict(value=True)
+    monkeypatch.setattr(
+        torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: supported['value'], raising=False
+    )
+    for flags, wanted in (
+        ('flags : fpu avx512f avx512bw avx512_bf16 amx_tile', True),
+        ('flags : fpu amx_bf16', True),
+        ('Features : fp asimd bf16', True),
+        ('flags : fpu avx2 avx512f avx512bw', False),
+    ):
+        monkeypatch.setattr(precision.Path, 'read_text', lambda *_, flags=flags, **__: flags)
+        precision._cpu_has_bf16.cache_clear()
+        assert precision.has_bf16('cpu') is wanted
+    # ONEDNN_MAX_CPU_ISA=AVX2
+    supported['value'] = False
+    monkeypatch.setattr(precision.Path, 'read_text', lambda *_, **__: 'avx512_bf16')
+    precision._cpu_has_bf16.cache_clear()
+    assert precision.has_bf16('cpu') is False
+    precision._cpu_has_bf16.cache_clear()
+
+
+@pytest.mark.parametrize('name', ['frac_ssl.py', 'baselines/chexnet_cam.py', 'compare/fcos.py'])
+def test_folded_batch_norms_and_precision_change_no_map_by_much(name, tiny_data, tmp_path):
+    cfg = tiny_config(name, tiny_data, tmp_path)
+    model = MODELS.build(cfg.model)
+    generator = torch.Generator().manual_seed(0)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.1, generator=generator)
+            layer.running_var.uniform_(0.5, 2, generator=generator)
+    model.eval()
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    batch = pseudo_collate([dataset[0], dataset[1]])
+
+    def predict(kind):
+        with torch.no_grad(), precision.low_precision(kind, 'cpu'):
+            return [sample.clone() for sample in model.test_step(copy.deepcopy(batch))]
+
+    def differ(some, others):
+        if 'pred_prob_map' not in some[0]:
+            return (some[0].pred_instances.scores - others[0].pred_instances.scores).abs().max()
+        return max(
+            (a.pred_prob_map.data - b.pred_prob_map.data).abs().max() for a, b in zip(some, others)
+        )
+
+    first = next(key for key, _ in model.named_modules() if key.endswith('backbone.conv1'))
+    whole = predict('fp32')
+    precision.fold_batch_norms(model)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+    folded = predict('fp32')
+    assert model.get_submodule(first).bias is not None and differ(whole, folded) < 1e-5
+    if name != 'compare/fcos.py':
+        low = predict('bf16')
+        assert low[0].pred_prob_map.data.dtype == torch.float32
+        assert 0 < differ(folded, low) < 0.02
+
+
+def test_the_loop_tests_in_its_precision_and_notes_it(tiny_data, tmp_path):
+    cfg = tiny_config('phantom/frac_ssl_phantom.py', tiny_data, tmp_path)
+    cfg.test_evaluator = dict(type='FracMetric', out_file=str(tmp_path / 'out.json'))
+    precision.set_test_precision(cfg, 'bf16')
+    runner = Runner.from_cfg(cfg)
+    seen = set()
+    conv = runner.model.student.backbone.conv1
+    conv.register_forward_hook(lambda module, args, out: seen.add(out.dtype))
+    metrics = runner.test()
+    assert seen == {torch.bfloat16} and conv.bias is not None
+    written = json.loads((tmp_path / 'out.json').read_text())
+    assert written['precision'] == 'bf16'
+    assert written['metrics']['AUROC'] == metrics['frac/AUROC']
