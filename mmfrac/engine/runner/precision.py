@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmcv.cnn import fuse_conv_bn
@@ -69,16 +70,15 @@ def choose_precision(precision: str, device: str | torch.device, model: nn.Modul
     """
     if precision not in PRECISIONS:
         raise ValueError(f'precision must be one of {PRECISIONS}, got {precision!r}')
-    if is_model_wrapper(model):
-        model = model.module
+    detector: Any = model.module if is_model_wrapper(model) else model
     # a model for test-time augmentation holds the detector
-    model = getattr(model, 'module', model)
-    is_made_for_it = getattr(model, 'low_precision', False)
+    detector = getattr(detector, 'module', detector)
+    is_made_for_it = getattr(detector, 'low_precision', False)
     if precision == 'auto':
         return 'bf16' if is_made_for_it and has_bf16(device) else 'fp32'
     if precision != 'fp32' and not is_made_for_it:
         raise ValueError(
-            f'{type(model).__name__} predicts boxes, which {precision} would round to several px; '
+            f'{type(detector).__name__} predicts boxes, which {precision} would round to several px; '
             'test it in fp32'
         )
     if precision == 'fp16' and torch.device(device).type == 'cpu':
