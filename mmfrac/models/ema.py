@@ -9,8 +9,10 @@ from mmengine.model import ExponentialMovingAverage
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from mmfrac.utils.device import HostBuffers
 
-class StepEMA(AveragedModel):
+
+class StepEMA(HostBuffers, AveragedModel):
     r"""PyTorch's average of weights with the decay of Mean Teacher [10].
 
     .. math:: \theta' \leftarrow d\, \theta' + (1 - d)\, \theta, \quad d = \min(1 - 1 / (n + 1), d_{max})
@@ -24,23 +26,33 @@ class StepEMA(AveragedModel):
             False.
     """
 
+    host_buffers = ('n_averaged',)
+
     def __init__(self, model: nn.Module, max_decay: float, use_buffers: bool = False) -> None:
-        super().__init__(model, multi_avg_fn=self._average, use_buffers=use_buffers)
+        super().__init__(model, use_buffers=use_buffers)
         self.max_decay = max_decay
         self.requires_grad_(False)
 
-    def _average(self, averages: Any, values: Any, _: Any) -> None:
-        if averages[0].is_floating_point():
-            weight = max(1 - self.max_decay, 1 / (1 + int(self.n_averaged)))
-            torch._foreach_lerp_(averages, values, weight)
-        else:
-            torch._foreach_copy_(averages, values)
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Follow the model by a step; PyTorch's own would send the count to the device and wait.
 
-    def _apply(self, fn: Any, recurse: bool = True) -> 'StepEMA':
-        super()._apply(fn, recurse)
-        if self.n_averaged.device.type != 'meta':
-            self.n_averaged = self.n_averaged.cpu()
-        return self
+        Args:
+            model (nn.Module): The model that is averaged.
+        """
+        averaged, copied = [], []
+        parameters = zip(self.module.parameters(), model.parameters())
+        buffers = zip(self.module.buffers(), model.buffers())
+        for is_averaged, pairs in ((True, parameters), (self.use_buffers, buffers)):
+            for average, value in pairs:
+                is_averaged_now = is_averaged and self.n_averaged and average.is_floating_point()
+                (averaged if is_averaged_now else copied).append((average, value))
+        if averaged:
+            weight = max(1 - self.max_decay, 1 / (1 + int(self.n_averaged)))
+            torch._foreach_lerp_(*map(list, zip(*averaged)), weight)
+        if copied:
+            torch._foreach_copy_(*map(list, zip(*copied)))
+        self.n_averaged += 1
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         # the name of the count in checkpoints before mmfrac used PyTorch's average

@@ -4,6 +4,8 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.distributions import Beta
 
+from mmfrac.utils.device import to_device
+
 Targets = dict[str, Tensor]
 
 
@@ -70,9 +72,9 @@ class MixUp(nn.Module):
             images, maps, valid = (torch.cat(parts) for parts in zip(*(views[n] for n in names)))
             weights = torch.cat([_weight(targets[name]) for name in names])
             has_target = valid & (weights > 0)
-            partners = torch.randperm(len(images)).to(images.device)
-            share = Beta(self.eta, self.eta).sample((len(images),)).to(images)
-            share = torch.maximum(share, 1 - share)
+            partners = to_device(torch.randperm(len(images)), images.device)
+            share = Beta(self.eta, self.eta).sample((len(images),)).to(images.dtype)
+            share = to_device(torch.maximum(share, 1 - share), images.device)
             parts = zip(
                 names,
                 mix(images, partners, share).split(sizes),

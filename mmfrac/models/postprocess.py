@@ -47,7 +47,8 @@ def components(
 
     Returns:
         InstanceData: ``bboxes`` ``(n, 4)`` xyxy px, ``scores`` ``(n,)`` maxima of the components,
-        ``labels`` ``(n,)`` zeros; on the map's device.
+        ``labels`` ``(n,)`` zeros; on the map's device, where the host is the right one: a map of
+        another device is waited for.
     """
     values = prob_map.detach().cpu().numpy()
     mask = (values >= component_thr).astype(np.uint8)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmfrac.models.heads.prob_map_head import image_cells
 from mmfrac.models.postprocess import add_prediction
 from mmfrac.models.state_dicts import StudentWeights
+from mmfrac.utils.device import to_device
 
 
 @MODELS.register_module()
@@ -94,7 +95,8 @@ class CAMClassifier(StudentWeights, BaseDetector):
         logits = self.logits(batch_inputs)
         valid = torch.stack([sample.gt_prob_map.valid for sample in batch_data_samples])
         valid = F.adaptive_max_pool2d(valid.float(), logits.shape[-2:])
-        labels = torch.tensor([sample.label for sample in batch_data_samples], device=logits.device)
+        labels = torch.tensor([sample.label for sample in batch_data_samples])
+        labels = to_device(labels, logits.device)
         is_known = (labels >= 0).float()
         with torch.autocast(logits.device.type, enabled=False):
             image_logits = (logits.float() * valid).flatten(1).sum(1) / valid.flatten(1).sum(
@@ -118,7 +120,8 @@ class CAMClassifier(StudentWeights, BaseDetector):
         Returns:
             list[DetDataSample]: See ``add_prediction``.
         """
-        for sample, logits in zip(batch_data_samples, self.logits(batch_inputs).float()):
+        # to the host at once, not image by image
+        for sample, logits in zip(batch_data_samples, self.logits(batch_inputs).float().cpu()):
             rows, columns = (math.ceil(n - 1e-6) for n in image_cells(sample, self.stride))
             cells = logits[:, :rows, :columns]
             score = cells.mean().sigmoid()

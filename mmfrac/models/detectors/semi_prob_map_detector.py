@@ -20,6 +20,7 @@ from mmfrac.models.postprocess import image_scores
 from mmfrac.models.pseudo_labels.warp import homography_of
 from mmfrac.models.state_dicts import STUDENT, AdaptedWeights
 from mmfrac.models.teachers.base import build_teacher
+from mmfrac.utils.device import to_device
 
 
 def consistency_weight(epoch: int, ramp_up_epochs: int) -> float:
@@ -316,6 +317,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         teacher_map, known = self.get_teacher_maps(teacher_inputs, teacher_samples)
         pseudo_map, weight = self.project_pseudo_maps(teacher_map, teacher_samples, student_samples)
         if known is not None:
+            known = to_device(known, weight.device)
             weight = weight.masked_fill(~known.view(-1, 1, 1, 1), 0)
         # autocast keeps the low-precision weights of the teacher's pass, and older torch gives them,
         # which have no gradient, to the student's pass too

@@ -11,6 +11,8 @@ from mmdet.utils import ConfigType, OptMultiConfig
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 
+from mmfrac.utils.device import to_device
+
 
 @MODELS.register_module()
 class ProbMapHead(BaseModule):
@@ -157,8 +159,8 @@ class ProbMapHead(BaseModule):
         mask_known = [
             label == 0 or (label == 1 and sample.regions) for label, sample in zip(labels, samples)
         ]
-        known = torch.tensor(mask_known, device=valid.device)
-        label_ids = torch.tensor(labels, device=valid.device)
+        known = to_device(torch.tensor(mask_known), valid.device)
+        label_ids = to_device(torch.tensor(labels), valid.device)
         if not getattr(self.loss_sup, 'needs_mask', True):
             return dict(target=target, valid=valid, labels=label_ids, mask_known=known)
         if not all(mask_known):
@@ -173,9 +175,10 @@ class ProbMapHead(BaseModule):
             samples (list[DetDataSample]): Films in the un-augmented view.
 
         Returns:
-            list[Tensor]: One ``(1, h_i, w_i)`` map in [0, 1] a film, padding cropped off, fp32.
+            list[Tensor]: One ``(1, h_i, w_i)`` map in [0, 1] a film, padding cropped off, fp32, on the
+            host: all maps of the batch are brought there at once.
         """
-        prob_maps = self(feats).float().sigmoid()
+        prob_maps = self(feats).float().sigmoid().cpu()
         return [
             prob_map[:, : math.ceil(rows - 1e-6), : math.ceil(columns - 1e-6)]
             for prob_map, (rows, columns) in zip(

@@ -94,7 +94,7 @@ class WeightedBCELoss(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             logits, target = logits.float(), target.float()
             cells = F.binary_cross_entropy_with_logits(
-                logits, target, pos_weight=logits.new_tensor(self.alpha_r), reduction='none'
+                logits, target, pos_weight=logits.new_full((), self.alpha_r), reduction='none'
             )
             cells = cells * self.alpha_l[labels].view(-1, 1, 1, 1)
             return self.loss_weight * reduce_cells(cells, valid, self.reduction)

@@ -6,6 +6,8 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from torch import Tensor, nn
 
+from mmfrac.utils.device import to_device
+
 
 def warp_map(
     prob_map: Tensor,
@@ -33,8 +35,8 @@ def warp_map(
     theta = np.linalg.inv(source) @ np.linalg.inv(homographies) @ destination
     with torch.autocast(prob_map.device.type, enabled=False):
         prob_map = prob_map.float()
-        theta = torch.from_numpy(theta / theta[:, 2:, 2:]).to(prob_map)
-        grid = F.affine_grid(theta[:, :2], size, align_corners=False)
+        affine = torch.from_numpy(theta / theta[:, 2:, 2:])[:, :2].float()
+        grid = F.affine_grid(to_device(affine, prob_map.device), size, align_corners=False)
         return F.grid_sample(prob_map, grid, padding_mode=padding_mode, align_corners=False)
 
 

@@ -19,7 +19,9 @@ from mmengine.dist import (
     get_rank,
     is_main_process,
 )
-from torch import Tensor, nn
+from torch import Tensor
+
+from mmfrac.utils.device import HostBuffers, HostCopy
 
 _NAME = re.compile(r'epoch_(\d+)\.f16')
 
@@ -145,13 +147,14 @@ def check_shared_folder(folder: Path, patience: float = 5.0) -> None:
 _BUFFERS = dict(updated=0, count=0, map_shape=2, films_digest=32)
 
 
-class MapEnsemble(nn.Module):
+class MapEnsemble(HostBuffers):
     """A map for each training film that is updated at most once an epoch, shared by all ranks.
 
     The maps are on disk (``MapMemory``); which epoch updated a film last and how often it was updated
-    are buffers: saved, resumed and rolled back with the checkpoint. An update is in force from the
-    next epoch on. It is the one of the first step of the epoch that saw the film, and of the lowest
-    rank where several did in that step, so that it does not depend on which rank is faster.
+    are buffers, which stay on the host: saved, resumed and rolled back with the checkpoint. An update
+    is in force from the next epoch on. It is the one of the first step of the epoch that saw the film,
+    and of the lowest rank where several did in that step, so that it does not depend on which rank is
+    faster.
 
     Args:
         keep_checkpoints (int): Checkpoints whose files are kept.
@@ -164,6 +167,7 @@ class MapEnsemble(nn.Module):
         ValueError: When ``keep_checkpoints`` is not positive.
     """
 
+    host_buffers = tuple(_BUFFERS)
     updated: Tensor
     count: Tensor
     map_shape: Tensor
@@ -182,7 +186,7 @@ class MapEnsemble(nn.Module):
         self._is_resumed = False
         self._epoch = 0
         self._seen: set[int] = set()
-        self._staged: dict[int, np.ndarray] = {}
+        self._staged: dict[int, tuple[HostCopy, int]] = {}
         self._needed_by_checkpoint: dict[int, set[int]] = {}
 
     def open(self, images: Sequence[tuple[str, str]], folder: Path, resume: bool) -> None:
@@ -270,17 +274,25 @@ class MapEnsemble(nn.Module):
                 f'{height} x {width}: all films need one input size, the same when a run is resumed'
             )
 
-    def read(self, row: int) -> np.ndarray:
-        """Map ``(h, w)`` float16 of a film that has been updated."""
-        return self._memory().read(int(self.updated[row]), row)
+    def read(self, rows: Sequence[int]) -> np.ndarray:
+        """Maps ``(N, h, w)`` float16 of images, 0 of those that have had no update."""
+        memory = self._memory()
+        maps = np.zeros((len(rows), *memory.shape), np.float16)
+        for index, (row, epoch) in enumerate(zip(rows, self.updated[rows].tolist())):
+            if epoch:
+                maps[index] = memory.read(epoch, row)
+        return maps
 
-    def wants(self, row: int) -> bool:
-        """Whether a film has had no update in this epoch yet."""
+    def _wants(self, row: int) -> bool:
         return row not in self._seen and row not in self._staged
 
-    def stage(self, row: int, values: np.ndarray) -> None:
-        """Note the update ``(h, w)`` of a film until ``commit``."""
-        self._staged[row] = values
+    def stage(self, rows: Sequence[int], maps: Tensor) -> None:
+        """Note the updates ``(N, h, w)`` of images until ``commit``; the first of an epoch counts."""
+        wanted = [index for index, row in enumerate(rows) if self._wants(row)]
+        if wanted:
+            copy = HostCopy(maps.half())
+            for index in reversed(wanted):  # of an image that is there twice the first one stays
+                self._staged[rows[index]] = copy, index
 
     def commit(self) -> None:
         """Write what was staged in this step. All ranks have to call it."""
@@ -288,7 +300,8 @@ class MapEnsemble(nn.Module):
         for one, rows in enumerate(all_gather_object(list(self._staged))):
             for row in rows:
                 if row not in self._seen and one == rank:
-                    self._memory().write(self._epoch, row, self._staged[row])
+                    copy, index = self._staged[row]
+                    self._memory().write(self._epoch, row, copy.numpy()[index])
                 self._seen.add(row)
         self._staged.clear()
 
@@ -298,7 +311,7 @@ class MapEnsemble(nn.Module):
             return
         self._memory().flush(self._epoch)
         barrier()
-        rows = torch.tensor(sorted(self._seen), device=self.updated.device)
+        rows = torch.tensor(sorted(self._seen))
         self.updated[rows] = self._epoch
         self.count[rows] += 1
         self._seen.clear()

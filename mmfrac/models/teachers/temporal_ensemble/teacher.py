@@ -12,6 +12,7 @@ from torch import Tensor
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 from mmfrac.models.teachers.base import WrappingTeacher
 from mmfrac.models.teachers.temporal_ensemble.map_ensemble import MapEnsemble
+from mmfrac.utils.device import to_device
 
 
 def accumulate(memory: Tensor, z: Tensor, decay: float) -> Tensor:
@@ -19,9 +20,19 @@ def accumulate(memory: Tensor, z: Tensor, decay: float) -> Tensor:
     return decay * memory + (1 - decay) * z
 
 
-def unbiased(memory: Tensor, count: int, decay: float) -> Tensor:
-    r""":math:`Z / (1 - d^n)` after ``n = count`` updates that began at 0 (Temporal Ensembling [9])."""
-    return (memory / (1 - decay**count)).clamp(0, 1)
+def unbiased(memory: Tensor, counts: Sequence[int], decay: float) -> Tensor:
+    r""":math:`Z / (1 - d^n)` after ``n`` updates that began at 0 (Temporal Ensembling [9]).
+
+    Args:
+        memory (Tensor): ``Z`` ``(N, 1, h, w)``.
+        counts (Sequence[int]): ``n`` of each map; one that has had no update stays as it is.
+        decay (float): ``d``.
+
+    Returns:
+        Tensor: ``(N, 1, h, w)`` in [0, 1].
+    """
+    shares = torch.tensor([1 - decay**count if count else 1.0 for count in counts])
+    return (memory / to_device(shares, memory.device).view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 @MODELS.register_module()
@@ -131,20 +142,21 @@ class TemporalEnsembleTeacher(WrappingTeacher):
             ValueError: When the view is augmented, a film is none of the training, or the size of the
                 maps changes.
         """
-        targets = self.teacher(student, inputs, samples).clone()
-        self.ensemble.check_shape(targets.shape[-2:])
-        for target, sample in zip(targets, samples):
+        z = self.teacher(student, inputs, samples)
+        self.ensemble.check_shape(z.shape[-2:])
+        rows = []
+        for sample in samples:
             check_frame(sample)
-            row = self.ensemble.row(sample.img_path)
-            count = int(self.ensemble.count[row])
-            z = target[0].clone()
-            memory = torch.zeros_like(z)
-            if count:
-                memory = torch.from_numpy(self.ensemble.read(row)).to(z)
-                target[0] = unbiased(memory, count, self.decay)
-            if self.training and self.ensemble.wants(row):
-                update = accumulate(memory, z, self.decay)
-                self.ensemble.stage(row, update.half().cpu().numpy())
+            rows.append(self.ensemble.row(sample.img_path))
+        counts = self.ensemble.count[rows].tolist()
+        targets, memory = z, torch.zeros_like(z)
+        if any(counts):
+            stored = torch.from_numpy(self.ensemble.read(rows)[:, None])
+            memory = to_device(stored, z.device).to(z.dtype)
+            is_known = to_device(self.known(samples), z.device).view(-1, 1, 1, 1)
+            targets = torch.where(is_known, unbiased(memory, counts, self.decay), z)
+        if self.training:
+            self.ensemble.stage(rows, accumulate(memory, z, self.decay)[:, 0])
         return targets
 
     def extra_repr(self) -> str:

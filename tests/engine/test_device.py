@@ -1,0 +1,266 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""No training step waits for the device, and a prediction does once: for all methods of configs/.
+
+PyTorch's ``meta`` device stands in for a GPU: it has no values, so whatever asks for one fails there.
+Not covered, as it is not ours: mmengine reads the losses for the log after each step, its scaler of
+fp16 looks for inf in the gradients, and the box detectors of configs/compare/ look for indices.
+"""
+
+import re
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmdet.registry import HOOKS, MODELS
+from mmengine.config import Config
+from mmengine.hooks import EMAHook
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from mmfrac.engine import TeacherHook
+from mmfrac.engine.hooks.teacher_hook import training_images
+from mmfrac.models import DynamicSharpening, SemiProbMapDetector
+from mmfrac.models.losses import WeightedBCELoss
+from mmfrac.utils.config import merge_config_file
+from mmfrac.utils.device import HostCopy, to_device
+from tests.configs.test_configs import CONFIGS, NAMES, make_tiny
+from tests.configs.test_methods import METHODS
+from tests.models.small_model import PREPROCESSOR, build, collate, detector_cfg, film
+
+METHOD_BASE = 'phantom/frac_ssl_phantom_v1.py'
+# test_methods.py sees to it that those of full size are the same methods
+CASES = [f'_base_/methods/{name}.py' for name in METHODS] + [
+    name
+    for name in NAMES
+    if name.split('/')[0] not in ('ablations', 'baselines', 'compare', 'data')
+]
+
+
+# what differs in numbers alone runs once in a process
+DONE: set[str] = set()
+
+
+def is_done(*parts):
+    structure = re.sub(r'\d[\d.e-]*', '0', str(parts))
+    known = structure in DONE
+    DONE.add(structure)
+    return known
+
+
+class Waits(AssertionError):
+    """Here a host would wait for its device."""
+
+
+class NoWaiting(TorchDispatchMode):
+    """Raises where a GPU would be waited for; ``meta`` is the GPU.
+
+    Args:
+        copies_allowed (int): Copies to the host that are waited for.
+    """
+
+    def __init__(self, copies_allowed: int = 0) -> None:
+        super().__init__()
+        self.copies_allowed = copies_allowed
+        self.copies = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default:
+            (values,) = args
+            target = torch.device(kwargs.get('device') or values.device).type
+            if target != values.device.type:
+                if not kwargs.get('non_blocking'):
+                    self.copies += 1
+                    if target == 'meta' or self.copies > self.copies_allowed:
+                        raise Waits(f'a copy to {target} that is waited for')
+                if target == 'cpu':
+                    # any probabilities
+                    return torch.rand(values.shape).to(kwargs.get('dtype') or values.dtype)
+        else:
+            tensors = [leaf for leaf in tree_leaves((args, kwargs)) if torch.is_tensor(leaf)]
+            # numbers may come from the host
+            if len({tensor.device for tensor in tensors if tensor.dim()}) > 1:
+                raise Waits(f'{func} of several devices')
+        return func(*args, **kwargs)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Makes of ``meta`` what a GPU would be: autocast knows it, and numbers are copied to it."""
+    autocast = torch.autocast
+    monkeypatch.setattr(
+        torch,
+        'autocast',
+        lambda kind, *args, **options: (
+            nullcontext() if kind == 'meta' else autocast(kind, *args, **options)
+        ),
+    )
+    # these copy from the host and wait, which meta leaves out
+    for owner, name in ((torch, 'tensor'), (torch, 'as_tensor'), (torch.Tensor, 'new_tensor')):
+        monkeypatch.setattr(owner, name, waiting(getattr(owner, name)))
+
+
+def waiting(make):
+    def checked(*args, **kwargs):
+        made = make(*args, **kwargs)
+        if made.device.type == 'meta' and made is not args[0]:
+            raise Waits(f'{make.__name__} copies from the host')
+        return made
+
+    return checked
+
+
+def config_of(case, tiny_data, tmp_path):
+    if case.startswith('_base_'):
+        cfg = Config.fromfile(CONFIGS / METHOD_BASE)
+        merge_config_file(cfg._cfg_dict, CONFIGS / case)
+    else:
+        cfg = Config.fromfile(CONFIGS / case)
+    # burn-in is that of the base, unless it is all
+    semi = cfg.model.get('semi_train_cfg', {})
+    is_supervised = semi.get('burn_in_epochs', 0) >= cfg.train_cfg.max_epochs
+    with_burn_in = is_supervised or not case.startswith('_base_')
+    cfg = make_tiny(cfg, tiny_data, tmp_path)
+    detector = cfg.model.get('detector', cfg.model)
+    if detector.backbone.depth == 50:
+        detector.backbone.depth = 18
+        detector.neck.in_channels = [64, 128, 256, 512]
+    cfg.train_dataloader.pop('num_batch_per_epoch', None)
+    cfg.train_dataloader.batch_size = 8
+    cfg.test_dataloader.batch_size = 3
+    return cfg, [0] * with_burn_in + [1, 2] * (not is_supervised)
+
+
+def first_batch(loader, model):
+    return model.data_preprocessor.cast_data(next(iter(loader)))
+
+
+def hooks_of_steps(cfg):
+    """Hooks that do something in every step, and are ours or drive what is ours."""
+    hooks = []
+    for hook_cfg in [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]:
+        kind = HOOKS.get(hook_cfg['type']) if hook_cfg else None
+        acts = kind and {'before_train_iter', 'after_train_iter'} & set(vars(kind))
+        if acts and (kind.__module__.startswith('mmfrac') or issubclass(kind, EMAHook)):
+            options = {key: value for key, value in hook_cfg.items() if key != 'priority'}
+            hooks.append(HOOKS.build(options))
+    return hooks
+
+
+def prepared(cfg, tmp_path):
+    """Model on the device and what its steps need, as the hooks of a training prepare it."""
+    init_default_scope('mmdet')
+    loader = Runner.build_dataloader(cfg.train_dataloader)
+    model = MODELS.build(cfg.model).train()
+    runner = SimpleNamespace(model=model, train_dataloader=loader, iter=0, epoch=0)
+    for module in model.modules():
+        if isinstance(module, WeightedBCELoss):
+            module.set_class_counts(1, 1)
+        if isinstance(module, DynamicSharpening):
+            module.expect_updates()
+    if isinstance(model, SemiProbMapDetector):
+        model.teacher.open(training_images(runner), str(tmp_path), False)
+        model.start_teacher()
+    model.to('meta')
+    # Adam is one kernel on a GPU, and some thousand operations in Python on meta
+    sgd = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0))
+    runner.optim_wrapper = build_optim_wrapper(model, sgd)
+    runner.step_hooks = hooks_of_steps(cfg)
+    for hook in runner.step_hooks:
+        if isinstance(hook, EMAHook):
+            hook.before_run(runner)
+    return runner
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_step_and_prediction(case, tiny_data, tmp_path, gpu):
+    cfg, epochs = config_of(case, tiny_data, tmp_path)
+    if is_done(cfg.model, cfg.train_dataloader, cfg.default_hooks.get('ema'), epochs):
+        return
+    runner = prepared(cfg, tmp_path)
+    model, loader = runner.model, runner.train_dataloader
+    is_semi = isinstance(model, SemiProbMapDetector)
+    if not is_semi:
+        epochs = [0]
+    elif not model.teacher.has_memory:
+        epochs = [epoch for epoch in epochs if epoch < 2]
+    for epoch in epochs:
+        if is_semi:
+            model.set_epoch(epoch)
+            model.teacher.start_epoch(epoch)
+            loader.batch_sampler.supervised_only = not model.is_semi_supervised
+        batch = first_batch(loader, model)
+        with NoWaiting():
+            losses = model.train_step(batch, runner.optim_wrapper)
+            for hook in runner.step_hooks:
+                hook.before_train_iter(runner, 0, batch)
+                hook.after_train_iter(runner, 0, batch, losses)
+        assert losses['loss'].device.type == 'meta'
+        if is_semi:
+            assert ('loss_semi' in losses) == model.is_semi_supervised
+            model.teacher.end_epoch()
+    assert all(one.grad is None or one.is_meta for one in model.parameters())
+    if is_done('prediction', cfg.model.get('detector', cfg.model)):
+        return
+    model.eval()
+    batch = first_batch(Runner.build_dataloader(cfg.test_dataloader), model)
+    with torch.no_grad(), NoWaiting(copies_allowed=1) as mode:
+        found = model.test_step(batch)
+    assert mode.copies == 1 and len(found) == 3
+    for sample in found:
+        sample.pred_score.item()
+        assert sample.pred_instances.bboxes.device.type == 'cpu'
+        assert sample.pred_prob_map.data.device.type == 'cpu'
+
+
+def test_hooks_of_steps_are_found(tiny_data, tmp_path):
+    init_default_scope('mmdet')
+    cfg, _ = config_of('phantom/frac_ssl_phantom_ema.py', tiny_data, tmp_path)
+    assert [type(hook) for hook in hooks_of_steps(cfg)] == [TeacherHook, EMAHook]
+
+
+@pytest.mark.parametrize(
+    'wait',
+    [
+        lambda values: values.sum().item(),
+        lambda values: values.cpu(),
+        lambda values: values.numpy(),
+        lambda values: values.tolist(),
+        lambda values: bool(values.any()),
+        lambda values: float(values[0]),
+        lambda values: values[values > 0],
+        lambda values: values.nonzero(),
+        lambda values: values + torch.ones(3),
+        lambda values: values[torch.tensor([0, 1])],
+        lambda values: torch.ones(3).to(values),
+        lambda values: torch.tensor([1.0], device=values.device),
+        lambda values: values.new_tensor(1.0),
+        lambda values: HostCopy(values).numpy() + values.cpu().numpy(),
+    ],
+)
+def test_what_waits_is_found(wait, gpu):
+    with pytest.raises((Waits, RuntimeError, TypeError)), NoWaiting():
+        wait(torch.empty(3, device='meta'))
+
+
+def test_what_does_not_wait_is_let_through(gpu):
+    values = torch.empty(3, device='meta')
+    with NoWaiting():
+        given = to_device(torch.ones(3), values.device)
+        assert (values + given).is_meta
+        assert HostCopy(values).numpy().shape == (3,)
+        assert torch.tensor([1.0, 2.0]).sum().item() == 3
+
+
+def test_each_detector_of_an_ensemble_copies_its_results_once(gpu):
+    detector = {**detector_cfg(), 'data_preprocessor': None}
+    ensemble = dict(type='EnsembleDetector', detectors=[detector] * 2)
+    model = build(ensemble | dict(data_preprocessor=PREPROCESSOR)).eval().to('meta')
+    batch = model.data_preprocessor.cast_data(collate([film(name) for name in 'abc']))
+    with torch.no_grad(), NoWaiting(copies_allowed=2) as mode:
+        assert len(model.test_step(batch)) == 3
+    assert mode.copies == 2

@@ -1,0 +1,38 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import numpy as np
+import torch
+from torch import nn
+
+from mmfrac.utils.device import HostBuffers, HostCopy, to_device
+
+
+class Counted(HostBuffers):
+    host_buffers = ('count',)
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('count', torch.tensor(3))
+        self.register_buffer('scale', torch.tensor(2.0))
+
+
+def test_counters_stay_on_the_host_wherever_the_module_goes():
+    module = nn.Sequential(Counted())
+    count = module[0].count
+    module.to('meta').double()
+    assert module[0].count is count and count == 3
+    assert module[0].scale.is_meta and module[0].scale.dtype == torch.float64
+    assert set(module.state_dict()) == {'0.count', '0.scale'}
+
+
+def test_a_module_built_without_values_gets_its_counters_on_the_host():
+    with torch.device('meta'):
+        module = Counted()
+    assert module.to(torch.float64).count.is_meta
+    assert module.to_empty(device='cpu').count.device.type == 'cpu'
+
+
+def test_values_arrive():
+    values = torch.arange(3.0)
+    assert torch.equal(to_device(values, torch.device('cpu')), values)
+    assert to_device(values, torch.device('meta')).is_meta
+    assert np.array_equal(HostCopy(values).numpy(), [0, 1, 2])
