@@ -65,3 +65,13 @@ class HostBuffers(nn.Module):
                 value = value if value.device.type == 'meta' else value.cpu()
             self._buffers[name] = value
         return self
+
+
+def host_buffer_names(model: nn.Module) -> list[str]:
+    """Names of the buffers of a model that stay on the host, see ``HostBuffers``."""
+    return [
+        f'{prefix}.{name}'.lstrip('.')
+        for prefix, module in model.named_modules()
+        if isinstance(module, HostBuffers)
+        for name in module.host_buffers
+    ]

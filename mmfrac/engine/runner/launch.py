@@ -21,11 +21,17 @@ def prepare_launch(cfg: Config) -> None:
         cfg (Config): With ``launcher`` set; ``model_wrapper_cfg`` is set where needed.
 
     Raises:
-        ValueError: When the launcher's environment variables are missing.
+        ValueError: When the launcher's environment variables are missing, or the config wants
+            synchronised BN, which only GPUs can run.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none' or torch.cuda.is_available():
         return
+    if cfg.get('sync_bn'):
+        raise ValueError(
+            f'sync_bn={cfg.sync_bn!r} needs GPUs: PyTorch cannot train SyncBatchNorm on a CPU; leave '
+            'sync_bn out of the config, or say --cfg-options sync_bn=None'
+        )
     if launcher == 'slurm':
         os.environ.setdefault('RANK', os.environ.get('SLURM_PROCID', ''))
         os.environ.setdefault('WORLD_SIZE', os.environ.get('SLURM_NTASKS', ''))

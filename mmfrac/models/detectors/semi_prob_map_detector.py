@@ -13,6 +13,7 @@ from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.model import ModuleList as MMModuleList
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mmfrac.models.heads.prob_map_head import check_same_cells
 from mmfrac.models.losses.cell_loss import reduce_cells
@@ -20,7 +21,7 @@ from mmfrac.models.postprocess import image_scores
 from mmfrac.models.pseudo_labels.warp import homography_of
 from mmfrac.models.state_dicts import STUDENT, AdaptedWeights
 from mmfrac.models.teachers.base import build_teacher
-from mmfrac.utils.device import to_device
+from mmfrac.utils.device import host_buffer_names, to_device
 
 
 def consistency_weight(epoch: int, ramp_up_epochs: int) -> float:
@@ -141,6 +142,10 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         self.semi_train_cfg = {**defaults, **(semi_train_cfg or {})}
         self._epoch: int | None = None
         self._is_started = False
+        # all ranks count alike, and NCCL takes nothing from the host
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+            self, host_buffer_names(self)
+        )
 
     @property
     def burn_in_epochs(self) -> int:
