@@ -20,11 +20,20 @@ TINY = {
     'step': dict(repeats=1, size=64, films=2),
     'loader': dict(repeats=2, sizes=(64,), img_scales=(32,), films=2),
     'cache': dict(repeats=1, sizes=(64, 90), img_scale=64, films=2),
+    'detectors': dict(
+        repeats=1,
+        size=64,
+        images=1,
+        folder='compare/phantom',
+        others=('retinanet', 'faster_rcnn'),
+        ours='phantom/frac_ssl_phantom.py',
+    ),
 }
 TINY_FIGURES = {
     'bootstrap': dict(repeats=1, films=8, replicates=20, size=32),
     'coverage': dict(repeats=2, num_patients=40, replicates=30, truth_patients=200),
     'streaming': dict(films=8, size=32, noise_films=8),
+    'scale': dict(images=(96, 192), replicates=20, apart=False),
 }
 
 
@@ -57,7 +66,8 @@ def test_section_gives_figures(module, section):
     rows = list(module(section).measure(**TINY_FIGURES[section]))
     assert rows and len({row.case for row in rows}) == len(rows)
     for row in rows:
-        assert row.section == section and math.isfinite(row.value) and row.value >= 0
+        assert row.section == section and math.isfinite(row.value)
+        assert row.value >= 0 or 'exponent' in row.case
 
 
 @pytest.mark.parametrize('ends, share', [((-1.0, 2.0), 1), ((2.0, 3.0), 0)])
@@ -70,6 +80,30 @@ def test_coverage_counts_intervals_that_hold_the_truth(module, monkeypatch, ends
 @pytest.mark.parametrize('value, is_met', [(0.9, False), (0.93, True), (0.97, True), (0.98, False)])
 def test_figure_has_to_lie_within(module, value, is_met):
     assert module('figure').Figure('s', 'c', value, 'share', 0.93, 0.97).is_met == is_met
+
+
+def test_each_part_of_scale_has_a_process_of_its_own(module, tmp_path):
+    scale = module('scale')
+    held = np.ones(2**27)  # a GiB that must not count
+    seconds, peak = scale._run('sample an epoch', tmp_path, 96, 20, apart=True)
+    assert held.any() and seconds > 0 and 2**26 < peak < held.nbytes
+
+
+def test_scale_finds_what_grows_faster_than_linearly(module, monkeypatch):
+    scale = module('scale')
+    monkeypatch.setattr(
+        scale, 'PARTS', dict(linear=lambda f, n, r: n * 1e-6, square=lambda f, n, r: n**2 * 1e-6)
+    )
+    rows = list(scale.measure(images=(10, 100), apart=False))
+    met = {row.case.split(':')[0]: row.is_met for row in rows if 'exponent' in row.case}
+    assert met == dict(linear=True, square=False)
+
+
+def test_figures_name_the_machine(module):
+    machine = module('machine')
+    found = machine.machine()
+    assert found['cpu'] and isinstance(found['cpu_bf16'], bool)
+    assert found['cpu'] in machine.machine_line() and 'bf16 units' in machine.machine_line()
 
 
 def test_loader_reads_the_films_of_a_folder(module, tmp_path):

@@ -5,8 +5,9 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import bootstrap, cache, coverage, froc, loader, step, streaming
+from benchmarks import bootstrap, cache, coverage, detectors, froc, loader, scale, step, streaming
 from benchmarks.figure import Figure
+from benchmarks.machine import machine, machine_line
 from benchmarks.pairing import Comparison
 
 from mmfrac.utils.errors import plain_errors
@@ -20,6 +21,10 @@ EXAMPLE = """sections:
   bootstrap  intervals of 2,000 replicates of 400 films (seconds)
   coverage   how often intervals of simulated films cover the truth (share)
   streaming  evaluation of 32,184 films of 256 x 256 cells (memory, bytes gathered)
+  detectors  step and inference of frac_sup.py beside box detectors at 1024 px (speed)
+  scale      10,000 to 1,000,000 images: annotations, sampling, metric, folds (seconds, memory)
+
+'all' leaves detectors and scale out, which take an hour on two cores.
 
 example:
   python tools/analysis_tools/benchmark.py all --out benchmark.json
@@ -33,7 +38,11 @@ SECTIONS = {
     'bootstrap': bootstrap,
     'coverage': coverage,
     'streaming': streaming,
+    'detectors': detectors,
+    'scale': scale,
 }
+# of 'all'
+USUAL = [name for name in SECTIONS if name not in ('detectors', 'scale')]
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,7 +56,7 @@ def parse_args() -> argparse.Namespace:
         '--repeats',
         type=int,
         help='pairs a case, default: froc 5, step 15, loader 36, cache 12; runs, default: bootstrap 5, '
-        'streaming 1; data sets, default: coverage 1000',
+        'streaming 1, scale 1; data sets, default: coverage 1000; pairs of detectors: 5',
     )
     parser.add_argument(
         '--films', help='folder of DICOM films (*.dcm) for the loader section, default: made up'
@@ -74,15 +83,16 @@ def main() -> None:
     args = parse_args()
     options = {} if args.repeats is None else {'repeats': args.repeats}
     rows: list[Comparison | Figure] = []
-    for name in SECTIONS if args.section == 'all' else [args.section]:
-        if name in ('froc', 'step', 'loader', 'cache'):
+    print(machine_line())
+    for name in USUAL if args.section == 'all' else [args.section]:
+        if name in ('froc', 'step', 'loader', 'cache', 'detectors'):
             print(f'{"section":8}{"case":50}{"ours ms":>10}{"bare ms":>10}{"ratio":>8}{"goal":>10}')
         films = {'folder': args.films} if name == 'loader' and args.films else {}
         for row in SECTIONS[name].measure(**options, **films):
             print_row(row)
             rows.append(row)
     if args.out:
-        figures = [{**asdict(row), 'met': row.is_met} for row in rows]
+        figures = [{**asdict(row), 'met': row.is_met, **machine()} for row in rows]
         write_json(args.out, figures, indent=2, end='\n')
         print(f'written: {args.out}')
 

@@ -82,6 +82,10 @@ _TINY = np.nextafter(0, 1)
 _FIRST_DEPTH = 64
 
 
+# draws of a bootstrap that are held at the same time
+_DRAWS_AT_ONCE = 4_000_000
+
+
 def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 0) -> np.ndarray:
     """How often each replicate takes each image.
 
@@ -91,7 +95,8 @@ def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 
         seed (int): The same seed gives the same draws. Defaults to 0.
 
     Returns:
-        np.ndarray: (num_replicates, n) int32.
+        np.ndarray: (num_replicates, n) int8, so that a million images take 2 GB; int32 where an image
+        is taken more than 127 times.
 
     Raises:
         ValueError: If there is no image or no replicate.
@@ -101,10 +106,31 @@ def patient_weights(patients: Sequence, num_replicates: int = 2000, seed: int = 
             f'a bootstrap needs films and replicates, got {len(patients)} and {num_replicates}'
         )
     names, patient_of_image = np.unique(np.asarray(patients), return_inverse=True)
-    draws = np.random.default_rng(seed).integers(len(names), size=(num_replicates, len(names)))
-    draws += np.arange(num_replicates)[:, None] * len(names)
-    counts = np.bincount(draws.ravel(), minlength=draws.size).astype(np.int32)
-    return counts.reshape(draws.shape)[:, patient_of_image.ravel()]
+    rng = np.random.default_rng(seed)
+    weights = np.empty((num_replicates, len(patients)), np.int8)
+    block = max(1, _DRAWS_AT_ONCE // len(names))
+    for start in range(0, num_replicates, block):
+        shape = min(block, num_replicates - start), len(names)
+        draws = rng.integers(len(names), size=shape)
+        draws += np.arange(shape[0])[:, None] * len(names)
+        counts = np.bincount(draws.ravel(), minlength=draws.size).reshape(shape)
+        if weights.dtype == np.int8 and counts.max() > np.iinfo(np.int8).max:
+            weights = weights.astype(np.int32)
+        weights[start : start + block] = counts[:, patient_of_image.ravel()]
+    return weights
+
+
+def weights_of_images(weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Weights of some images.
+
+    Args:
+        weights (np.ndarray): (r, n) how often each replicate takes each image.
+        chosen (np.ndarray): (n,) bool.
+
+    Returns:
+        np.ndarray: (r, m); no copy where all are chosen, as it may take gigabytes.
+    """
+    return weights if chosen.all() else weights[:, chosen]
 
 
 def bootstrap_recalls(
@@ -218,7 +244,7 @@ def bootstrap_figures(
     measured = np.array([image.record is not None for image in images], bool)
     drawn = bootstrap_recalls(
         [image.record for image in images if image.record is not None],
-        np.asarray(weights)[:, measured],
+        weights_of_images(np.asarray(weights), measured),
         [*definitions.targets, *definitions.recall_fppi],
         definitions.denominator,
         definitions.crossing,

@@ -16,6 +16,7 @@ from mmfrac.evaluation.functional.bootstrap import (
     bootstrap_recalls,
     interval,
     patient_weights,
+    weights_of_images,
 )
 from mmfrac.evaluation.functional.froc import ImageRecord
 from mmfrac.evaluation.offline.ground_truth import TrueImage
@@ -80,7 +81,8 @@ def estimate_metrics(
     found = {
         name: Estimate.of(value, drawn[name], level, value.held) for name, value in values.items()
     }
-    records, of_measured = results.measured, replicates[:, results.with_regions]
+    records = results.measured
+    of_measured = weights_of_images(replicates, np.asarray(results.with_regions))
     for name, weights in (('AFROC', 'lesions'), ('wAFROC', 'films')):
         area = (definitions.afroc_films, weights)
         found[name] = Estimate.of(
@@ -161,7 +163,7 @@ def lesion_groups(
         list[Group]: FROC and the recalls of each part, by name.
     """
     measured = results.with_regions
-    of_measured = replicates[:, measured]
+    of_measured = weights_of_images(replicates, np.asarray(measured))
     kept = [names for names, is_measured in zip(parts, measured) if is_measured]
     counting = froc.counting_images(results.measured, definitions.denominator)
     options = (definitions.crossing, definitions.interpolation)

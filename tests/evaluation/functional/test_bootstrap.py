@@ -80,6 +80,36 @@ def test_patients_are_drawn_whole():
     assert (weights != patient_weights(patients, 400, seed=1)).any()
 
 
+def test_draws_are_the_same_however_many_are_held_at_once(monkeypatch):
+    patients = [index // 2 for index in range(90)]
+    at_once = patient_weights(patients, 30, seed=5)
+    monkeypatch.setattr(bootstrap, '_DRAWS_AT_ONCE', 100)
+    in_blocks = patient_weights(patients, 30, seed=5)
+    np.testing.assert_array_equal(in_blocks, at_once)
+    # as the generator gives them
+    draws = np.random.default_rng(5).integers(45, size=(30, 45))
+    for replicate, drawn in zip(at_once, draws):
+        np.testing.assert_array_equal(replicate[::2], np.bincount(drawn, minlength=45))
+    assert at_once.dtype == np.int8
+
+
+def test_a_patient_drawn_very_often_is_counted(monkeypatch):
+    class Same:
+        def integers(self, high, size):
+            return np.zeros(size, np.int64)
+
+    monkeypatch.setattr(bootstrap.np.random, 'default_rng', lambda seed: Same())
+    weights = patient_weights(range(300), 2)
+    assert weights[:, 0].tolist() == [300, 300] and not weights[:, 1:].any()
+
+
+def test_weights_of_all_images_are_not_copied():
+    weights = np.ones((2, 3), np.int8)
+    assert bootstrap.weights_of_images(weights, np.ones(3, bool)) is weights
+    chosen = np.array([True, False, True])
+    assert bootstrap.weights_of_images(weights, chosen).shape == (2, 2)
+
+
 def test_what_cannot_be_measured_is_nan(films):
     records, labels, scores, _ = films
     weights = np.zeros((1, 30), int)
