@@ -5,18 +5,24 @@ A kind is registered with :func:`register`; what it gives is in :class:`Kind`. I
 seed is always the same, so a run goes on where its journal ends, and a failure can be made again.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
 import random
 import resource
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+# Of a processor, for one input; on the clock, where a process waits or shares its processor, more.
 SECONDS = 5.0
+
+WAITING_SECONDS = 60.0
 
 MEGABYTE = 2**20
 
@@ -134,6 +140,7 @@ def run_kind(kind: Kind, count: int, seed: int, out: Path) -> Outcomes:
         for line in path.read_text().splitlines():
             outcomes[json.loads(line)['outcome']] += 1
             done += 1
+    _warm_up(kind, seeds)
     context = multiprocessing.get_context('fork')
     worker = None
     with open(path, 'a') as journal:
@@ -146,10 +153,11 @@ def run_kind(kind: Kind, count: int, seed: int, out: Path) -> Outcomes:
                 worker = context.Process(target=_work, args=(kind, there), daemon=False)
                 worker.start()
                 there.close()
-            here.send((str(target), str(source)))
             record = dict(index=index, outcome='hang', error='')
+            before = _processor_seconds(worker.pid)
             try:
-                if here.poll(SECONDS):
+                here.send((str(target), str(source)))
+                if _answers(here, worker.pid, before):
                     record['outcome'], record['error'] = here.recv()
             except (EOFError, OSError):
                 record['outcome'] = 'crash'
@@ -171,7 +179,40 @@ def run_kind(kind: Kind, count: int, seed: int, out: Path) -> Outcomes:
     return outcomes
 
 
-def _work(kind: Kind, channel) -> None:
+def _warm_up(kind: Kind, seeds: list[Path]) -> None:
+    """Read sound inputs once, so that no damaged one waits for imports and compilation."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for source in dict.fromkeys(seeds):
+            # some are refused whatever they hold
+            with contextlib.suppress(*kind.refusals):
+                kind.read(source, source)
+
+
+def _answers(channel: Connection, pid: int, before: float) -> bool:
+    """Whether a worker answers within its time; ``before``: what it had used up to now."""
+    end = time.monotonic() + WAITING_SECONDS
+    if channel.poll(SECONDS):
+        return True
+    while time.monotonic() < end and _processor_seconds(pid) - before < SECONDS:
+        if channel.poll(0.2):
+            return True
+    return channel.poll(0)
+
+
+def _processor_seconds(pid: int) -> float:
+    """Time of a processor that a process and those that it started have used."""
+    try:
+        # the name of a process may hold spaces and brackets
+        fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+        children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+    except OSError:  # gone
+        return 0.0
+    ticks = sum(map(int, fields[11:15]))
+    return ticks / os.sysconf('SC_CLK_TCK') + sum(_processor_seconds(int(c)) for c in children)
+
+
+def _work(kind: Kind, channel: Connection) -> None:
     warnings.simplefilter('ignore')
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
