@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """A DICOM file as a plane: its pixels, and how its header shows them."""
 
+import functools
 import io
 import zlib
 from typing import Any, BinaryIO, NamedTuple
@@ -25,6 +26,9 @@ from mmfrac.datasets.radiographs.codestream import Codestream, codestream_header
 from mmfrac.datasets.radiographs.dicom_header import short
 from mmfrac.datasets.radiographs.grey_scale import (
     FLAT,
+    Ends,
+    GreyScale,
+    find_ends,
     grey_scale,
     grey_scale_of_bits,
     is_flat,
@@ -95,7 +99,22 @@ def _display_table(
         line = patterns[len(patterns) // 2] & used
         if not is_flat(grey.voi, grey.without_padding(line)):
             return grey.table
+    ends = _ends(grey, patterns, bits, signed)
+    if ends is not None:
+        return table_of(grey.stretched(ends, notes), allocated)
     return table_of(grey.shown(_counts(patterns, bits), notes), allocated)
+
+
+def _ends(grey: GreyScale, patterns: np.ndarray, bits: int, signed: bool) -> Ends | None:
+    """Ends of the film's values where no VOI shows it, None where all of them have to be counted."""
+    if grey.voi is not None or grey.padding is not None or not grey.is_ordered:
+        return None
+    stored = patterns.view(f'i{patterns.itemsize}') if signed else patterns
+    ends = find_ends(stored.ravel())
+    lowest = -(2 ** (bits - 1)) if signed else 0
+    if ends.least < lowest or ends.most >= lowest + 2**bits:
+        return None
+    return Ends(*grey.values[np.array(ends).astype(int) & (2**bits - 1)])
 
 
 def _counts(patterns: np.ndarray, bits: int) -> np.ndarray:
@@ -126,11 +145,14 @@ def _display_image(ds: Dataset, pixels: np.ndarray, notes: list[str]) -> np.ndar
         raise ValueError('the float pixels hold NaN or inf')
     grey = grey_scale(ds, pixels.ravel())
     notes += grey.notes
-    counts = np.ones(pixels.size, np.int64)
-    return grey.shown(counts, notes).reshape(pixels.shape).astype(np.float32)
+    if grey.voi is None and grey.padding is None:
+        shown = grey.stretched(find_ends(grey.values), notes)
+    else:
+        shown = grey.shown(np.ones(pixels.size, np.int64), notes)
+    return shown.reshape(pixels.shape).astype(np.float32)
 
 
-_PIXEL_KEYWORDS = ('PixelData', 'FloatPixelData', 'DoubleFloatPixelData')
+_PIXELS = (_PIXEL_DATA, BaseTag(0x7FE00008), BaseTag(0x7FE00009))
 
 _STORED: dict[int, np.dtype] = {8: np.dtype('<u1'), 16: np.dtype('<u2')}
 
@@ -264,7 +286,7 @@ def _open(path: str, file: BinaryIO, notes: list[str]) -> tuple[FileDataset, Ima
         element = ds.get_item(_PIXEL_DATA)
         content = element.value if element is not None else None
         if isinstance(content, bytes):
-            fault = content_fault(form, UID(str(ds.file_meta.TransferSyntaxUID)), content)
+            fault = content_fault(form, _uid(str(ds.file_meta.TransferSyntaxUID)), content)
             if fault:
                 raise HeaderError(fault)
         return ds, form
@@ -286,6 +308,12 @@ def _contradiction(path: str, ds: FileDataset | None, fault: str) -> str:
     )
 
 
+@functools.lru_cache(maxsize=64)
+def _uid(text: str) -> UID:
+    # made anew its text would be looked at each time
+    return UID(text)
+
+
 def _check_kind(ds: FileDataset) -> None:
     """Raise a HeaderError if these are not the pixels of one film; sets a syntax where there is none."""
     syntax = getattr(ds, 'file_meta', None) and ds.file_meta.get('TransferSyntaxUID')
@@ -297,13 +325,13 @@ def _check_kind(ds: FileDataset) -> None:
         ds.file_meta.TransferSyntaxUID = (
             little_syntax if little else pydicom.uid.ExplicitVRBigEndian
         )
-    if not any(keyword in ds for keyword in _PIXEL_KEYWORDS):
+    if not any(tag in ds for tag in _PIXELS):
         if 'SOPClassUID' in ds:
             raise HeaderError(
                 f'it holds no pixel data (it is a {UID(str(ds.SOPClassUID)[:64]).name})'
             )
         raise HeaderError('truncated before or in its pixels')
-    frames = int(ds.get('NumberOfFrames') or 1)
+    frames = int(ds.get('NumberOfFrames') or 1) if _NUMBER_OF_FRAMES in ds else 1
     if frames > 1:
         raise HeaderError(
             f'it has {frames} frames, a film has one; write the frame wanted to a file of its own'
@@ -312,7 +340,7 @@ def _check_kind(ds: FileDataset) -> None:
 
 def _decode(ds: FileDataset, form: ImageFormat, notes: list[str]) -> Pixels:
     """Stored values, (h, w) or (h, w, 3)."""
-    syntax = UID(str(ds.file_meta.TransferSyntaxUID))
+    syntax = _uid(str(ds.file_meta.TransferSyntaxUID))
     stored = _STORED.get(form.allocated)
     if form.samples == 1 and syntax in _NATIVE and stored is not None and _PIXEL_DATA in ds:
         # The bytes are used as they lie in the file; a table reads signs.
@@ -368,6 +396,8 @@ def _decode(ds: FileDataset, form: ImageFormat, notes: list[str]) -> Pixels:
 
 
 _PLANAR = BaseTag(0x00280006)
+
+_NUMBER_OF_FRAMES = BaseTag(0x00280008)
 
 
 def _decoded(

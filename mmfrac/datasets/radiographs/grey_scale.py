@@ -14,6 +14,7 @@ A number that is none (a window `20,5`), a slope of 0 and a modality LUT without
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,12 +24,14 @@ from pydicom.pixels import apply_modality_lut, apply_voi
 from pydicom.tag import BaseTag
 
 from mmfrac.datasets.radiographs.dicom_header import (
+    MODALITY_LUT_SEQUENCE,
     PHOTOMETRIC_INTERPRETATION,
     PIXEL_PADDING_RANGE_LIMIT,
     PIXEL_PADDING_VALUE,
     PRESENTATION_LUT_SHAPE,
     RESCALE_INTERCEPT,
     RESCALE_SLOPE,
+    VOI_LUT_SEQUENCE,
     WINDOW_CENTER,
     WINDOW_WIDTH,
     code,
@@ -65,6 +68,20 @@ _MOST_KEPT = 8
 FLAT = 'all its pixels have one value'
 
 
+class Ends(NamedTuple):
+    """Of the sorted values of an image.
+
+    Attributes:
+        least, most (np.number): The first and the last.
+        low, high (np.number): Those within which all but the tails lie.
+    """
+
+    least: np.number
+    low: np.number
+    high: np.number
+    most: np.number
+
+
 @dataclass(frozen=True)
 class GreyScale:
     """What a header says of the display of stored values (n,).
@@ -76,6 +93,7 @@ class GreyScale:
         padding (np.ndarray or None): Which stored values are padding, (n,) bool.
         notes (tuple[str, ...]): What is doubtful of the header.
         table (np.ndarray or None): Display values by VOI; for 8- and 16-bit films only.
+        is_ordered (bool): Whether ``values`` rise or fall with the stored ones. Defaults to True.
     """
 
     values: np.ndarray
@@ -84,6 +102,7 @@ class GreyScale:
     padding: np.ndarray | None
     notes: tuple[str, ...] = ()
     table: np.ndarray | None = None
+    is_ordered: bool = True
 
     def without_padding(self, sample: np.ndarray) -> np.ndarray:
         """Those of stored values (k,) that are no padding."""
@@ -98,11 +117,20 @@ class GreyScale:
             if not is_flat(self.voi, used):
                 return self.finished(self.voi)
             notes.append('its window or VOI LUT shows it as one flat tone and is not used')
-        stretched = _stretch(self.values, used, counts[used])
-        if stretched is None:
+        if not used.size:
             notes.append(FLAT)
             return np.zeros(self.values.shape)
-        return self.finished(stretched)
+        return self.stretched(_ends_of_counts(self.values[used], counts[used]), notes)
+
+    def stretched(self, ends: Ends, notes: list[str]) -> np.ndarray:
+        """Display values (n,), linear between the tails of the film's; ``ends``: of its values."""
+        low, high = sorted(map(float, (ends.low, ends.high)))
+        if low == high:
+            low, high = sorted(map(float, (ends.least, ends.most)))
+        if low == high:
+            notes.append(FLAT)
+            return np.zeros(self.values.shape)
+        return self.finished(np.clip((self.values - low) / (high - low), 0, 1))
 
     def finished(self, shown: np.ndarray) -> np.ndarray:
         """Values (n,) in [0, 1], inverted if need be, padding 0."""
@@ -120,9 +148,10 @@ def grey_scale_of_bits(ds: Dataset, bits: int, signed: bool, allocated: int) -> 
     if signed:
         stored[stored >= 2 ** (bits - 1)] -= 2**bits
     grey = grey_scale(ds, stored)
-    if header is None or grey.voi is None:
+    if header is None:
         return grey
-    grey = replace(grey, table=table_of(grey.finished(grey.voi), allocated))
+    if grey.voi is not None:
+        grey = replace(grey, table=table_of(grey.finished(grey.voi), allocated))
     if len(_KEPT) >= _MOST_KEPT:
         _KEPT.clear()
     _KEPT[key] = grey
@@ -156,6 +185,7 @@ def grey_scale(ds: Dataset, stored: np.ndarray) -> GreyScale:
         photometric == 'MONOCHROME1',
         _padding(ds, stored),
         tuple(notes),
+        is_ordered=MODALITY_LUT_SEQUENCE not in ds,
     )
 
 
@@ -173,7 +203,7 @@ def is_flat(shown: np.ndarray, sample: np.ndarray) -> bool:
 
 def _modality(ds: Dataset, stored: np.ndarray, notes: list[str]) -> np.ndarray:
     """Values after the modality LUT or rescale (PS3.3 C.11.1)."""
-    if ds.get('ModalityLUTSequence'):
+    if MODALITY_LUT_SEQUENCE in ds and ds.ModalityLUTSequence:
         if not _has_data(ds.ModalityLUTSequence[0]):
             raise ValueError('its modality LUT has no data')
         return apply_modality_lut(stored, ds)
@@ -215,7 +245,8 @@ def _with_sign(value: int, stored: np.ndarray) -> int:
 
 def _voi(ds: Dataset, values: np.ndarray, notes: list[str]) -> np.ndarray | None:
     """First VOI LUT, else first window, scaled to [0, 1]; None without either (PS3.3 C.11.2.1)."""
-    for index, item in enumerate(ds.get('VOILUTSequence') or ()):
+    items = ds.VOILUTSequence if VOI_LUT_SEQUENCE in ds else None
+    for index, item in enumerate(items or ()):
         if _has_data(item):
             return _voi_lut(ds, values, index)
         notes.append('its VOI LUT has no data and is not used')
@@ -257,32 +288,83 @@ def _voi_lut(ds: Dataset, values: np.ndarray, index: int) -> np.ndarray:
     return np.clip(shown / (2**bits - 1), 0, 1)
 
 
-def _stretch(values: np.ndarray, used: np.ndarray, counts: np.ndarray) -> np.ndarray | None:
-    """Linear between the lower and upper tail of the film's values.
-
-    Args:
-        values (np.ndarray): (n,).
-        used (np.ndarray): Indices (k,) of those that the film has.
-        counts (np.ndarray): Pixels of each of them, (k,).
-
-    Returns:
-        np.ndarray or None: (n,) in [0, 1]; None if the film has one value.
-    """
-    if not used.size:
-        return None
-    found = values[used]
-    if (found[1:] < found[:-1]).any():
-        order = np.argsort(found, kind='stable')
-        found, counts = found[order], counts[order]
+def _ends_of_counts(values: np.ndarray, counts: np.ndarray) -> Ends:
+    """Ends of an image of which there are ``counts`` (k,) pixels of each of ``values`` (k,)."""
+    if (values[1:] < values[:-1]).any():
+        order = np.argsort(values, kind='stable')
+        values, counts = values[order], counts[order]
     pixels = counts.cumsum()
     skip = int(_TAIL * pixels[-1])
-    low, high = found[np.searchsorted(pixels, (skip, pixels[-1] - 1 - skip), side='right')]
-    if low == high:
-        low, high = found[0], found[-1]
-    low, high = float(low), float(high)
-    if low == high:
-        return None
-    return np.clip((values - low) / (high - low), 0, 1)
+    low, high = values[np.searchsorted(pixels, (skip, pixels[-1] - 1 - skip), side='right')]
+    return Ends(values[0], low, high, values[-1])
+
+
+# Values of a group, of which the smallest and the largest are found, and groups that are joined.
+_GROUP, _JOINED = 32, 8
+
+# Fewer values are sorted.
+_FEW = 2**12
+
+
+def find_ends(values: np.ndarray) -> Ends:
+    """Ends of an image, of all its values, but without sorting them.
+
+    Args:
+        values (np.ndarray): (n,), without NaN; at least one.
+
+    Returns:
+        Ends: As of ``np.sort(values)``.
+    """
+    skip = int(_TAIL * values.size)
+    if values.size < _FEW:
+        values = np.sort(values)
+        return Ends(values[0], values[skip], values[-1 - skip], values[-1])
+    length = values.size // _GROUP
+    groups, rest = values[: length * _GROUP].reshape(_GROUP, length), values[length * _GROUP :]
+    least, most = np.minimum.reduce(groups), np.maximum.reduce(groups)
+    return Ends(
+        min(least.min(), *rest) if rest.size else least.min(),
+        _tail_end(groups, rest, least, skip, np.minimum, np.less),
+        _tail_end(groups, rest, most, skip, np.maximum, np.greater),
+        max(most.max(), *rest) if rest.size else most.max(),
+    )
+
+
+def _tail_end(
+    groups: np.ndarray,
+    rest: np.ndarray,
+    extremes: np.ndarray,
+    skip: int,
+    extreme: np.ufunc,
+    beyond: np.ufunc,
+) -> np.number:
+    """The value that has ``skip`` others at its side or beyond it.
+
+    Args:
+        groups (np.ndarray): Values (g, m), a column each.
+        rest (np.ndarray): Further values.
+        extremes (np.ndarray): Of each group, (m,).
+        skip (int): How many others.
+        extreme (np.ufunc): ``np.minimum`` or ``np.maximum``.
+        beyond (np.ufunc): ``np.less`` or ``np.greater``.
+    """
+    length = extremes.size // _JOINED
+    joined = extreme.reduce(extremes[: length * _JOINED].reshape(_JOINED, length))
+    # as many groups reach as far as the bound, so the value is the bound or lies beyond it
+    bound = _ranked(joined, skip, beyond)
+    near = np.flatnonzero(beyond(extremes, bound))
+    if near.size > skip:
+        reach = extremes[near]
+        bound = _ranked(reach, skip, beyond)
+        near = near[beyond(reach, bound)]
+    found = np.concatenate((groups.take(near, axis=1).ravel(), rest))
+    found = found[beyond(found, bound)]
+    return _ranked(found, skip, beyond) if found.size > skip else bound
+
+
+def _ranked(values: np.ndarray, skip: int, beyond: np.ufunc) -> np.number:
+    at = skip if beyond is np.less else values.size - 1 - skip
+    return np.partition(values, at)[at]
 
 
 # OpenCV 4 has tables of 256 values only.
