@@ -88,6 +88,8 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 _PNG = b'\x89PNG\r\n'
 
+_TIFF_ORDERS = (b'II', b'MM')
+
 _TIFF_PHOTOMETRIC = 262
 
 _WHITE_IS_ZERO = 0
@@ -131,7 +133,7 @@ def open_image(file: str | BinaryIO) -> Image.Image:
         ) from error
 
 
-def read_raster(path: str, notes: list[str]) -> np.ndarray:
+def read_raster(path: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
     """Read a PNG, TIFF or JPEG film.
 
     Grey, grey with alpha, RGB, RGBA, palette and bilevel files, 8 and 16 bit, 32-bit integer and
@@ -144,6 +146,7 @@ def read_raster(path: str, notes: list[str]) -> np.ndarray:
 
     Args:
         path (str): An existing file that Pillow knows.
+        file (BinaryIO): The same, open at its start.
         notes (list[str]): What is doubtful of the image is added, a sentence each.
 
     Returns:
@@ -153,9 +156,13 @@ def read_raster(path: str, notes: list[str]) -> np.ndarray:
         RadiographError: If the file is damaged, lacks rows, has several pages, or holds NaN or inf.
     """
     try:
-        state = _state(path)
-        content = b'' if state in _WHOLE else _content_of_png(path)
-        with open_image(io.BytesIO(content) if content else path) as image:
+        state = _state(path, file)
+        magic, content = file.read(len(_PNG)), b''
+        if magic == _PNG and state not in _WHOLE:
+            content = magic + file.read()
+        # a TIFF is mapped from disk, which takes its path
+        source = path if magic[:2] in _TIFF_ORDERS else file
+        with open_image(io.BytesIO(content) if content else source) as image:
             check_size(path, *image.size)
             # the further images of an MPO file are previews
             pages = getattr(image, 'n_frames', 1) if image.format != 'MPO' else 1
@@ -176,6 +183,10 @@ def read_raster(path: str, notes: list[str]) -> np.ndarray:
         raise
     except RasterError as error:
         raise RadiographError(f"cannot read film '{path}': {error}") from error
+    except UnidentifiedImageError as error:
+        raise RadiographError(
+            f"cannot read film '{path}': its header is damaged; copy it anew from its source"
+        ) from error
     except Exception as error:  # Pillow and its decoders raise whatever they meet
         raise RadiographError(
             f"cannot read film '{path}': damaged or truncated image file "
@@ -188,7 +199,8 @@ def _tiles(image: Image.Image) -> list:
     return image.tile  # type: ignore[attr-defined]
 
 
-# State of the files that were seen to have all their pixels: once in a process is enough.
+# State of the files that were seen to have all their pixels, or not to end their decoder: once in a
+# process is enough.
 _WHOLE: set[tuple[str, int, int]] = set()
 
 _MOST_WHOLE = 2**20
@@ -197,8 +209,8 @@ _MOST_WHOLE = 2**20
 _TICKS = 2 * 10**9
 
 
-def _state(path: str) -> tuple[str, int, int]:
-    facts = os.stat(path)
+def _state(path: str, file: BinaryIO) -> tuple[str, int, int]:
+    facts = os.fstat(file.fileno())
     return path, facts.st_mtime_ns, facts.st_size
 
 
@@ -210,15 +222,6 @@ def _remember(state: tuple[str, int, int], samples: np.ndarray) -> np.ndarray:
         _WHOLE.clear()
     _WHOLE.add(state)
     return samples
-
-
-def _content_of_png(path: str) -> bytes:
-    """A PNG file, whose chunks are looked at; nothing of other files."""
-    with open(path, 'rb') as file:
-        if file.read(len(_PNG)) != _PNG:
-            return b''
-        file.seek(0)
-        return file.read()
 
 
 def _samples(
@@ -270,7 +273,8 @@ def _samples(
         most_bytes=8 * width * height,
         seconds=_SECONDS + _SECONDS_A_PIXEL * width * height,
     )
-    return samples
+    # what its decoder did once it does again: no process is needed beside
+    return _remember(state, samples)
 
 
 def _values_of_file(content: bytes) -> tuple[np.ndarray, Any]:
@@ -312,16 +316,20 @@ def _luma(rgb: np.ndarray) -> np.ndarray:
 
 def _full_scale(pixels: np.ndarray, notes: list[str]) -> np.ndarray:
     """Any grey plane to float32 in [0, 1]."""
-    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
+    is_float = pixels.dtype.kind == 'f'
+    if is_float and not np.isfinite(pixels).all():
         raise RasterError('the float image holds NaN or inf; write finite values')
+    if pixels.dtype in (np.uint8, bool):
+        # a line shows nearly every film not to be flat
+        line = pixels[len(pixels) // 2]
+        if line.min() == line.max() and pixels.min() == pixels.max():
+            notes.append(FLAT)
+        full = np.float32(255 if pixels.dtype == np.uint8 else 1)
+        return np.divide(pixels, full, dtype=np.float32)
     low, high = pixels.min(), pixels.max()
     if low == high:
         notes.append(FLAT)
-    if pixels.dtype == bool:
-        return pixels.astype(np.float32)
-    if pixels.dtype == np.uint8:
-        return np.divide(pixels, np.float32(255), dtype=np.float32)
-    if np.issubdtype(pixels.dtype, np.floating):
+    if is_float:
         low, high = float(low), float(high)
         if low >= 0 and high <= 1:
             return pixels.astype(np.float32)

@@ -79,10 +79,9 @@ def read_radiograph(path: str | os.PathLike, notes: list[str] | None = None) -> 
 
 def _read(path: str, notes: list[str]) -> np.ndarray:
     with _opened(path) as file:
-        if _is_dicom(path, file):
-            file.seek(0)
-            return read_dicom(path, file, notes)
-    return read_raster(path, notes)
+        is_dicom = _is_dicom(path, file)
+        file.seek(0)
+        return (read_dicom if is_dicom else read_raster)(path, file, notes)
 
 
 def _damaged(path: str, error: Exception) -> RadiographError:
