@@ -208,13 +208,14 @@ def _check_images(images: list, outside: bool) -> tuple[dict, list[Problem]]:
         kind, faults = 'field', image_faults(image, outside)
         if not faults:
             kind = 'duplicate_id'
-            if image['id'] in good:
-                faults.append(f'duplicate id, also images[{good[image["id"]][0]}]')
-            if image['file_name'] in files:
-                faults.append(f'duplicate file_name, also images[{files[image["file_name"]]}]')
-            good.setdefault(image['id'], (index, image))
-            files.setdefault(image['file_name'], index)
-        problems += [Problem(kind, image_name(index, image), fault, index) for fault in faults]
+            first = good.setdefault(image['id'], (index, image))[0]
+            if first != index:
+                faults.append(f'duplicate id, also images[{first}]')
+            first = files.setdefault(image['file_name'], index)
+            if first != index:
+                faults.append(f'duplicate file_name, also images[{first}]')
+        if faults:
+            problems += [Problem(kind, image_name(index, image), fault, index) for fault in faults]
     return good, problems
 
 
@@ -227,14 +228,15 @@ def image_faults(image: Any, outside: bool = False) -> list[str]:
     """
     if not isinstance(image, dict):
         return [f'must be an object, it is a {type(image).__name__}']
-    faults = [
-        f"missing field '{key}'"
-        for key in ('id', 'file_name', 'width', 'height')
-        if key not in image
-    ]
-    if 'id' in image and not _is_id(image['id']):
-        faults.append(f'id must be an integer, got {_shown(image["id"])}')
-    name = image.get('file_name', 'x')
+    faults = []
+    get = image.get
+    for key in ('id', 'file_name', 'width', 'height'):
+        if key not in image:
+            faults.append(f"missing field '{key}'")
+    image_id = get('id', 0)
+    if not _is_id(image_id):
+        faults.append(f'id must be an integer, got {_shown(image_id)}')
+    name = get('file_name', 'x')
     if not isinstance(name, str) or not name:
         faults.append(f'file_name must be a non-empty string, got {_shown(name)}')
     elif not outside and leads_outside(name):
@@ -243,26 +245,27 @@ def image_faults(image: Any, outside: bool = False) -> list[str]:
             'where that is allowed (allow_outside=True, --allow-outside)'
         )
     for key in ('width', 'height'):
-        side = image.get(key, 1)
-        if not _is_id(side) or not 0 < side <= _LARGEST_SIDE:
+        side = get(key, 1)
+        if type(side) is not int or not 0 < side <= _LARGEST_SIDE:
             faults.append(f'{key} must be a positive integer (px), got {_shown(side)}')
-    label = image.get('label', 0)
-    if not _is_id(label) or label not in LABELS:
+    label = get('label', 0)
+    if type(label) is not int or label not in LABELS:
         faults.append(
             f'unknown label {_shown(label)}, valid are {LABELS} (unknown, none, fracture)'
         )
-    if not isinstance(image.get('regions', True), bool):
-        faults.append(f'regions must be true or false, got {_shown(image["regions"])}')
-    if not isinstance(image.get('source', ''), str):
-        faults.append(f'source must be a string, got {_shown(image["source"])}')
-    patient = image.get('patient_id', 0)
-    if not isinstance(patient, str) and not _is_id(patient):
+    regions, source, patient = get('regions', True), get('source', ''), get('patient_id', 0)
+    if type(regions) is not bool:
+        faults.append(f'regions must be true or false, got {_shown(regions)}')
+    if not isinstance(source, str):
+        faults.append(f'source must be a string, got {_shown(source)}')
+    if isinstance(patient, str):
+        if patient.strip().lower() in NO_PATIENT:
+            faults.append(
+                f'patient_id {_shown(patient)} names nobody and makes one patient of many; leave it '
+                'out where it is unknown'
+            )
+    elif not _is_id(patient):
         faults.append(f'patient_id must be a string or an integer, got {_shown(patient)}')
-    elif isinstance(patient, str) and patient.strip().lower() in NO_PATIENT:
-        faults.append(
-            f'patient_id {_shown(patient)} names nobody and makes one patient of many; leave it out '
-            'where it is unknown'
-        )
     return faults
 
 
@@ -345,12 +348,13 @@ def annotation_faults(annotation: Mapping, width: int, height: int) -> list[str]
     """
     faults = []
     get = annotation.get
-    crowd, ignore, area = get('iscrowd', 0), get('ignore', 0), get('area', 1)
-    for key, flag in (('iscrowd', crowd), ('ignore', ignore)):
+    area = get('area', 1)
+    for key in ('iscrowd', 'ignore'):
+        flag = get(key, 0)
         # 0 is 0.0 and '0' is not: only the integers and the words of JSON
-        if flag is not False and flag is not True and (type(flag) is not int or flag not in (0, 1)):
+        if type(flag) is not bool and (type(flag) is not int or not 0 <= flag <= 1):
             faults.append(f'{key} must be 0 or 1, got {_shown(flag)}')
-    if type(area) not in (int, float) or not 0 < area <= _LARGEST:
+    if type(area) not in _NUMBERS or not 0 < area <= _LARGEST:
         faults.append(f'area must be a positive number (px), got {_shown(area)}')
     site = get('site')
     if site is not None and not isinstance(site, str):
@@ -371,7 +375,7 @@ def _outline_fault(segmentation: Any, width: int, height: int) -> str | None:
             f'got {_shown(segmentation)}'
         )
     for polygon in outline_of(segmentation) or ():
-        if len(polygon) < 6 or len(polygon) % 2 or not all(map(_is_number, polygon)):
+        if len(polygon) < 6 or len(polygon) % 2 or not _are_numbers(polygon):
             return (
                 'a polygon of segmentation is a list of at least three points x, y (px), got '
                 f'{_shown(polygon)}'
@@ -400,7 +404,7 @@ def _mask_fault(mask: dict, width: int, height: int) -> str | None:
 
 def bbox_fault(bbox: Any, width: int, height: int) -> str | None:
     """What is wrong with a COCO box [x, y, w, h] (px) on its film, None if nothing is."""
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
+    if not isinstance(bbox, list) or len(bbox) != 4 or not _are_numbers(bbox):
         return f'bbox must be four finite numbers [x, y, w, h] (px), got {_shown(bbox)}'
     x, y, w, h = bbox
     if w <= 0 or h <= 0:
@@ -512,5 +516,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + '...'
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= _LARGEST
+_NUMBERS = (int, float)
+
+
+def _are_numbers(values: list) -> bool:
+    # of NaN nothing holds
+    for value in values:
+        if type(value) not in _NUMBERS or not -_LARGEST <= value <= _LARGEST:
+            return False
+    return True
