@@ -70,6 +70,21 @@ def test_section_gives_figures(module, section):
         assert row.value >= 0 or 'exponent' in row.case
 
 
+def test_precision_gives_ratios_and_what_changes(module):
+    rows = list(
+        module('precision').measure(
+            repeats=1, sizes=(64,), configs=('phantom/frac_sup_phantom.py',), device='cpu'
+        )
+    )
+    changes = {row.case: row.value for row in rows if row.case.startswith('change')}
+    ratios = [row.ratio for row in rows if not row.case.startswith('change')]
+    # five ways, of which two are folded and do not train
+    assert len(changes) == 5 and len(ratios) == 8 and min(ratios) > 0
+    for case, change in changes.items():
+        assert change < (1e-5 if 'fp32' in case else 0.02)
+    assert all(change > 0 for case, change in changes.items() if 'bf16' in case)
+
+
 @pytest.mark.parametrize('ends, share', [((-1.0, 2.0), 1), ((2.0, 3.0), 0)])
 def test_coverage_counts_intervals_that_hold_the_truth(module, monkeypatch, ends, share):
     coverage = module('coverage')

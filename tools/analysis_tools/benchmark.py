@@ -5,7 +5,18 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import bootstrap, cache, coverage, detectors, froc, loader, scale, step, streaming
+from benchmarks import (
+    bootstrap,
+    cache,
+    coverage,
+    detectors,
+    froc,
+    loader,
+    precision,
+    scale,
+    step,
+    streaming,
+)
 from benchmarks.figure import Figure
 from benchmarks.machine import machine, machine_line
 from benchmarks.pairing import Comparison
@@ -22,9 +33,10 @@ EXAMPLE = """sections:
   coverage   how often intervals of simulated films cover the truth (share)
   streaming  evaluation of 32,184 films of 256 x 256 cells (memory, bytes gathered)
   detectors  step and inference of frac_sup.py beside box detectors at 1024 px (speed)
+  precision  step and inference in fp32 and bf16, NCHW and NHWC, batch norms folded (speed)
   scale      10,000 to 1,000,000 images: annotations, sampling, metric, folds (seconds, memory)
 
-'all' leaves detectors and scale out, which take an hour on two cores.
+'all' leaves detectors, precision and scale out, which take an hour on two cores.
 
 example:
   python tools/analysis_tools/benchmark.py all --out benchmark.json
@@ -39,10 +51,11 @@ SECTIONS = {
     'coverage': coverage,
     'streaming': streaming,
     'detectors': detectors,
+    'precision': precision,
     'scale': scale,
 }
 # of 'all'
-USUAL = [name for name in SECTIONS if name not in ('detectors', 'scale')]
+USUAL = [name for name in SECTIONS if name not in ('detectors', 'precision', 'scale')]
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,7 +69,7 @@ def parse_args() -> argparse.Namespace:
         '--repeats',
         type=int,
         help='pairs a case, default: froc 5, step 15, loader 36, cache 12; runs, default: bootstrap 5, '
-        'streaming 1, scale 1; data sets, default: coverage 1000; pairs of detectors: 5',
+        'streaming 1, scale 1; data sets, default: coverage 1000; pairs of detectors and precision: 5',
     )
     parser.add_argument(
         '--films', help='folder of DICOM films (*.dcm) for the loader section, default: made up'
@@ -85,7 +98,7 @@ def main() -> None:
     rows: list[Comparison | Figure] = []
     print(machine_line())
     for name in USUAL if args.section == 'all' else [args.section]:
-        if name in ('froc', 'step', 'loader', 'cache', 'detectors'):
+        if name in ('froc', 'step', 'loader', 'cache', 'detectors', 'precision'):
             print(f'{"section":8}{"case":50}{"ours ms":>10}{"bare ms":>10}{"ratio":>8}{"goal":>10}')
         films = {'folder': args.films} if name == 'loader' and args.films else {}
         for row in SECTIONS[name].measure(**options, **films):

@@ -63,7 +63,8 @@ class Network:
         images (int): Images of a step; of a semi-supervised one half of them are labelled.
         device (str): 'cpu' or 'cuda'.
         precision (str): 'fp32', 'fp16' or 'bf16'. Defaults to 'fp32'.
-        channels_last (bool): Memory format of weights and features. Defaults to False.
+        channels_last (bool, optional): Memory format of weights and features. Defaults to None, that
+            of the config.
         compiled (bool): Whether backbone, neck and head pass ``torch.compile``. Defaults to False.
         folder (str, optional): For what a teacher remembers. Defaults to None.
 
@@ -79,7 +80,7 @@ class Network:
         images: int,
         device: str,
         precision: str = 'fp32',
-        channels_last: bool = False,
+        channels_last: bool | None = None,
         compiled: bool = False,
         folder: str | None = None,
     ) -> None:
@@ -106,8 +107,10 @@ class Network:
             if folder is not None:
                 model.teacher.open([(name, name) for name in sample_names], folder, False)
             model.start_teacher()
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.model = model.to(device).to(memory_format=layout).train()
+        self.model = model.to(device).train()
+        if channels_last is not None:
+            layout = torch.channels_last if channels_last else torch.contiguous_format
+            self.model.to(memory_format=layout)
         if compiled:
             net = model.student if self.is_semi else model
             for part in ('backbone', 'neck', 'prob_map_head'):
