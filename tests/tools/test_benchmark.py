@@ -70,6 +70,20 @@ def test_section_gives_figures(module, section):
         assert row.value >= 0 or 'exponent' in row.case
 
 
+def test_what_a_step_should_take(module, capsys):
+    rows = list(
+        module('expected').measure(
+            repeats=1, config='phantom/frac_ssl_phantom.py', film=128, device='cpu'
+        )
+    )
+    seconds = [row.value for row in rows]
+    assert len(seconds) == 5 and min(seconds) > 0
+    assert seconds[2] > seconds[0]
+    assert 'A step of phantom/frac_ssl_phantom.py should take' in capsys.readouterr().out
+    said = module('expected').verdict('a.py', 2.0, dict(network=1.5, loader=2.0))
+    assert said.endswith('take 2 s on this machine; the loader (2 s) holds it up (network 1.5 s).')
+
+
 def test_precision_gives_ratios_and_what_changes(module):
     rows = list(
         module('precision').measure(

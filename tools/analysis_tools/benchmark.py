@@ -10,6 +10,7 @@ from benchmarks import (
     cache,
     coverage,
     detectors,
+    expected,
     froc,
     loader,
     precision,
@@ -34,9 +35,10 @@ EXAMPLE = """sections:
   streaming  evaluation of 32,184 films of 256 x 256 cells (memory, bytes gathered)
   detectors  step and inference of frac_sup.py beside box detectors at 1024 px (speed)
   precision  step and inference in fp32 and bf16, NCHW and NHWC, batch norms folded (speed)
+  expected   what a step of frac_ssl.py should take here, and what holds it up (seconds)
   scale      10,000 to 1,000,000 images: annotations, sampling, metric, folds (seconds, memory)
 
-'all' leaves detectors, precision and scale out, which take an hour on two cores.
+'all' leaves detectors, precision, expected and scale out, which take an hour on two cores.
 
 example:
   python tools/analysis_tools/benchmark.py all --out benchmark.json
@@ -52,10 +54,11 @@ SECTIONS = {
     'streaming': streaming,
     'detectors': detectors,
     'precision': precision,
+    'expected': expected,
     'scale': scale,
 }
 # of 'all'
-USUAL = [name for name in SECTIONS if name not in ('detectors', 'precision', 'scale')]
+USUAL = [name for name in SECTIONS if name not in ('detectors', 'precision', 'expected', 'scale')]
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,7 +72,8 @@ def parse_args() -> argparse.Namespace:
         '--repeats',
         type=int,
         help='pairs a case, default: froc 5, step 15, loader 36, cache 12; runs, default: bootstrap 5, '
-        'streaming 1, scale 1; data sets, default: coverage 1000; pairs of detectors and precision: 5',
+        'streaming 1, scale 1; data sets, default: coverage 1000; pairs of detectors and '
+        'precision: 5; timings of expected: 3',
     )
     parser.add_argument(
         '--films', help='folder of DICOM films (*.dcm) for the loader section, default: made up'
