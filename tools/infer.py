@@ -54,6 +54,7 @@ def main() -> int:
         no_save_vis=args.no_overlays,
         save_maps=args.save_maps,
         pred_score_thr=args.score_thr,
+        show_progress=True,
     )
     for prediction in results['predictions']:
         print(f'{prediction["score"]:.4f}  {len(prediction["boxes"])}  {prediction["film"]}')

@@ -3,7 +3,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
+from tqdm import tqdm
 
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, image_size, is_marked_image
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
@@ -236,6 +237,7 @@ class FracInferencer:
         out_dir: str | os.PathLike = '',
         save_maps: bool = False,
         on_error: str = 'report',
+        show_progress: bool = False,
     ) -> dict[str, list]:
         """Find fractures.
 
@@ -258,6 +260,8 @@ class FracInferencer:
                 ``tools/analysis_tools/froc.py`` reads. Defaults to False.
             on_error (str): What an unreadable film does: 'report' lists it under ``errors`` and goes on,
                 'raise' raises. Defaults to 'report'.
+            show_progress (bool): Whether a terminal shows how far it is and the time left. Defaults to
+                False.
 
         While it goes on, ``predictions.partial.jsonl`` in ``out_dir`` has a line for every film that is
         done; a killed run leaves it. In the end ``predictions.json`` takes its place.
@@ -288,7 +292,10 @@ class FracInferencer:
         overlays: list[np.ndarray] = []
         save_vis = folder is not None and not no_save_vis
         names = ImageNames()
-        loaded = self._load_all(images, results['errors'], on_error == 'raise')
+        progress = tqdm(
+            images, 'films', unit='film', disable=None if show_progress else True, smoothing=0.1
+        )
+        loaded = self._load_all(progress, results['errors'], on_error == 'raise')
         journal = None
         if output is not None and not no_save_pred:
             journal = _Journal(output.path(_PARTIAL), self.weights)
@@ -333,7 +340,7 @@ class FracInferencer:
         return results
 
     def _load_all(
-        self, images: Sequence[ImageInput], errors: list[dict], errors_raise: bool
+        self, images: Iterable[ImageInput], errors: list[dict], errors_raise: bool
     ) -> Iterator[_Loaded]:
         for index, source in enumerate(images):
             name = f'array_{index:04d}' if isinstance(source, np.ndarray) else source
