@@ -30,6 +30,7 @@ COMMANDS = {
     'browse': ('analysis_tools/browse_dataset.py', 'look at what the network gets'),
     'costs': ('analysis_tools/model_costs.py', 'parameters, operations, times of a model'),
     'benchmark': ('analysis_tools/benchmark.py', 'speed of this code on this machine'),
+    'gpu-check': ('analysis_tools/gpu_check.py', 'whether this GPU works as it should'),
     'ensemble': ('model_converters/make_ensemble.py', 'several checkpoints as one detector'),
     'export': ('model_converters/export_detector.py', "a teacher-student model's detector alone"),
 }

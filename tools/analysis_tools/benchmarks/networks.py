@@ -19,6 +19,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from mmfrac.models import DynamicSharpening, SemiProbMapDetector
 from mmfrac.models.losses import WeightedBCELoss
@@ -117,6 +118,10 @@ class Network:
                 getattr(net, part).compile()
         self._epoch = 0
         is_map = self.is_semi or hasattr(model, 'prob_map_head')
+        for name, module in model.named_modules():
+            if self.dtype is not None and name.endswith(('rpn_head', 'bbox_head')):
+                # as in ours, losses and what follows the network are in fp32: NMS knows nothing else
+                module.register_forward_hook(lambda head, inputs, outputs: in_fp32(outputs))
         packed = [
             made_up_image(name, size, 1 if is_map else 3, is_map, has_box=index % 2 == 0)
             for index, name in enumerate(sample_names)
@@ -166,6 +171,16 @@ class Network:
                 return self.model.test_step(copy.copy(self.test_batch))
         finally:
             self.model.train()
+
+
+def in_fp32(outputs: Any) -> Any:
+    """Tensors of low precision, in any nested lists and tuples, as fp32."""
+    return tree_map(
+        lambda value: (
+            value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+        ),
+        outputs,
+    )
 
 
 def without_downloads(cfg: Any) -> None:
