@@ -110,6 +110,9 @@ _FREE_INFLATED = 8 * 2**20
 
 _MOST_TIMES = 100
 
+# No packing of bytes does more.
+_LARGEST_TIMES = 1100
+
 # Characters of a line, and of the lines of a record.
 _LONGEST_LINE = 2**20
 
@@ -126,14 +129,27 @@ class _Inflated(io.RawIOBase):
 
     Args:
         data (IO[bytes]): Inflates as it is read.
-        packed (int): Bytes of the file on disk.
+        disk (IO[bytes]): The file that it reads.
+        declared (int): Bytes that the file says it inflates to.
         limit (int): Most bytes.
+
+    Raises:
+        OSError: If it says that there are more than is allowed.
     """
 
-    def __init__(self, data: IO[bytes], packed: int, limit: int) -> None:
-        self._data = data
-        self._packed, self._limit = packed, limit
-        self._left = min(limit, max(_FREE_INFLATED, packed * _MOST_TIMES))
+    def __init__(self, data: IO[bytes], disk: IO[bytes], declared: int, limit: int) -> None:
+        self._data, self._disk = data, disk
+        self._limit, self._inflated = limit, 0
+        packed = os.fstat(disk.fileno()).st_size
+        # of a file that is cut the number is any, and mostly one that cannot be
+        if self._most(packed) < declared <= packed * _LARGEST_TIMES:
+            raise OSError(
+                f'its {packed} bytes are to inflate to more than {self._most(packed)}: its end is '
+                'missing, or it is no table; copy it anew, or unpack it if you trust it'
+            )
+
+    def _most(self, packed: int) -> int:
+        return min(self._limit, max(_FREE_INFLATED, packed * _MOST_TIMES))
 
     def readable(self) -> bool:
         """Always."""
@@ -146,11 +162,13 @@ class _Inflated(io.RawIOBase):
             OSError: If there are more than is allowed.
         """
         content = self._data.read(len(buffer))
-        self._left -= len(content)
-        if self._left < 0:
+        self._inflated += len(content)
+        # not of the whole file: of that a bomb would have to be inflated for long
+        packed = self._disk.tell()
+        if self._inflated > self._most(packed):
             raise OSError(
-                f'its {self._packed} bytes inflate to more than {self._packed * _MOST_TIMES} or '
-                f'{self._limit} bytes, which no table does: unpack it if you trust it'
+                f'its first {packed} bytes inflate to more than {self._most(packed)}, which those of '
+                'no table do: unpack it if you trust it'
             )
         buffer[: len(content)] = content
         return len(content)
@@ -218,14 +236,15 @@ def open_table(path: str, encoding: str = 'utf-8') -> Iterator[tuple[TextIO, IO[
         magic = disk.read(_HEAD)
         disk.seek(0)
         data: IO[bytes] | _Inflated = disk
-        size = os.path.getsize(path)
         if magic.startswith(b'\x1f\x8b'):
             packed = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=disk)))
-            data = _Inflated(packed, size, MOST_INFLATED)
+            data = _Inflated(packed, disk, _declared_by_gzip(disk), MOST_INFLATED)
         elif magic.startswith(b'PK\x03\x04'):
             archive = stack.enter_context(zipfile.ZipFile(disk))
-            packed = stack.enter_context(archive.open(_only_table(path, archive)))
-            data = _Inflated(packed, size, MOST_INFLATED)
+            name = _only_table(path, archive)
+            packed = stack.enter_context(archive.open(name))
+            declared = archive.getinfo(name).file_size
+            data = _Inflated(packed, disk, declared, MOST_INFLATED)
         buffered = io.BufferedReader(cast(io.RawIOBase, data))
         errors = 'surrogateescape'
         if encoding.lower().replace('-', '') == 'utf8':
@@ -234,6 +253,14 @@ def open_table(path: str, encoding: str = 'utf-8') -> Iterator[tuple[TextIO, IO[
                 encoding, errors = 'utf-16', 'strict'
         text = io.TextIOWrapper(buffered, encoding=encoding, errors=errors, newline='')
         yield stack.enter_context(text), disk
+
+
+def _declared_by_gzip(disk: IO[bytes]) -> int:
+    """Bytes that the last part of a gzip file says it inflates to, modulo 2**32."""
+    disk.seek(-min(4, disk.seek(0, os.SEEK_END)), os.SEEK_END)
+    declared = int.from_bytes(disk.read(4), 'little')
+    disk.seek(0)
+    return declared
 
 
 def _only_table(path: str, archive: zipfile.ZipFile) -> str:

@@ -23,7 +23,7 @@ from mmfrac.preparation.converters import (
     convert_vindr_cxr,
 )
 from mmfrac.preparation.converters.padchest import read_findings
-from mmfrac.preparation.tables.table import Problems, Table
+from mmfrac.preparation.tables.table import Problems, Table, open_table
 from mmfrac.preparation.tables.values import read_number_id
 from mmfrac.utils.errors import AnnotationError
 
@@ -370,8 +370,33 @@ def test_tables_that_inflate_without_end(tmp_path, head, block):
     (tmp_path / 't.csv.gz').write_bytes(gzipped_zeros(head, block, 200))
     problems = Problems()
     table = Table(tmp_path / 't.csv.gz', dict(path=('path',), label=('label',)), problems)
-    assert sum(1 for _ in table.rows()) <= 2**23
+    # the file says what it inflates to, so nothing of it is read
+    assert not list(table.rows())
+    (line,) = problems.lines
+    assert line.startswith('t.csv.gz: header: ') and 'to inflate to more than' in line
+
+
+@pytest.mark.parametrize('block', [b'\n' * 2**20, b'x' * 2**20, b',' * 2**20, b'"a\n' * 2**18])
+@pytest.mark.parametrize('head', [b'path,label\n', b''])
+def test_tables_that_say_they_are_small(tmp_path, head, block):
+    content = gzipped_zeros(head, block, 200)
+    (tmp_path / 't.csv.gz').write_bytes(content[:-4] + bytes(4))
+    problems = Problems()
+    table = Table(tmp_path / 't.csv.gz', dict(path=('path',), label=('label',)), problems)
+    assert not any(True for _ in table.rows())
     assert len(problems) and all(len(line) < 400 for line in problems.lines)
+
+
+def test_what_a_table_inflates_to_is_counted_as_it_is_read(tmp_path):
+    content = gzipped_zeros(b'path,label\n', b'a.png,0\n' * 2**17, 12)
+    # of the whole file so many bytes would be allowed
+    content += gzip.compress(np.random.default_rng(0).bytes(2**18))
+    (tmp_path / 't.csv.gz').write_bytes(content)
+    read = 0
+    with open_table(tmp_path / 't.csv.gz') as (file, _), pytest.raises(OSError, match='inflate to'):
+        while read < 2**25:
+            read += len(file.read(2**16))
+    assert read <= 2**23 < 12 * 2**20 < 100 * len(content)
 
 
 def test_zip_bomb_and_locked_zip(tmp_path):
