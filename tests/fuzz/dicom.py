@@ -101,6 +101,12 @@ def _gdcm_seeds(folder: Path, paths: list[Path]) -> list[Path]:
             writer.SetFile(reader.GetFile())
             writer.SetImage(change.GetOutput())
             assert writer.Write()
+            # what it makes up anew each time
+            ds = pydicom.dcmread(made[-1])
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = '1.2.3.4'
+            for field in ('StudyDate', 'StudyTime', 'StudyInstanceUID', 'SeriesInstanceUID'):
+                ds.pop(field, None)
+            ds.save_as(made[-1])
     return made
 
 

@@ -2,7 +2,6 @@
 """Writers that are killed, meet each other, or find damaged films; and what readers notice."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -22,9 +21,8 @@ from mmfrac.datasets.film_cache.cache_writer import check_cache, fill_cache, ima
 from mmfrac.datasets.film_cache.store import FilmCacheError, NotCachedError
 from mmfrac.datasets.transforms import cached_radiograph
 from mmfrac.utils.config import set_film_cache
+from mmfrac.utils.processes import forking
 from tests.datasets.film_cache.films import config, write_data
-
-FORK = multiprocessing.get_context('fork')
 
 
 @pytest.fixture
@@ -192,10 +190,11 @@ def test_writers_and_readers_at_once(root):
     films = films_of(root)
     films.cache.make()
     expected = {path: writer.resized_image(films, path).image.copy() for path in films.sizes}
-    barrier = FORK.Barrier(4, timeout=60)
-    writers = [FORK.Process(target=fill, args=(root, barrier)) for _ in range(3)]
-    for process in writers:
-        process.start()
+    with forking() as context:
+        barrier = context.Barrier(4, timeout=60)
+        writers = [context.Process(target=fill, args=(root, barrier)) for _ in range(3)]
+        for process in writers:
+            process.start()
     barrier.wait()
     seen = 0
     while any(process.is_alive() for process in writers):
@@ -230,8 +229,9 @@ def killed_in_the_middle(root, marker):
 
 def test_a_killed_writer_leaves_whole_films_and_another_goes_on(root):
     marker = root / 'killed'
-    process = FORK.Process(target=killed_in_the_middle, args=(root, marker))
-    process.start()
+    with forking() as context:
+        process = context.Process(target=killed_in_the_middle, args=(root, marker))
+        process.start()
     while not marker.exists():
         assert process.is_alive()
         time.sleep(0.01)

@@ -42,7 +42,7 @@ def make_dicom(path, stored, bits=12, syntax=ExplicitVRLittleEndian, **header):
     ds.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
     ds['PixelData'].VR = 'OW'
     if syntax.is_encapsulated:
-        ds.compress(syntax)
+        ds.compress(syntax, generate_instance_uid=False)
     pydicom.dcmwrite(path, ds, enforce_file_format=True)
     return str(path)
 
