@@ -40,7 +40,8 @@ class StepEMA(HostBuffers, AveragedModel):
         Args:
             model (nn.Module): The model that is averaged.
         """
-        averaged, copied = [], []
+        averaged: list[tuple[Tensor, Tensor]] = []
+        copied: list[tuple[Tensor, Tensor]] = []
         parameters = zip(self.module.parameters(), model.parameters())
         buffers = zip(self.module.buffers(), model.buffers())
         for is_averaged, pairs in ((True, parameters), (self.use_buffers, buffers)):
@@ -49,9 +50,11 @@ class StepEMA(HostBuffers, AveragedModel):
                 (averaged if is_averaged_now else copied).append((average, value))
         if averaged:
             weight = max(1 - self.max_decay, 1 / (1 + int(self.n_averaged)))
-            torch._foreach_lerp_(*map(list, zip(*averaged)), weight)
+            averages, values = ([pair[side] for pair in averaged] for side in (0, 1))
+            torch._foreach_lerp_(averages, values, weight)
         if copied:
-            torch._foreach_copy_(*map(list, zip(*copied)))
+            averages, values = ([pair[side] for pair in copied] for side in (0, 1))
+            torch._foreach_copy_(averages, values)
         self.n_averaged += 1
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:

@@ -60,10 +60,11 @@ class HostBuffers(nn.Module):
         kept = {name: self._buffers[name] for name in self.host_buffers}
         super()._apply(fn, recurse)
         for name, value in kept.items():
-            if value is not None and value.device.type == 'meta':  # built without values
-                value = self._buffers[name]
-                value = value if value.device.type == 'meta' else value.cpu()
-            self._buffers[name] = value
+            moved = self._buffers[name]
+            if value is None or moved is None or moved.device.type == 'meta' == value.device.type:
+                continue
+            # one that was built without values has them only now
+            self._buffers[name] = moved.cpu() if value.device.type == 'meta' else value
         return self
 
 
