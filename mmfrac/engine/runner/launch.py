@@ -64,7 +64,7 @@ def fill_device_options(cfg: Config) -> None:
 
     Data loaders that validate or test keep their workers from epoch to epoch; those that train start
     them anew, which gives a resumed run the random numbers of an uninterrupted one. With CUDA batches
-    come in pinned memory, and Adam updates all weights in one kernel.
+    come in pinned memory, whose copy to the device nobody waits for, and Adam updates all weights in one kernel.
 
     Args:
         cfg (Config): Options that it has stay as they are.
@@ -78,6 +78,11 @@ def fill_device_options(cfg: Config) -> None:
             loader.setdefault('persistent_workers', True)
         if has_cuda:
             loader.setdefault('pin_memory', True)
+    preprocessor = cfg.get('model', {}).get('data_preprocessor') or {}
+    # that of one branch where there are several
+    preprocessor = preprocessor.get('data_preprocessor', preprocessor)
+    if has_cuda and preprocessor:
+        preprocessor.setdefault('non_blocking', True)
     optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
     if has_cuda and optimizer.get('type') in ('Adam', 'AdamW'):
         optimizer.setdefault('fused', True)

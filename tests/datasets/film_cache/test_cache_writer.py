@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmdet.registry import DATASETS
 from torch.utils.data import DataLoader
 
@@ -181,6 +182,8 @@ def test_a_plane_that_is_not_that_of_its_film_is_noticed(root):
 
 
 def fill(root, barrier):
+    # as a worker of a data loader: a fork has none of the threads that torch started before
+    torch.set_num_threads(1)
     films = films_of(root)
     barrier.wait()
     fill_cache(films, progress=False)
@@ -214,6 +217,7 @@ def test_writers_and_readers_at_once(root):
 
 
 def killed_in_the_middle(root, marker):
+    torch.set_num_threads(1)
     replace, count = os.replace, [0]
 
     def slow(one, other):

@@ -56,6 +56,7 @@ def test_the_machine_decides_what_a_config_leaves_open(has_cuda, monkeypatch):
             val_dataloader=dict(num_workers=2),
             test_dataloader=dict(num_workers=0, pin_memory=False),
             optim_wrapper=dict(optimizer=dict(type='Adam', lr=1.0)),
+            model=dict(data_preprocessor=dict(data_preprocessor=dict(mean=[0.5]))),
         )
     )
     fill_device_options(cfg)
@@ -64,6 +65,8 @@ def test_the_machine_decides_what_a_config_leaves_open(has_cuda, monkeypatch):
     assert cfg.val_dataloader == dict(num_workers=2, persistent_workers=True, **pinned)
     assert cfg.test_dataloader == dict(num_workers=0, pin_memory=False)
     assert cfg.optim_wrapper.optimizer.get('fused', False) is has_cuda
+    preprocessor = cfg.model.data_preprocessor.data_preprocessor
+    assert preprocessor.get('non_blocking', False) is has_cuda
     cfg.optim_wrapper.optimizer = dict(type='SGD', lr=1.0)
     fill_device_options(cfg)
     assert 'fused' not in cfg.optim_wrapper.optimizer

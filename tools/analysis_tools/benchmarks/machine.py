@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from mmfrac.engine.runner.precision import has_bf16
+
 
 def machine() -> dict[str, str | int | bool]:
     """Processor, GPU and versions, as every figure names them.
@@ -21,10 +23,9 @@ def machine() -> dict[str, str | int | bool]:
         for line in path.read_text().splitlines():
             name, _, value = line.partition(':')
             fields.setdefault(name.strip(), value.strip())
-    units = (fields.get('flags') or fields.get('Features') or '').split()
     return dict(
         cpu=fields.get('model name') or platform.processor() or platform.machine(),
-        cpu_bf16=bool({'avx512_bf16', 'amx_bf16', 'bf16'} & set(units)),
+        cpu_bf16=has_bf16('cpu'),
         cores=os.cpu_count() or 0,
         threads=torch.get_num_threads(),
         torch=torch.__version__,
