@@ -64,7 +64,8 @@ def fill_device_options(cfg: Config) -> None:
 
     Data loaders that validate or test keep their workers from epoch to epoch; those that train start
     them anew, which gives a resumed run the random numbers of an uninterrupted one. With CUDA batches
-    come in pinned memory, whose copy to the device nobody waits for, and Adam updates all weights in one kernel.
+    come in pinned memory, whose copy to the device nobody waits for, and Adam updates all weights in
+    one kernel.
 
     Args:
         cfg (Config): Options that it has stay as they are.
