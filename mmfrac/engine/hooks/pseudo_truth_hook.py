@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from mmfrac.engine.runner.unwrap import unwrapped_model
+from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.pseudo_labels.warp import map_stride
 
 BINS = 10
@@ -25,7 +26,8 @@ class PseudoTruthHook(Hook):
 
     For data whose label-only films have known fractures (phantom, semi-real). After every
     semi-supervised epoch teacher and pseudo-label pipeline are run on the un-augmented films, and
-    ``truth/*`` goes to the visualizer, see ``pseudo_map_counts`` and ``rates``.
+    ``truth/*`` goes to the visualizer, see ``pseudo_map_counts`` and ``rates``. A model without pseudo
+    maps (a method that trains on labels alone, over the same config) is left alone.
 
     Args:
         dataset (dict): P_pub films with their boxes; its pipeline is that of the teacher's view, with
@@ -51,6 +53,8 @@ class PseudoTruthHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Build the data set: what is wrong with it shows before the first epoch."""
+        if not isinstance(unwrapped_model(runner), SemiProbMapDetector):
+            return
         images = DATASETS.build(self.dataset)
         rank, world_size = get_dist_info()
         chosen = np.unique(np.linspace(0, len(images) - 1, self.num_films).round().astype(int))
@@ -60,7 +64,7 @@ class PseudoTruthHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Measure and log."""
         model = unwrapped_model(runner)
-        if not model.is_semi_supervised:
+        if self._images is None or not model.is_semi_supervised:
             return
         was_training = model.training
         model.eval()

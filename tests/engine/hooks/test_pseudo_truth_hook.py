@@ -1,4 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -114,3 +116,9 @@ def test_is_logged_in_semi_supervised_epochs_and_changes_nothing(tiny_data, tmp_
 def test_wrong_numbers_are_refused():
     with pytest.raises(ValueError, match='must be positive'):
         PseudoTruthHook(dict(), num_films=0)
+
+
+def test_a_model_without_pseudo_maps_is_left_alone():
+    hook, runner = PseudoTruthHook(dict(type='none')), SimpleNamespace(model=torch.nn.Linear(1, 1))
+    hook.before_train(runner)
+    hook.after_train_epoch(runner)
