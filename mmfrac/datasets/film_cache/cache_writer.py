@@ -253,7 +253,7 @@ def _for_each(
             total=len(paths),
             desc=title,
             unit='film',
-            disable=None if progress else True,
+            disable=not progress,
             mininterval=0.2 if sys.stderr.isatty() else 15.0,
         )
         for name, size, problem in outcomes:

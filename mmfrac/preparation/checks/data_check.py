@@ -396,7 +396,7 @@ def _check_pixels(
     readable = set()
     count = default_workers() if workers is None else workers
     facts = map_files(file_facts, uses, count, _crashed_facts)
-    bar = tqdm(facts, 'decoding', len(uses), unit='film', disable=None if progress else True)
+    bar = tqdm(facts, 'decoding', len(uses), unit='film', disable=not progress)
     for path, found in zip(uses, bar, strict=True):
         report.add(_faults(found, uses[path]))
         if not found.fault:

@@ -517,7 +517,7 @@ class Conversion:
             FileNotFoundError: If films are to be looked at and there is no image folder.
             AnnotationError: With all problems of all tables; nothing is written then.
         """
-        hidden = None if self.options.progress and total is not None else True
+        hidden = total is None or not self.options.progress
         files = ImageFiles(self.image_dir, self.options, unique_names)
         # the processes of `files` before the bar, which starts a thread
         with CocoWriter(self.out_file, self.options.allow_outside) as writer, files:

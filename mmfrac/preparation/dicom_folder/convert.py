@@ -269,7 +269,7 @@ class _Run:
             any_name=self.is_neutral,
         )
         headers = map_files(read, self.names, self.options.workers, crashed_header)
-        hidden = None if self.options.progress else True
+        hidden = not self.options.progress
         bar = tqdm(headers, 'headers', len(self.names), unit='file', disable=hidden)
         # all of them before the first film: an image is taken or not beside the others of its study
         wanted = [header for header in bar if self._is_wanted(header)]

@@ -210,7 +210,7 @@ def write_phantom(
         total=len(tasks),
         desc=f'phantom {root.name}',
         unit='film',
-        disable=None if progress else True,
+        disable=not progress,
         mininterval=0.2 if sys.stderr.isatty() else 15.0,
     )
     truths = {plan.file_name: truth for plan, truth in zip(tasks, results)}

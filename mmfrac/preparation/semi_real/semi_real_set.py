@@ -313,7 +313,7 @@ def write_semi_real(
         initial=len(plans) - len(todo),
         desc=f'semi-real {folder.root.name}',
         unit='film',
-        disable=None if progress else True,
+        disable=not progress,
         mininterval=0.2 if sys.stderr.isatty() else 15.0,
     )
     problems = []

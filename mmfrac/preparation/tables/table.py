@@ -421,7 +421,7 @@ class Table:
             desc=self.name,
             unit='B',
             unit_scale=True,
-            disable=None if self._progress else True,
+            disable=not self._progress,
         )
         count = 0
         with bar, open_table(self.path, self.encoding) as (file, disk):
