@@ -17,6 +17,7 @@ import runpy
 import select
 import selectors
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +29,9 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# their input ends with this process, and so do they
+_servers: list[subprocess.Popen] = []
+
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -36,8 +40,8 @@ def python_for_tools() -> str:
     """Path of the stand-in for the interpreter; the server behind it ends with this process."""
     if os.environ.get('MMFRAC_TEST_FORKING') == '0' or not hasattr(os, 'pidfd_open'):
         return sys.executable
-    folder = tempfile.TemporaryDirectory(prefix='mmfrac_forking_')
-    client, address = Path(folder.name) / 'python', Path(folder.name) / 'socket'
+    folder = Path(tempfile.mkdtemp(prefix='mmfrac_forking_'))
+    client, address = folder / 'python', folder / 'socket'
     words = [sys.executable, '-I', '-S', __file__, str(address)]
     client.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     client.chmod(0o755)
@@ -55,12 +59,7 @@ def python_for_tools() -> str:
     )
     listener.close()
 
-    def end() -> None:
-        server.kill()
-        server.wait()
-        folder.cleanup()
-
-    atexit.register(end)
+    _servers.append(server)
     return str(client)
 
 
@@ -90,6 +89,7 @@ def serve(listener: socket.socket, client: str) -> list[str]:
     while True:
         for key, _ in waiting.select():
             if key.fileobj == 0:
+                shutil.rmtree(os.path.dirname(client), ignore_errors=True)
                 os._exit(0)
             if key.fileobj is listener:
                 connection, _ = listener.accept()
@@ -168,6 +168,7 @@ def main() -> None:
     listener = socket.socket(fileno=int(sys.argv[2]))
     # whoever started the server holds the other end of its input, and may never need it
     if 0 in select.select([listener, 0], [], [])[0]:
+        shutil.rmtree(os.path.dirname(sys.argv[3]), ignore_errors=True)
         return
     sys.path[0] = str(ROOT)
     import mmfrac.apis  # noqa: F401

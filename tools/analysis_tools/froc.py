@@ -128,7 +128,7 @@ def evaluate(
             truth,
             predictions,
             definitions,
-            lambda images, name=name: tqdm(images, desc=name, unit='film', disable=None),
+            lambda images, name=name: tqdm(images, desc=name, unit='film'),
         )
         for name, predictions in saved.items()
     }
