@@ -33,7 +33,7 @@ burn_in_checkpoint='burn_in.pth'
 ssl_checkpoint='epoch_*.pth'
 expected_setup='a second when it is there, else 2 to 4 min'
 expected_phantom='1 to 3 min, less when they are there'
-expected_training='4 to 7 min on 2 cores'
+expected_training='4 to 11 min on 2 cores'
 expected_evaluation='20 s each'
 expected_plots='10 s'
 
