@@ -14,7 +14,7 @@ _BUILD = os.path.join('mmengine', 'registry', 'build_functions.py')
 
 _CONFIG = os.path.join('mmengine', 'config', 'config.py')
 
-_OF_WORKER = re.compile(r'Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback')
+_OF_WORKER = re.compile(r'Caught \w+ in DataLoader worker process \d+\.\nOriginal ')
 
 _WRONG_OPTION = r'__init__\(\) (got an unexpected keyword|got multiple values|missing \d+ required)'
 
@@ -67,10 +67,9 @@ def _original_message(error: Exception) -> str:
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if not _OF_WORKER.match(message):
         return message
-    raised = re.findall(
-        rf'^(?:\w+\.)*{type(error).__name__}: (.*?)\Z', message, re.MULTILINE | re.DOTALL
-    )
-    return raised[0].strip() if raised else message
+    # the last of those that one was raised from
+    raised = re.split(rf'^(?:\w+\.)*{type(error).__name__}: ', message, flags=re.MULTILINE)
+    return raised[-1].strip() if len(raised) > 1 else message
 
 
 MAX_LINES = 50

@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import logging
+import os
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -64,7 +65,7 @@ class LoadRadiograph(BaseTransform):
                 skipped.
 
         Raises:
-            FileNotFoundError: If the file is missing.
+            FileNotFoundError: If the file is missing; a link to nowhere can be skipped.
             RadiographError: If it cannot be read and ``on_error`` is 'raise'.
             AnnotationError: If it has boxes, and another size than they were drawn on.
         """
@@ -72,8 +73,10 @@ class LoadRadiograph(BaseTransform):
         notes: list[str] = []
         try:
             plane = read_radiograph(path, notes)
-        except RadiographError as error:
-            if self.on_error == 'raise':
+        except (RadiographError, FileNotFoundError) as error:
+            # a link to nowhere is a bad film; where there is not even that, the folder may be another
+            is_bad = isinstance(error, RadiographError) or os.path.islink(path)
+            if self.on_error == 'raise' or not is_bad:
                 raise
             if path not in self.skipped:
                 self.skipped[path] = str(error)

@@ -187,6 +187,16 @@ def test_skip_in_training_draws_another_film(tiny_data, tmp_path):
         DATASETS.build(dict(config, test_mode=True))
 
 
+def test_a_link_to_nowhere_is_skipped_and_a_missing_film_is_not(tmp_path):
+    (tmp_path / 'link.png').symlink_to(tmp_path / 'nowhere')
+    load = LoadRadiograph(on_error='skip')
+    assert load(dict(img_path=str(tmp_path / 'link.png'))) is None and load.num_skipped == 1
+    with pytest.raises(FileNotFoundError, match='missing'):
+        load(dict(img_path=str(tmp_path / 'missing.png')))
+    with pytest.raises(FileNotFoundError, match='link'):
+        LoadRadiograph()(dict(img_path=str(tmp_path / 'link.png')))
+
+
 def test_mmdet_transforms_take_the_plane(tiny_data):
     init_default_scope('mmdet')
     dataset = DATASETS.build(
