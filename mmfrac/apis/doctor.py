@@ -13,6 +13,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID, AllTransferSyntaxes
 
 from mmfrac.utils import mmcv_ops
+from mmfrac.utils.device import has_bf16
 from mmfrac.utils.environment import installed_versions
 
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'firefox')
@@ -76,8 +77,7 @@ def _devices() -> Iterator[Check]:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(index)
-            with torch.cuda.device(index):
-                precision = 'fp16 and bf16' if torch.cuda.is_bf16_supported(False) else 'fp16'
+            precision = 'fp16 and bf16' if has_bf16(f'cuda:{index}') else 'fp16'
             yield Check(
                 f'GPU {index}',
                 f'{about.name}, {about.total_memory / _GIB:.0f} GiB, runs {precision}',
@@ -90,8 +90,9 @@ def _devices() -> Iterator[Check]:
             'build for its CUDA version'
         )
     yield Check('GPU', 'none', remedy)
+    units = 'with' if has_bf16('cpu') else 'without'
     capability = torch.backends.cpu.get_cpu_capability()
-    yield Check('CPU', f'{capability}, {torch.get_num_threads()} threads')
+    yield Check('CPU', f'{capability}, {torch.get_num_threads()} threads, {units} units for bf16')
 
 
 def _decoders() -> Iterator[Check]:

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from mmfrac.utils.config import fill_stride, load_config, set_data_root, set_film_cache
+from mmfrac.utils.device import PRECISIONS
 from mmfrac.utils.packaged import config_path
 
 
@@ -46,7 +47,7 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
     """``--precision`` of a tool that predicts; its meaning is that of ``choose_precision``."""
     parser.add_argument(
         '--precision',
-        choices=['auto', 'fp32', 'bf16', 'fp16'],
+        choices=PRECISIONS,
         default='auto',
         help='of the network, default auto: bf16 where the CPU or GPU computes in it and the model '
         'predicts prob maps, else fp32',

@@ -1,12 +1,44 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Copies between host and device that nobody waits for, and counters that stay on the host."""
+"""What a device computes in; copies that nobody waits for, and counters that stay on the host."""
 
+import re
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+# of a prediction, see mmfrac.engine.runner.precision.choose_precision
+PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
+
+# of Intel, AMD and ARM
+_BF16_UNITS = re.compile(r'\b(avx512_bf16|amx_bf16|bf16)\b')
+
+
+def has_bf16(device: str | torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself, faster than in fp32.
+
+    Args:
+        device (str or torch.device): E.g. 'cpu', 'cuda:0'. Of a CPU, oneDNN has to use its units, too
+            (``ONEDNN_MAX_CPU_ISA`` can forbid it).
+    """
+    kind = torch.device(device).type
+    if kind == 'cuda':
+        return torch.cuda.get_device_capability(device)[0] >= 8 or torch.version.hip is not None
+    return kind == 'cpu' and _cpu_has_bf16()
+
+
+@cache
+def _cpu_has_bf16() -> bool:
+    try:
+        flags = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace')
+    except OSError:
+        return False
+    is_used = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return is_used and bool(_BF16_UNITS.search(flags))
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:

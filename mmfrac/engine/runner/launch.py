@@ -85,7 +85,8 @@ def fill_device_options(cfg: Config) -> None:
     if has_cuda and preprocessor:
         preprocessor.setdefault('non_blocking', True)
     optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
-    if has_cuda and optimizer.get('type') in ('Adam', 'AdamW'):
+    # torch takes one of them
+    if has_cuda and optimizer.get('type') in ('Adam', 'AdamW') and 'foreach' not in optimizer:
         optimizer.setdefault('fused', True)
 
 

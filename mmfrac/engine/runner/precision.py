@@ -2,11 +2,8 @@
 """What ``--amp`` changes in training and ``--precision`` in testing."""
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,35 +18,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import TestLoop
 from torch import nn
 
-PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
+from mmfrac.utils.config import type_name
+from mmfrac.utils.device import PRECISIONS, has_bf16
 
 _DTYPES = dict(bf16=torch.bfloat16, fp16=torch.float16)
-
-# of Intel, AMD and ARM
-_BF16_UNITS = re.compile(r'\b(avx512_bf16|amx_bf16|bf16)\b')
-
-
-def has_bf16(device: str | torch.device) -> bool:
-    """Whether a device computes in bfloat16 itself, faster than in fp32.
-
-    Args:
-        device (str or torch.device): E.g. 'cpu', 'cuda:0'. Of a CPU, oneDNN has to use its units, too
-            (``ONEDNN_MAX_CPU_ISA`` can forbid it).
-    """
-    kind = torch.device(device).type
-    if kind == 'cuda':
-        return torch.cuda.get_device_capability(device)[0] >= 8 or torch.version.hip is not None
-    return kind == 'cpu' and _cpu_has_bf16()
-
-
-@cache
-def _cpu_has_bf16() -> bool:
-    try:
-        flags = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace')
-    except OSError:
-        return False
-    is_used = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return is_used and bool(_BF16_UNITS.search(flags))
 
 
 def choose_precision(precision: str, device: str | torch.device, model: nn.Module) -> str:
@@ -175,11 +147,26 @@ def set_test_precision(cfg: Config, precision: str) -> None:
     """Make a config test in a precision, with folded batch norms, in place.
 
     Args:
-        cfg (Config): A ``test_cfg`` of another type than ``TestLoop`` is left as it is.
+        cfg (Config): With ``test_cfg``; a precision that it has stays where ``precision`` is 'auto',
+            and so does a loop of another kind than mmengine's.
         precision (str): See ``choose_precision``.
+
+    Raises:
+        ValueError: If the loop is of another kind, and ``precision`` is not 'auto'.
     """
-    if cfg.test_cfg.get('type', 'TestLoop') == 'TestLoop':
-        cfg.test_cfg.update(type='PrecisionTestLoop', precision=precision, fold_bn=True)
+    loop = cfg.test_cfg
+    kind = type_name(loop) if 'type' in loop else 'TestLoop'
+    if kind not in ('TestLoop', 'PrecisionTestLoop'):
+        if precision != 'auto':
+            raise ValueError(
+                f'test_cfg is a {kind}, which knows no precision: leave --precision out, or take '
+                "test_cfg = dict(type='PrecisionTestLoop')"
+            )
+        return
+    loop.type = 'PrecisionTestLoop'
+    loop.setdefault('fold_bn', True)
+    if precision != 'auto':
+        loop.precision = precision
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -7,10 +7,12 @@ import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
 from mmfrac.engine.runner import precision
+from mmfrac.utils import device
 from tests.configs.test_configs import tiny_config
 
 
@@ -54,10 +56,10 @@ def test_semi_supervised_steps_in_bfloat16_on_the_cpu(tiny_data, tmp_path, monke
 def test_accelerators_keep_mmengines_own(monkeypatch):
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', loss_scale=1.0)))
     monkeypatch.setattr(precision, 'get_device', lambda: 'cuda')
-    monkeypatch.setattr(precision, 'has_bf16', lambda device: False)
+    monkeypatch.setattr(precision, 'has_bf16', lambda _: False)
     precision.use_amp(cfg)
     assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
-    monkeypatch.setattr(precision, 'has_bf16', lambda device: True)
+    monkeypatch.setattr(precision, 'has_bf16', lambda _: True)
     precision.use_amp(cfg)
     assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale=1.0, dtype='bfloat16')
     cfg.optim_wrapper.pop('dtype')
@@ -68,7 +70,7 @@ def test_accelerators_keep_mmengines_own(monkeypatch):
 
 @pytest.mark.parametrize('has_units', [False, True])
 def test_a_cpu_without_units_trains_in_fp32_and_says_so(has_units, monkeypatch):
-    monkeypatch.setattr(precision, 'has_bf16', lambda device: has_units)
+    monkeypatch.setattr(precision, 'has_bf16', lambda _: has_units)
     said = []
     monkeypatch.setattr(precision, 'print_log', lambda text, *_: said.append(text))
     model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 1, 1))
@@ -84,7 +86,7 @@ def test_what_a_model_and_a_device_can_have(monkeypatch):
     low, boxes = nn.Linear(1, 1), nn.Linear(1, 1)
     low.low_precision = True
     for has_units, wanted in ((False, 'fp32'), (True, 'bf16')):
-        monkeypatch.setattr(precision, 'has_bf16', lambda device, has=has_units: has)
+        monkeypatch.setattr(precision, 'has_bf16', lambda _, has=has_units: has)
         assert precision.choose_precision('auto', 'cpu', low) == wanted
         assert precision.choose_precision('auto', 'cpu', boxes) == 'fp32'
         assert precision.choose_precision('bf16', 'cpu', low) == 'bf16'
@@ -110,19 +112,20 @@ def test_units_of_a_cpu(monkeypatch):
         ('Features : fp asimd bf16', True),
         ('flags : fpu avx2 avx512f avx512bw', False),
     ):
-        monkeypatch.setattr(precision.Path, 'read_text', lambda *_, flags=flags, **__: flags)
-        precision._cpu_has_bf16.cache_clear()
-        assert precision.has_bf16('cpu') is wanted
+        monkeypatch.setattr(device.Path, 'read_text', lambda *_, flags=flags, **__: flags)
+        device._cpu_has_bf16.cache_clear()
+        assert device.has_bf16('cpu') is wanted
     # ONEDNN_MAX_CPU_ISA=AVX2
     supported['value'] = False
-    monkeypatch.setattr(precision.Path, 'read_text', lambda *_, **__: 'avx512_bf16')
-    precision._cpu_has_bf16.cache_clear()
-    assert precision.has_bf16('cpu') is False
-    precision._cpu_has_bf16.cache_clear()
+    monkeypatch.setattr(device.Path, 'read_text', lambda *_, **__: 'avx512_bf16')
+    device._cpu_has_bf16.cache_clear()
+    assert device.has_bf16('cpu') is False
+    device._cpu_has_bf16.cache_clear()
 
 
 @pytest.mark.parametrize('name', ['frac_ssl.py', 'baselines/chexnet_cam.py', 'compare/fcos.py'])
 def test_folded_batch_norms_and_precision_change_no_map_by_much(name, tiny_data, tmp_path):
+    init_default_scope('mmdet')
     cfg = tiny_config(name, tiny_data, tmp_path)
     model = MODELS.build(cfg.model)
     generator = torch.Generator().manual_seed(0)
@@ -170,3 +173,16 @@ def test_the_loop_tests_in_its_precision_and_notes_it(tiny_data, tmp_path):
     written = json.loads((tmp_path / 'out.json').read_text())
     assert written['precision'] == 'bf16'
     assert written['metrics']['AUROC'] == metrics['frac/AUROC']
+
+
+def test_a_loop_that_knows_no_precision_is_not_given_one():
+    cfg = Config(dict(test_cfg=dict(type='MyLoop')))
+    precision.set_test_precision(cfg, 'auto')
+    assert cfg.test_cfg == dict(type='MyLoop')
+    with pytest.raises(ValueError, match='MyLoop, which knows no precision'):
+        precision.set_test_precision(cfg, 'bf16')
+    cfg.test_cfg = dict(type='PrecisionTestLoop', precision='fp32', fold_bn=False)
+    precision.set_test_precision(cfg, 'auto')
+    assert cfg.test_cfg == dict(type='PrecisionTestLoop', precision='fp32', fold_bn=False)
+    precision.set_test_precision(cfg, 'bf16')
+    assert cfg.test_cfg.precision == 'bf16'

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mmfrac.engine.runner.precision import has_bf16
+from mmfrac.utils.device import has_bf16
 
 
 def machine() -> dict[str, str | int | bool]:
