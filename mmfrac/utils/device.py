@@ -27,7 +27,8 @@ def has_bf16(device: str | torch.device) -> bool:
     """
     kind = torch.device(device).type
     if kind == 'cuda':
-        return torch.cuda.get_device_capability(device)[0] >= 8 or torch.version.hip is not None
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(False)
     return kind == 'cpu' and _cpu_has_bf16()
 
 
