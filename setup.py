@@ -41,6 +41,9 @@ EXTRAS = {
     'mim': requirements('mminstall'),
     'dicom': requirements('dicom'),
     'slurm': requirements('slurm'),
+    'deploy': requirements('deploy'),
+    'onnx': requirements('onnx'),
+    'benchmarks': requirements('benchmarks'),
     'test': requirements('test'),
 }
 

@@ -13,8 +13,10 @@ from mmfrac.version import __version__
 check_environment()
 
 from mmfrac.utils.packaged import use_packaged_configs  # noqa: E402
+from mmfrac.utils.torchvision_ops import declare_missing_operators  # noqa: E402
 
 use_packaged_configs()
+declare_missing_operators()
 
 # what is imported below registers itself with mmdet's registries
 from . import datasets, engine, evaluation, models, visualization  # noqa: E402

@@ -79,7 +79,7 @@ use_venv() {
     [[ -z $with_mmcv_ops ]] || imports mmcv.ops || need_compiler
     say "filling $venv; the output of pip is in $log"
     fill_venv
-    problems=$(lacks "$venv/bin/python" "$requirements"/{runtime,dicom,test,test_data}.txt)
+    problems=$(lacks "$venv/bin/python" "$requirements"/{runtime,dicom,test,test_data,deploy,onnx,benchmarks}.txt)
     [[ -z $problems ]] || die "$venv is filled, but:"$'\n'"$problems"
     state >"$stamp.new" && mv "$stamp.new" "$stamp"
     say "$venv is complete, after $(duration $((SECONDS - start)))"
@@ -97,7 +97,7 @@ while (($#)); do
             ;;
         --python=*) given=${1#*=} ;;
         --with-mmcv-ops) with_mmcv_ops=1 ;;
-        --for-tests) wanted_files+=("$requirements"/{dicom,test,test_data}.txt) ;;
+        --for-tests) wanted_files+=("$requirements"/{dicom,test,test_data,deploy,onnx,benchmarks}.txt) ;;
         -h | --help)
             usage
             exit 0

@@ -137,7 +137,7 @@ fill_venv() {
         say "the pins need Python >= 3.11: on this one the newest versions in range are taken"
         constraints=()
     fi
-    for file in runtime dicom test; do wanted+=(-r "$requirements/$file.txt"); done
+    for file in runtime dicom test deploy onnx benchmarks; do wanted+=(-r "$requirements/$file.txt"); done
     # the user's own pip settings may ask for --user, which a virtual environment refuses
     export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
 
