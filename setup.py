@@ -59,6 +59,7 @@ setup(
         'mmfrac': [f'.mim/{name}' for name in packaged_files()],
         'mmfrac.preparation.checks': ['*.jinja'],
         'mmfrac.evaluation.report': ['*.j2'],
+        'mmfrac.deployment': ['*.j2'],
     },
     entry_points={'console_scripts': ['mmfrac = mmfrac.__main__:main']},
     python_requires='>=3.10',

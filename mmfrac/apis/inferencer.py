@@ -122,8 +122,13 @@ def _is_image(path: Path) -> bool:
     return True
 
 
-def _prediction_of_image(name: str, sample: DetDataSample) -> dict[str, Any]:
-    """Prediction in plain types, see ``FracInferencer.__call__``."""
+def prediction_of_image(name: str, sample: DetDataSample) -> dict[str, Any]:
+    """Prediction in plain types, see ``FracInferencer.__call__``.
+
+    Args:
+        name (str): What the image is called.
+        sample (DetDataSample): Its prediction.
+    """
     found = sample.pred_instances
     scores = [float(score) for score in found.scores]
     score = float(sample.pred_score) if 'pred_score' in sample else max(scores, default=0.0)
@@ -169,7 +174,15 @@ _ON_ERROR = ('report', 'raise')
 _ANNOTATION_STEPS = ('LoadAnnotations', 'ProbMapTarget')
 
 
-class _Loaded(NamedTuple):
+class LoadedImage(NamedTuple):
+    """An image that was read.
+
+    Attributes:
+        name (str): What it is called.
+        image (np.ndarray): ``(h, w)`` as it is stored.
+        packed (dict): ``inputs`` and ``data_samples``, what the test pipeline made of it.
+    """
+
     name: str
     image: np.ndarray
     packed: dict
@@ -184,7 +197,8 @@ class FracInferencer:
 
     Args:
         model (str, PathLike or Config): Config, of which the model and the test pipeline are used.
-        weights (str or PathLike): Checkpoint that was trained with this config.
+        weights (str, PathLike or dict): Checkpoint that was trained with this config; or one that is
+            loaded already, with ``state_dict``.
         device (str, optional): E.g. 'cuda:0', 'cpu'. Defaults to what there is.
         precision (str): 'auto' (bf16 where the device computes in it and the model predicts prob maps,
             else fp32), 'fp32', 'bf16' or 'fp16'. Batch norms are folded in any. Defaults to 'auto'.
@@ -203,7 +217,7 @@ class FracInferencer:
     def __init__(
         self,
         model: str | os.PathLike | Config,
-        weights: str | os.PathLike,
+        weights: str | os.PathLike | dict,
         device: str | None = None,
         precision: str = 'auto',
         compile: bool = False,
@@ -214,8 +228,8 @@ class FracInferencer:
         self.device = torch.device(device or get_device())
         init_default_scope(model.get('default_scope', 'mmdet'))
         self._load_image, self.prepare = _test_pipeline(model)
-        self.weights = os.fspath(weights)
-        self.model: Any = _load_model(model, self.weights).to(self.device)
+        self.weights = 'loaded weights' if isinstance(weights, dict) else os.fspath(weights)
+        self.model: Any = _load_model(model, weights).to(self.device)
         self.precision = choose_precision(precision, self.device, self.model)
         fold_batch_norms(self.model)
         if compile:
@@ -301,7 +315,7 @@ class FracInferencer:
             journal = _Journal(output.path(_PARTIAL), self.weights)
         while batch := list(islice(loaded, batch_size)):
             for one, sample in zip(batch, self._forward([one.packed for one in batch])):
-                results['predictions'].append(_prediction_of_image(one.name, sample))
+                results['predictions'].append(prediction_of_image(one.name, sample))
                 if print_result:
                     print(results['predictions'][-1])
                 if return_datasamples:
@@ -339,22 +353,51 @@ class FracInferencer:
             results['predictions'] = samples
         return results
 
+    def load(self, source: ImageInput, name: str = '') -> LoadedImage:
+        """Read an image and take it through the test pipeline.
+
+        Args:
+            source (str or np.ndarray): File, or plane ``(h, w)``.
+            name (str): What it is called. Defaults to '', its path.
+
+        Returns:
+            LoadedImage: What ``predict`` is given.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it cannot be read, or not pass the pipeline.
+        """
+        name = name or (source if isinstance(source, str) else 'array')
+        results = self._load(source, name)
+        img = results['img']
+        return LoadedImage(
+            name, img if img.ndim == 2 else img[..., 0], self._prepare(results, name)
+        )
+
+    def predict(self, loaded: Sequence[LoadedImage]) -> list[DetDataSample]:
+        """Predictions of images, in one forward pass.
+
+        Args:
+            loaded (Sequence[LoadedImage]): See ``load``.
+
+        Returns:
+            list[DetDataSample]: One an image.
+        """
+        return self._forward([one.packed for one in loaded])
+
     def _load_all(
         self, images: Iterable[ImageInput], errors: list[dict], errors_raise: bool
-    ) -> Iterator[_Loaded]:
+    ) -> Iterator[LoadedImage]:
         for index, source in enumerate(images):
             name = f'array_{index:04d}' if isinstance(source, np.ndarray) else source
             try:
-                results = self._load(source, name)
-                img = results['img']
-                image = img if img.ndim == 2 else img[..., 0]
-                packed = self._prepare(results, name)
+                loaded = self.load(source, name)
             except (OSError, ValueError) as error:
                 if errors_raise:
                     raise
                 errors.append(dict(film=name, error=str(error)))
                 continue
-            yield _Loaded(name, image, packed)
+            yield loaded
 
     def _prepare(self, results: dict, name: str) -> dict:
         try:
@@ -413,8 +456,18 @@ class _Journal:
         self._file.flush()
 
 
-def _test_pipeline(cfg: Config) -> tuple[Any, Compose]:
-    """Loader of films, and what follows it without annotations."""
+def test_steps(cfg: Config) -> list:
+    """Steps of the test pipeline of a config that an image without annotations goes through.
+
+    Args:
+        cfg (Config): With ``test_dataloader``.
+
+    Returns:
+        list[dict]: Their configs; the first is a ``LoadRadiograph``.
+
+    Raises:
+        ValueError: If the pipeline begins with another one.
+    """
     dataset = cfg.test_dataloader.dataset
     while 'pipeline' not in dataset and 'dataset' in dataset:
         dataset = dataset.dataset
@@ -424,13 +477,23 @@ def _test_pipeline(cfg: Config) -> tuple[Any, Compose]:
             'the test pipeline of the config must begin with LoadRadiograph, it is '
             f'{[type_name(step) for step in steps]}'
         )
+    return steps
+
+
+def _test_pipeline(cfg: Config) -> tuple[Any, Compose]:
+    """Loader of films, and what follows it without annotations."""
+    steps = test_steps(cfg)
     return TRANSFORMS.build(steps[0]), Compose([TRANSFORMS.build(step) for step in steps[1:]])
 
 
-def _load_model(cfg: Config, weights: str) -> nn.Module:
-    checkpoint = load_checkpoint_file(weights, map_location='cpu')
+def _load_model(cfg: Config, weights: str | os.PathLike | dict) -> nn.Module:
+    if isinstance(weights, dict):
+        name, checkpoint = 'the checkpoint', weights
+    else:
+        name = os.fspath(weights)
+        checkpoint = load_checkpoint_file(name, map_location='cpu')
     model = MODELS.build(cfg.model)
-    check_state_dict(model, checkpoint, name=weights, for_prediction=True)
+    check_state_dict(model, checkpoint, name=name, for_prediction=True)
     state_dict = checkpoint.get('state_dict', checkpoint)
     # what a model has besides (a teacher of its own, EMA weights) is not needed to predict
     model.load_state_dict(

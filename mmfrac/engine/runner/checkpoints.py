@@ -86,6 +86,23 @@ def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) 
     return stock._process_mmcls_checkpoint(checkpoint) if is_classifier else checkpoint
 
 
+def load_checkpoint_bytes(content: bytes, name: str, map_location: Any = None) -> dict:
+    """Read a checkpoint that is a part of another file, as ``load_checkpoint_file`` reads a file.
+
+    Args:
+        content (bytes): All of it.
+        name (str): What it is called in errors.
+        map_location (Any): As in ``torch.load``. Defaults to None.
+
+    Returns:
+        dict: The checkpoint.
+
+    Raises:
+        ValueError: If it is none, is damaged, or holds more than plain data and tensors.
+    """
+    return _read(io.BytesIO(content), name, map_location)
+
+
 def _resolve(name: str) -> tuple[str, bool]:
     """Where what a model zoo calls by a name lies, and whether it is a classifier of mmcls."""
     scheme, separator, model = name.partition('://')

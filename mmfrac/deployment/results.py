@@ -1,0 +1,214 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""What a packaged model says of one image: a line of ``results.jsonl``."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+_TEXTS = ('image', 'reason', 'precision')
+_OPTIONAL_TEXTS = ('sop_instance_uid', 'series_instance_uid', 'study_instance_uid', 'view', 'error')
+_NUMBERS = ('score', 'probability')
+
+
+class ResultError(ValueError):
+    """A record that is no result of an image; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What a model found on an image, or why it was not asked.
+
+    Args:
+        image (str): Path or URL, as it was given.
+        model (dict): ``name`` and ``sha256`` of the package.
+        precision (str): 'fp32', 'bf16' or 'fp16'. Defaults to 'fp32'.
+        sop_instance_uid (str, optional): Of a DICOM image. Defaults to None.
+        series_instance_uid (str, optional): Of a DICOM image. Defaults to None.
+        study_instance_uid (str, optional): Of a DICOM image. Defaults to None.
+        width (int): Of the image as stored, px; 0 where it could not be read. Defaults to 0.
+        height (int): Likewise. Defaults to 0.
+        view (str, optional): 'PA', 'AP', 'frontal', 'lateral' or 'oblique'; None where nothing tells.
+            Defaults to None.
+        scored (bool): Whether the model was asked. Defaults to False.
+        reason (str): Why not; '' if it was. Defaults to ''.
+        error (str, optional): What went wrong. Defaults to None.
+        score (float, optional): Image score. Defaults to None.
+        probability (float, optional): The score with the temperature of the package. Defaults to None.
+        flag (bool, optional): Whether the score reaches the threshold. Defaults to None.
+        operating_point (dict, optional): ``name`` and ``threshold``. Defaults to None.
+        boxes (list): ``[x1, y1, x2, y2]`` each, px of the image as stored. Defaults to none.
+        scores (list): One a box. Defaults to none.
+        map_scale (list, optional): px of the image a cell of the prob map, in x and y. Defaults to None.
+
+    Raises:
+        ResultError: If the fields contradict each other, or one has another type.
+    """
+
+    image: str
+    model: Mapping[str, str]
+    precision: str = 'fp32'
+    sop_instance_uid: str | None = None
+    series_instance_uid: str | None = None
+    study_instance_uid: str | None = None
+    width: int = 0
+    height: int = 0
+    view: str | None = None
+    scored: bool = False
+    reason: str = ''
+    error: str | None = None
+    score: float | None = None
+    probability: float | None = None
+    flag: bool | None = None
+    operating_point: Mapping[str, Any] | None = None
+    boxes: Sequence[Sequence[float]] = field(default_factory=list)
+    scores: Sequence[float] = field(default_factory=list)
+    map_scale: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        fault = _fault(self)
+        if fault:
+            raise ResultError(f'no result of an image: {fault}')
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, in the order of ``FIELDS``."""
+        plain = asdict(self)
+        return {name: plain[name] for name in FIELDS}
+
+    def to_json(self) -> str:
+        """One line of JSON, without its end; equal results give equal lines."""
+        return json.dumps(self.as_dict(), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, record: str | bytes | Mapping[str, Any]) -> 'ImageResult':
+        """Read a result.
+
+        Args:
+            record (str, bytes or Mapping): A line of ``results.jsonl``, or what it holds.
+
+        Returns:
+            ImageResult: Checked.
+
+        Raises:
+            ResultError: If it is none.
+        """
+        if not isinstance(record, Mapping):
+            try:
+                record = json.loads(record, parse_constant=_no_constant)
+            except (ValueError, RecursionError) as error:
+                raise ResultError(f'no result of an image: no JSON ({error})') from error
+        if not isinstance(record, Mapping):
+            raise ResultError(f'no result of an image: a {type(record).__name__}')
+        missing = sorted(set(FIELDS) - set(record))
+        unknown = sorted(map(str, set(record) - set(FIELDS)))
+        if missing or unknown:
+            what = f'it lacks {missing}' if missing else f'it has {unknown}'
+            raise ResultError(f'no result of an image: {what}')
+        return cls(**record)
+
+
+# in the order of the lines: what the image is, whether it was scored, what was found, by what
+FIELDS = (
+    *('image', 'sop_instance_uid', 'series_instance_uid', 'study_instance_uid', 'width', 'height'),
+    *('view', 'scored', 'reason', 'error', 'score', 'probability', 'flag', 'operating_point'),
+    *('boxes', 'scores', 'map_scale', 'model', 'precision'),
+)
+assert set(FIELDS) == {one.name for one in fields(ImageResult)}
+
+
+def read_results(path: str | os.PathLike) -> Iterator[ImageResult]:
+    """Results of a file, one at a time.
+
+    Args:
+        path (str or PathLike): ``results.jsonl``.
+
+    Yields:
+        ImageResult: One a line.
+
+    Raises:
+        ResultError: If a line is none, with its number.
+    """
+    with open(path, 'rb') as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield ImageResult.from_json(line)
+            except ResultError as error:
+                raise ResultError(f'{os.fspath(path)}, line {number}: {error}') from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f'{name} is no JSON')
+
+
+def _fault(result: ImageResult) -> str:
+    """What is wrong with the fields of a result; '' if nothing is."""
+    for name in _TEXTS:
+        if not isinstance(getattr(result, name), str):
+            return f'{name} is {getattr(result, name)!r}, a text is wanted'
+    for name in _OPTIONAL_TEXTS:
+        if not isinstance(getattr(result, name), (str, type(None))):
+            return f'{name} is {getattr(result, name)!r}, a text or null is wanted'
+    for name in _NUMBERS:
+        if getattr(result, name) is not None and not _is_number(getattr(result, name)):
+            return f'{name} is {getattr(result, name)!r}, a number or null is wanted'
+    for name in ('width', 'height'):
+        value = getattr(result, name)
+        if type(value) is not int or value < 0:
+            return f'{name} is {value!r}, a number of px is wanted'
+    if type(result.scored) is not bool or type(result.flag) not in (bool, type(None)):
+        return f'scored is {result.scored!r} and flag {result.flag!r}, true and false are wanted'
+    if result.probability is not None and not 0 <= result.probability <= 1:
+        return f'probability is {result.probability!r}, which is not in [0, 1]'
+    return _fault_of_parts(result) or _contradiction(result)
+
+
+def _fault_of_parts(result: ImageResult) -> str:
+    model, point, scale = result.model, result.operating_point, result.map_scale
+    if not isinstance(model, Mapping) or set(model) != {'name', 'sha256'}:
+        return f'model is {model!r}, its name and sha256 are wanted'
+    if point is not None and (
+        not isinstance(point, Mapping)
+        or set(point) != {'name', 'threshold'}
+        or not isinstance(point['name'], str)
+        or not _is_number(point['threshold'])
+    ):
+        return f'operating_point is {point!r}, its name and threshold are wanted'
+    if not isinstance(result.boxes, (list, tuple)) or not isinstance(result.scores, (list, tuple)):
+        return 'boxes and scores are no lists'
+    if len(result.boxes) != len(result.scores):
+        return f'{len(result.boxes)} boxes and {len(result.scores)} scores'
+    for box in result.boxes:
+        if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(_is_number, box)):
+            return f'a box is {box!r}, [x1, y1, x2, y2] is wanted'
+        if box[0] > box[2] or box[1] > box[3]:
+            return f'a box is {box!r}, x1 <= x2 and y1 <= y2 are wanted'
+    if not all(map(_is_number, result.scores)):
+        return f'scores are {result.scores!r}, numbers are wanted'
+    if scale is not None and (
+        not isinstance(scale, (list, tuple))
+        or len(scale) != 2
+        or not all(_is_number(side) and side > 0 for side in scale)
+    ):
+        return f'map_scale is {scale!r}, two sides in px are wanted'
+    return ''
+
+
+def _contradiction(result: ImageResult) -> str:
+    if result.scored:
+        if result.score is None or result.reason or result.error is not None:
+            return 'it was scored, and has no score, a reason not to be, or an error'
+        if not result.width or not result.height:
+            return 'it was scored, and has no size'
+        return ''
+    if not result.reason:
+        return 'it was not scored, and no reason is given'
+    found = (result.score, result.probability, result.flag)
+    if any(one is not None for one in found) or result.boxes:
+        return 'it was not scored, and has a score, a flag or boxes'
+    return ''
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
