@@ -1,10 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Detectors, heads, losses, teachers and pseudo labels: tensors in, tensors out.
+"""Detectors, backbones, heads, losses, teachers and pseudo labels: tensors in, tensors out.
 
 ``postprocess`` makes boxes of maps, ``tta`` averages views, ``mix_up`` and ``data_preprocessor`` prepare
 batches. May import ``utils`` only.
 """
 
+from mmfrac.models.backbones.timm_backbone import TimmBackbone
 from mmfrac.models.data_preprocessor import SemiDataPreprocessor
 from mmfrac.models.detectors.cam_classifier import CAMClassifier
 from mmfrac.models.detectors.ensemble_detector import EnsembleDetector
@@ -63,6 +64,7 @@ __all__ = [
     'SoftFocalLoss',
     'TemperatureSharpening',
     'TemporalEnsembleTeacher',
+    'TimmBackbone',
     'WarpToStudent',
     'WeightedBCELoss',
     'WindowLoss',

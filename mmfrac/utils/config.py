@@ -2,13 +2,14 @@
 """A config from disk, and changes that run through a whole config."""
 
 import ast
+import copy
 import difflib
 import inspect
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
@@ -383,6 +384,44 @@ def _training_sets(cfg: Any, caller: str) -> list[dict]:
             f'{sorted(_dict_of(cfg))}'
         )
     return found
+
+
+def set_backbone(
+    node: Any,
+    backbone: dict,
+    in_channels: Sequence[int],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> None:
+    """Put another backbone into every detector of a config, in place.
+
+    What depends on it follows: the channels that the neck takes (of a detector without neck its own),
+    and the mean and std that its weights were trained with.
+
+    Args:
+        node (Any): Config, or any dict or list in it.
+        backbone (dict): E.g. ``dict(type='TimmBackbone', ...)``.
+        in_channels (Sequence[int]): Channels of its levels.
+        mean (Sequence[float]): Of an image in [0, 1]; one value for the grey plane.
+        std (Sequence[float]): As ``mean``.
+
+    Raises:
+        ValueError: When no model in it has a backbone, or none a preprocessor with a mean.
+    """
+    nodes = _nodes(node)
+    detectors = [one for one in nodes if isinstance(one.get('backbone'), dict)]
+    preprocessors = [one for one in nodes if 'mean' in one and 'std' in one and 'type' in one]
+    if not detectors or not preprocessors:
+        what = 'backbone' if not detectors else 'data_preprocessor with mean and std'
+        raise ValueError(f'set_backbone: no model in the config has a {what}')
+    for one in detectors:
+        one['backbone'] = ConfigDict(copy.deepcopy(backbone))
+        if isinstance(one.get('neck'), dict):
+            one['neck']['in_channels'] = list(in_channels)
+        elif 'in_channels' in one:
+            one['in_channels'] = in_channels[-1]
+    for one in preprocessors:
+        one.update(mean=list(mean), std=list(std))
 
 
 def keep_only(node: Any, *names: str) -> None:

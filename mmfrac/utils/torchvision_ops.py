@@ -26,9 +26,9 @@ def declare_missing_operators() -> bool:
     spec = importlib.util.find_spec('torchvision')
     if _declared or spec is None or spec.origin is None:
         return bool(_declared)
-    for library in Path(spec.origin).parent.glob('_C.*so'):
+    for file in Path(spec.origin).parent.glob('_C.*so'):
         try:
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(file))
         except (ImportError, OSError):
             continue
         return False

@@ -1,0 +1,5 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+_base_ = 'prob_map_lite0.py'
+from mmfrac.utils.config import merge_config_file
+
+merge_config_file(_base_, '../stages/teacher_student.py')
