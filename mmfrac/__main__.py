@@ -32,6 +32,10 @@ COMMANDS = {
     'benchmark': ('analysis_tools/benchmark.py', 'speed of this code on this machine'),
     'gpu-check': ('analysis_tools/gpu_check.py', 'whether this GPU works as it should'),
     'ensemble': ('model_converters/make_ensemble.py', 'several checkpoints as one detector'),
+    'package': (
+        'model_converters/package_model.py',
+        'a model, its thresholds and its card as one file',
+    ),
     'export': ('model_converters/export_detector.py', "a teacher-student model's detector alone"),
 }
 TOOLS = PACKAGED / 'tools'

@@ -15,6 +15,7 @@ import os
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -37,6 +38,9 @@ from mmfrac.engine.runner.ensemble import (
     predicting_weights,
 )
 from mmfrac.evaluation.functional.calibration import apply_temperature
+from mmfrac.evaluation.offline.estimates import Estimate
+from mmfrac.evaluation.offline.ground_truth import read_ground_truth
+from mmfrac.evaluation.offline.summary import Summary
 from mmfrac.utils.config import load_config, type_name
 from mmfrac.utils.device import PRECISIONS
 from mmfrac.utils.environment import installed_versions
@@ -334,6 +338,109 @@ def update_package(
     written_anew = (_MANIFEST, _README, _CARD)
     _write(path, manifest, {key: parts[key] for key in parts if key not in written_anew})
     return read_package(path)
+
+
+def write_evaluation(path: PathLike, summary: Summary) -> ModelPackage:
+    """Write the thresholds, temperature and metrics of an evaluation into a package.
+
+    Args:
+        path (str or PathLike): The package.
+        summary (Summary): Of one model; thresholds and temperature chosen on validation images.
+
+    Returns:
+        ModelPackage: As it is then.
+
+    Raises:
+        PackageError: If it is none.
+        ValueError: If several models were evaluated, there were no validation images, or no threshold
+            reaches a target.
+    """
+    if len(summary.models) != 1:
+        raise ValueError(
+            f'a package is of one model, {len(summary.models)} were evaluated: name one as NAME=PATH'
+        )
+    if summary.chosen_on != 'validation':
+        raise ValueError(
+            'operating points of a package are chosen on validation images: name them with --val'
+        )
+    (model,) = summary.models.values()
+    points = []
+    for point in model.points:
+        if not 0 < point.threshold < math.inf:
+            raise ValueError(
+                f'no threshold reaches {point.target} on the validation images: choose another target'
+            )
+        achieved = dict(
+            validation={key: _finite(value) for key, value in point.on_own.items()},
+            test={key: _estimate(value) for key, value in point.achieved.items()},
+        )
+        points.append(
+            OperatingPoint(str(point.target), point.threshold, str(point.target), achieved)
+        )
+    images = model.results.images
+    evaluation = dict(
+        test_images=len(images),
+        test_patients=len({image.patient for image in images}),
+        test_lesions=int(model.curve.num_lesions),
+        definitions={
+            key: ', '.join(map(str, value)) if isinstance(value, tuple) else value
+            for key, value in summary.definitions.as_dict().items()
+        },
+    )
+    return update_package(
+        path,
+        operating_points=points,
+        temperature=model.temperature,
+        metrics={key: _estimate(value) for key, value in model.metrics.items()},
+        evaluation=evaluation,
+    )
+
+
+def _estimate(estimate: Estimate) -> dict[str, float | None]:
+    ends = dict(value=estimate.value, low=estimate.low, high=estimate.high)
+    return {key: _finite(value) for key, value in ends.items()}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def training_summary(ann_file: PathLike, categories: Sequence[str] = ('fracture',)) -> dict:
+    """What a card says of the images of a training; no name of an image or a patient.
+
+    Args:
+        ann_file (str or PathLike): COCO JSON of the training images.
+        categories (Sequence[str]): Whose boxes are lesions. Defaults to ('fracture',).
+
+    Returns:
+        dict: Numbers of images, patients and lesions, and of images by label, source, sex and site.
+    """
+    images = read_ground_truth(os.fspath(ann_file), list(categories)).images
+    kinds = Counter(
+        'unknown'
+        if image.label < 0
+        else 'without fracture'
+        if image.label == 0
+        else 'with fracture and boxes'
+        if image.regions
+        else 'with fracture, label only'
+        for image in images
+    )
+    ages = [age for image in images if isinstance(age := image.fields.get('age'), (int, float))]
+    found: dict[str, Any] = dict(
+        images=len(images),
+        patients=len({image.patient for image in images}),
+        lesions=sum(len(image.boxes) for image in images),
+        images_by_label=dict(kinds.most_common()),
+        images_by_source=dict(Counter(image.source for image in images).most_common()),
+        lesions_by_site=dict(Counter(s for image in images for s in image.sites).most_common()),
+    )
+    sexes = Counter(str(image.fields['sex']) for image in images if image.fields.get('sex'))
+    if sexes:
+        found['images_by_sex'] = dict(sexes.most_common())
+    if ages:
+        found['age'] = f'{np.median(ages):g} ({min(ages):g} to {max(ages):g}), {len(ages)} images'
+    return found
 
 
 def read_package(path: PathLike) -> ModelPackage:

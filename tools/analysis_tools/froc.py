@@ -29,7 +29,7 @@ EXAMPLE = """example:
   python tools/analysis_tools/froc.py data/phantom/annotations/test.json ours=predictions/ours \\
       retinanet=results.bbox.json --data-root data/phantom --out report
   python tools/analysis_tools/froc.py TEST.json ours=predictions/test --val VAL.json \\
-      ours=predictions/val --target fppi=0.1 sensitivity=0.9 --out report"""
+      ours=predictions/val --target fppi=0.1 sensitivity=0.9 --out report --package ours.mmfrac"""
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,6 +50,12 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=['fppi=0.1', 'fppi=0.5'],
         help='operating points, fppi=NUMBER or sensitivity=NUMBER, default: fppi=0.1 fppi=0.5',
+    )
+    parser.add_argument(
+        '--package',
+        metavar='FILE',
+        help='package (mmfrac package) of the one model, which gets the operating points and the '
+        'temperature chosen on the validation films, and the metrics',
     )
     parser.add_argument('--data-root', type=Path, help='folder of images/, for overlays of films')
     parser.add_argument(
@@ -106,6 +112,12 @@ def main() -> None:
     )
     for path in written:
         print(printable(f'written: {path}'))
+    if args.package:
+        # it is no part of an evaluation alone
+        from mmfrac.deployment.package import write_evaluation
+
+        package = write_evaluation(args.package, summary)
+        print(printable(f'written: {args.package}, now SHA-256 {package.sha256}'))
 
 
 def evaluate(
