@@ -23,6 +23,7 @@ COMMANDS = {
     'train': ('train.py', 'train a detector from a config'),
     'test': ('test.py', 'measure a checkpoint, save its predictions'),
     'infer': ('infer.py', 'find fractures on images'),
+    'archive': ('deployment/infer_archive.py', 'find fractures in a whole archive of images'),
     'froc': ('analysis_tools/froc.py', 'FROC and AUROC with intervals of saved predictions'),
     'cross-validate': ('cross_validate.py', 'train and pool all folds'),
     'compare': ('analysis_tools/compare_methods.py', 'train methods x seeds and compare them'),

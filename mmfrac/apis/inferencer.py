@@ -100,7 +100,7 @@ def checked_image(image: np.ndarray) -> np.ndarray:
 
 def _images_in(folder: Path) -> list[str]:
     images = [
-        str(path) for path in sorted(folder.rglob('*')) if not path.is_dir() and _is_image(path)
+        str(path) for path in sorted(folder.rglob('*')) if not path.is_dir() and is_image(path)
     ]
     if not images:
         raise FileNotFoundError(
@@ -110,7 +110,12 @@ def _images_in(folder: Path) -> list[str]:
     return images
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file found in a folder is taken for an image, see ``list_images``.
+
+    Args:
+        path (Path): The file.
+    """
     if path.name.startswith('.') or path.name == 'DICOMDIR':
         return False
     if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -188,7 +193,64 @@ class LoadedImage(NamedTuple):
     packed: dict
 
 
-class FracInferencer:
+class ImageLoader:
+    """Reads images and takes them through the test pipeline of a config, without its model.
+
+    Args:
+        cfg (Config): With ``test_dataloader``.
+
+    Raises:
+        ValueError: If the pipeline does not begin with ``LoadRadiograph``.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        load, *others = test_steps(cfg)
+        self._load_image: Any = TRANSFORMS.build(load)
+        self.prepare = Compose([TRANSFORMS.build(step) for step in others])
+
+    def load(self, source: ImageInput, name: str = '') -> LoadedImage:
+        """Read an image and take it through the test pipeline.
+
+        Args:
+            source (str or np.ndarray): File, or plane ``(h, w)``.
+            name (str): What it is called. Defaults to '', its path.
+
+        Returns:
+            LoadedImage: What ``predict`` is given.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it cannot be read, or not pass the pipeline.
+        """
+        name = name or (source if isinstance(source, str) else 'array')
+        results = self._load(source, name)
+        img = results['img']
+        return LoadedImage(
+            name, img if img.ndim == 2 else img[..., 0], self._prepare(results, name)
+        )
+
+    def _prepare(self, results: dict, name: str) -> dict:
+        try:
+            return self.prepare(results)
+        except Exception as error:  # of any transform, on an image of any size
+            raise ValueError(
+                f"film '{name}' does not pass the test pipeline: {one_line(error)}"
+            ) from error
+
+    def _load(self, source: ImageInput, name: str) -> dict:
+        if isinstance(source, np.ndarray):
+            image = checked_image(source)
+            channels = getattr(self._load_image, 'channels', 1)
+            img = image if channels == 1 else np.repeat(image[..., None], channels, axis=2)
+            return dict(img=img, img_shape=image.shape, ori_shape=image.shape, img_path=name)
+        results = self._load_image(dict(img_path=source))
+        if results is None:
+            raise ValueError(f"cannot read film '{source}'")
+        return results
+
+
+class FracInferencer(ImageLoader):
     """Finds fractures on films, called like mmdet's ``DetInferencer``.
 
     >>> inferencer = FracInferencer('configs/frac_ssl.py', 'best.pth')
@@ -226,8 +288,7 @@ class FracInferencer:
             model = load_config(model)
         self.cfg = model
         self.device = torch.device(device or get_device())
-        init_default_scope(model.get('default_scope', 'mmdet'))
-        self._load_image, self.prepare = _test_pipeline(model)
+        super().__init__(model)
         self.weights = 'loaded weights' if isinstance(weights, dict) else os.fspath(weights)
         self.model: Any = _load_model(model, weights).to(self.device)
         self.precision = choose_precision(precision, self.device, self.model)
@@ -353,27 +414,6 @@ class FracInferencer:
             results['predictions'] = samples
         return results
 
-    def load(self, source: ImageInput, name: str = '') -> LoadedImage:
-        """Read an image and take it through the test pipeline.
-
-        Args:
-            source (str or np.ndarray): File, or plane ``(h, w)``.
-            name (str): What it is called. Defaults to '', its path.
-
-        Returns:
-            LoadedImage: What ``predict`` is given.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it cannot be read, or not pass the pipeline.
-        """
-        name = name or (source if isinstance(source, str) else 'array')
-        results = self._load(source, name)
-        img = results['img']
-        return LoadedImage(
-            name, img if img.ndim == 2 else img[..., 0], self._prepare(results, name)
-        )
-
     def predict(self, loaded: Sequence[LoadedImage]) -> list[DetDataSample]:
         """Predictions of images, in one forward pass.
 
@@ -398,25 +438,6 @@ class FracInferencer:
                 errors.append(dict(film=name, error=str(error)))
                 continue
             yield loaded
-
-    def _prepare(self, results: dict, name: str) -> dict:
-        try:
-            return self.prepare(results)
-        except Exception as error:  # of any transform, on an image of any size
-            raise ValueError(
-                f"film '{name}' does not pass the test pipeline: {one_line(error)}"
-            ) from error
-
-    def _load(self, source: ImageInput, name: str) -> dict:
-        if isinstance(source, np.ndarray):
-            image = checked_image(source)
-            channels = getattr(self._load_image, 'channels', 1)
-            img = image if channels == 1 else np.repeat(image[..., None], channels, axis=2)
-            return dict(img=img, img_shape=image.shape, ori_shape=image.shape, img_path=name)
-        results = self._load_image(dict(img_path=source))
-        if results is None:
-            raise ValueError(f"cannot read film '{source}'")
-        return results
 
     @torch.no_grad()
     def _forward(self, packed: list[dict]) -> list[DetDataSample]:
@@ -478,12 +499,6 @@ def test_steps(cfg: Config) -> list:
             f'{[type_name(step) for step in steps]}'
         )
     return steps
-
-
-def _test_pipeline(cfg: Config) -> tuple[Any, Compose]:
-    """Loader of films, and what follows it without annotations."""
-    steps = test_steps(cfg)
-    return TRANSFORMS.build(steps[0]), Compose([TRANSFORMS.build(step) for step in steps[1:]])
 
 
 def _load_model(cfg: Config, weights: str | os.PathLike | dict) -> nn.Module:

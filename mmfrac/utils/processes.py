@@ -1,8 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Worker processes over many film files, whatever the files do to their decoders."""
 
+import ctypes
 import multiprocessing
 import os
+import signal
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -159,7 +162,7 @@ class FilePool(Generic[Task, Result]):
                 future.cancel()
 
     def _started(self, workers: int) -> ProcessPoolExecutor:
-        held = (self.function, self._stopped)
+        held = (self.function, self._stopped, os.getpid())
         processes = ProcessPoolExecutor(workers, self._context, _begin, held)
         # forks them all, now
         processes.submit(_run, [])
@@ -205,10 +208,22 @@ def map_files(
         yield from pool.map(tasks)
 
 
-def _begin(function: Callable, stopped: Any) -> None:
+def _begin(function: Callable, stopped: Any, parent: int) -> None:
     global _function, _stopped
+    _end_with(parent)
     warnings.simplefilter('ignore')
     _function, _stopped = function, stopped
+
+
+def _end_with(parent: int) -> None:
+    """Have this process killed when its parent is, which would leave it waiting for ever."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+_SIGNAL_AT_PARENTS_DEATH = 1
 
 
 def _run(chunk: list) -> list:

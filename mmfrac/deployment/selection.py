@@ -1,0 +1,138 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Which images of an archive are asked about: frontal radiographs of the chest, by their headers."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from mmfrac.preparation.dicom_folder.body_part import is_chest, modality_name, part_name
+from mmfrac.preparation.dicom_folder.convert import MODALITIES
+from mmfrac.preparation.dicom_folder.exposures import REASONS
+from mmfrac.preparation.dicom_folder.header import (
+    BURNED_IN,
+    DAMAGED,
+    DUAL_ENERGY,
+    NO_DICOM,
+    REPORT,
+    read_header,
+)
+from mmfrac.preparation.dicom_folder.view import FRONTAL
+
+UNKNOWN = 'unknown'
+VIEWS = (*FRONTAL, 'lateral', 'oblique', UNKNOWN)
+# what is never the radiograph itself; of findings that were sent back to the archive, too
+KINDS = (REPORT, BURNED_IN, DUAL_ENERGY)
+NO_FILE, UNREADABLE = 'no such file', 'cannot be read'
+
+
+class ImageFacts(NamedTuple):
+    """What a header says of an image, and why it is not scored.
+
+    Attributes:
+        reason (str): '' where it is scored. Out of a closed list, no text of the header.
+        view (str | None): 'PA', 'AP', 'frontal', 'lateral', 'oblique'; None where nothing tells.
+        sop_instance_uid (str | None): Of a DICOM image.
+        series_instance_uid (str | None): Likewise.
+        study_instance_uid (str | None): Likewise.
+        width (int): px; 0 where it is not known.
+        height (int): Likewise.
+    """
+
+    reason: str = ''
+    view: str | None = None
+    sop_instance_uid: str | None = None
+    series_instance_uid: str | None = None
+    study_instance_uid: str | None = None
+    width: int = 0
+    height: int = 0
+
+    def fields(self) -> dict[str, Any]:
+        """Those of ``ImageResult`` but the reason."""
+        fields = self._asdict()
+        del fields['reason']
+        return fields
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images are scored; by default frontal radiographs of the chest.
+
+    Images that are no DICOM say nothing of themselves: they are of an unknown view, and all else is
+    taken for right.
+
+    Args:
+        views (Sequence[str]): Of ``VIEWS``. Defaults to frontal ones and unknown.
+        modalities (Sequence[str]): Defaults to CR, DX, DR, RG, OT; images without one are scored.
+        body_parts (Sequence[str], optional): BodyPartExamined, in capitals; images without one are
+            scored. Defaults to None, parts of the chest in the words of many devices.
+        kinds (Sequence[str]): Of ``KINDS``, what is scored although it is no radiograph itself. Defaults
+            to none.
+        everything (bool): Whether all that can be read is scored. Defaults to False.
+
+    Raises:
+        ValueError: If a view or a kind does not exist.
+    """
+
+    views: Sequence[str] = (*FRONTAL, UNKNOWN)
+    modalities: Sequence[str] = MODALITIES
+    body_parts: Sequence[str] | None = None
+    kinds: Sequence[str] = ()
+    everything: bool = False
+
+    def __post_init__(self) -> None:
+        for name, valid in (('views', VIEWS), ('kinds', KINDS)):
+            unknown = [one for one in getattr(self, name) if one not in valid]
+            if unknown:
+                raise ValueError(f'{name} {unknown} is none of {list(valid)}')
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, with lists."""
+        return {
+            key: list(value) if isinstance(value, (list, tuple)) else value
+            for key, value in asdict(self).items()
+        }
+
+    def facts(self, path: str | os.PathLike) -> ImageFacts:
+        """What the header of a file says, and whether it is scored.
+
+        Args:
+            path (str or PathLike): The file, of any kind.
+
+        Returns:
+            ImageFacts: Never raises: what goes wrong is a reason.
+        """
+        path = os.fspath(path)
+        # the name of the patient in a path is the business of whoever named the file
+        header = read_header(path, '', any_name=True)
+        if header.fault == NO_DICOM:
+            known = UNKNOWN in self.views or self.everything
+            return ImageFacts('' if known else 'view not given')
+        if header.fault == DAMAGED and not os.path.exists(path):
+            return ImageFacts(NO_FILE)
+        facts = ImageFacts(
+            view=header.view or None,
+            sop_instance_uid=header.instance or None,
+            series_instance_uid=header.series or None,
+            study_instance_uid=header.study or None,
+            width=header.size[0],
+            height=header.size[1],
+        )
+        if header.fault:
+            detail = f' ({header.detail})' if header.detail else ''
+            return facts._replace(reason=header.fault + detail, width=0, height=0)
+        return facts._replace(reason='' if self.everything else self._reason(header))
+
+    def _reason(self, header: Any) -> str:
+        if header.modality and header.modality not in self.modalities:
+            return f'modality {modality_name(header.modality)}'
+        if header.body_part and not self._is_part(header.body_part):
+            return f'body part {part_name(header.body_part)}'
+        if (header.view or UNKNOWN) not in self.views:
+            return f'view {header.view}' if header.view else 'view not given'
+        if header.kind in KINDS and header.kind not in self.kinds:
+            return REASONS[header.kind]
+        return ''
+
+    def _is_part(self, part: str) -> bool:
+        return is_chest(part) if self.body_parts is None else part in self.body_parts

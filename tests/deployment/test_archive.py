@@ -1,0 +1,376 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""A whole archive: each image once, however often it was stopped and by however many it was shared."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from mmfrac.apis import FracInferencer
+from mmfrac.deployment import archive
+from mmfrac.deployment.archive import (
+    ArchiveOptions,
+    Shard,
+    count_results,
+    infer_archive,
+    measure_speed,
+    merge_results,
+)
+from mmfrac.deployment.archive_inputs import list_entries
+from mmfrac.deployment.results import read_results
+from mmfrac.deployment.selection import Selection
+from tests.deployment.tiny_package import tiny_package, write_dicom, write_png
+from tests.tools.tiny_run import ROOT, launch, start
+
+TOOL = ROOT / 'tools/deployment/infer_archive.py'
+# batches end within a chunk, and at its end
+OPTIONS = ArchiveOptions(batch_size=3, chunk=8)
+NUM_IMAGES = 30
+
+
+@pytest.fixture(scope='module')
+def package(tmp_path_factory):
+    return tiny_package(tmp_path_factory.mktemp('package'))
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    """DICOM files of which every fifth is a lateral, PNG files, and three that cannot be read."""
+    folder = tmp_path_factory.mktemp('images')
+    for number in range(NUM_IMAGES - 3):
+        if number % 4 == 3:
+            write_png(folder / f'{number:02d}.png', number)
+        else:
+            view = 'LL' if number % 5 == 0 else 'PA'
+            write_dicom(folder / f'{number:02d}.dcm', number, ViewPosition=view)
+    (folder / 'a_empty.dcm').touch()
+    (folder / 'b_text.dcm').write_text('none')
+    (folder / 'c_cut.png').write_bytes((folder / '03.png').read_bytes()[:300])
+    return folder
+
+
+@pytest.fixture(scope='module')
+def whole(package, images, tmp_path_factory):
+    """Results of one run that nobody stopped."""
+    out = tmp_path_factory.mktemp('whole')
+    assert infer_archive(package, out, list_entries([images]), OPTIONS, 0, 'cpu', Shard())
+    return out
+
+
+def lines(out):
+    return (out / 'results.jsonl').read_bytes()
+
+
+def test_each_image_has_a_result(package, images, whole):
+    results = list(read_results(whole / 'results.jsonl'))
+    assert [one.image for one in results] == sorted(map(str, images.iterdir()))
+    laterals = [one for one in results if one.view == 'lateral']
+    assert len(laterals) == 5 and all(one.reason == 'view lateral' for one in laterals)
+    by_name = {os.path.basename(one.image): one for one in results}
+    assert by_name['a_empty.dcm'].reason == 'empty file'
+    for name in ('b_text.dcm', 'c_cut.png'):
+        assert by_name[name].reason == 'cannot be read' and name in by_name[name].error
+    scored = [one for one in results if one.scored]
+    assert len(scored) == NUM_IMAGES - 3 - 5
+    expected = FracInferencer(package.config, package.weights[0], 'cpu', 'fp32')
+    found = expected([one.image for one in scored])['predictions']
+    for one, prediction in zip(scored, found):
+        assert one.score == pytest.approx(prediction['score'], abs=1e-5)
+        assert len(one.boxes) == len(prediction['boxes'])
+        assert one.flag == (one.score >= 0.55) and one.operating_point['name'] == 'low'
+        assert 0 < one.probability < 1 and (one.width, one.height) == (64, 48)
+        assert one.model == package.identity
+    assert by_name['01.dcm'].sop_instance_uid == '1.2.3.1' and by_name['01.dcm'].view == 'PA'
+    assert by_name['03.png'].view is None and by_name['03.png'].scored
+    assert {one.flag for one in scored} == {True, False}
+    counts = count_results(whole)
+    assert counts['scored'] == len(scored) and counts['errors'] == 2
+    assert 'DOE' not in (whole / 'results.jsonl').read_text()
+    assert not (whole / 'parts').exists()
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_workers_change_nothing(package, images, whole, tmp_path, workers):
+    infer_archive(package, tmp_path, list_entries([images]), OPTIONS, workers, 'cpu', Shard())
+    assert lines(tmp_path) == lines(whole)
+
+
+def test_shards_make_the_same_file(package, images, whole, tmp_path):
+    entries = list(list_entries([images]))
+    for index in (2, 0):
+        done = infer_archive(package, tmp_path, entries, OPTIONS, 0, 'cpu', Shard(index, 3))
+        assert not done and not (tmp_path / 'results.jsonl').exists()
+    with pytest.raises(ValueError, match=r'8 of 30 images .* are not done'):
+        merge_results(tmp_path)
+    # the list is not made anew, and other numbers of processes may go on
+    assert infer_archive(package, tmp_path, iter(()), OPTIONS, 0, 'cpu', Shard(1, 2)) in (
+        True,
+        False,
+    )
+    assert infer_archive(package, tmp_path, iter(()), OPTIONS, 0, 'cpu', Shard(1, 2))
+    assert lines(tmp_path) == lines(whole)
+    assert merge_results(tmp_path)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_half_a_batch_is_cut_off_and_computed_again(
+    package, images, whole, tmp_path, seed, monkeypatch
+):
+    """Stopped after some batches, with any bytes of the next one on the disk."""
+    rng = random.Random(seed)
+    real = os.fsync
+    left = rng.randint(1, 6)
+
+    def stop(descriptor):
+        nonlocal left
+        real(descriptor)
+        left -= 'parts' in os.readlink(f'/proc/self/fd/{descriptor}')
+        if left == 0:
+            raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive.os, 'fsync', stop)
+        with pytest.raises(Stopped):
+            infer_archive(package, tmp_path, list_entries([images]), OPTIONS, 0, 'cpu', Shard())
+    last = sorted((tmp_path / 'parts').glob('*.jsonl'))[-1]
+    content = last.read_bytes()
+    kind = seed % 3
+    if kind == 0:
+        last.write_bytes(content[: rng.randint(1, len(content) - 1)])
+    elif kind == 1:
+        # a whole line of a batch that was not written whole, and bytes of the next
+        start = lines(whole).index(content.splitlines(True)[-1]) + len(content.splitlines(True)[-1])
+        last.write_bytes(content + lines(whole)[start : start + rng.randint(1, 700)])
+    else:
+        last.write_bytes(content + bytes(rng.randint(1, 5000)))
+    assert infer_archive(package, tmp_path, iter(()), OPTIONS, 0, 'cpu', Shard())
+    assert lines(tmp_path) == lines(whole)
+
+
+def test_killed_at_any_moment_it_goes_on(package, images, whole, tmp_path):
+    command, environment = launch(
+        TOOL,
+        [
+            *(images, '--package', package.path, '--out-dir', tmp_path / 'out'),
+            *('--batch-size', 3, '--chunk', 8, '--workers', 2, '--device', 'cpu'),
+        ],
+        tmp_path,
+    )
+    rng = random.Random(0)
+    parts = tmp_path / 'out/parts'
+    for _ in range(3):
+        run = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        before = size(parts)
+        # once it writes, at any moment of the next batches
+        while run.poll() is None and size(parts) == before:
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.05)
+        if run.poll() is None:
+            os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+    run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    # two images cannot be read
+    assert run.returncode == 1, run.stderr[-2000:]
+    assert (tmp_path / 'out/results.jsonl').read_bytes() == lines(whole)
+    assert '22 scored' in run.stdout and 'not scored: view lateral' in run.stdout
+
+
+def size(folder):
+    return sum(path.stat().st_size for path in folder.glob('*.jsonl')) if folder.is_dir() else 0
+
+
+def test_two_ranks_of_torchrun_give_the_same_file(package, images, whole, tmp_path):
+    """The two at once, with the environment that torchrun gives them."""
+    runs = []
+    for rank in range(2):
+        command, environment = launch(
+            TOOL,
+            [
+                *(images, '--package', package.path, '--out-dir', tmp_path / 'out'),
+                *('--batch-size', 3, '--chunk', 8, '--workers', 1, '--device', 'cpu'),
+            ],
+            tmp_path,
+        )
+        environment |= dict(RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank))
+        runs.append(
+            subprocess.Popen(
+                command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+            )
+        )
+    for run in runs:
+        _, errors = run.communicate()
+        assert run.returncode in (0, 1), errors[-2000:]
+        assert 'Traceback' not in errors
+    assert (tmp_path / 'out/results.jsonl').read_bytes() == lines(whole)
+
+
+def test_one_process_at_a_time_scores_an_image(package, images, tmp_path):
+    entries = list(list_entries([images]))
+    infer_archive(package, tmp_path, entries, OPTIONS, 0, 'cpu', Shard(0, 4))
+    job = archive._Job(tmp_path, json.loads((tmp_path / 'job.json').read_text()))
+    pid = os.fork()
+    if not pid:
+        with job.held([1]):
+            (tmp_path / 'held').touch()
+            time.sleep(60)
+        os._exit(0)
+    try:
+        while not (tmp_path / 'held').exists():
+            time.sleep(0.01)
+        with pytest.raises(ValueError, match='another process scores the same images'):
+            infer_archive(package, tmp_path, entries, OPTIONS, 0, 'cpu', Shard(0, 1))
+        # other chunks are free
+        infer_archive(package, tmp_path, entries, OPTIONS, 0, 'cpu', Shard(2, 4))
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert infer_archive(package, tmp_path, entries, OPTIONS, 0, 'cpu', Shard(0, 1))
+
+
+@pytest.mark.parametrize(
+    'changes, text',
+    [
+        (dict(batch_size=4), 'batch_size 3, not 4'),
+        (dict(precision='bf16'), "precision 'fp32', not 'bf16'"),
+        (dict(selection=Selection(everything=True)), 'selection'),
+    ],
+)
+def test_other_choices_are_another_folder(package, images, whole, changes, text):
+    before = lines(whole)
+    with pytest.raises(ValueError, match=text):
+        infer_archive(package, whole, iter(()), ArchiveOptions(**changes), 0, 'cpu', Shard())
+    # those that are not named are the ones of before
+    assert infer_archive(package, whole, iter(()), ArchiveOptions(), 0, 'cpu', Shard())
+    assert lines(whole) == before
+
+
+def test_another_model_and_foreign_files_are_refused(package, images, whole, tmp_path):
+    other = tiny_package(tmp_path, seed=1)
+    with pytest.raises(ValueError, match='begun with model'):
+        infer_archive(other, whole, iter(()), OPTIONS, 0, 'cpu', Shard())
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/results.jsonl').write_text('mine')
+    with pytest.raises(ValueError, match='was not written by mmfrac'):
+        infer_archive(package, tmp_path / 'out', list_entries([images]), OPTIONS, 0, 'cpu', Shard())
+    assert (tmp_path / 'out/results.jsonl').read_text() == 'mine'
+    with pytest.raises(FileNotFoundError, match='holds no results'):
+        merge_results(tmp_path)
+
+
+def test_everything_is_scored_where_it_is_asked_for(package, images, tmp_path):
+    options = ArchiveOptions(Selection(everything=True), batch_size=8)
+    infer_archive(package, tmp_path, list_entries([images]), options, 0, 'cpu', Shard())
+    assert count_results(tmp_path)['scored'] == NUM_IMAGES - 3
+
+
+def test_a_network_that_gives_nan_stops_nothing(package, images, tmp_path, monkeypatch):
+    real = archive.prediction_of_image
+
+    def broken(name, sample):
+        found = real(name, sample)
+        return found | dict(score=float('nan')) if name.endswith('01.dcm') else found
+
+    monkeypatch.setattr(archive, 'prediction_of_image', broken)
+    infer_archive(package, tmp_path, list_entries([images]), OPTIONS, 0, 'cpu', Shard())
+    (one,) = (r for r in read_results(tmp_path / 'results.jsonl') if r.image.endswith('01.dcm'))
+    assert not one.scored and 'gives no result' in one.error
+
+
+def test_a_file_that_kills_its_worker_is_an_error_of_its_own(
+    package, images, tmp_path, monkeypatch
+):
+    real = archive.ImageLoader.load
+
+    def load(self, source, name=''):
+        if source.endswith('02.dcm'):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, source, name)
+
+    monkeypatch.setattr(archive.ImageLoader, 'load', load)
+    infer_archive(package, tmp_path, list_entries([images]), OPTIONS, 2, 'cpu', Shard())
+    results = list(read_results(tmp_path / 'results.jsonl'))
+    (one,) = (result for result in results if result.image.endswith('02.dcm'))
+    assert one.reason == 'cannot be read' and 'crashes its decoder' in one.error
+    assert len(results) == NUM_IMAGES and sum(result.scored for result in results) == 21
+
+
+def test_results_as_parquet(package, images, whole):
+    parquet = pytest.importorskip('pyarrow.parquet', reason='pip install mmfrac[deploy]')
+    run = start(TOOL, '--merge', '--parquet', '--out-dir', whole, cwd=whole)
+    assert run.returncode == 1 and '2 not scored: cannot be read' in run.stdout, run.stderr
+    rows = parquet.read_table(whole / 'results.parquet').to_pylist()
+    assert rows == [one.as_dict() for one in read_results(whole / 'results.jsonl')]
+
+
+@pytest.mark.parametrize(
+    'environment, expected',
+    [
+        (dict(), (0, 1)),
+        (dict(RANK='2', WORLD_SIZE='4', SLURM_ARRAY_TASK_ID='7'), (2, 4)),
+        (dict(SLURM_PROCID='1', SLURM_NTASKS='3'), (1, 3)),
+        (dict(SLURM_NTASKS='3'), (0, 1)),
+        (
+            dict(SLURM_ARRAY_TASK_ID='5', SLURM_ARRAY_TASK_COUNT='4', SLURM_ARRAY_TASK_MIN='3'),
+            (2, 4),
+        ),
+        (
+            dict(
+                SLURM_ARRAY_TASK_ID='5',
+                SLURM_ARRAY_TASK_COUNT='3',
+                SLURM_ARRAY_TASK_MIN='1',
+                SLURM_ARRAY_TASK_STEP='2',
+                SLURM_PROCID='1',
+                SLURM_NTASKS='2',
+            ),
+            (5, 6),
+        ),
+    ],
+)
+def test_the_share_of_a_process(environment, expected):
+    assert Shard.of_environment(environment) == Shard(*expected)
+
+
+def test_a_share_is_written_as_number_and_count():
+    assert Shard.parse('2/8') == Shard(1, 8)
+    for text in ('0/8', '9/8', '2', 'a/b', '-1/2', '1/0'):
+        with pytest.raises(ValueError, match='NUMBER/COUNT'):
+            Shard.parse(text)
+
+
+def test_speed_is_measured(package, images):
+    entries = [{'image': str(path)} for path in sorted(images.glob('*.dcm'))[2:18]]
+    rates = measure_speed(package, entries, (1,), 4, 'cpu')
+    assert set(rates) == {'network', '1 worker'} and all(rate > 0 for rate in rates.values())
+    with pytest.raises(ValueError, match='too few'):
+        measure_speed(package, entries[:7], (1,), 4, 'cpu')
+
+
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
+    code = """
+import os, time
+from mmfrac.utils.processes import FilePool
+def say(task):
+    os.write(1, f'{os.getpid()}\\n'.encode())
+    time.sleep(60)
+with FilePool(say, 2, print, 1) as pool:
+    list(pool.map(range(4)))
+"""
+    (tmp_path / 'sleep.py').write_text(code)
+    command, environment = launch(tmp_path / 'sleep.py', [], tmp_path)
+    run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    pids = [int(run.stdout.readline()) for _ in range(2)]
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    for _ in range(1000):
+        if not any(os.path.exists(f'/proc/{pid}') for pid in pids):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f'processes {pids} go on')

@@ -1,0 +1,242 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import io
+import json
+import os
+import re
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from mmfrac.datasets.radiographs.limits import MAX_PIXELS_VARIABLE
+from mmfrac.deployment import archive_inputs
+from mmfrac.deployment.archive import ArchiveOptions, Shard, infer_archive
+from mmfrac.deployment.archive_inputs import (
+    TOKEN_VARIABLE,
+    ServerError,
+    file_of,
+    list_entries,
+)
+from mmfrac.deployment.results import read_results
+from mmfrac.utils.errors import RadiographError
+from tests.deployment.tiny_package import tiny_package, write_dicom, write_png
+
+
+@pytest.fixture(autouse=True)
+def no_open_archives():
+    yield
+    archive_inputs._archive.cache_clear()
+    archive_inputs._client.cache_clear()
+
+
+def names(*sources, **options):
+    return [entry['image'] for entry in list_entries([str(one) for one in sources], **options)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / 'images'
+    (folder / 'b').mkdir(parents=True)
+    write_dicom(folder / 'b/1.2.840.5', 1)
+    write_png(folder / 'a.png', 2)
+    (folder / 'b/cut.dcm').write_bytes(b'none')
+    (folder / 'notes.txt').write_text('none')
+    (folder / '.hidden.png').write_text('none')
+    (folder / 'DICOMDIR').write_text('none')
+    return folder
+
+
+def test_folders_lists_and_tables(folder, tmp_path):
+    files = [str(folder / name) for name in ('a.png', 'b/1.2.840.5', 'b/cut.dcm')]
+    assert names(folder) == files
+    # a file that is named is taken, whatever it is
+    assert names(folder / 'notes.png') == [str(folder / 'notes.png')]
+    (tmp_path / 'list.txt').write_text('\ufeffimages/a.png\r\n\n' + files[1] + '\n')
+    assert names(tmp_path / 'list.txt') == files[:2]
+    (tmp_path / 'table.csv').write_text('id;Datei\n1;b/cut.dcm\n2;a.png\n3;\n')
+    found = names(tmp_path / 'table.csv', column='datei', root=folder)
+    assert found == [files[2], files[0]]
+    # each once
+    assert names(tmp_path / 'list.txt', folder, folder) == files
+    with pytest.raises(ValueError, match='path'):
+        names(tmp_path / 'table.csv')
+    with pytest.raises(FileNotFoundError, match='no list'):
+        names(tmp_path / 'nothing.txt')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='no image in'):
+        names(tmp_path / 'empty')
+
+
+def test_members_of_a_zip(folder, tmp_path, monkeypatch):
+    path = tmp_path / 'images.zip'
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.write(folder / 'a.png', '../../a.png')
+        archive.write(folder / 'b/1.2.840.5', 'IM/1.2.840.5')
+        archive.writestr('bomb.png', bytes(3 * 2**20))
+        for name in ('readme.txt', '__MACOSX/._a.png', '.hidden', 'DICOMDIR', 'folder/'):
+            archive.writestr(name, b'none')
+    entries = list(list_entries([str(path)]))
+    members = ['../../a.png', 'IM/1.2.840.5', 'bomb.png']
+    assert [entry['image'] for entry in entries] == [f'{path}!/{name}' for name in members]
+    before = sorted(tmp_path.rglob('*'))
+    for entry, original in zip(entries, ('a.png', 'b/1.2.840.5')):
+        with file_of(entry) as copy:
+            assert not copy.startswith(str(tmp_path)) and 'a.png' not in copy
+            with open(copy, 'rb') as file:
+                assert file.read() == (folder / original).read_bytes()
+        assert not os.path.exists(copy)
+    assert sorted(tmp_path.rglob('*')) == before
+    monkeypatch.setattr(archive_inputs, 'max_bytes', lambda: 2**20)
+    with pytest.raises(RadiographError, match='more than 1048576 bytes'), file_of(entries[2]):
+        pass
+
+
+def test_a_damaged_zip(folder, tmp_path):
+    path = tmp_path / 'images.zip'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.write(folder / 'a.png', 'a.png')
+    content = bytearray(path.read_bytes())
+    content[100] ^= 255
+    path.write_bytes(content)
+    (entry,) = list_entries([str(path)])
+    with (
+        pytest.raises(RadiographError, match=re.escape(f"{path}!/a.png' of a ZIP file")),
+        file_of(entry),
+    ):
+        pass
+    (tmp_path / 'none.zip').write_bytes(b'none')
+    with pytest.raises(ValueError, match='is no ZIP file'):
+        names(tmp_path / 'none.zip')
+    with pytest.raises(FileNotFoundError, match='no ZIP file'):
+        names(tmp_path / 'nowhere.zip')
+
+
+# ---- DICOMweb -------------------------------------------------------------------------------------
+
+
+class Server(BaseHTTPRequestHandler):
+    """Two studies; what a test wants of it stands in its class."""
+
+    files: dict = {}
+    status = 200
+    seen: list = []
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.seen.append((self.path, self.headers.get('Authorization')))
+        if self.status != 200:
+            self.send_response(self.status)
+            self.end_headers()
+            return
+        path, _, query = self.path.partition('?')
+        parts = path.strip('/').split('/')
+        if parts[-1] == 'studies':
+            uids = sorted({study for study, _, _ in self.files})
+            self.answer([{'0020000D': {'vr': 'UI', 'Value': [uid]}} for uid in uids], query)
+        elif parts[-1] == 'instances':
+            found = [uids for uids in self.files if uids[0] == parts[-2]]
+            keys = ('0020000D', '0020000E', '00080018')
+            self.answer(
+                [
+                    {key: {'vr': 'UI', 'Value': [uid]} for key, uid in zip(keys, uids)}
+                    for uids in found
+                ],
+                query,
+            )
+        else:
+            uids = (parts[-5], parts[-3], parts[-1])
+            if uids not in self.files:
+                self.send_response(404)
+                self.end_headers()
+                return
+            body = (
+                b'--x\r\nContent-Type: application/dicom\r\n\r\n' + self.files[uids] + b'\r\n--x--'
+            )
+            self.reply(body, 'multipart/related; type="application/dicom"; boundary=x')
+
+    def answer(self, found, query):
+        if 'offset=0' not in query and 'offset' in query:
+            found = []
+        self.reply(json.dumps(found).encode(), 'application/dicom+json')
+
+    def reply(self, body, kind):
+        self.send_response(200)
+        self.send_header('Content-Type', kind)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    pytest.importorskip('dicomweb_client', reason='pip install mmfrac[deploy]')
+    monkeypatch.setattr(archive_inputs, '_TRIES', 1)
+    files = {}
+    for number in range(4):
+        content = write_dicom(tmp_path / 'image', number).read_bytes()
+        files[f'1.2.5.{number // 2}', f'1.2.4.{number}', f'1.2.3.{number}'] = content
+    handler = type('Handler', (Server,), dict(files=files, seen=[]))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as http:
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        yield handler, f'http://127.0.0.1:{http.server_address[1]}/dicom-web'
+        http.shutdown()
+
+
+def test_studies_of_a_server(server, tmp_path, monkeypatch):
+    handler, url = server
+    monkeypatch.setenv(TOKEN_VARIABLE, 'secret')
+    entries = list(list_entries([url + '/'], query=dict(StudyDate='20260101-')))
+    expected = [
+        f'{url}/studies/{study}/series/{series}/instances/{instance}'
+        for study, series, instance in sorted(handler.files)
+    ]
+    assert [entry['image'] for entry in entries] == expected
+    assert any('StudyDate=20260101-' in path for path, _ in handler.seen)
+    assert {token for _, token in handler.seen} == {'Bearer secret'}
+    assert 'secret' not in json.dumps(entries)
+    with file_of(entries[0]) as path, open(path, 'rb') as file:
+        assert file.read()[128:132] == b'DICM'
+    # one that is gone is an error of its own, a server that is down or refuses stops the run
+    del handler.files['1.2.5.0', '1.2.4.1', '1.2.3.1']
+    package = tiny_package(tmp_path)
+    for status, text in ((401, 401), (503, 'busy')):
+        handler.status = status
+        with pytest.raises(ServerError, match=f'refuses .{text}.: start again'):
+            infer_archive(package, tmp_path / 'out', entries, ArchiveOptions(), 0, 'cpu', Shard())
+    handler.status = 200
+    assert infer_archive(package, tmp_path / 'out', iter(()), ArchiveOptions(), 1, 'cpu', Shard())
+    results = list(read_results(tmp_path / 'out/results.jsonl'))
+    assert [one.scored for one in results] == [True, False, True, True]
+    assert [one.image for one in results] == expected and 'does not give it (404)' in results[
+        1
+    ].error
+    assert results[0].sop_instance_uid == '1.2.3.0' and results[0].study_instance_uid == '1.2.5.0'
+
+
+def test_a_server_that_does_not_answer(server):
+    handler, url = server
+    with pytest.raises(ServerError, match='does not answer'):
+        names('http://127.0.0.1:9/dicom-web')
+    handler.files = {}
+    with pytest.raises(ValueError, match='no image in'):
+        names(url)
+
+
+def test_results_of_zip_members_name_no_copies(folder, tmp_path):
+    path = tmp_path / 'images.zip'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.write(folder / 'a.png', 'a.png')
+        archive.writestr('b.png', b'\x89PNG\r\n none')
+        archive.writestr('c.dcm', io.BytesIO(b'none').read())
+    package = tiny_package(tmp_path)
+    out = tmp_path / 'out'
+    infer_archive(package, out, list_entries([path]), ArchiveOptions(), 0, 'cpu', Shard())
+    text = (out / 'results.jsonl').read_text()
+    assert 'mmfrac_' not in text and text.count(f'{path}!/b.png') == 2
+    results = [json.loads(line) for line in text.splitlines()]
+    assert [one['scored'] for one in results] == [True, False, False]
+    assert os.environ.get(MAX_PIXELS_VARIABLE) is None

@@ -1,0 +1,68 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import os
+
+import pytest
+
+from mmfrac.deployment.selection import ImageFacts, Selection
+from tests.deployment.tiny_package import write_dicom, write_png
+
+
+def reason(tmp_path, selection=None, **elements):
+    facts = (selection or Selection()).facts(write_dicom(tmp_path / 'image', 3, **elements))
+    assert (facts.sop_instance_uid, facts.study_instance_uid) == ('1.2.3.3', '1.2.5.1')
+    return facts.reason
+
+
+def test_a_frontal_chest_film_is_scored_and_its_header_told(tmp_path):
+    facts = Selection().facts(write_dicom(tmp_path / 'image', 3))
+    assert facts == ImageFacts('', 'PA', '1.2.3.3', '1.2.4.3', '1.2.5.1', 64, 48)
+    assert set(facts.fields()) == set(ImageFacts._fields) - {'reason'}
+
+
+@pytest.mark.parametrize(
+    'elements, expected, wider',
+    [
+        (dict(ViewPosition='LL'), 'view lateral', dict(views=('lateral',))),
+        (dict(ViewPosition='RAO'), 'view oblique', dict(views=('oblique',))),
+        (dict(BodyPartExamined='HAND'), 'body part HAND', dict(body_parts=('HAND',))),
+        (dict(BodyPartExamined='DOE'), 'body part another', dict(body_parts=('DOE',))),
+        (dict(Modality='CT'), 'modality CT', dict(modalities=('CT',))),
+        (dict(BurnedInAnnotation='YES'), 'annotation burned', dict(kinds=('burned_in',))),
+        (dict(SeriesDescription='DOSE REPORT'), 'report', dict(kinds=('report',))),
+        (dict(SeriesDescription='CHEST SOFT TISSUE'), 'dual', dict(kinds=('dual_energy',))),
+    ],
+)
+def test_what_is_left_out_is_scored_where_it_is_asked_for(tmp_path, elements, expected, wider):
+    assert reason(tmp_path, **elements).startswith(expected)
+    assert reason(tmp_path, Selection(**wider), **elements) == ''
+    assert reason(tmp_path, Selection(everything=True), **elements) == ''
+
+
+def test_images_that_tell_no_view(tmp_path):
+    unknown = Selection(views=('PA',))
+    assert reason(tmp_path, ViewPosition='') == ''
+    assert reason(tmp_path, unknown, ViewPosition='') == 'view not given'
+    path = write_png(tmp_path / 'a.png')
+    assert Selection().facts(path) == ImageFacts()
+    assert unknown.facts(path).reason == 'view not given'
+
+
+def test_files_that_are_no_image_have_a_reason(tmp_path):
+    facts = Selection().facts(tmp_path / 'nowhere.dcm')
+    assert facts.reason == 'no such file'
+    path = write_dicom(tmp_path / 'cut')
+    path.write_bytes(path.read_bytes()[:-100])
+    assert 'cut off' in Selection().facts(path).reason
+    frames = write_dicom(tmp_path / 'frames', NumberOfFrames=2)
+    assert Selection().facts(frames).reason == 'several frames'
+    (tmp_path / 'empty').touch()
+    assert Selection().facts(tmp_path / 'empty').reason == 'empty file'
+    os.mkfifo(tmp_path / 'pipe')
+    # what it is is said by whoever reads it
+    assert Selection().facts(tmp_path / 'pipe').reason == ''
+
+
+@pytest.mark.parametrize('options', [dict(views=('front',)), dict(kinds=('all',))])
+def test_an_unknown_choice_is_refused(options):
+    with pytest.raises(ValueError, match='is none of'):
+        Selection(**options)
