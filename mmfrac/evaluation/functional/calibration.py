@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from mmfrac.evaluation.definitions import check_option
+from mmfrac.utils.prob_map import apply_temperature as apply_temperature
+from mmfrac.utils.prob_map import logits_of_scores
 
 _LARGEST_TEMPERATURE = 1e3
 
@@ -94,7 +96,7 @@ def fit_temperature(labels: ArrayLike, scores: ArrayLike) -> float:
     truth, values = _known(labels, scores)
     if not 0 < truth.sum() < truth.size:
         raise ValueError('a temperature needs films with label 1 and with label 0')
-    logits = _logits(values)
+    logits = logits_of_scores(values)
 
     def slope(log_inverse: float) -> float:
         return float(np.mean((expit(math.exp(log_inverse) * logits) - truth) * logits))
@@ -105,30 +107,6 @@ def fit_temperature(labels: ArrayLike, scores: ArrayLike) -> float:
     if slope(limit) <= 0:
         return 1 / _LARGEST_TEMPERATURE
     return math.exp(-brentq(slope, -limit, limit, xtol=1e-10))
-
-
-def apply_temperature(scores: ArrayLike, temperature: float) -> np.ndarray:
-    """Scores sigmoid(logit(score) / T); their order, and so AUROC and FROC, stays.
-
-    Args:
-        scores (ArrayLike): Scores in [0, 1], any shape.
-        temperature (float): T > 0.
-
-    Returns:
-        np.ndarray: float64, the shape of ``scores``.
-
-    Raises:
-        ValueError: If the temperature is not positive.
-    """
-    if not temperature > 0:
-        raise ValueError(f'a temperature must be positive, got {temperature}')
-    return expit(_logits(np.asarray(scores, np.float64)) / temperature)
-
-
-def _logits(scores: np.ndarray) -> np.ndarray:
-    # a float32 sigmoid rounds to 0 and 1, whose logits are infinite
-    tiny = float(np.finfo(np.float32).eps) / 2
-    return logit(scores.clip(tiny, 1 - tiny))
 
 
 def _known(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

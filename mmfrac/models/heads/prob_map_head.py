@@ -1,5 +1,4 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-import math
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +11,7 @@ from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 
 from mmfrac.utils.device import to_device
+from mmfrac.utils.prob_map import whole_cells
 
 
 @MODELS.register_module()
@@ -90,13 +90,15 @@ class ProbMapHead(BaseModule):
             raise ValueError(
                 f'ProbMapHead expects {self.num_levels} pyramid levels, the neck gives {len(feats)}'
             )
-        size = [side * self.featmap_stride / self.stride for side in feats[0].shape[-2:]]
-        if any(side % 1 for side in size):
+        # in whole numbers, so that they stay symbols where the sizes of an input are
+        size = [side * self.featmap_stride for side in feats[0].shape[-2:]]
+        if any(side % self.stride for side in size):
             raise ValueError(
                 f'a map of stride {self.stride} over levels of stride {self.featmap_stride} would have '
-                f'{size[0]:g} x {size[1]:g} cells: pad the input (pad_size_divisor) to whole cells'
+                f'{size[0] / self.stride:g} x {size[1] / self.stride:g} cells: pad the input '
+                '(pad_size_divisor) to whole cells'
             )
-        shape = torch.Size(map(int, size))
+        shape = torch.Size(side // self.stride for side in size)
         levels = [conv(feat) for conv, feat in zip(self.level_convs, feats)]
         fused = _resized(levels[0], shape)
         for level in levels[1:]:
@@ -180,7 +182,7 @@ class ProbMapHead(BaseModule):
         """
         prob_maps = self(feats).float().sigmoid().cpu()
         return [
-            prob_map[:, : math.ceil(rows - 1e-6), : math.ceil(columns - 1e-6)]
+            prob_map[:, :rows, :columns]
             for prob_map, (rows, columns) in zip(
                 prob_maps, (image_cells(sample, self.stride) for sample in samples)
             )
@@ -213,7 +215,7 @@ def _resized(level: Tensor, shape: torch.Size) -> Tensor:
     return F.interpolate(level, size=shape, mode='bilinear', align_corners=False)
 
 
-def image_cells(sample, stride: int) -> tuple[float, float]:
-    """Height and width of a film in map cells, in a view that pads to the right and below only."""
+def image_cells(sample, stride: int) -> tuple[int, int]:
+    """Rows and columns of a film in map cells, in a view that pads to the right and below only."""
     (height, width), (scale_x, scale_y) = sample.ori_shape[:2], sample.scale_factor
-    return height * scale_y / stride, width * scale_x / stride
+    return whole_cells(height, scale_y, stride), whole_cells(width, scale_x, stride)
