@@ -4,8 +4,7 @@
 import os
 import stat
 
-from PIL import Image
-
+from mmfrac.datasets.radiographs.pillow import Image
 from mmfrac.utils.errors import RadiographError
 
 # Pixels at most; the largest detectors have some 2 * 10**7.

@@ -8,10 +8,15 @@ from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from mmfrac.datasets.radiographs.grey_scale import FLAT
 from mmfrac.datasets.radiographs.limits import MAX_PIXELS_VARIABLE, check_size, max_pixels
+from mmfrac.datasets.radiographs.pillow import (
+    HAS_PILLOW,
+    NO_PILLOW,
+    Image,
+    UnidentifiedImageError,
+)
 from mmfrac.datasets.radiographs.raster_check import (
     RasterError,
     compressed_tiff_fault,
@@ -155,6 +160,8 @@ def read_raster(path: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
     Raises:
         RadiographError: If the file is damaged, lacks rows, has several pages, or holds NaN or inf.
     """
+    if not HAS_PILLOW:
+        raise RadiographError(f"cannot read film '{path}': {NO_PILLOW}")
     try:
         state = _state(path, file)
         magic, content = file.read(len(_PNG)), b''

@@ -8,7 +8,8 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-from PIL import Image
+
+from mmfrac.datasets.radiographs.pillow import Image
 
 
 class RasterError(ValueError):
