@@ -24,6 +24,7 @@ COMMANDS = {
     'test': ('test.py', 'measure a checkpoint, save its predictions'),
     'infer': ('infer.py', 'find fractures on images'),
     'archive': ('deployment/infer_archive.py', 'find fractures in a whole archive of images'),
+    'serve': ('deployment/serve.py', 'a page that shows findings on images dropped on it'),
     'froc': ('analysis_tools/froc.py', 'FROC and AUROC with intervals of saved predictions'),
     'cross-validate': ('cross_validate.py', 'train and pool all folds'),
     'compare': ('analysis_tools/compare_methods.py', 'train methods x seeds and compare them'),
@@ -38,6 +39,7 @@ COMMANDS = {
         'a model, its thresholds and its card as one file',
     ),
     'export': ('model_converters/export_detector.py', "a teacher-student model's detector alone"),
+    'export-onnx': ('model_converters/export_onnx.py', 'a packaged model as ONNX, without torch'),
 }
 TOOLS = PACKAGED / 'tools'
 

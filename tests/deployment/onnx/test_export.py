@@ -1,0 +1,301 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Exported detectors beside torch, in a process without torch and mmfrac."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+from mmfrac.apis import FracInferencer
+from mmfrac.deployment.onnx.carried import carried_modules
+from mmfrac.deployment.onnx.export import ExportError, export_onnx, in_torch
+from mmfrac.deployment.onnx.runtime import OnnxDetector
+from mmfrac.deployment.results import ImageResult
+from mmfrac.preparation.phantom import render_image, write_dicom
+from tests.datasets.radiographs.test_dicom import make_dicom
+from tests.models.small_model import build, detector_cfg
+
+onnxruntime = pytest.importorskip('onnxruntime', reason='pip install mmfrac[onnx]')
+pytest.importorskip('onnxscript', reason='pip install mmfrac[onnx]')
+
+FIXED = [
+    dict(type='Resize', scale=(128, 128), keep_ratio=True),
+    dict(type='PadRadiograph', size=(128, 128)),
+]
+FREE = [dict(type='Resize', scale=(160, 96), keep_ratio=True)]
+# what an exported detector does without
+BLOCKED = ('torch', 'mmcv', 'mmengine', 'mmdet', 'mmfrac', 'scipy', 'numba', 'matplotlib', 'onnx')
+SCRIPT = """
+import runpy, sys
+for name in {blocked}:
+    sys.modules[name] = None
+sys.argv = ['detector', *{arguments}]
+runpy.run_path({folder!r}, run_name='__main__')
+"""
+
+
+def config(model, steps=FIXED) -> Config:
+    pipeline = [dict(type='LoadRadiograph'), *steps, dict(type='PackProbMapInputs')]
+    dataset = dict(type='CXRDataset', pipeline=pipeline)
+    return Config(dict(default_scope='mmdet', model=model, test_dataloader=dict(dataset=dataset)))
+
+
+def inferencer(folder, model, steps=FIXED, seed=0):
+    """A detector whose maps vary, also above the threshold of its boxes."""
+    built = build(model)
+    torch.manual_seed(seed)
+    for one in getattr(built, 'detectors', [built]):
+        if hasattr(one, 'prob_map_head'):
+            torch.nn.init.normal_(one.prob_map_head.logit_conv.weight, std=0.5)
+            torch.nn.init.constant_(one.prob_map_head.logit_conv.bias, -1.5)
+        for layer in one.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
+                torch.nn.init.normal_(layer.running_mean, std=0.1)
+    path = Path(folder) / 'best.pth'
+    torch.save(dict(state_dict=built.state_dict()), path)
+    return FracInferencer(config(model, steps), path, device='cpu')
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    """DICOM of 8, 10, 12, 14 and 16 bits, of all shapes, and what headers do to grey values."""
+    folder = tmp_path_factory.mktemp('images')
+    for index, (size, count) in enumerate(((96, 2), (200, 1))):
+        phantom = render_image(index, 0, size, count, 0.05)
+        write_dicom(folder / f'phantom{index}.dcm', phantom.image, f'p{index}', phantom.pixel_mm)
+    rng = np.random.default_rng(0)
+    headers = [
+        dict(),
+        dict(PhotometricInterpretation='MONOCHROME1'),
+        dict(WindowCenter=[700, 9], WindowWidth=[900, 9]),
+        dict(WindowCenter='1000', WindowWidth='1500', VOILUTFunction='SIGMOID'),
+        dict(RescaleSlope='2', RescaleIntercept='-100', PixelPaddingValue=0),
+    ]
+    shapes = [(128, 128), (301, 97), (64, 251), (20, 33), (1, 40)]
+    for index, (header, shape) in enumerate(zip(headers, shapes)):
+        for bits, dtype in ((8, np.uint8), (12, np.uint16), (16, np.uint16)):
+            smooth = cv2.GaussianBlur(rng.random(shape, np.float32), (0, 0), 3)
+            smooth = (smooth - smooth.min()) / max(float(np.ptp(smooth)), 1e-3)
+            stored = (smooth * (2**bits - 1)).astype(dtype)
+            syntax = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless)[index % 3]
+            make_dicom(folder / f'image_{index}_{bits}.dcm', stored, bits, syntax, **header)
+    make_dicom(folder / 'signed', (stored.astype(int) // 2).astype(np.int16), 16)
+    cv2.imwrite(str(folder / 'grey.png'), (rng.random((90, 70)) * 65535).astype(np.uint16))
+    (folder / 'damaged.dcm').write_bytes((folder / 'phantom0.dcm').read_bytes()[:3000])
+    return folder
+
+
+def run_alone(detector, *arguments, blocked=BLOCKED, cwd):
+    """Run an exported detector in a process in which nothing else can be imported."""
+    script = SCRIPT.format(
+        blocked=blocked, arguments=[str(one) for one in arguments], folder=str(detector)
+    )
+    # without site-packages' .pth files, which would name a checkout
+    return subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, cwd=cwd, timeout=300
+    )
+
+
+def check_equal(inferencer, results, tolerance=1e-4):
+    """Each result is that of torch in fp32; returns the number that were scored."""
+    inferencer.precision = 'fp32'
+    expected = inferencer([one.image for one in results], on_error='report')
+    predictions = {one['film']: one for one in expected['predictions']}
+    errors = {one['film']: one['error'] for one in expected['errors']}
+    assert set(predictions) == {one.image for one in results if one.scored}
+    for result in results:
+        if not result.scored:
+            assert result.error == errors[result.image]
+            continue
+        one = predictions[result.image]
+        assert result.score == pytest.approx(one['score'], abs=tolerance)
+        assert result.map_scale == pytest.approx(one['map_scale'])
+        np.testing.assert_allclose(result.boxes, one['boxes'], atol=1e-3)
+        np.testing.assert_allclose(result.scores, one['scores'], atol=tolerance)
+    return len(predictions)
+
+
+def check_maps(inferencer, detector, planes, tolerance=1e-4):
+    """Maps are those of torch; returns the largest difference."""
+    worst = 0.0
+    for plane in planes:
+        expected = in_torch(inferencer, plane).pred_prob_map.data[0].numpy()
+        found = detector.predict(plane).prob_map
+        assert found.shape == expected.shape
+        worst = max(worst, float(np.abs(found - expected).max()))
+    assert worst <= tolerance
+    return worst
+
+
+PLANES = [
+    np.random.default_rng(index).random(shape, np.float32)
+    for index, shape in enumerate(((128, 128), (64, 64), (500, 333), (131, 260), (17, 90)))
+]
+
+
+@pytest.fixture(scope='module')
+def small(tmp_path_factory):
+    """A small detector, and it exported."""
+    folder = tmp_path_factory.mktemp('small')
+    made = inferencer(folder, detector_cfg())
+    points = [dict(name='fppi 0.1', threshold=0.5), dict(name='all', threshold=0.01)]
+    export_onnx(made, folder / 'out', 'tiny', operating_points=points, temperature=2.0, sha256='5a')
+    return made, folder / 'out'
+
+
+def test_alone_it_predicts_what_torch_predicts(small, images, tmp_path):
+    made, folder = small
+    run = run_alone(folder, images, cwd=tmp_path)
+    assert run.returncode == 1, run.stderr  # of the damaged one
+    assert 'Research use only' in run.stderr
+    results = [ImageResult.from_json(line) for line in run.stdout.splitlines()]
+    assert len(results) == len(list(images.iterdir()))
+    assert check_equal(made, results) == len(results) - 1
+    assert any(len(one.boxes) for one in results)
+    scored = [one for one in results if one.scored]
+    assert len({round(one.score, 3) for one in scored}) > 5
+    for one in scored:
+        odds = (one.score / (1 - one.score)) ** 0.5
+        assert one.probability == pytest.approx(odds / (1 + odds), abs=1e-6)
+        assert one.flag == (one.score >= 0.5)
+        assert one.model == dict(name='tiny', sha256='5a') and one.precision == 'fp32'
+
+
+def test_without_pillow_dicom_is_read_and_others_say_what_they_need(small, images, tmp_path):
+    made, folder = small
+    files = [images / 'phantom0.dcm', images / 'signed', images / 'grey.png']
+    run = run_alone(folder, *files, blocked=(*BLOCKED, 'PIL'), cwd=tmp_path)
+    *read, other = [ImageResult.from_json(line) for line in run.stdout.splitlines()]
+    assert check_equal(made, read) == 2
+    assert not other.scored and 'pip install pillow' in other.error
+
+
+def test_maps_of_planes_and_batches(small):
+    made, folder = small
+    detector = OnnxDetector(folder)
+    assert detector.about['input_size'] == [128, 128]
+    check_maps(made, detector, PLANES)
+    together = detector.predict_planes(PLANES)
+    for plane, one in zip(PLANES, together):
+        np.testing.assert_allclose(one.prob_map, detector.predict(plane).prob_map, atol=1e-6)
+
+
+def test_an_ensemble_of_any_size(tmp_path):
+    member = detector_cfg()
+    preprocessor = member.pop('data_preprocessor')
+    ensemble = dict(
+        type='EnsembleDetector',
+        detectors=[member, copy.deepcopy(member)],
+        data_preprocessor=preprocessor,
+        test_cfg=dict(component_thr=0.3, max_per_img=7),
+    )
+    made = inferencer(tmp_path, ensemble, FREE)
+    first, second = made.model.detectors
+    assert not torch.equal(
+        first.prob_map_head.logit_conv.weight, second.prob_map_head.logit_conv.weight
+    )
+    detector = export_onnx(made, tmp_path / 'out', 'two')
+    assert detector.about['input_size'] is None
+    assert detector.about['max_per_img'] == 7 and detector.about['component_thr'] == 0.3
+    check_maps(made, detector, PLANES)
+    # of several sizes in one batch, too
+    sizes = {one.prob_map.shape for one in detector.predict_planes(PLANES)}
+    assert len(sizes) > 3
+
+
+def test_r50(tmp_path):
+    model = detector_cfg()
+    model['backbone'] = dict(type='ResNet', depth=50, norm_eval=False)
+    model['neck'] = dict(
+        type='FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=4
+    )
+    model['prob_map_head'] |= dict(
+        in_channels=256, feat_channels=128, norm_cfg=dict(type='GN', num_groups=32)
+    )
+    made = inferencer(tmp_path, model)
+    check_maps(made, export_onnx(made, tmp_path / 'out', 'r50'), PLANES)
+
+
+def test_a_classifier_whose_score_is_no_maximum(tmp_path):
+    model = dict(
+        type='CAMClassifier',
+        data_preprocessor=detector_cfg()['data_preprocessor'],
+        backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
+        in_channels=64,
+    )
+    made = inferencer(tmp_path, model)
+    detector = export_onnx(made, tmp_path / 'out', 'cam')
+    check_maps(made, detector, PLANES)
+    for plane in PLANES:
+        score = float(in_torch(made, plane).pred_score)
+        assert detector.predict(plane).score == pytest.approx(score, abs=1e-5)
+
+
+def test_what_has_no_form_outside_torch_is_an_error(small, tmp_path):
+    made, _ = small
+    flipped = copy.copy(made)
+    flipped.prepare = FracInferencer.__new__(FracInferencer)
+    steps = [dict(type='Resize', scale=(64, 64)), dict(type='RandomFlip', prob=0.5)]
+    flipped = FracInferencer(config(detector_cfg(), steps), made.weights, device='cpu')
+    with pytest.raises(ExportError, match='step RandomFlip of the test pipeline'):
+        export_onnx(flipped, tmp_path / 'out', 'flipped')
+    steps = [dict(type='Resize', scale_factor=0.5)]
+    other = FracInferencer(config(detector_cfg(), steps), made.weights, device='cpu')
+    with pytest.raises(ExportError, match='fixed scale'):
+        export_onnx(other, tmp_path / 'out', 'other')
+    steps = [dict(type='Pad', size=(64, 64), pad_val=dict(img=1))]
+    other = FracInferencer(config(detector_cfg(), steps), made.weights, device='cpu')
+    with pytest.raises(ExportError, match='black'):
+        export_onnx(other, tmp_path / 'out', 'other')
+    boxes = copy.copy(made)
+    boxes.model = torch.nn.Linear(1, 1)
+    with pytest.raises(ExportError, match='Linear has no form as ONNX'):
+        export_onnx(boxes, tmp_path / 'out', 'boxes')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_one_that_predicts_something_else_is_not_written(small, tmp_path, monkeypatch):
+    made, folder = small
+    graph = (folder / 'model.onnx').read_bytes()
+    monkeypatch.setattr('mmfrac.deployment.onnx.export._graph', lambda *arguments: graph)
+    # other weights than those of the graph
+    made = inferencer(tmp_path, detector_cfg(), seed=1)
+    with pytest.raises(ExportError, match='nothing is written'):
+        export_onnx(made, tmp_path / 'out', 'other')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_damaged_exports_are_errors(small, tmp_path):
+    _, folder = small
+    with pytest.raises(FileNotFoundError, match='no exported detector'):
+        OnnxDetector(tmp_path)
+    with pytest.raises(ValueError, match="none in 'int8'"):
+        OnnxDetector(folder, 'int8')
+    with pytest.raises(ValueError, match='there are: fppi 0\\.1, all'):
+        next(OnnxDetector(folder)(['a.dcm'], point='x'))
+    (tmp_path / 'model.json').write_bytes((folder / 'model.json').read_bytes())
+    (tmp_path / 'model.onnx').write_bytes((folder / 'model.onnx').read_bytes() + b'\0')
+    with pytest.raises(ValueError, match='is not the file that'):
+        OnnxDetector(tmp_path)
+    about = json.loads((folder / 'model.json').read_text()) | dict(format='mmfrac onnx 0')
+    (tmp_path / 'model.json').write_text(json.dumps(about))
+    with pytest.raises(ValueError, match="has format 'mmfrac onnx 0'"):
+        OnnxDetector(tmp_path)
+
+
+def test_what_is_carried_is_what_mmfrac_itself_reads_with(small):
+    _, folder = small
+    for name, path in carried_modules().items():
+        carried = folder / 'frac_onnx' / Path(*name.split('.')[1:]).with_suffix('.py')
+        text = path.read_text().replace('from mmfrac.', 'from frac_onnx.')
+        assert carried.read_text() == text
+    assert 'mmfrac.datasets.radiographs.grey_scale' in carried_modules()
