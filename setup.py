@@ -60,6 +60,7 @@ setup(
         'mmfrac.preparation.checks': ['*.jinja'],
         'mmfrac.evaluation.report': ['*.j2'],
         'mmfrac.deployment': ['*.j2'],
+        'mmfrac.deployment.page': ['static/*'],
     },
     entry_points={'console_scripts': ['mmfrac = mmfrac.__main__:main']},
     python_requires='>=3.10',

@@ -38,6 +38,7 @@ from mmfrac.engine.runner.ensemble import (
     predicting_weights,
 )
 from mmfrac.evaluation.functional.calibration import apply_temperature
+from mmfrac.evaluation.functional.froc import FrocCurve
 from mmfrac.evaluation.offline.estimates import Estimate
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
 from mmfrac.evaluation.offline.summary import Summary
@@ -310,6 +311,7 @@ def update_package(
     temperature: float | None = None,
     metrics: Mapping[str, Any] | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    curve: Mapping[str, Any] | None = None,
 ) -> ModelPackage:
     """Write what was measured into a package that is there; its card follows.
 
@@ -321,6 +323,8 @@ def update_package(
         metrics (Mapping, optional): Likewise.
         evaluation (Mapping, optional): How they were measured: ``definitions``, numbers of images.
             Defaults to None.
+        curve (Mapping, optional): False positives an image and sensitivity at the thresholds of
+            ``curve_thresholds``. Defaults to None.
 
     Returns:
         ModelPackage: As it is then.
@@ -332,7 +336,8 @@ def update_package(
     manifest = dict(package.manifest)
     if operating_points is not None:
         manifest['operating_points'] = [point.as_dict() for point in operating_points]
-    for key, value in dict(temperature=temperature, metrics=metrics, evaluation=evaluation).items():
+    measured = dict(temperature=temperature, metrics=metrics, evaluation=evaluation, curve=curve)
+    for key, value in measured.items():
         if value is not None:
             manifest[key] = value
     written_anew = (_MANIFEST, _README, _CARD)
@@ -390,9 +395,28 @@ def write_evaluation(path: PathLike, summary: Summary) -> ModelPackage:
     return update_package(
         path,
         operating_points=points,
+        curve=_curve(model.curve, curve_thresholds(points)),
         temperature=model.temperature,
         metrics={key: _estimate(value) for key, value in model.metrics.items()},
         evaluation=evaluation,
+    )
+
+
+def curve_thresholds(points: Sequence[OperatingPoint]) -> list[float]:
+    """Thresholds at which the rates of a package are known: 0.01 to 0.99, and those of its points."""
+    steps = {step / 100 for step in range(1, 100)}
+    return sorted(steps | {float(point.threshold) for point in points if point.threshold <= 1})
+
+
+def _curve(curve: FrocCurve, thresholds: Sequence[float]) -> dict[str, Any]:
+    # of the last threshold that is not below
+    rows = np.searchsorted(-curve.thresholds, -np.asarray(thresholds), side='right') - 1
+    return dict(
+        thresholds=list(thresholds),
+        fppi=[_finite(value) for value in curve.fppi[rows]],
+        sensitivity=[_finite(value) for value in curve.recall[rows]],
+        images=int(curve.num_images),
+        lesions=int(curve.num_lesions),
     )
 
 

@@ -1,0 +1,7 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""A page that shows what a packaged model finds on images that are dropped on it.
+
+``uploads`` takes files apart, ``scoring`` asks the model, ``guard`` refuses what is no request of the
+page, ``app`` ties them together. Nothing that was sent stays: images lie in memory until
+they are scored.
+"""

@@ -1,0 +1,109 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmfrac.deployment.package import (
+    OperatingPoint,
+    curve_thresholds,
+    package_inferencer,
+    read_package,
+    update_package,
+    write_package,
+)
+from mmfrac.preparation.phantom import render_image, write_dicom
+from tests.models.small_model import build, detector_cfg
+
+pytest.importorskip('fastapi', reason='pip install mmfrac[deploy]')
+uvicorn = pytest.importorskip('uvicorn', reason='pip install mmfrac[deploy]')
+
+POINTS = [OperatingPoint('low', 0.237, 'fppi=0.5'), OperatingPoint('high', 0.6, 'fppi=0.1')]
+PIPELINE = [
+    dict(type='LoadRadiograph'),
+    dict(type='Resize', scale=(128, 128), keep_ratio=True),
+    dict(type='PadRadiograph', size=(128, 128)),
+    dict(type='PackProbMapInputs'),
+]
+
+
+@pytest.fixture(scope='package')
+def package(tmp_path_factory):
+    """A package whose maps vary, with a made-up curve."""
+    folder = tmp_path_factory.mktemp('package')
+    model = build(detector_cfg())
+    torch.manual_seed(0)
+    torch.nn.init.normal_(model.prob_map_head.logit_conv.weight, std=0.5)
+    torch.nn.init.constant_(model.prob_map_head.logit_conv.bias, -1.5)
+    torch.save(dict(state_dict=model.state_dict()), folder / 'best.pth')
+    cfg = Config(
+        dict(
+            default_scope='mmdet',
+            model=detector_cfg(),
+            test_dataloader=dict(dataset=dict(type='CXRDataset', pipeline=PIPELINE)),
+        )
+    )
+    path = folder / 'tiny.mmfrac'
+    write_package(
+        path,
+        cfg,
+        [folder / 'best.pth'],
+        name='tiny <b>',
+        operating_points=POINTS,
+        temperature=2.0,
+        limits='For tests only & <i>never</i> for patients.',
+    )
+    thresholds = curve_thresholds(POINTS)
+    update_package(
+        path,
+        curve=dict(
+            thresholds=thresholds,
+            fppi=[round(2 * (1 - one), 4) for one in thresholds],
+            sensitivity=[round(1 - one**2, 4) for one in thresholds],
+            images=160,
+            lesions=123,
+        ),
+    )
+    return read_package(path)
+
+
+@pytest.fixture(scope='package')
+def inferencer(package):
+    return package_inferencer(package, 'cpu', 'fp32')
+
+
+@pytest.fixture(scope='package')
+def dicom(tmp_path_factory):
+    """A phantom as DICOM, not square."""
+    path = tmp_path_factory.mktemp('dicom') / 'phantom.dcm'
+    phantom = render_image(3, 0, 160, 2, 0.05)
+    write_dicom(path, np.ascontiguousarray(phantom.image[:, 10:150]), 'p3', phantom.pixel_mm)
+    return path
+
+
+@pytest.fixture
+def serve():
+    """Starts applications on ports of their own; they end with the test."""
+    running = []
+
+    def start(app) -> str:
+        listener = socket.create_server(('127.0.0.1', 0))
+        port = listener.getsockname()[1]
+        settings = uvicorn.Config(app, log_level='critical', h11_max_incomplete_event_size=2**16)
+        server = uvicorn.Server(settings)
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        running.append((server, thread))
+        while not server.started:
+            time.sleep(0.01)
+        return f'http://127.0.0.1:{port}'
+
+    yield start
+    for server, _ in running:
+        server.should_exit = True
+    for _, thread in running:
+        thread.join(20)
