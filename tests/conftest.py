@@ -7,12 +7,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import mmfrac  # noqa: F401  before mmdet, which asks for operators of mmcv that may not be there
 
 # isort: split
 from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
+
+# many small tests, in several processes
+torch.set_num_threads(1)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -12,10 +12,12 @@ from mmfrac.models.detectors.ensemble_detector import EnsembleDetector
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.ema import PredictionEMA
+from mmfrac.models.erase_background import EraseBackground
 from mmfrac.models.heads.prob_map_head import ProbMapHead
 from mmfrac.models.losses import (
     KLDLoss,
     MapMSELoss,
+    MILLoss,
     NoisyOrLoss,
     SoftFocalLoss,
     WeightedBCELoss,
@@ -24,15 +26,20 @@ from mmfrac.models.losses import (
 from mmfrac.models.mix_up import MixUp
 from mmfrac.models.pseudo_labels import (
     AdaptiveAsymmetricSharpening,
+    AdaptiveThreshold,
     ConstantSharpening,
     DynamicSharpening,
     KnownPositive,
+    MixtureSharpening,
+    SoftMatchWeight,
     TemperatureSharpening,
+    TopCells,
     WarpToStudent,
 )
 from mmfrac.models.teachers import (
     AugmentedTeacher,
     BaseTeacher,
+    FrozenTeacher,
     MeanTeacher,
     PiTeacher,
     TemporalEnsembleTeacher,
@@ -42,17 +49,22 @@ from mmfrac.models.tta import ProbMapTTAModel
 
 __all__ = [
     'AdaptiveAsymmetricSharpening',
+    'AdaptiveThreshold',
     'AugmentedTeacher',
     'BaseTeacher',
     'CAMClassifier',
     'ConstantSharpening',
     'DynamicSharpening',
     'EnsembleDetector',
+    'EraseBackground',
+    'FrozenTeacher',
     'KLDLoss',
     'KnownPositive',
+    'MILLoss',
     'MapMSELoss',
     'MeanTeacher',
     'MixUp',
+    'MixtureSharpening',
     'NoisyOrLoss',
     'PiTeacher',
     'PredictionEMA',
@@ -62,9 +74,11 @@ __all__ = [
     'SemiDataPreprocessor',
     'SemiProbMapDetector',
     'SoftFocalLoss',
+    'SoftMatchWeight',
     'TemperatureSharpening',
     'TemporalEnsembleTeacher',
     'TimmBackbone',
+    'TopCells',
     'WarpToStudent',
     'WeightedBCELoss',
     'WindowLoss',

@@ -23,10 +23,24 @@ def image_scores(prob_map: Tensor, samples: SampleList) -> Tensor:
     Returns:
         Tensor: ``(N,)``.
     """
+    valid = cells_of_images(prob_map, samples)
+    return prob_map.masked_fill(~valid, 0).flatten(1).amax(dim=1)
+
+
+def cells_of_images(prob_map: Tensor, samples: SampleList) -> Tensor:
+    """Which cells of a batch of maps are the images' own, and not padding.
+
+    Args:
+        prob_map (Tensor): ``(N, 1, h, w)``.
+        samples (list[DetDataSample]): The images in the same view. Without ``gt_prob_map`` nothing is
+            known of padding, and all cells count.
+
+    Returns:
+        Tensor: ``(N, 1, h, w)`` bool.
+    """
     if samples and 'gt_prob_map' in samples[0]:
-        valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
-        prob_map = prob_map.masked_fill(~valid, 0)
-    return prob_map.flatten(1).amax(dim=1)
+        return torch.stack([sample.gt_prob_map.valid for sample in samples])
+    return torch.ones_like(prob_map, dtype=torch.bool)
 
 
 def components(

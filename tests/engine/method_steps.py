@@ -50,7 +50,7 @@ def config_of(case, tiny_data, tmp_path):
     with_burn_in = is_supervised or not case.startswith('_base_')
     cfg = make_tiny(cfg, tiny_data, tmp_path)
     detector = cfg.model.get('detector', cfg.model)
-    if detector.backbone.depth == 50:
+    if detector.backbone.get('depth') == 50:
         detector.backbone.depth = 18
         detector.neck.in_channels = [64, 128, 256, 512]
     cfg.train_dataloader.pop('num_batch_per_epoch', None)

@@ -10,6 +10,7 @@ from mmfrac.datasets.transforms.formatting import PackProbMapInputs
 from mmfrac.datasets.transforms.intensity import IntensityJitter
 from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph
 from mmfrac.datasets.transforms.pad_radiograph import PadRadiograph
+from mmfrac.datasets.transforms.strong_intensity import StrongIntensity
 from mmfrac.datasets.transforms.targets import ProbMapTarget, WindowTarget
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     'PackProbMapInputs',
     'PadRadiograph',
     'ProbMapTarget',
+    'StrongIntensity',
     'WindowTarget',
 ]

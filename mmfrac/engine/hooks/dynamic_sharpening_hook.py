@@ -69,9 +69,9 @@ class DynamicSharpeningHook(Hook):
             self._update(runner, step)
 
     def _update(self, runner: Runner, step: DynamicSharpening) -> None:
-        m = quantile_over_images(all_gather_object(step.pop_scores()), step.quantile)
-        if m is not None:
-            step.set_m(m)
+        scores = scores_of_images(all_gather_object(step.pop_scores()))
+        if scores:
+            step.update(scores)
 
     @torch.no_grad()
     def _score_all_images(
@@ -101,6 +101,23 @@ class DynamicSharpeningHook(Hook):
         return dataset
 
 
+def scores_of_images(scores_of_ranks: list[dict[str, list[float]]]) -> list[float]:
+    """One score of each distinct image, the mean of those that it had.
+
+    Args:
+        scores_of_ranks (list[dict]): Per rank the scores of each image it saw.
+
+    Returns:
+        list[float]: Sorted; empty when no image was seen.
+    """
+    merged: dict[str, list[float]] = {}
+    for scores in scores_of_ranks:
+        for path, values in scores.items():
+            merged.setdefault(path, []).extend(values)
+    # neither fsum nor the order depend on that in which the ranks come
+    return sorted(math.fsum(values) / len(values) for values in merged.values())
+
+
 def quantile_over_images(
     scores_of_ranks: list[dict[str, list[float]]], quantile: float = 0.5
 ) -> float | None:
@@ -113,15 +130,8 @@ def quantile_over_images(
     Returns:
         float | None: None when no film was seen.
     """
-    merged: dict[str, list[float]] = {}
-    for scores in scores_of_ranks:
-        for path, values in scores.items():
-            merged.setdefault(path, []).extend(values)
-    if not merged:
-        return None
-    # fsum does not depend on the order in which the ranks come
-    means = [math.fsum(values) / len(values) for values in merged.values()]
-    return float(np.quantile(means, quantile))
+    scores = scores_of_images(scores_of_ranks)
+    return float(np.quantile(scores, quantile)) if scores else None
 
 
 def _sharpening_steps(model: SemiProbMapDetector | None) -> list[DynamicSharpening]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmfrac.models.heads.prob_map_head import image_cells
 from mmfrac.models.postprocess import add_prediction
 from mmfrac.models.state_dicts import StudentWeights
-from mmfrac.utils.device import to_device
+from mmfrac.utils.device import to_device, use_channels_last
 
 
 @MODELS.register_module()
@@ -62,7 +62,7 @@ class CAMClassifier(StudentWeights, BaseDetector):
         self.stride = stride
         self.test_cfg = {'component_thr': 0.2, 'max_per_img': 100, **(test_cfg or {})}
         if channels_last:
-            self.to(memory_format=torch.channels_last)
+            use_channels_last(self)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Stages of the backbone; a grey plane is given to all of its channels.

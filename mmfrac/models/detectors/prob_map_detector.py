@@ -1,5 +1,4 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import OptSampleList, SampleList
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from mmfrac.models.postprocess import add_prediction
 from mmfrac.models.state_dicts import StudentWeights
+from mmfrac.utils.device import use_channels_last
 
 
 @MODELS.register_module()
@@ -49,8 +49,7 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         self.prob_map_head = MODELS.build(prob_map_head)
         self.test_cfg = {'component_thr': 0.2, 'max_per_img': 100, **(test_cfg or {})}
         if channels_last:
-            # features follow the weights
-            self.to(memory_format=torch.channels_last)
+            use_channels_last(self)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Pyramid levels of a batch; a grey plane is given to all channels of the backbone.

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmfrac.models.heads.prob_map_head import check_same_cells
 from mmfrac.models.losses.cell_loss import reduce_cells
+from mmfrac.models.mix_up import MixUp
 from mmfrac.models.postprocess import image_scores
 from mmfrac.models.pseudo_labels.warp import homography_of
 from mmfrac.models.state_dicts import STUDENT, AdaptedWeights
@@ -80,9 +81,10 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             leaves it out. A step that brings both into the student's view has
             ``moves_to_student = True``. Defaults to ``DynamicSharpening``, then ``WarpToStudent``.
         semi_loss (dict | Sequence[dict]): L_semi, or several whose sum it is, each with its
-            ``loss_weight``. Defaults to ``dict(type='KLDLoss')``.
-        mix_up (dict, optional): Mixes the images of a semi-supervised step and their targets, e.g.
-            ``dict(type='MixUp')``. Defaults to None.
+            ``loss_weight``; one of image labels (``MILLoss``) may stand beside others. Defaults to
+            ``dict(type='KLDLoss')``.
+        mix_up (dict, optional): Changes the images of a semi-supervised step and their targets
+            together, e.g. ``dict(type='MixUp')`` or ``dict(type='EraseBackground')``. Defaults to None.
         semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0),
             ``sup_weight`` and ``unsup_weight`` (default 1), ``ramp_up_epochs`` (semi-supervised epochs
             in which ``unsup_weight`` grows, see ``consistency_weight``; default 0, none).
@@ -127,6 +129,10 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             raise ValueError('semi_loss must be a loss or a list of at least one')
         self.semi_losses = MMModuleList([MODELS.build(loss) for loss in losses])
         self.mix_up = None if mix_up is None else MODELS.build(mix_up)
+        if isinstance(self.mix_up, MixUp) and any(map(_is_of_images, self.semi_losses)):
+            raise ValueError(
+                'a semi_loss of image labels cannot be had with mix_up: a mixed image has two labels'
+            )
         self.teacher.attach(self.student)
         defaults = {
             'burn_in_epochs': 0,
@@ -237,6 +243,8 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             check_same_cells(valid, pseudo_map, self.student.prob_map_head.stride)
             has_target = weight.flatten(1).any()
             targets['unsup_student'] = dict(target=pseudo_map, valid=valid, weight=weight)
+            if any(map(_is_of_images, self.semi_losses)):
+                targets['unsup_student']['labels'] = _labels_of(student_samples, valid.device)
             if self.mix_up is not None:
                 views, targets = self.mix_up(views, targets)
         logits = dict(zip(branches, self._branch_logits([views[name] for name in branches])))
@@ -336,6 +344,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             logits (Tensor): ``(N, 1, h, w)`` of the student.
             targets (dict[str, Tensor]): ``target`` (pseudo map), ``weight``, both ``(N, 1, h, w)``, and
                 ``valid`` ``(N, 1, h, w)`` bool, the cells of the images themselves; perhaps mixed.
+                For a loss of image labels (``MILLoss``) ``labels`` ``(N,)`` int64, too.
 
         Returns:
             dict[str, Tensor]: ``loss_semi``, the sum of all, ``semi_term_0`` and so on, where there are
@@ -345,7 +354,12 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         pseudo_map, valid = targets['target'], targets['valid']
         check_same_cells(pseudo_map, logits, self.student.prob_map_head.stride)
         weight = targets['weight'].masked_fill(~valid, 0)
-        terms = [loss(logits, pseudo_map, weight) for loss in self.semi_losses]
+        terms = [
+            loss(logits, valid, targets['labels'])
+            if _is_of_images(loss)
+            else loss(logits, pseudo_map, weight)
+            for loss in self.semi_losses
+        ]
         losses = dict(loss_semi=self.semi_weight * sum(terms[1:], terms[0]))
         if len(terms) > 1:
             for index, term in enumerate(terms):
@@ -382,6 +396,20 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             key if key.startswith('data_preprocessor.') else f'{STUDENT}{key}': value
             for key, value in state_dict.items()
         }
+
+
+def _is_of_images(loss: nn.Module) -> bool:
+    return getattr(loss, 'of_images', False)
+
+
+def _labels_of(samples: SampleList, device: torch.device) -> Tensor:
+    for sample in samples:
+        if 'label' not in sample.metainfo:
+            raise ValueError(
+                f'data sample of {sample.metainfo.get("img_path")} does not say label, which a loss of '
+                'image labels needs: keep it in meta_keys of PackProbMapInputs'
+            )
+    return to_device(torch.tensor([sample.label for sample in samples]), device)
 
 
 def check_step(step: nn.Module) -> None:

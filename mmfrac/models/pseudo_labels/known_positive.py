@@ -5,6 +5,8 @@ from mmdet.structures import SampleList
 from torch import Tensor, nn
 
 from mmfrac.models.postprocess import image_scores
+from mmfrac.models.pseudo_labels.sharpening import is_positive
+from mmfrac.utils.device import to_device
 
 
 def lift_maximum(y: Tensor, scores: Tensor, floor: float) -> Tensor:
@@ -53,6 +55,11 @@ class KnownPositive(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Lift maps ``(N, 1, h, w)`` in [0, 1] in the teacher's view; padding gives no maximum."""
         scores = image_scores(pseudo_map, teacher_samples)
+        known = to_device(
+            torch.tensor([is_positive(sample) for sample in teacher_samples]), scores.device
+        )
+        # a map of zeros stays as it is, and so does that of an image whose label is not known
+        scores = scores.masked_fill(~known, 0)
         return lift_maximum(pseudo_map, scores, self.floor), weight
 
     def extra_repr(self) -> str:

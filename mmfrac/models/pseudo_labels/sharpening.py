@@ -1,9 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmdet.registry import MODELS
-from mmdet.structures import SampleList
+from mmdet.structures import DetDataSample, SampleList
 from torch import Tensor, nn
 
 from mmfrac.models.postprocess import image_scores
@@ -59,6 +61,11 @@ def sharpening_parameters(m: float) -> tuple[float, float]:
     return t, 4.0 if t > 0.35 else 6.0
 
 
+def is_positive(sample: DetDataSample) -> bool:
+    """Whether an image without boxes is known to hold a fracture; one that says no label is taken so."""
+    return sample.metainfo.get('label', 1) == 1
+
+
 @MODELS.register_module()
 class DynamicSharpening(nn.Module):
     """Pseudo-label step that sharpens with the ``t`` and ``a`` in force (paper, section 2.3).
@@ -97,7 +104,7 @@ class DynamicSharpening(nn.Module):
         for name, value in (('m', math.nan), ('t', t), ('a', a)):
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
         self._is_updated = False
-        self._scores: list[tuple[list[str], Tensor]] = []
+        self._scores: list[tuple[list[str | None], Tensor]] = []
 
     def forward(
         self,
@@ -140,18 +147,29 @@ class DynamicSharpening(nn.Module):
         self._is_updated = True
 
     def note_scores(self, prob_map: Tensor, samples: SampleList) -> None:
-        """Remember the image scores of a batch: maxima over the films' own area."""
-        paths = [sample.img_path for sample in samples]
-        self._scores.append((paths, image_scores(prob_map.detach(), samples)))
+        """Remember the image scores of the positive images of a batch, maxima over their own area."""
+        scores = image_scores(prob_map.detach(), samples)
+        # of the label -1 it is not known whether there is a peak to be found
+        paths = [sample.img_path if is_positive(sample) else None for sample in samples]
+        self._scores.append((paths, scores))
 
     def pop_scores(self) -> dict[str, list[float]]:
         """Scores noted on this rank since the last call, by film."""
         scores: dict[str, list[float]] = {}
         for paths, values in self._scores:
             for path, value in zip(paths, values.tolist()):
-                scores.setdefault(path, []).append(value)
+                if path is not None:
+                    scores.setdefault(path, []).append(value)
         self._scores.clear()
         return scores
+
+    def update(self, scores: Sequence[float]) -> None:
+        """Put the parameters that follow from the image scores of an epoch in force.
+
+        Args:
+            scores (Sequence[float]): One for each positive image; at least one.
+        """
+        self.set_m(float(np.quantile(scores, self.quantile)))
 
     def set_m(self, m: float) -> None:
         """Put a new ``m`` and the ``t``, ``a`` that follow from it in force."""

@@ -6,6 +6,7 @@
 
 from mmfrac.models.teachers.augmented import AugmentedTeacher
 from mmfrac.models.teachers.base import BaseTeacher, WrappingTeacher
+from mmfrac.models.teachers.frozen import FrozenTeacher
 from mmfrac.models.teachers.mean_teacher import MeanTeacher
 from mmfrac.models.teachers.pi import PiTeacher
 from mmfrac.models.teachers.temporal_ensemble.teacher import TemporalEnsembleTeacher
@@ -13,6 +14,7 @@ from mmfrac.models.teachers.temporal_ensemble.teacher import TemporalEnsembleTea
 __all__ = [
     'AugmentedTeacher',
     'BaseTeacher',
+    'FrozenTeacher',
     'MeanTeacher',
     'PiTeacher',
     'TemporalEnsembleTeacher',

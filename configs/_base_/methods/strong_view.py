@@ -1,0 +1,8 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+# Dynamic sharpening with a strong view for the student: noise, blur, gamma, local contrast, and boxes
+# erased where the pseudo map has no lesion. Not in the paper.
+from mmfrac.utils.config import change_transform
+
+student = _base_.train_dataloader.dataset.datasets[-1]
+change_transform(student.pipeline, 'IntensityJitter', type='StrongIntensity', gamma=0.3)
+model = dict(mix_up=dict(type='EraseBackground'))

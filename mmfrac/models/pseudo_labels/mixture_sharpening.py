@@ -1,0 +1,70 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from collections.abc import Sequence
+
+import numpy as np
+from mmdet.registry import MODELS
+from sklearn.mixture import GaussianMixture
+
+from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
+
+FEWEST = 8  # scores that a mixture is fitted to
+
+
+def mixture_threshold(scores: Sequence[float]) -> float | None:
+    """Score from which on the upper of two Gaussian components is the likelier one.
+
+    Args:
+        scores (Sequence[float]): In [0, 1].
+
+    Returns:
+        float | None: Between the two means; None where there are fewer than ``FEWEST`` scores, or two
+        components cannot be told apart.
+    """
+    values = np.sort(np.asarray(scores, dtype=np.float64))
+    if len(values) < FEWEST or np.ptp(values) < 1e-6:
+        return None
+    # from the same start on every rank
+    ends = values[[0, -1]].reshape(-1, 1)
+    mixture = GaussianMixture(2, means_init=ends, reg_covar=1e-6, random_state=0)
+    mixture.fit(values.reshape(-1, 1))
+    low, high = np.argsort(mixture.means_[:, 0])
+    line = np.linspace(mixture.means_[low, 0], mixture.means_[high, 0], 2001)
+    upper = mixture.predict_proba(line.reshape(-1, 1))[:, high] >= 0.5
+    return float(line[upper.argmax()]) if upper.any() else None
+
+
+@MODELS.register_module()
+class MixtureSharpening(DynamicSharpening):
+    """``DynamicSharpening`` whose centre is read off a mixture of the scores (Consistent-Teacher).
+
+    After each epoch a mixture of two Gaussians is fitted to the image scores of P_pub; *t* is the score
+    at which the posterior of the upper one is 0.5 (Wang et al., CVPR 2023, arXiv 2209.01589, take the
+    score where the density of the upper mode is greatest, of boxes in place of images), within
+    ``bounds``. *m* stays the median, and *a* follows from *t* as in the paper. Where the scores show no
+    two components, *t* is that of *m*.
+
+    Args:
+        bounds (tuple[float, float]): Lowest and highest *t*. Defaults to (0.1, 0.9).
+        low (float, optional): As in ``DynamicSharpening``. Defaults to None.
+
+    Raises:
+        ValueError: When the bounds are not in (0, 1) and in order.
+    """
+
+    def __init__(self, bounds: tuple[float, float] = (0.1, 0.9), low: float | None = None) -> None:
+        super().__init__(low=low)
+        if not 0 < bounds[0] < bounds[1] < 1:
+            raise ValueError(f'bounds must be two values of (0, 1) in order, got {bounds}')
+        if low is not None and not low < bounds[0]:
+            raise ValueError(f'low must be below every t, so below {bounds[0]}, got {low}')
+        self.bounds = bounds
+
+    def update(self, scores: Sequence[float]) -> None:
+        """Put ``m``, and ``t``, ``a`` of the mixture, in force."""
+        super().update(scores)
+        threshold = mixture_threshold(scores)
+        if threshold is None:
+            return
+        t = min(self.bounds[1], max(self.bounds[0], threshold))
+        self.t.fill_(t)
+        self.a.fill_(4.0 if t > 0.35 else 6.0)
