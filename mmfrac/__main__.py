@@ -25,6 +25,7 @@ COMMANDS = {
     'infer': ('infer.py', 'find fractures on images'),
     'archive': ('deployment/infer_archive.py', 'find fractures in a whole archive of images'),
     'serve': ('deployment/serve.py', 'a page that shows findings on images dropped on it'),
+    'annotate': ('deployment/annotate.py', 'findings to annotation tools, corrections back'),
     'froc': ('analysis_tools/froc.py', 'FROC and AUROC with intervals of saved predictions'),
     'cross-validate': ('cross_validate.py', 'train and pool all folds'),
     'compare': ('analysis_tools/compare_methods.py', 'train methods x seeds and compare them'),

@@ -43,8 +43,8 @@ TABLES = {
     'coco.json': json.dumps(COCO),
     'det.json': json.dumps(DET),
 }
-# of the hospital's folder: tested on its own
-NOT_OURS = {'dicom_folder'}
+# of the hospital's folder, and of what models found: tested on their own
+NOT_OURS = {'dicom_folder', 'predictions'}
 RUNS = dict(
     chexpert='chexpert.csv images OUT --views frontal,lateral --uncertain drop --source here',
     mimic_cxr='labels.csv images OUT --metadata films.csv --split-table split.csv --split train',

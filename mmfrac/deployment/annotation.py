@@ -1,0 +1,672 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Findings to annotators and back: Label Studio, CVAT and COCO.
+
+Images come in the order of their uncertainty: of the calibrated probability p (of the image score, where
+there is no temperature) it is 1 - |2 p - 1|, 1 at p = 0.5 and 0 at 0 and 1; equal ones stand by name.
+
+``export_annotations`` writes what an annotation tool reads, and ``export.json``, which says what stood
+there before anybody looked. ``import_annotations`` reads the corrected file and writes mmfrac's COCO
+JSON: each image says who corrected it, when, and how many boxes were kept, moved, added and removed.
+"""
+
+import json
+import math
+import os
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import numpy as np
+
+from mmfrac.datasets.coco_checks import check_annotations
+from mmfrac.datasets.radiographs.read import image_size, read_radiograph
+from mmfrac.deployment.results import ImageResult, ResultError, read_results
+from mmfrac.utils.errors import one_line, raise_problems
+from mmfrac.utils.io import OutputFolder, read_json, write_image, write_json, write_text
+from mmfrac.utils.text import printable
+
+TOOLS = ('label-studio', 'cvat', 'coco')
+EXPORT = 'export.json'
+_FILES = {'label-studio': 'tasks.json', 'cvat': 'annotations.xml', 'coco': 'instances.json'}
+_VERSION = 1
+# overlap of a box with what it was, from which on it counts as kept, and as moved
+_KEPT, _MOVED = 0.98, 0.1
+_NOBODY = 'not said'
+
+
+class AnnotationFileError(ValueError):
+    """A file of an annotation tool that cannot be taken over; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a model found on an image.
+
+    Args:
+        image (str): Its file.
+        width (int): px.
+        height (int): px.
+        probability (float): Calibrated, or the image score.
+        boxes (list): ``[x1, y1, x2, y2]``, px.
+        scores (list): One a box.
+        model (str): What found it.
+    """
+
+    image: str
+    width: int
+    height: int
+    probability: float
+    boxes: list
+    scores: list
+    model: str = ''
+
+    @property
+    def uncertainty(self) -> float:
+        """In [0, 1], see above."""
+        return 1 - abs(2 * min(max(self.probability, 0.0), 1.0) - 1)
+
+
+def read_found(path: str | os.PathLike) -> Iterator[Found]:
+    """Images that a model was asked about.
+
+    Args:
+        path (str or PathLike): ``results.jsonl`` of ``mmfrac archive``, or ``predictions.json`` of
+            ``mmfrac infer``, whose images are read for their sizes.
+
+    Yields:
+        Found: One an image that was scored.
+
+    Raises:
+        ValueError: If it is neither.
+        FileNotFoundError: If it is not there.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'no results {path}')
+    if Path(path).suffix == '.jsonl':
+        yield from filter(None, map(_of_result, read_results(path)))
+        return
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get('predictions'), list):
+        raise ValueError(f'{path} is neither results.jsonl nor predictions.json of mmfrac infer')
+    model = Path(str(content.get('checkpoint', ''))).name
+    for number, one in enumerate(content['predictions']):
+        try:
+            width, height = image_size(one['film'])
+            # the same checks as of a result
+            yield _of_result(  # type: ignore[misc]
+                ImageResult(
+                    one['film'],
+                    dict(name=model, sha256=''),
+                    width=width,
+                    height=height,
+                    scored=True,
+                    score=one['score'],
+                    boxes=one['boxes'],
+                    scores=one['scores'],
+                )
+            )
+        except (KeyError, TypeError, ResultError) as error:
+            raise ValueError(f'{path}, predictions[{number}]: {one_line(error)}') from error
+
+
+def _of_result(result: ImageResult) -> Found | None:
+    if not result.scored or result.score is None:
+        return None
+    probability = result.score if result.probability is None else result.probability
+    boxes, scores = [list(box) for box in result.boxes], list(result.scores)
+    name = result.model['name']
+    return Found(result.image, result.width, result.height, probability, boxes, scores, name)
+
+
+def most_uncertain_first(found: Iterable[Found], number: int | None = None) -> list[Found]:
+    """Images in the order in which they are worth an annotator's time.
+
+    Args:
+        found (Iterable[Found]): Images.
+        number (int, optional): How many of them. Defaults to None, all.
+
+    Returns:
+        list[Found]: The most uncertain first.
+    """
+    return sorted(found, key=lambda one: (-one.uncertainty, one.image))[:number]
+
+
+# ---- to an annotation tool ------------------------------------------------------------------------
+
+
+def export_annotations(
+    found: Sequence[Found],
+    out_dir: str | os.PathLike,
+    tool: str,
+    root: str | os.PathLike = '',
+    min_score: float = 0.2,
+    category: str = 'fracture',
+    pictures: bool = True,
+    url: str = '/data/local-files/?d=',
+) -> Path:
+    """Write images with what was found on them for an annotation tool.
+
+    Args:
+        found (Sequence[Found]): Images, in the order in which they are to be shown.
+        out_dir (str or PathLike): Gets ``tasks.json`` and ``label_config.xml`` (Label Studio),
+            ``annotations.xml`` (CVAT) or ``instances.json`` (COCO), ``export.json``, and ``images/``.
+        tool (str): One of ``TOOLS``.
+        root (str or PathLike): Folder that the file names of annotations begin at. Defaults to '', the
+            names are paths.
+        min_score (float): Boxes below it are left out. Defaults to 0.2.
+        category (str): What the boxes are. Defaults to 'fracture'.
+        pictures (bool): Whether the images are written as PNG of 8 bits, which every tool shows.
+            Defaults to True.
+        url (str): Before the names of images in Label Studio. Defaults to '/data/local-files/?d=', its
+            local storage.
+
+    Returns:
+        Path: The file for the tool.
+
+    Raises:
+        ValueError: If the tool does not exist, there is no image, or one lies outside of ``root``.
+        OSError: If an image cannot be read.
+    """
+    if tool not in TOOLS:
+        raise ValueError(f'tool must be one of {TOOLS}, got {tool!r}')
+    if not found:
+        raise ValueError('there is no image to annotate: none was scored')
+    output = OutputFolder(out_dir)
+    records = []
+    for number, one in enumerate(found):
+        kept = [(b, s) for b, s in zip(one.boxes, one.scores) if s >= min_score]
+        name = _name_below(one.image, root)
+        # numbered by uncertainty: tools show files by name; of a path only the last part, if it is plain
+        stem = re.sub(r'[^\w.-]', '_', Path(name).stem)[:60]
+        records.append(
+            asdict(one)
+            | dict(
+                file_name=name,
+                picture=f'images/{number:06d}_{stem}.png',
+                boxes=[_inside(box, one) for box, _ in kept],
+                scores=[score for _, score in kept],
+                uncertainty=one.uncertainty,
+            )
+        )
+    for record in records if pictures else ():
+        plane = read_radiograph(record['image'])
+        write_image(output.path(record['picture']), (plane * 255).round().astype(np.uint8))
+    write_json(
+        output.path(EXPORT),
+        dict(version=_VERSION, tool=tool, category=category, images=records),
+    )
+    path = output.path(_FILES[tool])
+    if tool == 'label-studio':
+        write_json(path, [_task(record, category, url) for record in records])
+        write_text(output.path('label_config.xml'), _label_config(category))
+    elif tool == 'cvat':
+        write_text(path, _cvat(records, category))
+    else:
+        write_json(path, _coco(records, category))
+    return path
+
+
+def _name_below(image: str, root: str | os.PathLike) -> str:
+    if not os.fspath(root):
+        return image
+    name = os.path.relpath(os.path.abspath(image), os.path.abspath(root))
+    if name.split(os.sep)[0] == os.pardir:
+        raise ValueError(f"image '{image}' does not lie in {os.fspath(root)}: name another root")
+    return name.replace(os.sep, '/')
+
+
+def _inside(box: Sequence[float], one: Found) -> list[float]:
+    x1, x2 = (min(max(float(x), 0.0), float(one.width)) for x in (box[0], box[2]))
+    y1, y2 = (min(max(float(y), 0.0), float(one.height)) for y in (box[1], box[3]))
+    return [x1, y1, x2, y2]
+
+
+def _task(record: Mapping[str, Any], category: str, url: str) -> dict:
+    width, height = record['width'], record['height']
+    result = []
+    for number, (box, score) in enumerate(zip(record['boxes'], record['scores'])):
+        x1, y1, x2, y2 = box
+        value = dict(
+            x=100 * x1 / width,
+            y=100 * y1 / height,
+            width=100 * (x2 - x1) / width,
+            height=100 * (y2 - y1) / height,
+            rotation=0,
+            rectanglelabels=[category],
+        )
+        # the same in each export of the same findings
+        key = uuid.uuid5(uuid.NAMESPACE_URL, f'{record["picture"]} {number}')
+        result.append(
+            dict(
+                id=key.hex[:10],
+                type='rectanglelabels',
+                from_name='label',
+                to_name='image',
+                original_width=width,
+                original_height=height,
+                image_rotation=0,
+                value=value,
+                score=score,
+            )
+        )
+    return dict(
+        data=dict(
+            image=url + quote(record['picture']),
+            file_name=printable(record['file_name']),
+            picture=record['picture'],
+            uncertainty=record['uncertainty'],
+        ),
+        predictions=[
+            dict(model_version=record['model'], score=record['probability'], result=result)
+        ],
+    )
+
+
+def _label_config(category: str) -> str:
+    view = ElementTree.Element('View')
+    ElementTree.SubElement(
+        view, 'Image', name='image', value='$image', zoom='true', brightnessControl='true'
+    )
+    labels = ElementTree.SubElement(view, 'RectangleLabels', name='label', toName='image')
+    ElementTree.SubElement(labels, 'Label', value=category, background='#d95f02')
+    return ElementTree.tostring(view, encoding='unicode') + '\n'
+
+
+def _cvat(records: Sequence[Mapping[str, Any]], category: str) -> str:
+    root = ElementTree.Element('annotations')
+    ElementTree.SubElement(root, 'version').text = '1.1'
+    for number, record in enumerate(records):
+        image = ElementTree.SubElement(
+            root,
+            'image',
+            id=str(number),
+            name=record['picture'],
+            width=str(record['width']),
+            height=str(record['height']),
+        )
+        for box in record['boxes']:
+            corners = dict(zip(('xtl', 'ytl', 'xbr', 'ybr'), (f'{side:.2f}' for side in box)))
+            ElementTree.SubElement(
+                image, 'box', label=category, source='auto', occluded='0', z_order='0', **corners
+            )
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(
+        root, encoding='unicode'
+    )
+
+
+def _coco(records: Sequence[Mapping[str, Any]], category: str) -> dict:
+    images, annotations = [], []
+    for number, record in enumerate(records, 1):
+        images.append(
+            dict(
+                id=number,
+                file_name=record['picture'],
+                width=record['width'],
+                height=record['height'],
+            )
+        )
+        for box, score in zip(record['boxes'], record['scores']):
+            annotations.append(_annotation(len(annotations) + 1, number, box) | dict(score=score))
+    return dict(images=images, annotations=annotations, categories=[dict(id=1, name=category)])
+
+
+def _annotation(number: int, image_id: int, box: Sequence[float]) -> dict:
+    x1, y1, x2, y2 = box
+    bbox = [x1, y1, x2 - x1, y2 - y1]
+    return dict(
+        id=number, image_id=image_id, category_id=1, bbox=bbox, area=bbox[2] * bbox[3], iscrowd=0
+    )
+
+
+# ---- and back -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What an annotator left on an image.
+
+    Args:
+        boxes (list): ``[x1, y1, x2, y2]``, px.
+        by (str): Who; 'not said' where the file does not tell.
+        at (str): When, as the tool writes it; '' where it does not.
+    """
+
+    boxes: list
+    by: str = _NOBODY
+    at: str = ''
+
+
+def import_annotations(
+    file: str | os.PathLike,
+    export: str | os.PathLike,
+    out_file: str | os.PathLike,
+    base: str | os.PathLike | None = None,
+    annotator: str | None = None,
+) -> Counter:
+    """Write what annotators corrected as mmfrac's annotations.
+
+    An image that the file does not hold, or that nobody submitted, is left out: it was not looked at.
+    One without boxes has no fracture (label 0); the boxes of others are complete (``regions``).
+
+    Args:
+        file (str or PathLike): JSON that Label Studio exports, CVAT's XML 1.1 for images, or COCO.
+        export (str or PathLike): ``export.json`` of the images, or its folder.
+        out_file (str or PathLike): COCO JSON to write.
+        base (str or PathLike, optional): Annotations that the corrected images belong to: all of its
+            images are written, those that were corrected with their new label and boxes, and patient,
+            source and other fields stay. Defaults to None, the corrected images alone.
+        annotator (str, optional): Who, where the file does not tell. Defaults to None.
+
+    Returns:
+        Counter: Images, and boxes 'kept', 'moved', 'added', 'removed'.
+
+    Raises:
+        AnnotationFileError: If the file is none of these, or holds an image that was not exported.
+    """
+    path = Path(export)
+    before = _read_export(path / EXPORT if path.is_dir() else path)
+    corrected = _read_corrected(Path(file), before)
+    if not corrected:
+        raise AnnotationFileError(f'{file} holds no image that was submitted')
+    who = {key: _named(one, annotator) for key, one in corrected.items()}
+    counts: Counter = Counter(images=len(who))
+    new: dict[str, tuple[dict, list]] = {}
+    for key, one in who.items():
+        record = before[key]
+        boxes = [box for box in one.boxes if box[2] > box[0] and box[3] > box[1]]
+        changes = compare_boxes(record['boxes'], boxes)
+        counts.update(changes)
+        fields = dict(
+            width=record['width'],
+            height=record['height'],
+            label=int(bool(boxes)),
+            regions=True,
+            corrected=dict(by=one.by, at=one.at, model=record['model'], **changes),
+        )
+        new[record['file_name']] = (fields, boxes)
+    content = _content(new, base, next(iter(before.values()))['category'])
+    _write_checked(out_file, content)
+    return counts
+
+
+def _write_checked(path: str | os.PathLike, content: dict) -> None:
+    # without a folder that they begin at names are paths
+    raise_problems(os.fspath(path), check_annotations(content, outside=True))
+    write_json(path, content)
+
+
+def _named(one: Corrected, annotator: str | None) -> Corrected:
+    if one.by != _NOBODY or annotator is None:
+        return one
+    return Corrected(one.boxes, annotator, one.at)
+
+
+def _content(new: Mapping[str, tuple[dict, list]], base: Any, category: str) -> dict:
+    if base is None:
+        images = [
+            dict(id=number, file_name=name, **fields)
+            for number, (name, (fields, _)) in enumerate(new.items(), 1)
+        ]
+        category_id, categories, kept = 1, [dict(id=1, name=category)], []
+    else:
+        content = read_json(base)
+        raise_problems(os.fspath(base), check_annotations(content, outside=True))
+        images, categories = content['images'], content['categories']
+        known = {image['file_name'] for image in images}
+        missing = sorted(set(new) - known)
+        if missing:
+            raise AnnotationFileError(
+                f'{base} has no image {missing[0]!r}: give the export the folder that its names begin at'
+            )
+        ids = {image['id'] for image in images if image['file_name'] in new}
+        kept = [one for one in content['annotations'] if one['image_id'] not in ids]
+        found = [one['id'] for one in categories if one['name'] == category]
+        if not found:
+            raise AnnotationFileError(f'{base} has no category {category!r}')
+        category_id = found[0]
+        images = [image | new.get(image['file_name'], ({}, []))[0] for image in images]
+    number = max((one['id'] for one in kept), default=0)
+    annotations = list(kept)
+    for image in images:
+        for box in new.get(image['file_name'], ({}, []))[1]:
+            number += 1
+            one = _annotation(number, image['id'], box)
+            annotations.append(one | dict(category_id=category_id))
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+def compare_boxes(before: Sequence, after: Sequence) -> dict[str, int]:
+    """How boxes were corrected.
+
+    Args:
+        before (Sequence): ``[x1, y1, x2, y2]`` each.
+        after (Sequence): Likewise.
+
+    Returns:
+        dict[str, int]: ``kept`` (overlap, IoU, at least 0.98), ``moved`` (at least 0.1), ``added`` and
+        ``removed``; each box counts once, those that overlap most first.
+    """
+    pairs = sorted(
+        ((_iou(one, other), i, j) for i, one in enumerate(before) for j, other in enumerate(after)),
+        key=lambda pair: (-pair[0], pair[1], pair[2]),
+    )
+    old, new, counts = set(range(len(before))), set(range(len(after))), Counter()
+    for overlap, i, j in pairs:
+        if overlap >= _MOVED and i in old and j in new:
+            counts['kept' if overlap >= _KEPT else 'moved'] += 1
+            old.remove(i)
+            new.remove(j)
+    return dict(kept=counts['kept'], moved=counts['moved'], added=len(new), removed=len(old))
+
+
+def _iou(one: Sequence[float], other: Sequence[float]) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return width * height / (sum(areas) - width * height)
+
+
+def _read_export(path: Path) -> dict[str, dict]:
+    if not path.is_file():
+        raise FileNotFoundError(f'no {path}: it lies beside what mmfrac annotate export wrote')
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get('version') != _VERSION:
+        raise AnnotationFileError(f'{path} is no {EXPORT} of this version of mmfrac')
+    try:
+        return {
+            _key(one['picture']): one | dict(category=content['category'])
+            for one in content['images']
+        }
+    except (KeyError, TypeError) as error:
+        raise AnnotationFileError(f'{path} is damaged: {one_line(error)}') from error
+
+
+def _key(name: str) -> str:
+    # tools put folders, and Label Studio characters of its own, before a name
+    found = re.search(r'\d{6}_[^/\\]*\.png$', PurePosixPath(str(name).replace('\\', '/')).name)
+    return found[0] if found else str(name)
+
+
+def _read_corrected(path: Path, before: Mapping[str, dict]) -> dict[str, Corrected]:
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'no annotations {path}') from error
+    except UnicodeDecodeError as error:
+        raise AnnotationFileError(f'{path} is no text') from error
+    if text.lstrip().startswith('<'):
+        return _checked(path, _of_cvat(path, text), before)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise AnnotationFileError(f'{path} is neither JSON nor XML: {one_line(error)}') from error
+    try:
+        if isinstance(content, list):
+            return _checked(path, _of_label_studio(content, before), before)
+        if isinstance(content, dict) and 'images' in content and 'annotations' in content:
+            return _checked(path, _of_coco(content), before)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise AnnotationFileError(
+            f'{path} cannot be taken over: {type(error).__name__} {one_line(error)}'
+        ) from error
+    raise AnnotationFileError(
+        f'{path} is none of: JSON of Label Studio (a list of tasks), XML of CVAT, COCO'
+    )
+
+
+def _checked(
+    path: Path, found: Iterable[tuple[str, Corrected]], before: Mapping[str, dict]
+) -> dict[str, Corrected]:
+    corrected: dict[str, Corrected] = {}
+    for name, one in found:
+        key = _key(name)
+        if key not in before:
+            raise AnnotationFileError(f'{path} has an image {name!r} that was not exported')
+        if key in corrected:
+            raise AnnotationFileError(f'{path} has image {name!r} twice')
+        numbers = [side for box in one.boxes for side in box]
+        if not all(type(side) in (int, float) and math.isfinite(side) for side in numbers):
+            raise AnnotationFileError(f'{path}, image {name!r}: a box has a side that is no number')
+        size = Found('', before[key]['width'], before[key]['height'], 0.0, [], [])
+        corrected[key] = Corrected([_inside(box, size) for box in one.boxes], one.by, one.at)
+    return corrected
+
+
+def _of_label_studio(
+    tasks: Sequence[Mapping], before: Mapping[str, dict]
+) -> Iterator[tuple[str, Corrected]]:
+    for task in tasks:
+        name = task['data'].get('picture') or task['data']['image']
+        submitted = [one for one in task.get('annotations') or () if not one.get('was_cancelled')]
+        if not submitted:
+            continue
+        # the last word counts
+        last = max(submitted, key=lambda one: str(one.get('updated_at') or ''))
+        record = before.get(_key(name), dict(width=1, height=1))
+        boxes = [
+            _box_of(one['value'], record['width'], record['height'])
+            for one in last['result']
+            if one.get('type') == 'rectanglelabels'
+        ]
+        yield (
+            name,
+            Corrected(boxes, _person(last.get('completed_by')), str(last.get('updated_at') or '')),
+        )
+
+
+def _box_of(value: Mapping[str, Any], width: int, height: int) -> list[float]:
+    """Hull of a rectangle, which may be turned about its upper left corner."""
+    x, y = value['x'] * width / 100, value['y'] * height / 100
+    w, h = value['width'] * width / 100, value['height'] * height / 100
+    angle = math.radians(value.get('rotation') or 0)
+    cos, sin = math.cos(angle), math.sin(angle)
+    corners = [(x + a * cos - b * sin, y + a * sin + b * cos) for a in (0, w) for b in (0, h)]
+    xs, ys = zip(*corners)
+    return [min(xs), min(ys), max(xs), max(ys)]
+
+
+def _person(who: Any) -> str:
+    if isinstance(who, Mapping):
+        who = who.get('email') or who.get('username') or who.get('id')
+    if who is None or who == '':
+        return _NOBODY
+    return f'user {who}' if isinstance(who, int) else printable(who)
+
+
+def _of_cvat(path: Path, text: str) -> Iterator[tuple[str, Corrected]]:
+    if '<!DOCTYPE' in text or '<!ENTITY' in text:
+        raise AnnotationFileError(f'{path} defines entities, which CVAT does not write: refused')
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise AnnotationFileError(f'{path} is no XML: {error}') from error
+    if root.tag != 'annotations':
+        raise AnnotationFileError(f'{path} is no XML of CVAT for images: it holds {root.tag!r}')
+    people = ('assignee/username', 'owner/username')
+    who = next(
+        (
+            found
+            for kind in ('task', 'job', 'project')
+            for person in people
+            if (found := root.findtext(f'meta/{kind}/{person}'))
+        ),
+        _NOBODY,
+    )
+    at = root.findtext('meta/dumped') or ''
+    for image in root.iter('image'):
+        boxes = []
+        for box in image.iter('box'):
+            try:
+                boxes.append([float(box.attrib[side]) for side in ('xtl', 'ytl', 'xbr', 'ybr')])
+            except (KeyError, ValueError) as error:
+                raise AnnotationFileError(
+                    f'{path}, image {image.get("name")!r}: a box lacks a side ({one_line(error)})'
+                ) from error
+        yield image.get('name', ''), Corrected(boxes, printable(who), at)
+
+
+def _of_coco(content: Mapping[str, Any]) -> Iterator[tuple[str, Corrected]]:
+    boxes: dict[Any, list] = {image['id']: [] for image in content['images']}
+    for one in content['annotations']:
+        x, y, w, h = one['bbox']
+        boxes[one['image_id']].append([x, y, x + w, y + h])
+    for image in content['images']:
+        yield image['file_name'], Corrected(boxes[image['id']])
+
+
+# ---- as annotations of a model --------------------------------------------------------------------
+
+
+def convert_found(
+    found: Iterable[Found],
+    out_file: str | os.PathLike,
+    root: str | os.PathLike = '',
+    min_score: float = 0.5,
+    category: str = 'fracture',
+) -> Counter:
+    """Write what a model found as annotations that say that a model made them.
+
+    Images with a box have label 1 and ``regions`` false: their boxes are nobody's truth, and training
+    takes the label alone. Images without are of an unknown label.
+
+    Args:
+        found (Iterable[Found]): Images.
+        out_file (str or PathLike): COCO JSON to write.
+        root (str or PathLike): Folder that file names begin at. Defaults to '', they are paths.
+        min_score (float): Boxes below it are left out. Defaults to 0.5.
+        category (str): What the boxes are. Defaults to 'fracture'.
+
+    Returns:
+        Counter: 'images', 'boxes', 'with a box'.
+    """
+    images, annotations = [], []
+    for one in found:
+        kept = [(b, s) for b, s in zip(one.boxes, one.scores) if s >= min_score]
+        images.append(
+            dict(
+                id=len(images) + 1,
+                file_name=_name_below(one.image, root),
+                width=one.width,
+                height=one.height,
+                label=1 if kept else -1,
+                regions=False,
+                source=f'model {one.model}'.strip(),
+                score=one.probability,
+            )
+        )
+        for box, score in kept:
+            made = _annotation(len(annotations) + 1, len(images), _inside(box, one))
+            annotations.append(made | dict(score=score))
+    content = dict(images=images, annotations=annotations, categories=[dict(id=1, name=category)])
+    _write_checked(out_file, content)
+    with_box = sum(image['label'] == 1 for image in images)
+    return Counter({'images': len(images), 'boxes': len(annotations), 'with a box': with_box})

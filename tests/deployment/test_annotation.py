@@ -1,0 +1,341 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Findings out to annotation tools, and corrections back."""
+
+import copy
+import json
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+
+from mmfrac.datasets.coco_checks import check_annotations
+from mmfrac.deployment.annotation import (
+    TOOLS,
+    AnnotationFileError,
+    Found,
+    compare_boxes,
+    convert_found,
+    export_annotations,
+    import_annotations,
+    most_uncertain_first,
+    read_found,
+)
+from mmfrac.deployment.results import ImageResult
+from tests.deployment.tiny_package import write_dicom, write_png
+from tests.tools.tiny_run import ROOT, start
+
+MODEL = dict(name='model', sha256='ab')
+ANNOTATE = ROOT / 'tools/deployment/annotate.py'
+CONVERT = ROOT / 'tools/dataset_converters/predictions.py'
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / 'images'
+    (folder / 'b').mkdir(parents=True)
+    write_png(folder / 'a <1>.png', 1)
+    write_dicom(folder / 'b/2.dcm', 2)
+    write_png(folder / 'c.png', 3)
+    return folder
+
+
+@pytest.fixture
+def results(images, tmp_path):
+    """Three images of 64 x 48 px, one that was not scored."""
+    boxes = [[8.0, 6.0, 24.0, 18.0], [40.0, 30.0, 50.0, 40.0]]
+    facts = dict(width=64, height=48, scored=True)
+    found = [
+        ImageResult(str(images / 'a <1>.png'), MODEL, score=0.9, probability=0.8, **facts),
+        ImageResult(
+            *(str(images / 'b/2.dcm'), MODEL),
+            **facts,
+            score=0.45,
+            boxes=boxes,
+            scores=[0.45, 0.3],
+        ),
+        ImageResult(
+            str(images / 'c.png'), MODEL, score=0.1, boxes=[[0, 0, 9, 9]], scores=[0.1], **facts
+        ),
+        ImageResult(str(images / 'd.png'), MODEL, reason='view lateral'),
+    ]
+    path = tmp_path / 'results.jsonl'
+    path.write_text('\n'.join(one.to_json() for one in found) + '\n')
+    return path
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Annotations of these images and of another; of the patient of one nobody else knows."""
+    files = ['a <1>.png', 'b/2.dcm', 'c.png', 'other.png']
+    content = dict(
+        images=[
+            dict(
+                id=10 + number,
+                file_name=name,
+                width=64,
+                height=48,
+                patient_id=f'P{number}',
+                label=-1 if number < 3 else 1,
+                regions=number == 3,
+            )
+            for number, name in enumerate(files)
+        ],
+        annotations=[dict(id=7, image_id=13, category_id=4, bbox=[1, 2, 3, 4], area=12, iscrowd=0)],
+        categories=[dict(id=4, name='fracture')],
+    )
+    path = tmp_path / 'base.json'
+    path.write_text(json.dumps(content))
+    return path
+
+
+def exported(results, images, tmp_path, tool, **options):
+    found = most_uncertain_first(read_found(results))
+    out = tmp_path / tool
+    return out, export_annotations(found, out, tool, images, **options)
+
+
+def test_the_most_uncertain_come_first():
+    found = [Found(name, 1, 1, p, [], []) for name, p in zip('abcde', (0.9, 0.4, 0.6, 0.02, 1.0))]
+    assert [one.image for one in most_uncertain_first(found)] == ['b', 'c', 'a', 'd', 'e']
+    assert [one.image for one in most_uncertain_first(found, 2)] == ['b', 'c']
+    assert [round(one.uncertainty, 2) for one in found] == [0.2, 0.8, 0.8, 0.04, 0]
+
+
+def test_what_infer_wrote_is_read(images, results, tmp_path):
+    found = list(read_found(results))
+    # the calibrated probability, where there is one
+    assert [one.probability for one in found] == [0.8, 0.45, 0.1]
+    predictions = [
+        dict(film=one.image, score=one.probability, boxes=one.boxes, scores=one.scores)
+        for one in found
+    ]
+    path = tmp_path / 'predictions.json'
+    content = dict(checkpoint='runs/best.pth', predictions=predictions, errors=[])
+    path.write_text(json.dumps(content))
+    again = list(read_found(path))
+    assert [(one.image, one.width, one.height, one.boxes) for one in again] == [
+        (one.image, 64, 48, one.boxes) for one in found
+    ]
+    assert again[0].model == 'best.pth'
+    predictions[1]['boxes'][0] = [1, 2]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'predictions\[1\]: .*a box is'):
+        list(read_found(path))
+    path.write_text('[]')
+    with pytest.raises(ValueError, match='neither'):
+        list(read_found(path))
+    with pytest.raises(FileNotFoundError):
+        list(read_found(tmp_path / 'nothing.jsonl'))
+
+
+def test_tasks_of_label_studio(results, images, tmp_path):
+    out, path = exported(results, images, tmp_path, 'label-studio')
+    tasks = json.loads(path.read_text())
+    assert [task['data']['file_name'] for task in tasks] == ['b/2.dcm', 'a <1>.png', 'c.png']
+    (prediction,) = tasks[0]['predictions']
+    assert prediction['score'] == 0.45 and prediction['model_version'] == 'model'
+    first = prediction['result'][0]
+    assert first['value'] == dict(
+        x=12.5, y=12.5, width=25.0, height=25.0, rotation=0, rectanglelabels=['fracture']
+    )
+    assert (first['original_width'], first['original_height']) == (64, 48)
+    # those below the least score are left out
+    assert [len(task['predictions'][0]['result']) for task in tasks] == [2, 0, 0]
+    assert tasks[1]['data']['image'] == '/data/local-files/?d=images/000001_a__1_.png'
+    config = ElementTree.parse(out / 'label_config.xml').getroot()
+    names = [config.find(tag).get('name') for tag in ('Image', 'RectangleLabels')]
+    assert names == [first['to_name'], first['from_name']]
+    picture = cv2.imread(str(out / 'images/000000_2.png'), cv2.IMREAD_UNCHANGED)
+    assert picture.shape == (48, 64) and picture.dtype == np.uint8 and np.ptp(picture) > 100
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_what_nobody_changed_comes_back_as_it_was(results, images, base, tmp_path, tool):
+    out, path = exported(results, images, tmp_path, tool)
+    content = path.read_text()
+    if tool == 'label-studio':
+        tasks = json.loads(content)
+        for task in tasks:
+            task['annotations'] = [dict(completed_by=3, result=task['predictions'][0]['result'])]
+        content = json.dumps(tasks)
+    (tmp_path / 'back').write_text(content)
+    counts = import_annotations(tmp_path / 'back', out, tmp_path / 'new.json', base, 'Dr A')
+    assert counts == dict(images=3, kept=2, moved=0, added=0, removed=0)
+    new = json.loads((tmp_path / 'new.json').read_text())
+    assert check_annotations(new) == []
+    assert [image['label'] for image in new['images']] == [0, 1, 0, 1]
+    assert all(image['regions'] for image in new['images'])
+    assert [image['patient_id'] for image in new['images']] == ['P0', 'P1', 'P2', 'P3']
+    who = 'user 3' if tool == 'label-studio' else 'Dr A'
+    assert new['images'][1]['corrected'] == dict(
+        by=who, at='', model='model', kept=2, moved=0, added=0, removed=0
+    )
+    assert 'corrected' not in new['images'][3]
+    boxes = {one['image_id']: one['bbox'] for one in new['annotations']}
+    assert boxes[13] == [1, 2, 3, 4] and set(boxes) == {11, 13}
+    first = next(one for one in new['annotations'] if one['image_id'] == 11)
+    assert first['bbox'] == pytest.approx([8, 6, 16, 12]) and first['category_id'] == 4
+    assert len({one['id'] for one in new['annotations']}) == 3
+
+
+def label_studio(results, images, tmp_path):
+    out, path = exported(results, images, tmp_path, 'label-studio', pictures=False)
+    return out, json.loads(path.read_text())
+
+
+def back(tmp_path, out, content, base=None, **options):
+    text = content if isinstance(content, str) else json.dumps(content)
+    (tmp_path / 'back').write_text(text)
+    counts = import_annotations(tmp_path / 'back', out, tmp_path / 'new.json', base, **options)
+    return counts, json.loads((tmp_path / 'new.json').read_text())
+
+
+def box(x, y, width, height, rotation=0):
+    value = dict(x=x, y=y, width=width, height=height, rotation=rotation)
+    return dict(type='rectanglelabels', value=value)
+
+
+def test_corrections_say_who_made_them(results, images, tmp_path):
+    out, tasks = label_studio(results, images, tmp_path)
+    first = tasks[0]['predictions'][0]['result'][0]
+    moved = copy.deepcopy(first)
+    moved['value']['width'] = 50
+    tasks[0]['annotations'] = [
+        dict(completed_by=dict(email='old@b.c'), updated_at='2026-01-01', result=[]),
+        dict(
+            completed_by=dict(email='new@b.c'),
+            updated_at='2026-02-01',
+            result=[moved, box(75, 75, 50, 50), dict(type='choices', value={})],
+        ),
+        dict(completed_by=1, updated_at='2026-03-01', was_cancelled=True, result=[first]),
+    ]
+    tasks[1]['annotations'] = []
+    # turned by a quarter about its upper left corner
+    tasks[2]['annotations'] = [dict(result=[box(50, 50, 75 / 2, 25, 90)])]
+    counts, new = back(tmp_path, out, tasks)
+    # nobody looked at the second one
+    assert counts == dict(images=2, kept=0, moved=1, added=2, removed=1)
+    assert [image['file_name'] for image in new['images']] == ['b/2.dcm', 'c.png']
+    assert new['images'][0]['corrected'] == dict(
+        by='new@b.c', at='2026-02-01', model='model', kept=0, moved=1, added=1, removed=1
+    )
+    assert new['images'][1]['corrected']['by'] == 'not said'
+    assert [one['bbox'] for one in new['annotations']] == [
+        pytest.approx([8, 6, 32, 12]),
+        # cut to the image
+        pytest.approx([48, 36, 16, 12]),
+        pytest.approx([20, 24, 12, 24]),
+    ]
+
+
+def test_cvat_says_who(results, images, tmp_path):
+    out, path = exported(results, images, tmp_path, 'cvat', pictures=False)
+    root = ElementTree.parse(path).getroot()
+    meta = ElementTree.SubElement(root, 'meta')
+    task = ElementTree.SubElement(meta, 'task')
+    ElementTree.SubElement(ElementTree.SubElement(task, 'owner'), 'username').text = 'boss'
+    ElementTree.SubElement(ElementTree.SubElement(task, 'assignee'), 'username').text = 'ann'
+    ElementTree.SubElement(meta, 'dumped').text = '2026-05-01'
+    # CVAT puts its own folders before names
+    root.findall('image')[0].set('name', 'x/images/000000_2.png')
+    counts, new = back(tmp_path, out, ElementTree.tostring(root, encoding='unicode'))
+    assert counts['kept'] == 2
+    found = new['images'][0]['corrected']
+    assert (found['by'], found['at']) == ('ann', '2026-05-01')
+
+
+def test_boxes_are_compared_one_to_one():
+    one, near, far = [0, 0, 10, 10], [0, 0, 10, 8], [50, 50, 60, 60]
+    assert compare_boxes([one], [one, near]) == dict(kept=1, moved=0, added=1, removed=0)
+    assert compare_boxes([near, far], [one]) == dict(kept=0, moved=1, added=0, removed=1)
+    assert compare_boxes([], []) == dict(kept=0, moved=0, added=0, removed=0)
+    assert compare_boxes([one], [far]) == dict(kept=0, moved=0, added=1, removed=1)
+
+
+BAD = {
+    'an unknown image': ([dict(data=dict(image='x.png'), annotations=[dict(result=[])])], 'x.png'),
+    'nobody': ([], 'no image that was submitted'),
+    'no boxes': ({'images': []}, 'is none of'),
+    'no tasks': ([3], 'cannot be taken over'),
+    'no JSON': ('{', 'neither JSON nor XML'),
+    'deep': ('[' * 100000, 'neither JSON nor XML'),
+    'another XML': ('<html/>', 'no XML of CVAT'),
+    'broken XML': ('<annotations>', 'no XML'),
+    'entities': (
+        '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotations>&x;</annotations>',
+        'entities',
+    ),
+    'a side': (
+        '<annotations><image name="000000_2.png"><box xtl="a" ytl="1" xbr="2" ybr="3"/></image>'
+        '</annotations>',
+        'lacks a side',
+    ),
+    'NaN': (
+        '<annotations><image name="000000_2.png"><box xtl="nan" ytl="1" xbr="2" ybr="3"/></image>'
+        '</annotations>',
+        'no number',
+    ),
+    'twice': (
+        '<annotations><image name="000000_2.png"/><image name="a/000000_2.png"/></annotations>',
+        'twice',
+    ),
+}
+
+
+@pytest.mark.parametrize('content, text', BAD.values(), ids=BAD)
+def test_a_file_that_cannot_be_taken_over(results, images, tmp_path, content, text):
+    out, _ = label_studio(results, images, tmp_path)
+    with pytest.raises(AnnotationFileError, match=text):
+        back(tmp_path, out, content)
+    assert not (tmp_path / 'new.json').exists()
+
+
+def test_what_is_not_there_or_lies_elsewhere(results, images, base, tmp_path):
+    out, tasks = label_studio(results, images, tmp_path)
+    tasks[0]['annotations'] = [dict(result=[])]
+    with pytest.raises(FileNotFoundError, match='lies beside'):
+        back(tmp_path, tmp_path, tasks)
+    content = json.loads(base.read_text())
+    content['images'][1]['file_name'] = '2.dcm'
+    base.write_text(json.dumps(content))
+    with pytest.raises(AnnotationFileError, match=r"no image 'b/2.dcm'"):
+        back(tmp_path, out, tasks, base)
+    with pytest.raises(ValueError, match='does not lie in'):
+        exported(results, images / 'b', tmp_path, 'coco')
+    with pytest.raises(ValueError, match='tool must be'):
+        export_annotations([Found('a', 1, 1, 0.5, [], [])], tmp_path / 'x', 'paper')
+    with pytest.raises(ValueError, match='no image to annotate'):
+        export_annotations([], tmp_path / 'x', 'coco')
+
+
+def test_findings_as_annotations_of_a_model(results, images, tmp_path):
+    counts = convert_found(read_found(results), tmp_path / 'found.json', images, 0.2)
+    assert counts == {'images': 3, 'boxes': 2, 'with a box': 1}
+    content = json.loads((tmp_path / 'found.json').read_text())
+    assert check_annotations(content) == []
+    assert [image['label'] for image in content['images']] == [-1, 1, -1]
+    assert not any(image['regions'] for image in content['images'])
+    assert content['images'][1]['source'] == 'model model'
+    assert content['annotations'][1]['score'] == 0.3
+
+
+def test_the_commands(results, images, tmp_path):
+    run = start(
+        *(ANNOTATE, 'export', results, '--to', 'coco', '--out-dir', tmp_path / 'out'),
+        *('--root', images, '--number', 2),
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+    assert '2 images, uncertainty 0.900 to 0.400' in run.stdout
+    run = start(
+        *(ANNOTATE, 'import', tmp_path / 'out/instances.json', '--export', tmp_path / 'out'),
+        *('--out', tmp_path / 'new.json', '--annotator', 'me'),
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+    assert '2 images corrected; boxes: 2 kept, 0 moved, 0 added, 0 removed' in run.stdout
+    run = start(CONVERT, results, images, tmp_path / 'found.json', cwd=tmp_path)
+    assert run.returncode == 0 and 'with a box         0' in run.stdout, run.stderr
+    run = start(CONVERT, tmp_path / 'new.json', images, tmp_path / 'found.json', cwd=tmp_path)
+    assert run.returncode == 1 and 'Traceback' not in run.stderr
