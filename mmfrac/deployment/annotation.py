@@ -292,9 +292,8 @@ def _cvat(records: Sequence[Mapping[str, Any]], category: str) -> str:
         )
         for box in record['boxes']:
             corners = dict(zip(('xtl', 'ytl', 'xbr', 'ybr'), (f'{side:.2f}' for side in box)))
-            ElementTree.SubElement(
-                image, 'box', label=category, source='auto', occluded='0', z_order='0', **corners
-            )
+            facts = dict(label=category, source='auto', occluded='0', z_order='0')
+            ElementTree.SubElement(image, 'box', facts | corners)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(
         root, encoding='unicode'
@@ -302,7 +301,8 @@ def _cvat(records: Sequence[Mapping[str, Any]], category: str) -> str:
 
 
 def _coco(records: Sequence[Mapping[str, Any]], category: str) -> dict:
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for number, record in enumerate(records, 1):
         images.append(
             dict(
@@ -457,7 +457,8 @@ def compare_boxes(before: Sequence, after: Sequence) -> dict[str, int]:
         ((_iou(one, other), i, j) for i, one in enumerate(before) for j, other in enumerate(after)),
         key=lambda pair: (-pair[0], pair[1], pair[2]),
     )
-    old, new, counts = set(range(len(before))), set(range(len(after))), Counter()
+    old, new = set(range(len(before))), set(range(len(after)))
+    counts: Counter = Counter()
     for overlap, i, j in pairs:
         if overlap >= _MOVED and i in old and j in new:
             counts['kept' if overlap >= _KEPT else 'moved'] += 1
@@ -648,7 +649,8 @@ def convert_found(
     Returns:
         Counter: 'images', 'boxes', 'with a box'.
     """
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for one in found:
         kept = [(b, s) for b, s in zip(one.boxes, one.scores) if s >= min_score]
         images.append(
