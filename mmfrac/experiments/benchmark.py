@@ -13,6 +13,9 @@ from mmfrac.experiments.jobs import Tools
 from mmfrac.utils.config import load_config, merge_config_file
 from mmfrac.utils.packaged import config_path
 
+# what the intervals of a comparison count: the seeds that there are are fixed, or drawn as patients are
+INTERVALS = ('patients', 'seeds and patients')
+
 
 @dataclass(frozen=True)
 class Method:
@@ -72,6 +75,7 @@ class Benchmark:
         last_epoch (bool): Whether the last epoch is taken in place of the chosen one, where the
             validation films are too few to choose by.
         amp (bool): Whether all are trained in mixed precision.
+        intervals (str): What the intervals of differences count: 'patients', or 'seeds and patients'.
     """
 
     name: str
@@ -86,6 +90,7 @@ class Benchmark:
     select: str
     last_epoch: bool = False
     amp: bool = False
+    intervals: str = 'patients'
 
     def epoch(self, validated: Mapping[int, float]) -> int:
         """Epoch of a run that is tested.
@@ -176,8 +181,8 @@ def load_benchmark(path: str | Path) -> Benchmark:
     Args:
         path (str | Path): Python config, or ``mmfrac::NAME`` for one that the package brings along. It
             has ``name``, ``data_root``, ``methods``, ``reference`` and optionally ``phantom``,
-            ``pretraining``, ``search`` (``setting``, ``values``, ``seed``), ``select``, ``last_epoch``
-            and ``amp``.
+            ``pretraining``, ``search`` (``setting``, ``values``, ``seed``), ``select``,
+            ``last_epoch``, ``amp`` and ``intervals``.
 
     Returns:
         Benchmark: The benchmark.
@@ -207,6 +212,9 @@ def load_benchmark(path: str | Path) -> Benchmark:
             f'{path}: methods go on from a supervised model, but there is no pretraining'
         )
     search = content.get('search') or {}
+    intervals = content.get('intervals', 'patients')
+    if intervals not in INTERVALS:
+        raise ValueError(f'{path}: intervals must be one of {INTERVALS}, got {intervals!r}')
     return Benchmark(
         name=content['name'],
         data_root=content['data_root'],
@@ -220,6 +228,7 @@ def load_benchmark(path: str | Path) -> Benchmark:
         select=content.get('select', 'frac/AUROC'),
         last_epoch=content.get('last_epoch', False),
         amp=content.get('amp', False),
+        intervals=intervals,
     )
 
 

@@ -62,8 +62,10 @@ def compare(
 ) -> list[ComparisonRow]:
     """Compare the methods of a benchmark on their runs.
 
-    The interval is that of the patients: every replicate draws patients, takes all models of both
-    methods on these films, and averages over the seeds that both have.
+    Every replicate draws patients, takes the models of both methods on these films, seed by seed, and
+    averages over the seeds that both have. With ``benchmark.intervals`` 'seeds and patients' it draws
+    the seeds, too (hierarchical bootstrap): what another training would have given is then part of the
+    interval, as far as the seeds that there are show it.
 
     Args:
         benchmark (Benchmark): The benchmark.
@@ -110,7 +112,11 @@ def compare(
         difference, low, high = ({m: float('nan') for m in metrics} for _ in range(3))
         for metric in metrics if common else ():
             pairs = [reference[s][metric] - draws[name][s][metric] for s in common]
-            ends = interval(np.mean([pair[1:] for pair in pairs], axis=0))
+            drawn = np.stack([pair[1:] for pair in pairs])
+            if benchmark.intervals == 'patients':
+                ends = interval(drawn.mean(axis=0))
+            else:
+                ends = interval(mean_of_drawn_seeds(drawn, seed))
             difference[metric] = float(np.mean([pair[0] for pair in pairs]))
             low[metric], high[metric] = ends
         rows.append(
@@ -132,6 +138,36 @@ def compare(
             )
         )
     return rows
+
+
+def mean_of_drawn_seeds(values: np.ndarray, seed: int) -> np.ndarray:
+    """Mean over seeds that every replicate draws anew, with replacement.
+
+    Args:
+        values (np.ndarray): (s, r) of each seed in each replicate of the patients.
+        seed (int): Of the draw.
+
+    Returns:
+        np.ndarray: (r,).
+    """
+    num_seeds, num_replicates = values.shape
+    rng = np.random.default_rng([seed, num_seeds])
+    drawn = rng.integers(num_seeds, size=(num_seeds, num_replicates))
+    return np.take_along_axis(values, drawn, axis=0).mean(axis=0)
+
+
+def interval_text(benchmark: Benchmark, rows: Sequence[ComparisonRow]) -> str:
+    """What the intervals of a table count, in one line; empty for those of patients alone."""
+    if benchmark.intervals == 'patients':
+        return ''
+    compared = sum(np.isfinite(row.difference['FROC']) for row in rows)
+    if not compared:
+        return ''
+    wider = 100 - 5 / compared
+    return (
+        f'Intervals: 95 % each, over {benchmark.intervals}, paired by seed and patient; {compared} '
+        f'methods are compared, none is widened for their number (Bonferroni: {wider:.2f} %)'
+    )
 
 
 def comparison_table(
@@ -177,6 +213,7 @@ def write_report(
     definitions: Definitions,
     folder: str | Path,
     reference: str | None = None,
+    intervals: str = '',
 ) -> Path:
     """Write the table as ``table.md``, or ``table_<reference>.md`` for another reference.
 
@@ -186,6 +223,7 @@ def write_report(
         definitions (Definitions): Of its figures; they are named below the table.
         folder (str | Path): Where.
         reference (str, optional): That of the table. Defaults to the benchmark's.
+        intervals (str): ``interval_text`` of it. Defaults to ''.
 
     Returns:
         Path: The file.
@@ -193,6 +231,8 @@ def write_report(
     other = reference is not None and reference != benchmark.reference
     path = Path(folder) / (f'table_{reference}.md' if other else 'table.md')
     text = f'{benchmark.name}, test films\n\n{table}\n\n{definitions_text(definitions)}\n'
+    if intervals:
+        text += f'\n{intervals}\n'
     write_text(path, text)
     return path
 

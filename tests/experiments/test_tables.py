@@ -13,7 +13,14 @@ from mmfrac.evaluation.metrics.files import write_records
 from mmfrac.experiments.benchmark import load_benchmark
 from mmfrac.experiments.results import RunResult
 from mmfrac.experiments.selection import chosen_value, final_runs, missing_values
-from mmfrac.experiments.tables import compare, comparison_table, plot_comparison, write_report
+from mmfrac.experiments.tables import (
+    compare,
+    comparison_table,
+    interval_text,
+    mean_of_drawn_seeds,
+    plot_comparison,
+    write_report,
+)
 
 BENCHMARK = """
 name = 'toy'
@@ -125,6 +132,40 @@ def test_mean_spread_and_paired_difference(benchmark, runs):
     assert other.difference['FROC'] == pytest.approx(ours.mean['FROC'] - other.mean['FROC'])
     assert 0 < other.low['FROC'] < other.difference['FROC'] < other.high['FROC']
     assert np.isnan(ours.difference['FROC']) and other.spread['FROC'] == 0
+
+
+def test_seeds_are_drawn_with_replacement():
+    # two seeds, 0 and 1: a quarter of the replicates draws one of them twice
+    values = np.repeat([[0.0], [1.0]], 4000, axis=1)
+    drawn = mean_of_drawn_seeds(values, seed=0)
+    shares = [np.mean(drawn == mean) for mean in (0, 0.5, 1)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    # each replicate keeps its patients
+    replicates = np.tile(np.arange(10.0), (3, 1))
+    assert np.array_equal(mean_of_drawn_seeds(replicates, seed=0), np.arange(10.0))
+    # variance of a mean of k drawn values: that of the values over k
+    values = np.random.default_rng(0).normal(size=(5, 1)).repeat(20000, axis=1)
+    assert mean_of_drawn_seeds(values, 1).var() == pytest.approx(values[:, 0].var() / 5, rel=0.05)
+
+
+def test_intervals_over_seeds_and_patients(benchmark, runs):
+    both = replace(benchmark, intervals='seeds and patients')
+    narrow, wide = compare(benchmark, runs)[1], compare(both, runs)[1]
+    # our seeds differ by a tenth of the lesions
+    assert wide.high['FROC'] - wide.low['FROC'] > narrow.high['FROC'] - narrow.low['FROC']
+    assert wide.difference == narrow.difference
+    # with one seed there is nothing to draw
+    once = [one for one in runs if one.seed == 0]
+    assert compare(both, once)[1].low == compare(benchmark, once)[1].low
+    text = interval_text(both, compare(both, runs))
+    assert 'over seeds and patients' in text and '1 methods are compared' in text
+    assert interval_text(benchmark, compare(benchmark, runs)) == ''
+
+
+def test_unknown_intervals(tmp_path):
+    (tmp_path / 'toy.py').write_text(BENCHMARK + "intervals = 'seeds'")
+    with pytest.raises(ValueError, match='intervals must be one of'):
+        load_benchmark(tmp_path / 'toy.py')
 
 
 def test_the_interval_counts_patients_not_films(benchmark, tmp_path):

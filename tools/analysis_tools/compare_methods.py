@@ -14,7 +14,13 @@ from mmfrac.experiments.executors import add_executor_arguments, executor_from_a
 from mmfrac.experiments.jobs import exit_on_sigterm
 from mmfrac.experiments.results import read_runs
 from mmfrac.experiments.selection import missing_values
-from mmfrac.experiments.tables import compare, comparison_table, plot_comparison, write_report
+from mmfrac.experiments.tables import (
+    compare,
+    comparison_table,
+    interval_text,
+    plot_comparison,
+    write_report,
+)
 from mmfrac.preparation.phantom import write_phantom
 from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.lock import locked
@@ -103,9 +109,12 @@ def main() -> None:
     definitions = common_definitions(
         [(records.where, records.definitions) for records in (run.test_records() for run in runs)]
     )
-    written = [write_report(benchmark, table, definitions, results, reference)]
+    intervals = interval_text(benchmark, rows)
+    written = [write_report(benchmark, table, definitions, results, reference, intervals)]
     written += plot_comparison(benchmark, runs, results)
     print(table)
+    if intervals:
+        print(intervals)
     begun = {run.method for run in runs}
     for name, method in benchmark.methods.items():
         missing = missing_values(benchmark, method, runs)
