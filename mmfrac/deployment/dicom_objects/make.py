@@ -1,0 +1,114 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""From a result and its image to DICOM objects of all kinds."""
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from mmfrac.datasets.radiographs.read import read_radiograph
+from mmfrac.deployment.dicom_objects.identity import KindError, findings_of
+from mmfrac.deployment.dicom_objects.presentation_state import presentation_state
+from mmfrac.deployment.dicom_objects.report import report
+from mmfrac.deployment.dicom_objects.secondary_capture import secondary_capture
+from mmfrac.deployment.dicom_objects.segmentation import segmentation
+from mmfrac.deployment.dicom_objects.source import read_source, values_unsaid
+from mmfrac.deployment.results import ImageResult
+
+KINDS = ('sc', 'gsps', 'sr', 'seg')
+
+
+class MadeObject(NamedTuple):
+    """A DICOM object.
+
+    Attributes:
+        kind (str): One of ``KINDS``.
+        uid (str): Its SOPInstanceUID.
+        content (bytes): A DICOM file.
+    """
+
+    kind: str
+    uid: str
+    content: bytes
+
+    @property
+    def file_name(self) -> str:
+        """Of its kind and UID, which says nothing of the patient."""
+        return f'{self.kind}_{self.uid}.dcm'
+
+
+class MadeObjects(NamedTuple):
+    """The objects of an image.
+
+    Attributes:
+        objects (list[MadeObject]): In the order of the kinds asked for.
+        left_out (dict[str, str]): Why there is none, by kind.
+    """
+
+    objects: list[MadeObject]
+    left_out: dict[str, str]
+
+
+def make_objects(
+    result: ImageResult,
+    path: str | os.PathLike,
+    prob_map: np.ndarray | None = None,
+    kinds: Sequence[str] = KINDS,
+    threshold: float | None = None,
+) -> MadeObjects:
+    """Make the objects of an image.
+
+    All belong to the study of the image and each kind to a series of its own. Their UIDs come from the
+    image, the model, the threshold and the kind: made again, they are the same objects.
+
+    Args:
+        result (ImageResult): What was found.
+        path (str or PathLike): DICOM file of the image.
+        prob_map (np.ndarray, optional): ``(h', w')`` in [0, 1], needed for 'seg'. Defaults to None.
+        kinds (Sequence[str]): Of ``KINDS``: secondary capture, presentation state, structured report,
+            segmentation. Defaults to all.
+        threshold (float, optional): Defaults to None: that of the result's operating point, 0.2 where it
+            has none.
+
+    Returns:
+        MadeObjects: The objects, and which kinds there are none of.
+
+    Raises:
+        SourceError: If the image is none, or has no UIDs.
+        ValueError: If a kind is unknown, or the result is not scored or that of another image.
+        RadiographError: If the pixels of the image cannot be read.
+    """
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown:
+        raise ValueError(f'kinds of objects are {list(KINDS)}, got {unknown}')
+    findings = findings_of(result, read_source(path), threshold)
+
+    def picture() -> Dataset:
+        return secondary_capture(findings, read_radiograph(path, []), prob_map)
+
+    makers: dict[str, Callable[[], Dataset]] = dict(
+        sc=picture,
+        gsps=lambda: presentation_state(findings),
+        sr=lambda: report(findings),
+        seg=lambda: segmentation(findings, prob_map),
+    )
+    objects, left_out = [], {}
+    for kind in dict.fromkeys(kinds):
+        try:
+            with values_unsaid():
+                ds = makers[kind]()
+                content = _file(ds)
+        except KindError as error:
+            left_out[kind] = str(error)
+            continue
+        objects.append(MadeObject(kind, str(ds.SOPInstanceUID), content))
+    return MadeObjects(objects, left_out)
+
+
+def _file(ds: Dataset) -> bytes:
+    content = io.BytesIO()
+    ds.save_as(content, enforce_file_format=True)
+    return content.getvalue()

@@ -1,0 +1,276 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""What an object of findings takes from the image that they were found on."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pydicom
+from pydicom.config import RAISE
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset
+from pydicom.valuerep import DS, validate_value
+
+from mmfrac.datasets.radiographs.dicom import plain
+from mmfrac.utils.errors import RadiographError
+
+# Who the patient is and what the study: taken as it is, since the objects belong to the same.
+_IDENTITY = ('PatientID', 'PatientName', 'StudyInstanceUID', 'AccessionNumber')
+
+# Taken where it is valid, else left empty: type 2 of the standard.
+_DESCRIBED = (
+    *('PatientBirthDate', 'PatientSex', 'StudyID', 'StudyDate', 'StudyTime'),
+    'ReferringPhysicianName',
+)
+
+# Taken where it is there and valid.
+_OPTIONAL = ('StudyDescription', 'IssuerOfPatientID')
+
+_SEXES = ('M', 'F', 'O')
+
+_ORIENTATIONS = frozenset('APLRHF')
+
+_NEEDED = ('SOPClassUID', 'SOPInstanceUID', 'SeriesInstanceUID', 'StudyInstanceUID')
+
+_MOST_UID = 64
+
+
+class SourceError(RadiographError):
+    """Findings on an image cannot be put beside it; the message holds no text of its header."""
+
+
+class SourceImage(NamedTuple):
+    """The image that was looked at.
+
+    Attributes:
+        path (str): Its file.
+        patient (Dataset): Patient and study, for the objects, which belong to the same; in UTF-8.
+        reference (Dataset): What objects say of the image: its UIDs, its size, its grey scale. Patient
+            and study are left out.
+        number (int): Its InstanceNumber, 1 where it has none.
+        spacing (tuple[float, float], optional): PixelSpacing, mm a row and a column; None without.
+        orientation (list[str]): PatientOrientation; empty where it has none.
+        burned_in (bool): Whether its pixels show who the patient is.
+        lossy (Dataset): Of its compression, empty if it lost nothing.
+    """
+
+    path: str
+    patient: Dataset
+    reference: Dataset
+    number: int
+    spacing: tuple[float, float] | None
+    orientation: list[str]
+    burned_in: bool
+    lossy: Dataset
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether it has one sample a pixel that is shown as grey."""
+        return self.reference.SamplesPerPixel == 1 and str(
+            self.reference.PhotometricInterpretation
+        ).startswith('MONOCHROME')
+
+
+@contextmanager
+def values_unsaid() -> Iterator[None]:
+    """Keep pydicom and highdicom from warnings and log records that quote a header: names, dates."""
+    loggers = [logging.getLogger(name) for name in ('pydicom', 'highdicom')]
+    before = [logger.propagate for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for logger in loggers:
+            logger.propagate = False
+        try:
+            yield
+        finally:
+            for logger, propagates in zip(loggers, before):
+                logger.propagate = propagates
+
+
+def read_source(path: str | os.PathLike) -> SourceImage:
+    """Read the header of an image.
+
+    Args:
+        path (str or PathLike): DICOM file.
+
+    Returns:
+        SourceImage: What objects take from it.
+
+    Raises:
+        SourceError: If it is none, or has no UIDs.
+        FileNotFoundError: If there is no such file.
+    """
+    path = os.fspath(path)
+    with values_unsaid():
+        return _read(path)
+
+
+def _read(path: str) -> SourceImage:
+    try:
+        with open(path, 'rb') as file:
+            ds = pydicom.dcmread(plain(file), force=True, stop_before_pixels=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # any bytes at all come here
+        raise SourceError(
+            f"'{path}' is no DICOM file that can be read ({type(error).__name__}): objects of findings "
+            'need the DICOM image that they were found on'
+        ) from error
+    missing = [keyword for keyword in _NEEDED if not _uid(ds, keyword)]
+    if missing:
+        raise SourceError(
+            f"'{path}' has no valid {' and no valid '.join(missing)}: objects of findings need them to "
+            'belong to its study'
+        )
+    size = [_number(ds, keyword) for keyword in ('Rows', 'Columns')]
+    if not all(size):
+        raise SourceError(f"'{path}' has no pixels: its header has no Rows and Columns")
+    return SourceImage(
+        path,
+        _patient(ds),
+        _reference(ds),
+        min(max(_number(ds, 'InstanceNumber', 1), 1), 2**31 - 1),
+        _spacing(ds),
+        _orientation(ds),
+        str(_value(ds, 'BurnedInAnnotation') or '').upper().startswith('Y'),
+        _lossy(ds),
+    )
+
+
+def _value(ds: Dataset, keyword: str) -> Any:
+    """A value; None where it is absent or damaged."""
+    try:
+        value = ds.get(keyword)
+    except Exception:  # a value that its VR does not allow
+        return None
+    return None if value is None or str(value) == '' else value
+
+
+def _text(ds: Dataset, keyword: str) -> str:
+    value = _value(ds, keyword)
+    return '' if value is None else str(value).replace('\0', '').strip()
+
+
+def _uid(ds: Dataset, keyword: str) -> str:
+    """A UID; '' where it is none, so that no text of a header passes for one."""
+    text = _text(ds, keyword)
+    is_uid = 0 < len(text) <= _MOST_UID and not set(text) - set('0123456789.')
+    return text if is_uid else ''
+
+
+def _number(ds: Dataset, keyword: str, default: int = 0) -> int:
+    try:
+        return int(_text(ds, keyword) or default)
+    except ValueError:
+        return default
+
+
+def _valid(ds: Dataset, keyword: str) -> str:
+    """A value as text; '' where its VR does not allow it."""
+    text = _text(ds, keyword)
+    try:
+        validate_value(dictionary_VR(keyword), text, RAISE)
+    except ValueError:
+        return ''
+    return text
+
+
+def _patient(ds: Dataset) -> Dataset:
+    patient = Dataset()
+    patient.SpecificCharacterSet = 'ISO_IR 192'
+    for keyword in _IDENTITY:
+        setattr(patient, keyword, _text(ds, keyword))
+    for keyword in _DESCRIBED:
+        setattr(patient, keyword, _valid(ds, keyword))
+    if patient.PatientSex not in _SEXES:
+        patient.PatientSex = ''
+    for keyword in _OPTIONAL:
+        if text := _valid(ds, keyword):
+            setattr(patient, keyword, text)
+    return patient
+
+
+def _reference(ds: Dataset) -> Dataset:
+    reference = Dataset()
+    for keyword in _NEEDED:
+        setattr(reference, keyword, _uid(ds, keyword))
+    for keyword in ('Rows', 'Columns'):
+        setattr(reference, keyword, _number(ds, keyword))
+    reference.Modality = _valid(ds, 'Modality') or 'OT'
+    reference.SamplesPerPixel = _number(ds, 'SamplesPerPixel', 1)
+    photometric = _text(ds, 'PhotometricInterpretation').upper()
+    reference.PhotometricInterpretation = photometric or 'MONOCHROME2'
+    # patient and study, of which the objects get theirs
+    for keyword in (*_IDENTITY, *_DESCRIBED):
+        if keyword not in reference:
+            setattr(reference, keyword, '')
+    _add_modality_lut(reference, ds)
+    _add_voi(reference, ds)
+    return reference
+
+
+def _add_modality_lut(reference: Dataset, ds: Dataset) -> None:
+    """The modality LUT, or the rescale, by the rules of ``radiographs.grey_scale``."""
+    sequence = _value(ds, 'ModalityLUTSequence')
+    if sequence:
+        reference.ModalityLUTSequence = sequence
+        return
+    slope, intercept = _decimals(ds, 'RescaleSlope'), _decimals(ds, 'RescaleIntercept')
+    if slope or intercept:
+        reference.RescaleSlope = DS(slope[0] if slope else 1.0, auto_format=True)
+        reference.RescaleIntercept = DS(intercept[0] if intercept else 0.0, auto_format=True)
+        reference.RescaleType = 'US'
+
+
+def _add_voi(reference: Dataset, ds: Dataset) -> None:
+    """The first VOI LUT, else the first window."""
+    sequence = _value(ds, 'VOILUTSequence')
+    if sequence and _value(sequence[0], 'LUTData') is not None:
+        reference.VOILUTSequence = sequence[:1]
+        return
+    center, width = _decimals(ds, 'WindowCenter'), _decimals(ds, 'WindowWidth')
+    if center and width and width[0] > 0:
+        reference.WindowCenter = DS(center[0], auto_format=True)
+        reference.WindowWidth = DS(width[0], auto_format=True)
+        function = _text(ds, 'VOILUTFunction').upper()
+        if function in ('LINEAR_EXACT', 'SIGMOID'):
+            reference.VOILUTFunction = function
+
+
+def _decimals(ds: Dataset, keyword: str) -> list[float]:
+    value = _value(ds, keyword)
+    if value is None:
+        return []
+    values = [value] if isinstance(value, (str, int, float)) else list(value)
+    try:
+        numbers = [float(one) for one in values]
+    except (TypeError, ValueError):
+        return []
+    return numbers if all(abs(number) < 1e15 for number in numbers) else []
+
+
+def _spacing(ds: Dataset) -> tuple[float, float] | None:
+    values = _decimals(ds, 'PixelSpacing')
+    return (values[0], values[1]) if len(values) == 2 and min(values) > 0 else None
+
+
+def _orientation(ds: Dataset) -> list[str]:
+    value = _value(ds, 'PatientOrientation')
+    if value is None or isinstance(value, str) or len(value) != 2:
+        return []
+    row, column = map(str, value)
+    return [row, column] if row and column and not set(row + column) - _ORIENTATIONS else []
+
+
+def _lossy(ds: Dataset) -> Dataset:
+    lossy = Dataset()
+    if _text(ds, 'LossyImageCompression') == '01':
+        lossy.LossyImageCompression = '01'
+        if ratios := _decimals(ds, 'LossyImageCompressionRatio'):
+            lossy.LossyImageCompressionRatio = [DS(one, auto_format=True) for one in ratios]
+        if method := _valid(ds, 'LossyImageCompressionMethod'):
+            lossy.LossyImageCompressionMethod = method.split('\\')
+    return lossy

@@ -1,0 +1,78 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Objects of all images of a file of results."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mmfrac.deployment.dicom_objects.make import KINDS, make_objects
+from mmfrac.deployment.results import read_results
+from mmfrac.evaluation.offline.map_folder import MapFolder, read_prediction
+from mmfrac.utils.io import OutputFolder, write_bytes
+
+
+class Written(NamedTuple):
+    """What was written.
+
+    Attributes:
+        counts (Counter): Objects by kind.
+        left_out (Counter): Objects that there are none of, by reason.
+        errors (dict[str, str]): Images whose objects cannot be made, and why.
+    """
+
+    counts: Counter
+    left_out: Counter
+    errors: dict[str, str]
+
+
+def write_objects(
+    results: str | os.PathLike,
+    out: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    maps: str | os.PathLike | None = None,
+    kinds: Sequence[str] = KINDS,
+    threshold: float | None = None,
+) -> Written:
+    """Write the objects of all scored images.
+
+    Args:
+        results (str or PathLike): ``results.jsonl``.
+        out (str or PathLike): Folder; its files are named by kind and UID.
+        images (str or PathLike, optional): Where relative paths of the results begin. Defaults to None,
+            here.
+        maps (str or PathLike, optional): Folder of prob maps, as ``MapFolder`` reads it. Defaults to
+            None.
+        kinds (Sequence[str]): See ``make_objects``. Defaults to all.
+        threshold (float, optional): See ``make_objects``. Defaults to None.
+
+    Returns:
+        Written: Counts and errors.
+
+    Raises:
+        FileNotFoundError: If there are no results, or no maps in their folder.
+        ValueError: If a line is no result, or a file is there that mmfrac did not write.
+    """
+    files = {} if maps is None else {name: path for path, name in MapFolder(maps).images()}
+    folder = OutputFolder(out)
+    written = Written(Counter(), Counter(), {})
+    for result in read_results(results):
+        if not result.scored:
+            written.left_out[f'image not scored: {result.reason}'] += len(set(kinds))
+            continue
+        path = Path(images or '', result.image)
+        try:
+            # a URL is no path, and the error says so
+            found = files.get(result.image)
+            prob_map = None if found is None else read_prediction(found, result.image).prob_map
+            made = make_objects(result, path, prob_map, kinds, threshold)
+        except (OSError, ValueError) as error:
+            written.errors[result.image] = str(error)
+            continue
+        for one in made.objects:
+            write_bytes(folder.path(one.file_name), one.content)
+            written.counts[one.kind] += 1
+        for kind, reason in made.left_out.items():
+            written.left_out[f'{kind}: {reason}'] += 1
+    return written

@@ -1,0 +1,57 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Findings as DICOM objects: secondary capture, presentation state, structured report, segmentation.
+
+Of each scored DICOM image of a results.jsonl; all objects belong to the study of their image. Made again
+they are the same objects, so that an archive does not double them. Research use only.
+"""
+
+import argparse
+import sys
+
+from mmfrac.utils.errors import plain_errors
+
+EXAMPLE = """example:
+  mmfrac dicom found/results.jsonl --out objects --maps found/maps"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('results', help='results.jsonl, as mmfrac archive writes it')
+    parser.add_argument('--out', required=True, help='folder for the objects')
+    parser.add_argument('--images', help='folder that relative paths of the results begin in')
+    parser.add_argument('--maps', help='folder of the prob maps (.npz), for segmentations')
+    parser.add_argument(
+        '--kinds',
+        nargs='+',
+        choices=['sc', 'gsps', 'sr', 'seg'],
+        default=['sc', 'gsps', 'sr', 'seg'],
+        help='which objects, default all',
+    )
+    parser.add_argument(
+        '--threshold', type=float, help='default: that of the operating point, 0.2 without one'
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    from mmfrac.deployment.dicom_objects.write import write_objects
+
+    written = write_objects(
+        args.results, args.out, args.images, args.maps, args.kinds, args.threshold
+    )
+    for kind, count in written.counts.items():
+        print(f'{kind}: {count}')
+    for reason, count in written.left_out.items():
+        print(f'left out: {count} x {reason}')
+    for image, error in written.errors.items():
+        print(f'not written: {image}: {error}', file=sys.stderr)
+    print(f'written: {args.out}')
+    return 1 if written.errors else 0
+
+
+if __name__ == '__main__':
+    with plain_errors():
+        sys.exit(main())
