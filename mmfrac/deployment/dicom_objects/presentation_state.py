@@ -1,6 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Findings as marks over the original image (Grayscale Softcopy Presentation State)."""
 
+from typing import Any
+
 import numpy as np
 from highdicom import PresentationLUTTransformation
 from highdicom.pr import (
@@ -38,7 +40,9 @@ def presentation_state(findings: Findings) -> Dataset:
     layer = GraphicLayer('FINDINGS', order=1, description='Findings of a model. ' + RESEARCH)
     graphics, texts = [], []
     for index, (box, score) in enumerate(zip(findings.boxes, findings.scores), 1):
-        tracking = dict(tracking_id=f'finding {index}', tracking_uid=findings.tracking_uid(index))
+        tracking: dict[str, Any] = dict(
+            tracking_id=f'finding {index}', tracking_uid=findings.tracking_uid(index)
+        )
         graphics.append(GraphicObject('POLYLINE', outline(box), 'PIXEL', **tracking))
         texts.append(
             TextObject(

@@ -84,12 +84,14 @@ def secondary_capture(
         bits_allocated=8,
         coordinate_system='PATIENT',
         study_instance_uid=source.reference.StudyInstanceUID,
-        patient_orientation=source.orientation or ('L', 'F'),
+        patient_orientation=('L', 'F'),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **findings.equipment(),
         **findings.series(KIND, SERIES_NUMBER),
     )
-    ds.PatientOrientation = source.orientation or None
+    ds.PatientOrientation = source.orientation
+    # so that whoever scores an archive leaves it out
+    ds.ImageType = ['DERIVED', 'SECONDARY', 'REPORT']
     if source.spacing is not None:
         ds.PixelSpacing = [DS(side / zoom, auto_format=True) for side in source.spacing]
     ds.BurnedInAnnotation = 'YES' if source.burned_in else 'NO'

@@ -65,7 +65,7 @@ def segmentation(findings: Findings, prob_map: np.ndarray | None) -> Dataset:
         **findings.equipment(),
         **findings.series(KIND, SERIES_NUMBER),
     )
-    ds.PatientOrientation = source.orientation or None
+    ds.PatientOrientation = source.orientation
     ds.update(source.lossy)
     return finish(ds, source)
 

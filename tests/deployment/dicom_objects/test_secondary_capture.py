@@ -5,6 +5,7 @@ import pytest
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.deployment.dicom_objects import findings_of, make_objects, read_source
 from mmfrac.deployment.dicom_objects.secondary_capture import overlay_picture
+from mmfrac.preparation.dicom_folder.header import REPORT, read_header
 from tests.deployment.dicom_objects.variants import (
     IMAGE,
     make_image,
@@ -72,3 +73,10 @@ def test_what_it_says_of_its_image(tmp_path):
     assert lossy.BurnedInAnnotation == 'YES' and 'PixelSpacing' not in lossy
     # a spacing at the detector is none of the patient
     assert 'PixelSpacing' not in capture(make_image(tmp_path, 'DX'))
+
+
+def test_it_is_not_taken_for_a_radiograph(tmp_path):
+    path = make_image(tmp_path)
+    (made,) = make_objects(make_result(path), path, None, ['sc']).objects
+    (tmp_path / 'sc.dcm').write_bytes(made.content)
+    assert read_header('sc.dcm', str(tmp_path)).kind == REPORT
