@@ -39,6 +39,10 @@ COMMANDS = {
         'model_converters/package_model.py',
         'a model, its thresholds and its card as one file',
     ),
+    'listen': (
+        'deployment/listen.py',
+        'a DICOM node that scores studies and sends findings back',
+    ),
     'dicom': ('deployment/dicom_objects.py', 'findings as DICOM objects for the archive'),
     'export': ('model_converters/export_detector.py', "a teacher-student model's detector alone"),
     'export-onnx': ('model_converters/export_onnx.py', 'a packaged model as ONNX, without torch'),

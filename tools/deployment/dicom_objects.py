@@ -11,7 +11,7 @@ import sys
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
-  mmfrac dicom found/results.jsonl --out objects --maps found/maps"""
+  mmfrac dicom found/results.jsonl --out objects --package ours.mmfrac"""
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,7 +21,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('results', help='results.jsonl, as mmfrac archive writes it')
     parser.add_argument('--out', required=True, help='folder for the objects')
     parser.add_argument('--images', help='folder that relative paths of the results begin in')
-    parser.add_argument('--maps', help='folder of the prob maps (.npz), for segmentations')
+    parser.add_argument(
+        '--package', help='the model of the results: computes the prob maps of segmentations'
+    )
+    parser.add_argument(
+        '--maps',
+        help='folder of prob maps (.npz of mmfrac infer --save-maps), in the place of that',
+    )
     parser.add_argument(
         '--kinds',
         nargs='+',
@@ -40,7 +46,7 @@ def main() -> int:
     from mmfrac.deployment.dicom_objects.write import write_objects
 
     written = write_objects(
-        args.results, args.out, args.images, args.maps, args.kinds, args.threshold
+        args.results, args.out, args.images, args.maps, args.kinds, args.threshold, args.package
     )
     for kind, count in written.counts.items():
         print(f'{kind}: {count}')

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmfrac.deployment.dicom_objects.make import KINDS, make_objects
+from mmfrac.deployment.package import read_package
 from mmfrac.deployment.results import read_results
+from mmfrac.deployment.scorer import PackageScorer
 from mmfrac.evaluation.offline.map_folder import MapFolder, read_prediction
 from mmfrac.utils.io import OutputFolder, write_bytes
 
@@ -34,6 +36,7 @@ def write_objects(
     maps: str | os.PathLike | None = None,
     kinds: Sequence[str] = KINDS,
     threshold: float | None = None,
+    package: str | os.PathLike | None = None,
 ) -> Written:
     """Write the objects of all scored images.
 
@@ -46,15 +49,19 @@ def write_objects(
             None.
         kinds (Sequence[str]): See ``make_objects``. Defaults to all.
         threshold (float, optional): See ``make_objects``. Defaults to None.
+        package (str or PathLike, optional): The model of the results, which computes the maps of
+            segmentations that ``maps`` has not. Defaults to None.
 
     Returns:
         Written: Counts and errors.
 
     Raises:
         FileNotFoundError: If there are no results, or no maps in their folder.
-        ValueError: If a line is no result, or a file is there that mmfrac did not write.
+        ValueError: If a line is no result, or a file is there that mmfrac did not write; if the package
+            is that of another model.
     """
     files = {} if maps is None else {name: path for path, name in MapFolder(maps).images()}
+    scorer = None if package is None else PackageScorer(read_package(package))
     folder = OutputFolder(out)
     written = Written(Counter(), Counter(), {})
     for result in read_results(results):
@@ -62,10 +69,19 @@ def write_objects(
             written.left_out[f'image not scored: {result.reason}'] += len(set(kinds))
             continue
         path = Path(images or '', result.image)
+        found = files.get(result.image)
+        if scorer is not None and result.model['sha256'] != scorer.package.sha256:
+            raise ValueError(
+                f'{os.fspath(results)} is of the model {result.model["name"]} '
+                f'({result.model["sha256"][:8]}), {scorer.package.path} is another '
+                f'({scorer.package.sha256[:8]})'
+            )
         try:
-            # a URL is no path, and the error says so
-            found = files.get(result.image)
-            prob_map = None if found is None else read_prediction(found, result.image).prob_map
+            prob_map = None
+            if found is not None:
+                prob_map = read_prediction(found, result.image).prob_map
+            elif scorer is not None and 'seg' in kinds:
+                prob_map = scorer.prob_map(os.fspath(path))
             made = make_objects(result, path, prob_map, kinds, threshold)
         except (OSError, ValueError) as error:
             written.errors[result.image] = str(error)
