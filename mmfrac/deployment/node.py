@@ -210,7 +210,7 @@ class DicomNode:
         # what it inflates to is not known before
         syntaxes = [one for one in ALL_TRANSFER_SYNTAXES if one != DeflatedExplicitVRLittleEndian]
         for context in AllStoragePresentationContexts:
-            ae.add_supported_context(context.abstract_syntax, syntaxes)
+            ae.add_supported_context(str(context.abstract_syntax), syntaxes)
         ae.add_supported_context(Verification)
         handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, self._limit),

@@ -85,14 +85,18 @@ def images(folder: Path, count: int, study: str = '1.2.3.6', **header: Any) -> l
 
 
 def associate(
-    port: int, title: str = 'SENDER', called: str = 'MMFRAC', classes: Sequence[str] = ()
+    port: int,
+    title: str = 'SENDER',
+    called: str = 'MMFRAC',
+    classes: Sequence[str] = (),
+    syntax: str = ExplicitVRLittleEndian,
 ):
     """An association to a node."""
     from pynetdicom import AE
 
     ae = AE(title)
     for one in classes or ('1.2.840.10008.5.1.4.1.1.1',):
-        ae.add_requested_context(one, ExplicitVRLittleEndian)
+        ae.add_requested_context(one, syntax)
     ae.add_requested_context('1.2.840.10008.1.1')
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
     return ae.associate('127.0.0.1', port, ae_title=called)
