@@ -65,13 +65,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    from mmfrac.deployment.selection import Selection
-
     from mmfrac.deployment.destinations import destination_of
     from mmfrac.deployment.health_page import health_app, serving
     from mmfrac.deployment.node import DicomNode, NodeOptions
     from mmfrac.deployment.package import read_package
     from mmfrac.deployment.scorer import PackageScorer
+    from mmfrac.deployment.selection import Selection
 
     logging.basicConfig(
         level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s', stream=sys.stderr
