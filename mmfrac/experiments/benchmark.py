@@ -71,6 +71,8 @@ class Benchmark:
         search_setting (str | None): Setting that is searched.
         search_values (tuple): Values that every method tries.
         search_seed (int): Seed of the search.
+        search_folds (int): Folds of train and validation images, by patient, that the search trains and
+            validates on in place of the validation images alone; 0: none.
         select (str): Validation metric that chooses epoch and value.
         last_epoch (bool): Whether the last epoch is taken in place of the chosen one, where the
             validation films are too few to choose by.
@@ -91,6 +93,7 @@ class Benchmark:
     last_epoch: bool = False
     amp: bool = False
     intervals: str = 'patients'
+    search_folds: int = 0
 
     def epoch(self, validated: Mapping[int, float]) -> int:
         """Epoch of a run that is tested.
@@ -181,7 +184,8 @@ def load_benchmark(path: str | Path) -> Benchmark:
     Args:
         path (str | Path): Python config, or ``mmfrac::NAME`` for one that the package brings along. It
             has ``name``, ``data_root``, ``methods``, ``reference`` and optionally ``phantom``,
-            ``pretraining``, ``search`` (``setting``, ``values``, ``seed``), ``select``,
+            ``pretraining``, ``search`` (``setting``, ``values``, ``seed``,
+            ``folds``), ``select``,
             ``last_epoch``, ``amp`` and ``intervals``.
 
     Returns:
@@ -229,7 +233,14 @@ def load_benchmark(path: str | Path) -> Benchmark:
         last_epoch=content.get('last_epoch', False),
         amp=content.get('amp', False),
         intervals=intervals,
+        search_folds=_folds(search.get('folds', 0), path),
     )
+
+
+def _folds(folds: Any, path: str | Path) -> int:
+    if type(folds) is not int or folds == 1 or folds < 0:
+        raise ValueError(f'{path}: folds of the search must be 0 or at least 2, got {folds!r}')
+    return folds
 
 
 def _method(name: str, entry: dict[str, Any], path: str | Path) -> Method:

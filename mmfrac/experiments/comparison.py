@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from mmfrac.experiments.benchmark import Benchmark, Folders, Method
 from mmfrac.experiments.executors import Executor, LocalExecutor
+from mmfrac.experiments.fingerprint import fingerprint as digest
 from mmfrac.experiments.fingerprint import run_fingerprint
 from mmfrac.experiments.jobs import (
     RESULT_FILE,
@@ -25,8 +28,14 @@ from mmfrac.experiments.results import (
     read_runs,
     run_name,
 )
-from mmfrac.experiments.selection import chosen_value
+from mmfrac.experiments.selection import chosen_value, folds_of_search
+from mmfrac.preparation.splits.folds import write_folds
+from mmfrac.utils.config import set_fold
 from mmfrac.utils.environment import installed_versions
+from mmfrac.utils.lock import locked
+
+# method, seed, value of its search, fold of its search
+Task = tuple[Method, int, float | None, int | None]
 
 # FPPI up to which records are kept, and figures drawn
 MAX_FPPI = 1.0
@@ -47,6 +56,7 @@ class MethodRun(EvaluatedJob):
         seed (int): Of the training.
         value (float | None): Of the searched setting.
         start_steps (int): Optimisation steps of the model that it goes on from. Defaults to 0.
+        fold (int | None): Of a search by folds, evaluated on its validation images. Defaults to None.
     """
 
     benchmark: Benchmark
@@ -54,8 +64,14 @@ class MethodRun(EvaluatedJob):
     seed: int
     value: float | None
     start_steps: int = 0
+    fold: int | None = None
 
     result_type = RunResult
+
+    @property
+    def part(self) -> str:  # type: ignore[override]
+        """Images that the checkpoint is evaluated on."""
+        return 'test' if self.fold is None else 'val'
 
     def choose(self, training: Training) -> tuple[Path, int]:
         """Checkpoint of the epoch that the benchmark's rule takes.
@@ -108,12 +124,13 @@ class MethodRun(EvaluatedJob):
             epochs=training.epochs,
             records=records,
             versions={name: versions[name] for name in LIBRARIES},
+            fold=self.fold,
         )
 
     def summary(self, result: RunResult) -> str:
         """See ``EvaluatedJob``."""
         return (
-            f'test AUROC {result.test["frac/AUROC"]:.3f}, FROC {result.test["frac/FROC"]:.3f} '
+            f'{self.part} AUROC {result.test["frac/AUROC"]:.3f}, FROC {result.test["frac/FROC"]:.3f} '
             f'(epoch {result.epoch}, {result.seconds:.0f} s)'
         )
 
@@ -150,7 +167,7 @@ def run_benchmark(
     executor = executor or LocalExecutor()
     failed: dict[str, str] = {}
 
-    def run(tasks: Sequence[tuple[Method, int, float | None]]) -> list[RunResult]:
+    def run(tasks: Sequence[Task]) -> list[RunResult]:
         jobs = [method_run(benchmark, folders, *task) for task in tasks]
         results, left = _known(folders, jobs, report)
         left = _pretrained(left, folders, executor, report)
@@ -165,16 +182,19 @@ def run_benchmark(
         return [results[job.name] for job in jobs if job.name in results]
 
     searches = [
-        (method, benchmark.search_seed, value)
+        (method, benchmark.search_seed, value, fold)
         for method in methods
         for value in benchmark.values(method)
+        for fold in folds_of_search(benchmark)
         if len(benchmark.values(method)) > 1
     ]
+    if searches and benchmark.search_folds:
+        make_folds(benchmark, folders)
     searched = run(searches)
     lost = {task[0].name for task in searches if run_name(task[0].name, *task[1:]) in failed}
     results = run(
         [
-            (method, seed, chosen_value(benchmark, method, searched))
+            (method, seed, chosen_value(benchmark, method, searched), None)
             for seed in seeds
             for method in methods
             if method.name not in lost
@@ -186,8 +206,38 @@ def run_benchmark(
     return sorted(results, key=lambda result: (order.index(result.method), result.seed))
 
 
+def make_folds(benchmark: Benchmark, folders: Folders) -> Path:
+    """Split train and validation images for a search by folds; folds that are there are taken.
+
+    Args:
+        benchmark (Benchmark): Says how many folds; its search seed is that of the split.
+        folders (Folders): They go into ``folds/`` of the work dir.
+
+    Returns:
+        Path: Folder of the folds.
+    """
+    annotations = folders.data_root / 'annotations'
+    folder = folders.work_dir / 'folds'
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder, lambda line: None):
+        if not (folder / 'folds.json').is_file():
+            write_folds(
+                [annotations / 'train.json', annotations / 'val.json'],
+                folder,
+                num_folds=benchmark.search_folds,
+                seed=benchmark.search_seed,
+                test_file=annotations / 'test.json',
+            )
+    return folder
+
+
 def method_run(
-    benchmark: Benchmark, folders: Folders, method: Method, seed: int, value: float | None
+    benchmark: Benchmark,
+    folders: Folders,
+    method: Method,
+    seed: int,
+    value: float | None,
+    fold: int | None = None,
 ) -> MethodRun:
     """A run of a benchmark, with what it is made from.
 
@@ -197,28 +247,41 @@ def method_run(
         method (Method): One of its methods.
         seed (int): Of the training.
         value (float | None): Of the searched setting.
+        fold (int | None): Of the search, which ``make_folds`` made. Defaults to None: no fold.
 
     Returns:
         MethodRun: The run, of a pretrained method without the model that it goes on from.
     """
-    name = run_name(method.name, seed, value)
+    name = run_name(method.name, seed, value, fold)
     cfg = benchmark.build_config(method, folders.repository, seed, value)
     configs = [cfg]
     if method.pretrained and benchmark.pretraining is not None:
         configs.append(benchmark.build_config(benchmark.pretraining, folders.repository, None))
+    fingerprint = run_fingerprint(folders.data_root, configs)
+    if fold is not None:
+        fingerprint = _set_fold(cfg, folders, fold, fingerprint)
     definitions = frac_definitions({'test_evaluator': cfg.test_evaluator})
     return MethodRun(
         name=name,
         work_dir=folders.work_dir / name,
         cfg=cfg,
-        fingerprint=run_fingerprint(folders.data_root, configs),
+        fingerprint=fingerprint,
         tools=folders.tools,
         max_fppi=max(MAX_FPPI, definitions.highest_fppi),
         benchmark=benchmark,
         method=method,
         seed=seed,
         value=value,
+        fold=fold,
     )
+
+
+def _set_fold(cfg: Config, folders: Folders, fold: int, before: str) -> str:
+    """Read the files of a fold; the fingerprint with them, whichever their folder is."""
+    folder = folders.work_dir / 'folds'
+    set_fold(cfg, folder, fold)
+    files = [folder / f'fold{fold}' / f'{part}.json' for part in ('train', 'val')]
+    return digest([before, fold], files)
 
 
 def collect_runs(benchmark: Benchmark, folders: Folders) -> None:
@@ -254,21 +317,25 @@ def _pretrained(
     jobs: Sequence[MethodRun], folders: Folders, executor: Executor, report: Report
 ) -> list[MethodRun]:
     """Jobs with the supervised model of their seed, which is trained first."""
-    seeds = sorted({job.seed for job in jobs if job.method.pretrained})
+    starts_of = sorted(
+        {(job.seed, job.fold) for job in jobs if job.method.pretrained}, key=lambda one: str(one)
+    )
     pretrainings = []
-    for seed in seeds:
-        benchmark, name = jobs[0].benchmark, run_name('pretraining', seed, None)
+    for seed, fold in starts_of:
+        benchmark, name = jobs[0].benchmark, run_name('pretraining', seed, None, fold)
         assert benchmark.pretraining is not None
         cfg = benchmark.build_config(benchmark.pretraining, folders.repository, seed)
         fingerprint = run_fingerprint(folders.data_root, [cfg])
+        if fold is not None:
+            fingerprint = _set_fold(cfg, folders, fold, fingerprint)
         pretrainings.append(
             TrainingJob(name, folders.work_dir / name, cfg, fingerprint, folders.tools)
         )
-    starts = dict(zip(seeds, zip(pretrainings, executor.run(pretrainings, report))))
+    starts = dict(zip(starts_of, zip(pretrainings, executor.run(pretrainings, report))))
     started = []
     for job in jobs:
         if job.method.pretrained:
-            pretraining, training = starts[job.seed]
+            pretraining, training = starts[job.seed, job.fold]
             job.cfg.load_from = str(pretraining.work_dir / training.checkpoint)
             job = replace(job, start_steps=training.steps)
         started.append(job)

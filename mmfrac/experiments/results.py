@@ -41,6 +41,8 @@ class RunResult:
         epochs (dict[str, dict[int, float]]): Logged values by key and epoch.
         records (dict): See ``mmfrac.evaluation.metrics.files``.
         versions (dict[str, str]): Of the libraries.
+        fold (int | None): Of a search by folds; ``test`` and ``records`` are then those of the fold's
+            validation images.
     """
 
     benchmark: str
@@ -56,21 +58,22 @@ class RunResult:
     epochs: dict[str, EpochValues] = field(default_factory=dict)
     records: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    fold: int | None = None
 
     @property
     def name(self) -> str:
         """See ``run_name``."""
-        return run_name(self.method, self.seed, self.value)
+        return run_name(self.method, self.seed, self.value, self.fold)
 
     def test_records(self) -> RecordSet:
         """Records of the test images, with the definitions that ``test`` was computed under."""
         return read_records(self.records, f'{self.method}, seed {self.seed}')
 
 
-def run_name(method: str, seed: int, value: float | None) -> str:
+def run_name(method: str, seed: int, value: float | None, fold: int | None = None) -> str:
     """Name of a run, and of its work dir."""
     searched = '' if value is None else f'-{value:g}'
-    return f'{method}{searched}-seed{seed}'
+    return f'{method}{searched}-seed{seed}' + ('' if fold is None else f'-fold{fold}')
 
 
 def write_result(result: Any, path: Path) -> None:

@@ -3,12 +3,16 @@
 
 from collections.abc import Sequence
 
+from mmfrac.evaluation.functional.froc import figures
+from mmfrac.evaluation.metrics.files import pool_records
 from mmfrac.experiments.benchmark import Benchmark, Method
 from mmfrac.experiments.results import RunResult
 
 
 def chosen_value(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]) -> float | None:
     """Value with the best validation metric in the runs of the search seed.
+
+    Of a search by folds it is that of the validation images of all folds together.
 
     Args:
         benchmark (Benchmark): Its ``select`` is the metric.
@@ -27,9 +31,14 @@ def chosen_value(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]
     missing = missing_values(benchmark, method, runs)
     if missing:
         raise ValueError(f'the search of {method.name} lacks the runs of {missing}')
-    reached = {
-        run.value: run.validation[benchmark.select] for run in _searched(benchmark, method, runs)
-    }
+    searched = _searched(benchmark, method, runs)
+    if benchmark.search_folds:
+        reached = {
+            value: pooled_metric(benchmark, [run for run in searched if run.value == value])
+            for value in values
+        }
+    else:
+        reached = {run.value: run.validation[benchmark.select] for run in searched}
     return max(values, key=lambda value: reached[value])
 
 
@@ -38,8 +47,29 @@ def missing_values(benchmark: Benchmark, method: Method, runs: Sequence[RunResul
     values = benchmark.values(method)
     if len(values) == 1:
         return []
-    reached = {run.value for run in _searched(benchmark, method, runs)}
-    return [value for value in values if value not in reached]
+    reached = {(run.value, run.fold) for run in _searched(benchmark, method, runs)}
+    wanted = folds_of_search(benchmark)
+    return [value for value in values if any((value, fold) not in reached for fold in wanted)]
+
+
+def folds_of_search(benchmark: Benchmark) -> list[int | None]:
+    """Folds that each value is tried on; (None,) where the search has none."""
+    return list(range(benchmark.search_folds)) or [None]
+
+
+def pooled_metric(benchmark: Benchmark, runs: Sequence[RunResult]) -> float:
+    """The benchmark's ``select`` over the validation images of all folds together.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        runs (Sequence[RunResult]): Of one value, one a fold.
+
+    Returns:
+        float: The metric.
+    """
+    records = pool_records([run.test_records() for run in runs], 'all folds')
+    found, _ = figures(records.images, records.definitions)
+    return float(found[benchmark.select.removeprefix('frac/')])
 
 
 def final_runs(benchmark: Benchmark, runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:
@@ -60,9 +90,17 @@ def final_runs(benchmark: Benchmark, runs: Sequence[RunResult]) -> dict[str, lis
         if not own or missing_values(benchmark, method, own):
             continue
         value = chosen_value(benchmark, method, own)
-        final[name] = sorted((run for run in own if run.value == value), key=lambda run: run.seed)
+        taken = [run for run in own if run.value == value and run.fold is None]
+        if taken:
+            final[name] = sorted(taken, key=lambda run: run.seed)
     return final
 
 
 def _searched(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]) -> list[RunResult]:
-    return [run for run in runs if run.method == method.name and run.seed == benchmark.search_seed]
+    in_folds = bool(benchmark.search_folds)
+    return [
+        run
+        for run in runs
+        if (run.method, run.seed) == (method.name, benchmark.search_seed)
+        and (run.fold is not None) == in_folds
+    ]

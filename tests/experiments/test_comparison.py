@@ -14,6 +14,7 @@ from mmfrac.experiments.benchmark import Folders, load_benchmark
 from mmfrac.experiments.comparison import (
     RunsFailed,
     collect_runs,
+    make_folds,
     method_run,
     run_benchmark,
 )
@@ -21,6 +22,8 @@ from mmfrac.experiments.executors import LocalExecutor
 from mmfrac.experiments.jobs import JobError, Training, exit_on_sigterm
 from mmfrac.experiments.results import RunResult, add_runs, read_runs, write_result
 from mmfrac.experiments.tables import compare
+from mmfrac.utils.config import film_sets
+from mmfrac.utils.io import read_json
 from tests.forking import python_for_tools
 from tests.tools.tiny_run import ROOT, write_config
 
@@ -201,6 +204,66 @@ def test_a_run_goes_on_from_the_supervised_model_of_its_seed(toy):
         # which says nothing of what it is made from: another work dir gives the same run
         method = benchmark.methods['ours']
         assert job.fingerprint == method_run(benchmark, folders, method, seed, None).fingerprint
+
+
+def test_a_search_by_folds(toy, tmp_path):
+    """Each value on each fold, chosen by all validation images together, then trained as always."""
+    benchmark, folders = toy
+    text = (tmp_path / 'toy.py').read_text()
+    search = (
+        "search = dict(setting='model.semi_train_cfg.unsup_weight', values=[1.0, 3.0], folds=2)"
+    )
+    (tmp_path / 'folds.py').write_text(f'{text}\n{search}\n')
+    benchmark = load_benchmark(tmp_path / 'folds.py')
+    begun = []
+
+    class Recorder:
+        def run(self, jobs, report, keeps_going=False):
+            begun.append(jobs)
+            if not keeps_going:
+                return [Training(job.fingerprint, True, 'start.pth', 4) for job in jobs]
+            return [JobError('no training here') for _ in jobs]
+
+    with pytest.raises(RunsFailed):
+        run_benchmark(benchmark, folders, benchmark.chosen(None), [7], Recorder(), str)
+    pretrainings, searched, *_ = begun
+    assert [job.name for job in pretrainings] == [
+        'pretraining-seed0-fold0',
+        'pretraining-seed0-fold1',
+    ]
+    assert [job.name for job in searched] == [
+        f'ours-{value}-seed0-fold{fold}' for value in (1, 3) for fold in (0, 1)
+    ]
+    assert len({job.fingerprint for job in [*pretrainings, *searched]}) == 6
+    patients = []
+    for job in searched[:2]:
+        assert job.part == 'val'
+        assert job.cfg.load_from == str(
+            folders.work_dir / f'pretraining-seed0-fold{job.fold}/start.pth'
+        )
+        read = [
+            read_json(one['ann_file'])
+            for one in (job.cfg.val_dataloader.dataset, *film_sets(job.cfg.train_dataloader))
+        ]
+        seen = [{image['patient_id'] for image in data['images']} for data in read]
+        assert seen[0] and all(not seen[0] & part for part in seen[1:])
+        patients.append(seen[0])
+    both = [read_json(folders.data_root / f'annotations/{part}.json') for part in ('train', 'val')]
+    everybody = {image['patient_id'] for data in both for image in data['images']}
+    assert patients[0] | patients[1] == everybody and not patients[0] & patients[1]
+    # another work dir gives the same runs
+    elsewhere = replace(folders, work_dir=tmp_path / 'elsewhere')
+    make_folds(benchmark, elsewhere)
+    again = method_run(benchmark, elsewhere, benchmark.methods['ours'], 0, 1.0, 0)
+    assert again.fingerprint == searched[0].fingerprint
+
+
+@pytest.mark.parametrize('folds', [1, -2, 2.5, True])
+def test_wrong_folds(toy, tmp_path, folds):
+    text = (tmp_path / 'toy.py').read_text()
+    (tmp_path / 'folds.py').write_text(f'{text}\nsearch = dict(folds={folds})\n')
+    with pytest.raises(ValueError, match='folds of the search must be'):
+        load_benchmark(tmp_path / 'folds.py')
 
 
 def test_a_failed_pretraining_ends_the_benchmark(toy, tmp_path):

@@ -40,7 +40,7 @@ def benchmark(tmp_path):
     return load_benchmark(tmp_path / 'toy.py')
 
 
-def run(tmp_path, method, seed, value=None, share=1.0, validation=0.5, patient='p{}'):
+def run(tmp_path, method, seed, value=None, share=1.0, validation=0.5, patient='p{}', fold=''):
     """A model that finds the lesion of a share of 40 positive films, and marks nothing else."""
     films = []
     for film in range(80):
@@ -55,7 +55,9 @@ def run(tmp_path, method, seed, value=None, share=1.0, validation=0.5, patient='
             prob_map[2, 2] = 0.5
             record = froc.image_record(prob_map, boxes)
         films.append(
-            ImageResult(str(film), patient.format(film), int(positive), record.image_score, record)
+            ImageResult(
+                f'{film}{fold}', patient.format(film), int(positive), record.image_score, record
+            )
         )
     write_records(tmp_path / 'records.json', films, METRIC_DEFAULTS, 1.0)
     curve = froc.froc_curve([film.record for film in films])
@@ -106,6 +108,32 @@ def test_a_method_is_left_out_until_its_search_is_complete(benchmark, runs):
     assert missing_values(benchmark, ours, [runs[0], *runs[2:]]) == [3.0]
     (row,) = compare(benchmark, [runs[0], *runs[2:]])
     assert row.method == 'other' and np.isnan(row.difference['FROC'])
+
+
+def test_a_search_by_folds_is_judged_on_all_of_them(tmp_path):
+    (tmp_path / 'toy.py').write_text(BENCHMARK.replace('seed=0)', 'seed=0, folds=2)'))
+    folded = load_benchmark(tmp_path / 'toy.py')
+    ours = folded.methods['ours']
+
+    def of_fold(value, fold, share):
+        # what the images of the other fold reached in training does not count
+        one = run(tmp_path, 'ours', 0, value, share, 1 - share, patient=f'{fold}-{{}}', fold=fold)
+        return replace(one, fold=fold)
+
+    searched = [
+        of_fold(1.0, 0, 0.9),
+        of_fold(1.0, 1, 0.2),
+        of_fold(3.0, 0, 0.7),
+        of_fold(3.0, 1, 0.6),
+    ]
+    assert chosen_value(folded, ours, searched) == 3.0
+    assert missing_values(folded, ours, searched[:-1]) == [3.0]
+    # runs of all training images do not stand for folds, nor folds for them
+    final = run(tmp_path, 'ours', 0, 3.0)
+    assert missing_values(folded, ours, [*searched[:-1], final]) == [3.0]
+    assert final_runs(folded, searched) == {}
+    assert final_runs(folded, [*searched, final]) == {'ours': [final]}
+    assert {one.name for one in searched[:2]} == {'ours-1-seed0-fold0', 'ours-1-seed0-fold1'}
 
 
 def test_a_method_may_have_a_search_of_its_own(tmp_path):
