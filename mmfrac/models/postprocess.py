@@ -3,13 +3,12 @@
 
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from mmdet.structures import DetDataSample, SampleList
 from mmengine.structures import InstanceData, PixelData
-from scipy import ndimage
 from torch import Tensor
+
+from mmfrac.utils.prob_map import component_boxes
 
 
 def image_scores(prob_map: Tensor, samples: SampleList) -> Tensor:
@@ -65,18 +64,11 @@ def components(
         another device is waited for.
     """
     values = prob_map.detach().cpu().numpy()
-    mask = (values >= component_thr).astype(np.uint8)
-    count, cells, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    x, y, w, h = (stats[1:, i] for i in range(4))
-    boxes = np.stack([x, y, x + w, y + h], axis=1) * np.tile(np.asarray(scale, np.float32), 2)
-    boxes[:, 0::2] = boxes[:, 0::2].clip(0, image_shape[1])
-    boxes[:, 1::2] = boxes[:, 1::2].clip(0, image_shape[0])
-    scores = np.asarray(ndimage.maximum(values, cells, np.arange(1, count)), dtype=np.float32)
-    order = np.argsort(-scores, kind='stable')[:max_per_img]
+    boxes, scores = component_boxes(values, scale, image_shape, component_thr, max_per_img)
     return InstanceData(
-        bboxes=torch.from_numpy(boxes[order].astype(np.float32)).to(prob_map.device),
-        scores=torch.from_numpy(scores[order]).to(prob_map.device),
-        labels=torch.zeros(len(order), dtype=torch.long, device=prob_map.device),
+        bboxes=torch.from_numpy(boxes).to(prob_map.device),
+        scores=torch.from_numpy(scores).to(prob_map.device),
+        labels=torch.zeros(len(scores), dtype=torch.long, device=prob_map.device),
     )
 
 

@@ -1,6 +1,4 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-import math
-
 import torch
 import torch.nn.functional as F
 from mmdet.models.detectors import BaseDetector
@@ -122,7 +120,7 @@ class CAMClassifier(StudentWeights, BaseDetector):
         """
         # to the host at once, not image by image
         for sample, logits in zip(batch_data_samples, self.logits(batch_inputs).float().cpu()):
-            rows, columns = (math.ceil(n - 1e-6) for n in image_cells(sample, self.stride))
+            rows, columns = image_cells(sample, self.stride)
             cells = logits[:, :rows, :columns]
             score = cells.mean().sigmoid()
             add_prediction(sample, cells.sigmoid(), score, self.stride, self.test_cfg, rescale)

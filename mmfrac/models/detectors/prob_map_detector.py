@@ -67,12 +67,12 @@ class ProbMapDetector(StudentWeights, BaseDetector):
             batch_inputs = batch_inputs.expand(-1, 3, -1, -1)
         feats = self.neck(self.backbone(batch_inputs))
         stride = self.prob_map_head.featmap_stride
-        size, wanted = feats[0].shape[-2:], [side / stride for side in batch_inputs.shape[-2:]]
-        if list(size) != wanted:
+        (rows, columns), (height, width) = feats[0].shape[-2:], batch_inputs.shape[-2:]
+        if rows * stride != height or columns * stride != width:
             raise ValueError(
-                f'the finest level of the neck has {size[0]} x {size[1]} cells for an input of '
-                f'{batch_inputs.size(2)} x {batch_inputs.size(3)} px, and prob_map_head.featmap_stride='
-                f'{stride} would be {wanted[0]:g} x {wanted[1]:g}: set it to the stride of that level'
+                f'the finest level of the neck has {rows} x {columns} cells for an input of '
+                f'{height} x {width} px, and prob_map_head.featmap_stride={stride} would be '
+                f'{height / stride:g} x {width / stride:g}: set it to the stride of that level'
             )
         return feats
 
