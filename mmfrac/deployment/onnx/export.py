@@ -130,8 +130,6 @@ def export_onnx(
         max_per_img=int(source.test_cfg['max_per_img']),
         operating_points=[dict(one) for one in operating_points],
         temperature=temperature,
-        backbone_convs=[_convs(getattr(one, 'backbone', None)) for one in source.members],
-        member_convs=[_convs(one) for one in source.members],
         versions=installed_versions(),
         largest_difference=None,
     )
@@ -229,10 +227,6 @@ def _source(inferencer: FracInferencer) -> _Source:
         stride=strides.pop(),
         preprocessing=_preprocessing(inferencer),
     )
-
-
-def _convs(module: nn.Module | None) -> int:
-    return sum(isinstance(one, nn.Conv2d) for one in module.modules()) if module else 0
 
 
 def _stride(member: Any) -> int:

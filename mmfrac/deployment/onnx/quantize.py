@@ -61,13 +61,12 @@ def add_int8(folder: str | os.PathLike, images: Sequence[str | os.PathLike]) -> 
         prepared, quantized = Path(trial) / 'prepared.onnx', Path(trial) / _GRAPH
         quant_pre_process(Path(folder) / about['graphs']['fp32']['file'], prepared)
         graph = onnx.load(prepared).graph
-        names = [node.name for node in graph.node if node.op_type == 'Conv']
         quantize_static(
             prepared,
             quantized,
             Reader(),
             op_types_to_quantize=['Conv'],
-            nodes_to_quantize=_quantized(names, about),
+            nodes_to_quantize=_quantized(graph),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -80,18 +79,18 @@ def add_int8(folder: str | os.PathLike, images: Sequence[str | os.PathLike]) -> 
     return OnnxDetector(folder, 'int8')
 
 
-def _quantized(names: Sequence[str], about: dict) -> list[str]:
-    """Of the convolutions in the order of the graph those of the backbones, but for their first."""
-    if len(names) != sum(about['member_convs']):
-        raise ValueError(
-            f'the graph has {len(names)} convolutions, another number than the detector'
-        )
-    chosen: list[str] = []
-    start = 0
-    for backbone, whole in zip(about['backbone_convs'], about['member_convs']):
-        chosen += names[start + 1 : start + backbone]
-        start += whole
-    return chosen
+def _quantized(graph: Any) -> list[str]:
+    """Convolutions of the backbones, but for the first of each."""
+    chosen: dict[str, list[str]] = {}
+    for node in graph.node:
+        if node.op_type == 'Conv':
+            # a weight is named by the module that it is of
+            member, found, _ = node.input[1].partition('.backbone.')
+            if found:
+                chosen.setdefault(member, []).append(node.name)
+    if not chosen:
+        raise ValueError('the graph names no convolutions of a backbone: export it anew')
+    return [name for names in chosen.values() for name in names[1:]]
 
 
 def _inputs(images: Sequence[str | os.PathLike], settings: dict) -> Iterator[np.ndarray]:

@@ -23,7 +23,7 @@ FORMAT = 'mmfrac onnx 1'
 _FIELDS = (
     *('format', 'name', 'limits', 'sha256', 'graphs', 'classes', 'preprocessing', 'stride'),
     *('member_scores', 'image_score', 'component_thr', 'max_per_img', 'operating_points'),
-    *('temperature', 'largest_difference', 'backbone_convs', 'member_convs'),
+    *('temperature', 'largest_difference'),
 )
 
 

@@ -28,6 +28,8 @@ HEADERS = {
     'cache-control': 'no-store',
 }
 _METHODS = ('GET', 'HEAD', 'POST')
+# bytes of a request that is refused
+_DRAINED = 2**24
 _LOCAL = ('localhost', '127.0.0.1', '::1')
 
 
@@ -70,6 +72,8 @@ class Guard:
             finally:
                 self._sending -= is_post
         except _Refused as refused:
+            if is_post:
+                await self._drain(receive)
             await answer.refuse(refused.status, refused.text)
         except asyncio.CancelledError:
             raise
@@ -93,6 +97,17 @@ class Guard:
         length = headers.get(b'content-length', '0')
         if not length.isdecimal() or int(length) > self._limits.request_bytes:
             raise _Refused(413, f'more than {self._limits.request_bytes} bytes are refused')
+
+    async def _drain(self, receive: Receive) -> None:
+        """Let the other side send a while: who is cut off in the middle reads no answer."""
+        total, more = 0, True
+        try:
+            while more and total < _DRAINED:
+                message = await asyncio.wait_for(receive(), 1)
+                total += len(message.get('body', b''))
+                more = message.get('more_body', False)
+        except asyncio.TimeoutError:
+            pass
 
     def _limited(self, scope: Message, receive: Receive) -> Receive:
         total, is_whole = 0, scope['method'] != 'POST'

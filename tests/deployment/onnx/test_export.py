@@ -3,6 +3,8 @@
 
 import copy
 import json
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,19 +19,23 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossl
 from mmfrac.apis import FracInferencer
 from mmfrac.deployment.onnx.carried import carried_modules
 from mmfrac.deployment.onnx.export import ExportError, export_onnx, in_torch
+from mmfrac.deployment.onnx.quantize import add_int8
 from mmfrac.deployment.onnx.runtime import OnnxDetector
+from mmfrac.deployment.package import OperatingPoint, read_package, write_package
 from mmfrac.deployment.results import ImageResult
 from mmfrac.preparation.phantom import render_image, write_dicom
 from tests.datasets.radiographs.test_dicom import make_dicom
 from tests.models.small_model import build, detector_cfg
 
-onnxruntime = pytest.importorskip('onnxruntime', reason='pip install mmfrac[onnx]')
+onnx = pytest.importorskip('onnx', reason='pip install mmfrac[onnx]')
+pytest.importorskip('onnxruntime', reason='pip install mmfrac[onnx]')
 pytest.importorskip('onnxscript', reason='pip install mmfrac[onnx]')
 
 FIXED = [
     dict(type='Resize', scale=(128, 128), keep_ratio=True),
     dict(type='PadRadiograph', size=(128, 128)),
 ]
+TOOL = Path(__file__).parents[3] / 'tools/model_converters/export_onnx.py'
 FREE = [dict(type='Resize', scale=(160, 96), keep_ratio=True)]
 # what an exported detector does without
 BLOCKED = ('torch', 'mmcv', 'mmengine', 'mmdet', 'mmfrac', 'scipy', 'numba', 'matplotlib', 'onnx')
@@ -299,3 +305,61 @@ def test_what_is_carried_is_what_mmfrac_itself_reads_with(small):
         text = path.read_text().replace('from mmfrac.', 'from frac_onnx.')
         assert carried.read_text() == text
     assert 'mmfrac.datasets.radiographs.grey_scale' in carried_modules()
+
+
+def test_int8_is_smaller_and_near(small, images, tmp_path):
+    _, folder = small
+    shutil.copytree(folder, tmp_path / 'out')
+    detector = add_int8(tmp_path / 'out', sorted(images.glob('image_*_12.dcm')))
+    assert detector.precision == 'int8'
+    whole = OnnxDetector(tmp_path / 'out')
+    differences = [
+        float(np.abs(detector.predict(plane).prob_map - whole.predict(plane).prob_map).max())
+        for plane in PLANES
+    ]
+    assert 0 < max(differences) < 0.2
+    # the backbone's convolutions but the first; neck and head stay as they are
+    graph = onnx.load(tmp_path / 'out' / 'model_int8.onnx').graph
+    inputs = [node.input[1] for node in graph.node if node.op_type == 'Conv']
+    quantized = [name for name in inputs if name.endswith('_DequantizeLinear_Output')]
+    assert len(quantized) == 19 and all('.backbone.layer' in name for name in quantized)
+    assert len(inputs) == 34 and 'members.0.backbone.conv1.weight' in inputs
+    with pytest.raises(ValueError, match='got none'):
+        add_int8(tmp_path / 'out', [])
+
+
+def test_the_command(small, images, tmp_path, monkeypatch, capsys):
+    made, folder = small
+    points = [OperatingPoint('low', 0.3, 'fppi=0.5')]
+    write_package(
+        tmp_path / 'a.mmfrac',
+        made.cfg,
+        [folder.parent / 'best.pth'],
+        name='a',
+        operating_points=points,
+        temperature=1.5,
+    )
+    # as it was exported before
+    graph = (folder / 'model.onnx').read_bytes()
+    monkeypatch.setattr('mmfrac.deployment.onnx.export._graph', lambda *arguments: graph)
+    one = tmp_path / 'calibration'
+    one.mkdir()
+    shutil.copy(images / 'phantom0.dcm', one)
+    arguments = [str(tmp_path / 'a.mmfrac'), str(tmp_path / 'out'), '--int8', str(one)]
+    monkeypatch.setattr(sys, 'argv', ['export', *arguments])
+    runpy.run_path(str(TOOL), run_name='__main__')
+    said = capsys.readouterr().out
+    assert 'differs from torch by' in said and 'int8: calibrated on 1 images' in said
+    detector = OnnxDetector(tmp_path / 'out', 'int8')
+    package = read_package(tmp_path / 'a.mmfrac')
+    assert detector.identity == package.identity
+    assert detector.about['operating_points'][0]['name'] == 'low'
+    assert detector.about['temperature'] == 1.5
+    assert 'Research use only' in (tmp_path / 'out' / 'README.md').read_text()
+    # a folder that is somebody's stays
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'model.onnx').write_bytes(b'mine')
+    monkeypatch.setattr(sys, 'argv', ['export', arguments[0], str(tmp_path / 'mine')])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(TOOL), run_name='__main__')
+    assert (tmp_path / 'mine' / 'model.onnx').read_bytes() == b'mine'

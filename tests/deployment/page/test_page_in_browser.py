@@ -232,5 +232,5 @@ def test_what_is_refused_is_said(browser, serve, package, inferencer, tmp_path):
     large.write_bytes(bytes(2**17))
     browser.type('#files', str(large))
     browser.wait("document.getElementById('status').textContent === '1 image, 0 scored.'")
-    assert 'large.dcm not scored' in browser.text('#images')
+    assert f'large.dcm not scored: more than {2**16} bytes are refused' in browser.text('#images')
     browser.console()

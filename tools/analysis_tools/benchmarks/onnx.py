@@ -59,8 +59,8 @@ def measure(
 def _inferencer(config: str, size: int, folder: str) -> FracInferencer:
     cfg: Config = load_config(CONFIGS / config)
     set_img_scale(cfg._cfg_dict, (size, size))
-    if cfg.model.backbone.get('init_cfg'):
-        cfg.model.backbone.init_cfg = None
+    # random weights, nothing is downloaded
+    cfg.model.get('detector', cfg.model).backbone.init_cfg = None
     init_default_scope('mmdet')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
