@@ -208,7 +208,7 @@ def export_annotations(
     elif tool == 'cvat':
         write_text(path, _cvat(records, category))
     else:
-        write_json(path, _coco(records, category))
+        write_json(path, coco_of_found(records, category))
     return path
 
 
@@ -300,7 +300,14 @@ def _cvat(records: Sequence[Mapping[str, Any]], category: str) -> str:
     )
 
 
-def _coco(records: Sequence[Mapping[str, Any]], category: str) -> dict:
+def coco_of_found(records: Sequence[Mapping[str, Any]], category: str) -> dict:
+    """Findings as COCO, boxes with their scores.
+
+    Args:
+        records (Sequence[Mapping]): One an image: ``picture`` (its file name), ``width``, ``height``,
+            ``boxes`` ``[x1, y1, x2, y2]`` and ``scores``.
+        category (str): What the boxes are.
+    """
     images: list[dict] = []
     annotations: list[dict] = []
     for number, record in enumerate(records, 1):

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmfrac.deployment.page.coco import coco_of_results
+from mmfrac.deployment.annotation import coco_of_found
+from mmfrac.deployment.package import RESEARCH_ONLY
 from mmfrac.deployment.page.guard import Guard
 from mmfrac.deployment.page.scoring import Scored, Scorer, frame
 from mmfrac.deployment.page.uploads import (
@@ -152,7 +153,7 @@ def create_app(
             results = [ImageResult.from_json(record) for record in records]
         except (ValueError, TypeError, RecursionError) as error:
             raise HTTPException(400, 'these are no results') from error
-        return JSONResponse(coco_of_results(results, scorer.package.classes))
+        return JSONResponse(_coco(results, scorer.package.classes[0]))
 
     return Guard(app, limits, hosts)
 
@@ -194,6 +195,21 @@ def _scored(scorer: Scorer, upload: Upload) -> Scored:
     except Exception as error:  # of a library, on whatever was sent
         _log.error('an image ended with %s', type(error).__name__)
         return scorer.score(Upload(upload.name, b'', 'it cannot be scored'))
+
+
+def _coco(results: Sequence[ImageResult], category: str) -> dict[str, Any]:
+    records = [
+        dict(
+            picture=result.image,
+            width=result.width,
+            height=result.height,
+            boxes=result.boxes,
+            scores=result.scores,
+        )
+        for result in results
+        if result.scored
+    ]
+    return dict(info=dict(description=RESEARCH_ONLY), **coco_of_found(records, category))
 
 
 def _objects(

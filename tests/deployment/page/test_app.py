@@ -189,6 +189,7 @@ def test_downloads(url, dicom):
     x1, y1, x2, y2 = frame.result.boxes[0]
     first = coco['annotations'][0]
     assert first['bbox'] == [x1, y1, x2 - x1, y2 - y1] and first['score'] == frame.result.scores[0]
+    assert coco['info']['description'].startswith('Research use only')
     assert coco['categories'] == [dict(id=1, name='fracture')]
     for wrong in ([1], [[]], {}, [dict(records[0], score='x')]):
         assert httpx.post(f'{url}/api/coco', json=wrong).status_code == 400
