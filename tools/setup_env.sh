@@ -13,12 +13,12 @@ The first of these that meets the requirements is taken:
   1. --python PATH, used as it is; an error says what it lacks
   2. the active environment (VIRTUAL_ENV, CONDA_PREFIX) or the python3 on PATH, used as it is
   3. .venv in the project, made and filled with the versions of requirements/tested.txt
+     (with --for-tests: what the tests need as well)
 
 Nothing is ever installed anywhere but into .venv. The first time takes 2 to 4 minutes, of which most is
 the download of torch; an interrupted set-up goes on where it stopped; later runs take a second.
 
-    --for-tests   the environment must have the test tools, their data and the DICOM decoders as well
-                  (.venv always has)
+    --for-tests   the environment must have the test tools, their data and all extras as well
     --with-mmcv-ops  .venv gets an mmcv with compiled operators, which box detectors on a GPU are faster
                   with; builds them where pip has no copy (a C++ compiler, 7 to 45 minutes)
 TEXT
@@ -68,26 +68,36 @@ use_venv() {
         say "another set-up is at work on $venv: waiting for it"
         flock 9
     fi
-    if [[ -f $stamp && $(state 2>/dev/null) == "$(cat "$stamp")" ]] &&
+    if [[ -f $stamp && $(state 2>/dev/null) == "$(head -n 1 "$stamp")" ]] &&
+        { [[ -z $for_tests ]] || grep -qx tests "$stamp"; } &&
         { [[ -z $with_mmcv_ops ]] || imports mmcv.ops; }; then
         say "using $venv (complete)"
         return
     fi
-    local start=$SECONDS problems
+    local start=$SECONDS problems file files=("$requirements"/{runtime,dicom}.txt)
+    # what it was filled with before stays in it
+    if [[ -f $stamp ]] && grep -qx tests "$stamp"; then for_tests=1; fi
     rm -f "$stamp"
     make_venv
     [[ -z $with_mmcv_ops ]] || imports mmcv.ops || need_compiler
     say "filling $venv; the output of pip is in $log"
     fill_venv
-    problems=$(lacks "$venv/bin/python" "$requirements"/{runtime,dicom,test,test_data,deploy,onnx,benchmarks}.txt)
+    if [[ -n $for_tests ]]; then
+        for file in "${test_files[@]}" test_data; do files+=("$requirements/$file.txt"); done
+    fi
+    problems=$(lacks "$venv/bin/python" "${files[@]}")
     [[ -z $problems ]] || die "$venv is filled, but:"$'\n'"$problems"
-    state >"$stamp.new" && mv "$stamp.new" "$stamp"
+    state >"$stamp.new"
+    [[ -z $for_tests ]] || echo tests >>"$stamp.new"
+    mv "$stamp.new" "$stamp"
     say "$venv is complete, after $(duration $((SECONDS - start)))"
 }
 
 # ---- which interpreter -----------------------------------------------------------------------------
 
-given='' with_mmcv_ops='' wanted_files=("$requirements/runtime.txt")
+# beside those of the runtime
+test_files=(test deploy onnx benchmarks)
+given='' with_mmcv_ops='' for_tests='' wanted_files=("$requirements/runtime.txt")
 while (($#)); do
     case $1 in
         --python)
@@ -97,7 +107,12 @@ while (($#)); do
             ;;
         --python=*) given=${1#*=} ;;
         --with-mmcv-ops) with_mmcv_ops=1 ;;
-        --for-tests) wanted_files+=("$requirements"/{dicom,test,test_data,deploy,onnx,benchmarks}.txt) ;;
+        --for-tests)
+            for_tests=1
+            for file in dicom "${test_files[@]}" test_data; do
+                wanted_files+=("$requirements/$file.txt")
+            done
+            ;;
         -h | --help)
             usage
             exit 0

@@ -114,6 +114,7 @@ def pip_calls(project):
 
 @pytest.mark.parametrize('options', [(), ('--with-mmcv-ops',)])
 def test_fills_in_the_order_that_mmcv_needs_and_only_once(project, options):
+    options = (*options, '--for-tests')
     run = set_up(project, *options)
     assert run.returncode == 0, run.stderr
     assert run.stdout == f'{project}/.venv/bin/python\n'
@@ -124,8 +125,8 @@ def test_fills_in_the_order_that_mmcv_needs_and_only_once(project, options):
     ]
     assert order == sorted(set(order)) and len(calls) == len(order)
     assert '--no-deps' in calls[order[3]] and '--no-deps' not in calls[order[2]]
-    assert (' mmcv==' if options else ' mmcv-lite==') in calls[order[4]]
-    assert ('--no-build-isolation' in calls[order[4]]) == bool(options)
+    assert (' mmcv==' if len(options) > 1 else ' mmcv-lite==') in calls[order[4]]
+    assert ('--no-build-isolation' in calls[order[4]]) == (len(options) > 1)
     again = set_up(project, *options)
     assert (again.returncode, again.stdout) == (0, run.stdout)
     assert pip_calls(project) == calls
@@ -219,8 +220,26 @@ def test_no_python_for_the_venv(project):
     assert not (project / '.venv').exists()
 
 
-def test_active_environment_is_used_when_it_is_complete_and_never_filled(project):
+def test_what_the_tests_need_comes_when_it_is_asked_for_and_stays(project):
     set_up(project)
+    assert not any('test.txt' in call or 'test_data.txt' in call for call in pip_calls(project))
+    before = len(pip_calls(project))
+    set_up(project, '--for-tests')
+    new = pip_calls(project)[before:]
+    assert any('test.txt' in call for call in new) and any('test_data' in call for call in new)
+    before = len(pip_calls(project))
+    for options in ((), ('--for-tests',)):
+        assert set_up(project, *options).returncode == 0
+    assert len(pip_calls(project)) == before
+    # another pin: filled anew, with what the tests need
+    with open(project / 'requirements/test.txt', 'a') as file:
+        file.write('# another line\n')
+    set_up(project)
+    assert any('test_data' in call for call in pip_calls(project)[before:])
+
+
+def test_active_environment_is_used_when_it_is_complete_and_never_filled(project):
+    set_up(project, '--for-tests')
     active = project / 'active'
     shutil.move(project / '.venv', active)
     before = pip_calls(project)

@@ -1,6 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # shellcheck shell=bash disable=SC2154
-# Sourced by setup_env.sh, which sets repo, requirements, venv and with_mmcv_ops: what .venv is made of.
+# Sourced by setup_env.sh, which sets repo, requirements, venv, for_tests, test_files, with_mmcv_ops: what .venv is made of.
 
 log=$venv/setup.log
 
@@ -137,7 +137,9 @@ fill_venv() {
         say "the pins need Python >= 3.11: on this one the newest versions in range are taken"
         constraints=()
     fi
-    for file in runtime dicom test deploy onnx benchmarks; do wanted+=(-r "$requirements/$file.txt"); done
+    for file in runtime dicom ${for_tests:+"${test_files[@]}"}; do
+        wanted+=(-r "$requirements/$file.txt")
+    done
     # the user's own pip settings may ask for --user, which a virtual environment refuses
     export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -150,8 +152,9 @@ fill_venv() {
         pip_install "${constraints[@]}" "$(pin mmengine)" "$(pin mmdet)" "${wanted[@]}" ||
         die "see above"
     # without its dependencies: only its label tables are wanted
-    quietly "$log" "real label tables for the tests" "seconds" \
-        pip_install --no-deps "${constraints[@]}" -r "$requirements/test_data.txt" ||
+    [[ -z $for_tests ]] ||
+        quietly "$log" "real label tables for the tests" "seconds" \
+            pip_install --no-deps "${constraints[@]}" -r "$requirements/test_data.txt" ||
         die "see above"
     if ! imports cv2; then
         use_headless_opencv
