@@ -42,7 +42,19 @@ LAUNCHERS = {
     'slurm_test.sh': ('test.py', 4, [2, 3]),
 }
 # commands that are not ours
-OTHERS = {'cat', 'cd', 'cp', 'docker', 'git', 'head', 'ls', 'pip', 'source', 'tensorboard', 'xz'}
+OTHERS = {
+    'cat',
+    'cd',
+    'cp',
+    'docker',
+    'git',
+    'head',
+    'ls',
+    'pip',
+    'source',
+    'tensorboard',
+    'xz',
+} | {*('Orthanc', 'curl', 'storescu')}
 # names that a guide gives to a file of the reader's
 OWN = re.compile(r'(^|/)(my_|mine)')
 TROUBLE = ROOT / 'tools/TROUBLESHOOTING.md'

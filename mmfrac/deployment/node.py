@@ -395,6 +395,6 @@ def _silence_libraries() -> None:
     from pynetdicom import _config
 
     _config.LOG_HANDLER_LEVEL = 'none'
-    for name in ('pynetdicom', 'pydicom', 'highdicom'):
+    for name in ('pynetdicom', 'pydicom', 'highdicom', 'dicomweb_client', 'retrying', 'urllib3'):
         logging.getLogger(name).propagate = False
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
