@@ -7,6 +7,7 @@ their UIDs, and nothing else of a header.
 """
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -251,6 +252,9 @@ class DicomNode:
             return self._take(event)
         except FullError as error:
             self._refuse(str(error))
+            return _NO_ROOM
+        except (OSError, sqlite3.Error) as error:
+            self._error(f'an image cannot be written: {type(error).__name__}')
             return _NO_ROOM
         except Exception as error:  # any bytes at all come here
             self._refuse(f'an object that is none ({type(error).__name__})')

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pydicom
 import pytest
 
+from mmfrac.deployment import study_queue
 from mmfrac.deployment.dicom_objects import make_objects
 from mmfrac.deployment.node import DicomNode
 from tests.deployment.dicom_objects.variants import make_result
@@ -101,7 +102,7 @@ def test_who_may_not_send_is_refused(tmp_path, archive):
         assert node.counters.refused == 2
 
 
-def test_what_is_too_large_is_refused_and_the_node_goes_on(tmp_path, archive):
+def test_what_is_too_large_is_refused_and_the_node_goes_on(tmp_path, archive, monkeypatch):
     small, large = images(tmp_path, 2)
     ds = pydicom.dcmread(large)
     ds.add_new(0x00091010, 'OB', bytes(3 * 2**20))
@@ -119,6 +120,15 @@ def test_what_is_too_large_is_refused_and_the_node_goes_on(tmp_path, archive):
         node.queue.most_bytes = 10
         (other,) = images(tmp_path, 1, '1.2.77')
         assert send(node.port, [other]) == [0xA700]
+        node.queue.most_bytes = 10**9
+
+        def cannot_write(path, content):
+            raise OSError('no space left on device')
+
+        monkeypatch.setattr(study_queue, 'write_bytes', cannot_write)
+        assert send(node.port, [other]) == [0xA700] and 'OSError' in node.health()['last_error']
+        monkeypatch.undo()
+        assert send(node.port, [other]) == [0]
 
 
 def test_names_from_headers_are_no_paths(tmp_path, archive):

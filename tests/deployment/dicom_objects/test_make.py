@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import logging
 import re
 
 import numpy as np
@@ -31,9 +32,12 @@ def test_objects_of_every_image_are_valid(tmp_path, variant, caplog, recwarn):
     source = pydicom.dcmread(path, stop_before_pixels=True)
     name = str(source.PatientName)
     caplog.clear()
+    caplog.set_level(logging.DEBUG)
     recwarn.clear()
     made = made_of(path)
     said = caplog.text + ''.join(str(one.message) for one in recwarn)
+    # they quote headers
+    assert not [one for one in caplog.records if one.name.startswith(('pydicom', 'highdicom'))]
     kinds = [one.kind for one in made.objects]
     if variant == 'colours':
         assert kinds == ['sc', 'sr', 'seg'] and 'colours' in made.left_out['gsps']
