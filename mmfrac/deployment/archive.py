@@ -191,6 +191,9 @@ def infer_archive(
         chunks = range(shard.index, job.num_chunks, shard.count)
         with job.held(chunks):
             done = {chunk: job.repair(chunk) for chunk in chunks}
+            if job.is_merged():
+                # by another process, meanwhile
+                return True
             todo = [chunk for chunk in chunks if done[chunk] < job.length(chunk)]
             rest = (entry for chunk in todo for entry in job.entries(chunk, done[chunk]))
             total = sum(map(job.length, chunks))

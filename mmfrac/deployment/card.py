@@ -161,7 +161,7 @@ def _performance(manifest: Mapping[str, Any]) -> Section:
     rows.append(
         (
             'Calibration',
-            'none: image scores are no probabilities'
+            NOT_GIVEN
             if temperature is None
             else f'temperature {_number(temperature)}, chosen on validation images',
         )
