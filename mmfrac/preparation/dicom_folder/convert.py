@@ -293,9 +293,14 @@ class _Run:
         if self._links and not self.links.exists():
             # the targets of links are the paths that the names keep back
             self.links.mkdir(parents=True, mode=0o700)
+        folder, root = os.fspath(self.links), os.path.abspath(self.root)
         for link, name in self._links.items():
-            with atomic_path(self.links / link) as temporary:
-                temporary.symlink_to(os.path.abspath(os.path.join(self.root, name)))
+            original = os.path.normpath(os.path.join(root, name))
+            try:
+                os.symlink(original, os.path.join(folder, link))
+            except FileExistsError:  # of an earlier conversion
+                with atomic_path(self.links / link) as temporary:
+                    temporary.symlink_to(original)
 
     def _check_links(self) -> None:
         """Only links are replaced, and only by links."""
