@@ -16,6 +16,15 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+try:
+    from dicomweb_client import DICOMwebClient
+    from pynetdicom import AE
+    from requests import RequestException, Session
+except ImportError as error:
+    raise ImportError(
+        'a DICOM node needs pynetdicom and dicomweb-client: pip install mmfrac[deploy]'
+    ) from error
+
 # user:password of a DICOMweb server; not an argument, which others on the machine can see
 AUTH_VARIABLE = 'MMFRAC_STOW_AUTH'
 
@@ -65,8 +74,6 @@ class StoreDestination:
     """
 
     def __init__(self, title: str, host: str, port: int, own_title: str = 'MMFRAC') -> None:
-        from pynetdicom import AE
-
         self.title, self.host, self.port = title, host, port
         self.name = f'{title}@{host}:{port}'
         self._ae = AE(own_title)
@@ -107,9 +114,6 @@ class WebDestination:
     """
 
     def __init__(self, url: str) -> None:
-        from dicomweb_client import DICOMwebClient
-        from requests import Session
-
         self.name = url
         session = Session()
         user, _, password = os.environ.get(AUTH_VARIABLE, '').partition(':')
@@ -123,8 +127,6 @@ class WebDestination:
         return [self._send_one(path) for path in paths]
 
     def _send_one(self, path: Path) -> str:
-        from requests import RequestException
-
         try:
             answer = self._client.store_instances([pydicom.dcmread(path)])
         except RequestException as error:

@@ -25,8 +25,11 @@ def health_app(health: Callable[[], dict[str, Any]]) -> Any:
     Returns:
         FastAPI: The application; ``/health`` has status 503 where ``ok`` is False.
     """
-    from fastapi import FastAPI
-    from fastapi.responses import HTMLResponse, JSONResponse
+    try:
+        from fastapi import FastAPI
+        from fastapi.responses import HTMLResponse, JSONResponse
+    except ImportError as error:
+        raise ImportError('the health page needs FastAPI: pip install mmfrac[deploy]') from error
 
     app = FastAPI(title='mmfrac node', docs_url=None, redoc_url=None, openapi_url=None)
 

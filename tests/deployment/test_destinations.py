@@ -1,6 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import runpy
+import sys
+
 import pytest
 
+from mmfrac.deployment import destinations, dicom_objects
 from mmfrac.deployment.destinations import StoreDestination, WebDestination, destination_of
 from mmfrac.deployment.dicom_objects import make_objects
 from mmfrac.deployment.node import DicomNode
@@ -45,6 +49,16 @@ def test_a_node_takes_them(tmp_path, files):
         assert node.counters.dropped == 3
         (fault, *_) = destination_of(f'OTHER@127.0.0.1:{node.port}').send(files)
         assert fault.endswith('takes no association')
+
+
+@pytest.mark.parametrize(
+    'module, package',
+    [(dicom_objects, 'highdicom'), (destinations, 'pynetdicom'), (destinations, 'dicomweb_client')],
+)
+def test_a_package_that_is_missing_is_named_with_the_remedy(module, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r'pip install mmfrac\[deploy\]'):
+        runpy.run_path(module.__file__)
 
 
 def test_where_nobody_is_nothing_is_lost(files):
