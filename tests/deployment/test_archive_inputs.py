@@ -90,6 +90,14 @@ def test_members_of_a_zip(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(archive_inputs, 'max_bytes', lambda: 2**20)
     with pytest.raises(RadiographError, match='more than 1048576 bytes'), file_of(entries[2]):
         pass
+    # one that says to be small
+    content = path.read_bytes()
+    size, small = (number.to_bytes(4, 'little') for number in (3 * 2**20, 1000))
+    assert content.count(size) == 2
+    path.write_bytes(content.replace(size, small))
+    archive_inputs._archive.cache_clear()
+    with pytest.raises(RadiographError, match='CRC'), file_of(entries[2]):
+        pass
 
 
 def test_a_damaged_zip(folder, tmp_path):
