@@ -28,6 +28,7 @@ HEADERS = {
     'cache-control': 'no-store',
 }
 _METHODS = ('GET', 'HEAD', 'POST')
+_HEADERS = 100
 # bytes of a request that is refused
 _DRAINED = 2**24
 _LOCAL = ('localhost', '127.0.0.1', '::1')
@@ -68,21 +69,25 @@ class Guard:
                 raise _Refused(503, 'many are sending: try again in a while')
             self._sending += is_post
             try:
-                await self._app(scope, self._limited(scope, receive), answer)
+                await self._app(scope, self._limited(scope, receive, answer), answer)
             finally:
                 self._sending -= is_post
         except _Refused as refused:
-            if is_post:
-                await self._drain(receive)
-            await answer.refuse(refused.status, refused.text)
+            answer.refusal = refused
         except asyncio.CancelledError:
             raise
         except Exception as error:  # of a library, on whatever was sent
             _log.error('a request ended with %s', type(error).__name__)
-            await answer.refuse(500, 'this cannot be answered')
+            answer.refusal = answer.refusal or _Refused(500, 'this cannot be answered')
+        if answer.refusal is not None:
+            if is_post:
+                await self._drain(receive)
+            await answer.refuse()
 
     def _check(self, scope: Message) -> None:
         headers = {key.lower(): value.decode('latin-1') for key, value in scope['headers']}
+        if len(scope['headers']) > _HEADERS:
+            raise _Refused(431, f'more than {_HEADERS} headers are refused')
         if scope['method'] not in _METHODS:
             raise _Refused(405, 'GET and POST are answered')
         if self._hosts and _name(headers.get(b'host', '')) not in self._hosts:
@@ -109,7 +114,7 @@ class Guard:
         except asyncio.TimeoutError:
             pass
 
-    def _limited(self, scope: Message, receive: Receive) -> Receive:
+    def _limited(self, scope: Message, receive: Receive, answer: '_Answer') -> Receive:
         total, is_whole = 0, scope['method'] != 'POST'
 
         async def limited() -> Message:
@@ -119,25 +124,53 @@ class Guard:
             try:
                 message = await asyncio.wait_for(receive(), self._limits.seconds)
             except asyncio.TimeoutError:
-                raise _Refused(408, 'the request did not go on') from None
+                answer.refusal = _Refused(408, 'the request did not go on')
+                raise answer.refusal from None
             if message['type'] == 'http.request':
                 total += len(message.get('body', b''))
                 is_whole = not message.get('more_body', False)
             if total > self._limits.request_bytes:
-                raise _Refused(413, f'more than {self._limits.request_bytes} bytes are refused')
+                text = f'more than {self._limits.request_bytes} bytes are refused'
+                answer.refusal = _Refused(413, text)
+                raise answer.refusal
             return message
 
         return limited
 
 
 class _Answer:
-    """Sends what an application answers, with the headers of the page."""
+    """Sends what an application answers, with the headers of the page.
+
+    Attributes:
+        refusal (_Refused | None): Sent in the place of what the application makes of it.
+    """
 
     def __init__(self, send: Send) -> None:
+        self.refusal: _Refused | None = None
         self._send = send
         self._has_begun = False
 
     async def __call__(self, message: Message) -> None:
+        if self.refusal is not None:
+            return
+        await self._hand_on(message)
+
+    async def refuse(self) -> None:
+        """Answer with an error, unless there is an answer; then it ends where it is."""
+        if self._has_begun or self.refusal is None:
+            return
+        headers = [
+            (b'content-type', b'text/plain; charset=utf-8'),
+            # what else the other side sends is read by nobody
+            (b'connection', b'close'),
+        ]
+        body = f'{self.refusal.text}\n'.encode()
+        headers.append((b'content-length', str(len(body)).encode()))
+        start = dict(type='http.response.start', status=self.refusal.status, headers=headers)
+        await self._hand_on(start)
+        await self._hand_on(dict(type='http.response.body', body=body))
+
+    async def _hand_on(self, message: Message) -> None:
         if message['type'] == 'http.response.start':
             self._has_begun = True
             own = [(key.encode(), value.encode()) for key, value in HEADERS.items()]
@@ -145,18 +178,6 @@ class _Answer:
             others = [(key, value) for key, value in message['headers'] if key not in names]
             message = dict(message, headers=[*others, *own])
         await self._send(message)
-
-    async def refuse(self, status: int, text: str) -> None:
-        """Answer with an error, unless there is an answer; then it ends where it is."""
-        if self._has_begun:
-            return
-        headers = [
-            (b'content-type', b'text/plain; charset=utf-8'),
-            # what else the other side sends is read by nobody
-            (b'connection', b'close'),
-        ]
-        await self(dict(type='http.response.start', status=status, headers=headers))
-        await self(dict(type='http.response.body', body=f'{text}\n'.encode()))
 
 
 def _name(host: str) -> str:

@@ -4,6 +4,7 @@
 import io
 import json
 import os
+import re
 import socket
 import struct
 import threading
@@ -279,18 +280,27 @@ def test_other_pages_and_other_names_are_refused(url):
 
 
 def raw(url, request):
-    """What is answered to some bytes; '' where the connection is closed without an answer."""
+    """What is answered to some bytes; b'' where nothing is."""
     host, port = url.removeprefix('http://').split(':')
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         answer = b''
         try:
             connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
-            while piece := connection.recv(65536):
+            # of a request that has no end nothing may come
+            connection.settimeout(4)
+            while not is_whole(answer) and (piece := connection.recv(65536)):
                 answer += piece
         except OSError:
             pass
     return answer
+
+
+def is_whole(answer):
+    head, found, body = answer.partition(b'\r\n\r\n')
+    length = re.search(rb'(?i)content-length: (\d+)', head)
+    if found and length:
+        return len(body) >= int(length[1])
+    return bool(found) and (b'HTTP/1.1 204' in head or answer.endswith(b'0\r\n\r\n'))
 
 
 def hostile_requests(content):
@@ -459,7 +469,8 @@ def hostile_requests(content):
         yield f'JSON {body[:10]}', post(body, b'application/json', b'/api/coco')
 
 
-def test_two_hundred_requests_that_are_none(url, scorer, dicom, tmp_path, monkeypatch):
+def test_two_hundred_requests_that_are_none(serve, scorer, dicom, tmp_path, monkeypatch):
+    limits = uploads.UploadLimits(request_bytes=2**22, images=20, seconds=1)
     monkeypatch.setenv('TMPDIR', str(tmp_path))
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -467,21 +478,42 @@ def test_two_hundred_requests_that_are_none(url, scorer, dicom, tmp_path, monkey
     threads, files = threading.active_count(), len(os.listdir('/proc/self/fd'))
     requests = list(hostile_requests(content))
     assert len(requests) >= 200
-    with ThreadPoolExecutor(8) as pool:
+    url = serve(app_module.create_app(scorer, limits, hosts_of('127.0.0.1')))
+    with ThreadPoolExecutor(40) as pool:
         answers = list(pool.map(lambda one: raw(url, one[1]), requests))
+    wrong = []
     for (what, request), answer in zip(requests, answers):
         status = int(answer.split()[1]) if answer.startswith(b'HTTP/1.') else 0
-        is_refused = 400 <= status < 500 or not answer
         # of the paths those that a server may take for another of its own
         is_page = request.startswith(b'GET http://evil') or what.startswith("path b'/page.js/..'")
-        assert is_refused or is_page, (what, answer[:200])
+        # of a path of Windows its reader takes the last part, which is a name
+        is_page |= what.startswith("name 'C:") and b'"image": "a"' in answer
+        # what is no HTTP may be left without an answer
+        is_http = not what.startswith(('noise', 'random', 'chunk', 'version', 'header', 'method'))
+        # of another version the page is the same
+        is_page |= what.startswith('version')
+        if not (400 <= status < 500 or is_page or (not answer and not is_http)):
+            wrong.append((what, answer[:60]))
         assert b'Traceback' not in answer and b'/work/' not in answer and b'root:' not in answer
         assert b'<script>alert' not in answer
+    assert wrong == []
     assert list(tmp_path.iterdir()) == []
     answer = send(url, ('a.dcm', content))
     assert read_frames(answer.content)[0].result.scored
     assert threading.active_count() <= threads + 60
     assert len(os.listdir('/proc/self/fd')) <= files + 10
+
+
+def test_a_body_that_says_no_length_is_counted(url):
+    def pieces():
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.dcm"\r\n\r\n'
+        for _ in range(80):
+            yield bytes(2**16)
+        yield b'\r\n--x--\r\n'
+
+    kind = {'content-type': 'multipart/form-data; boundary=x'}
+    answer = httpx.post(f'{url}/api/images', content=pieces(), headers=kind, timeout=60)
+    assert answer.status_code == 413
 
 
 def test_nothing_that_was_sent_is_left(url, dicom, tmp_path, monkeypatch, caplog, capfd):
