@@ -14,6 +14,7 @@ from mmfrac.datasets.transforms import (
     PackProbMapInputs,
     PadRadiograph,
     ProbMapTarget,
+    StrongIntensity,
     WindowTarget,
 )
 
@@ -26,5 +27,6 @@ __all__ = [
     'PackProbMapInputs',
     'PadRadiograph',
     'ProbMapTarget',
+    'StrongIntensity',
     'WindowTarget',
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from mmfrac.utils import environment
 
@@ -158,7 +159,25 @@ def test_bounds_are_those_of_the_requirements():
     wanted += [Requirement(line.split('#')[0]) for line in requirements('mminstall')]
     ranges = {one.name.removesuffix('-lite'): str(one.specifier) for one in wanted}
     for name, (low, high) in environment.BOUNDS.items():
-        assert sorted(ranges[name].split(',')) == [f'<{high}', f'>={low}']
+        if name in ('mmcv', 'mmdet'):
+            # what pip chooses has to fit together, what was put together by hand may be newer
+            inside = SpecifierSet(f'>={low},<{high}')
+            assert {f'>={low}'} < set(ranges[name].split(',')) and high in ('2.4', '3.6')
+            newest = ranges[name].partition('<')[2].partition(',')[0]
+            assert inside.contains(newest) and not SpecifierSet(ranges[name]).contains(newest)
+        else:
+            assert sorted(ranges[name].split(',')) == [f'<{high}', f'>={low}']
+
+
+def test_pip_chooses_an_mmcv_that_mmdet_takes():
+    """Bounds that mmdet checks at import, and does not tell pip."""
+    chosen = {}
+    for line in requirements('mminstall'):
+        one = Requirement(line.split('#')[0])
+        chosen[one.name] = one.specifier
+    # mmdet/__init__.py of 3.3.0: mmcv>=2.0.0rc4, <2.2.0
+    assert chosen['mmdet'].contains('3.3.0') and not chosen['mmdet'].contains('3.4.0')
+    assert chosen['mmcv-lite'].contains('2.1.0') and not chosen['mmcv-lite'].contains('2.2.0')
 
 
 def test_pins_lie_within_the_ranges():
