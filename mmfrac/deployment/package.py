@@ -47,6 +47,7 @@ from mmfrac.utils.device import PRECISIONS
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import atomic_path, check_not_an_input
+from mmfrac.utils.plain_config import yaml_fault
 
 FORMAT, VERSION = 'mmfrac package', 1
 SUFFIX = '.mmfrac'
@@ -781,29 +782,10 @@ def _config(content: bytes) -> Config:
 
 
 def _yaml_fault(text: str) -> str:
-    """What of a YAML text would take a parser's time, memory or stack; '' if nothing."""
-    depth = 0
+    """What of a YAML text is not that of a resolved config; '' if nothing."""
     try:
-        for token in yaml.scan(text):
-            # a few lines of aliases are billions of values
-            if isinstance(token, yaml.AliasToken):
-                return 'has aliases, a resolved one has none'
-            if isinstance(token, _OPENS):
-                depth += 1
-            elif isinstance(token, _CLOSES):
-                depth -= 1
-            if depth > _DEEPEST:
-                return 'is nested too deeply'
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            return 'has aliases, a resolved one has none'
+        return yaml_fault(text)
     except yaml.YAMLError as error:
         return f'is no YAML ({one_line(error)})'
-    return ''
-
-
-_OPENS = (
-    yaml.BlockSequenceStartToken,
-    yaml.BlockMappingStartToken,
-    yaml.FlowSequenceStartToken,
-    yaml.FlowMappingStartToken,
-)
-_CLOSES = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
-_DEEPEST = 40

@@ -55,9 +55,57 @@ class SafeYamlHandler(YamlHandler):
     """MMEngine's reader of YAML, without the tags that build Python objects."""
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        """Read a file; a ``yaml.YAMLError`` where it holds such a tag."""
+        """Read a file; a ``yaml.YAMLError`` where it holds such a tag, or what would crash a reader."""
         kwargs.setdefault('Loader', _PlainLoader)
-        return yaml.load(file, **kwargs)
+        text = file.read()
+        fault = yaml_fault(text)
+        if fault:
+            raise yaml.YAMLError(f'it {fault}')
+        return yaml.load(text, **kwargs)
+
+
+# levels, and values with aliases written out, that no config has
+_DEEPEST = 100
+_MOST_VALUES = 1_000_000
+
+
+def yaml_fault(text: str | bytes) -> str:
+    """What of a YAML text would take a reader's stack, memory or time.
+
+    PyYAML reads nested values by recursion in C, which ends the process where they are nested too
+    deeply; a few lines of aliases are billions of values for whoever looks at each.
+
+    Args:
+        text (str | bytes): Of a file.
+
+    Returns:
+        str: The fault; '' if there is none.
+
+    Raises:
+        yaml.YAMLError: If it is no YAML.
+    """
+    sizes: dict[str, int] = {}  # of what has an anchor
+    open_values: list[tuple[str | None, int]] = []  # anchor and size of what is being read
+    for event in yaml.parse(text, Loader=_PlainLoader):
+        size = 0
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_values.append((event.anchor, 1))
+            if len(open_values) > _DEEPEST:
+                return f'is nested more than {_DEEPEST} levels deep'
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_values.pop()
+            if anchor is not None:
+                sizes[anchor] = size
+        elif isinstance(event, yaml.AliasEvent):
+            size = sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            size = 1
+        if size > _MOST_VALUES:
+            return f'holds aliases that stand for more than {_MOST_VALUES} values'
+        if size and open_values:
+            anchor, before = open_values.pop()
+            open_values.append((anchor, before + size))
+    return ''
 
 
 def is_plain_config(file: str | os.PathLike) -> bool:

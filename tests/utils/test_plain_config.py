@@ -118,6 +118,35 @@ def test_what_is_no_config_is_one_error(text, suffix, tmp_path):
         load_config(file)
 
 
+BOMB = '\n'.join(
+    ['a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]']
+    + [f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 10)}]' for i in range(1, 9)]
+)
+
+
+@pytest.mark.parametrize(
+    'text, fault',
+    [
+        ('x: ' + '[' * 200_000 + ']' * 200_000, 'nested more than 100 levels'),
+        ('x: ' + '{a: ' * 5000 + '1' + '}' * 5000, 'nested more than 100 levels'),
+        (BOMB, 'stand for more than 1000000 values'),
+    ],
+)
+def test_yaml_that_would_crash_a_reader(text, fault, tmp_path):
+    file = tmp_path / 'config.yaml'
+    file.write_text('model: {type: ProbMapDetector}\n' + text)
+    with pytest.raises(ValueError, match=fault):
+        load_config(file)
+    with pytest.raises(yaml.YAMLError, match=fault):
+        load(str(file))
+
+
+def test_aliases_in_reason_are_read(tmp_path):
+    file = tmp_path / 'config.yaml'
+    file.write_text('model: {type: ProbMapDetector}\nx: &x [1, 2]\ny: [*x, *x]\n')
+    assert load_config(file).y == [[1, 2], [1, 2]]
+
+
 @pytest.mark.parametrize('suffix', ['json', 'yaml'])
 def test_a_whole_config_may_be_data(suffix, tmp_path):
     whole = load_config(ROOT / 'configs/frac_ssl.py')
