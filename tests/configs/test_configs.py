@@ -31,6 +31,10 @@ def tiny_config(name: str, data_root: Path, work_dir: Path) -> Config:
         part = detector.get('neck', detector)
         wide = part.in_channels
         part.in_channels = wide // 8 if isinstance(wide, int) else [side // 8 for side in wide]
+    if 'num_queries' in cfg.model:
+        # an image of 64 px has 85 places
+        cfg.model.update(num_queries=20, test_cfg=dict(max_per_img=20))
+        cfg.model.encoder.num_layers = cfg.model.decoder.num_layers = 2
     return cfg
 
 
