@@ -4,6 +4,9 @@
 import math
 
 import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmfrac.models import pseudo_labels, teachers
@@ -17,6 +20,9 @@ SHARPENINGS = dict(
     temperature=[dict(type='TemperatureSharpening')],
     aals=[dict(type='AdaptiveAsymmetricSharpening')],
     known_positive=[dict(type='DynamicSharpening'), dict(type='KnownPositive')],
+    threshold=[dict(type='AdaptiveThreshold')],
+    soft=[dict(type='SoftMatchWeight'), dict(type='MixtureSharpening')],
+    top_cells=[dict(type='TopCells')],
 )
 
 
@@ -30,6 +36,11 @@ def test_no_step_is_left_out():
 def test_trains(teacher, sharpening, tiny_data, tmp_path):
     cfg = tiny_config('phantom/frac_ssl_phantom.py', tiny_data, tmp_path)
     cfg.model.teacher = dict(type=teacher)
+    if teacher == 'FrozenTeacher':
+        init_default_scope('mmdet')
+        checkpoint = tmp_path / 'teacher.pth'
+        torch.save(MODELS.build(cfg.model.detector).state_dict(), checkpoint)
+        cfg.model.teacher.checkpoints = str(checkpoint)
     cfg.model.pseudo_pipeline = [*SHARPENINGS[sharpening], dict(type='WarpToStudent')]
     cfg.train_cfg.val_interval = 10
     runner = Runner.from_cfg(cfg)

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from mmfrac.apis.inferencer import _test_pipeline
+from mmfrac.apis.inferencer import ImageLoader
 from mmfrac.datasets.transforms.cached_radiograph import cached_head
 from mmfrac.engine.runner.ensemble import ensemble_config
 from mmfrac.experiments.hold_out import frac_options
@@ -81,7 +81,7 @@ def test_loads_changes_and_builds(name, tiny_data, tmp_path):
     DATASETS.build(new.test_dataloader.dataset)[0]
     assert 'max_fppi' in frac_options(new.test_evaluator)
     assert cached_head(new.test_dataloader.dataset.pipeline) == 2
-    assert type(_test_pipeline(new)[0]).__name__ == 'LoadRadiograph'
+    assert type(ImageLoader(new)._load_image).__name__ == 'LoadRadiograph'
     assert same_type(
         ensemble_config(old, 2).to_dict()['model'], ensemble_config(new, 2)._to_lazy_dict()['model']
     )
