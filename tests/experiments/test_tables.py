@@ -131,6 +131,8 @@ def test_a_search_by_folds_is_judged_on_all_of_them(tmp_path):
     # runs of all training images do not stand for folds, nor folds for them
     final = run(tmp_path, 'ours', 0, 3.0)
     assert missing_values(folded, ours, [*searched[:-1], final]) == [3.0]
+    tempting = run(tmp_path, 'ours', 0, 1.0, share=1.0)
+    assert chosen_value(folded, ours, [*searched, tempting]) == 3.0
     assert final_runs(folded, searched) == {}
     assert final_runs(folded, [*searched, final]) == {'ours': [final]}
     assert {one.name for one in searched[:2]} == {'ours-1-seed0-fold0', 'ours-1-seed0-fold1'}
