@@ -18,9 +18,11 @@ from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.text import printable
 
 EXAMPLE = """example:
-  mmfrac annotate export found/results.jsonl --to label-studio --out-dir round1 --number 100 \\
+  python tools/deployment/annotate.py export found/results.jsonl --to label-studio \\
+      --out-dir round1 --number 100 \\
       --root data/hospital/images
-  mmfrac annotate import corrected.json --export round1 --base data/hospital/annotations/train.json \\
+  python tools/deployment/annotate.py import corrected.json --export round1 \\
+      --base data/hospital/annotations/train.json \\
       --out data/hospital/annotations/train1.json"""
 
 

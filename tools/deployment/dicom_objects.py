@@ -11,7 +11,8 @@ import sys
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
-  mmfrac dicom found/results.jsonl --out objects --package ours.mmfrac"""
+  python tools/deployment/dicom_objects.py found/results.jsonl --out objects \\
+      --package ours.mmfrac"""
 
 
 def parse_args() -> argparse.Namespace:

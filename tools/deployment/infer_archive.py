@@ -30,12 +30,15 @@ from mmfrac.utils.processes import default_workers
 from mmfrac.utils.text import printable
 
 EXAMPLE = f"""examples:
-  mmfrac archive images/ more.zip list.txt --package ours.mmfrac --out-dir found
-  mmfrac archive table.csv --column path --package ours.mmfrac --out-dir found --parquet
-  mmfrac archive http://localhost:8042/dicom-web --query StudyDate=20260101-20261231 \\
+  python tools/deployment/infer_archive.py images/ more.zip list.txt --package ours.mmfrac \\
+      --out-dir found
+  python tools/deployment/infer_archive.py table.csv --column path --package ours.mmfrac \\
+      --out-dir found --parquet
+  python tools/deployment/infer_archive.py http://localhost:8042/dicom-web \\
+      --query StudyDate=20260101-20261231 \\
       --package ours.mmfrac --out-dir found
   torchrun --nproc-per-node 4 -m mmfrac archive images/ --package ours.mmfrac --out-dir found
-  mmfrac archive --merge --out-dir found
+  python tools/deployment/infer_archive.py --merge --out-dir found
 
 environment: {TOKEN_VARIABLE}, bearer token of the server; {MAX_PIXELS_VARIABLE}, largest image"""
 

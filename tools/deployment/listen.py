@@ -16,8 +16,10 @@ from mmfrac.utils.cli import add_precision_argument
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
-  mmfrac listen frac.mmfrac --folder node --send-to ARCHIVE@archive.local:4242 --callers ARCHIVE
-  mmfrac listen frac.mmfrac --folder node --send-to http://archive.local:8042/dicom-web"""
+  python tools/deployment/listen.py frac.mmfrac --folder node \\
+      --send-to ARCHIVE@archive.local:4242 --callers ARCHIVE
+  python tools/deployment/listen.py frac.mmfrac --folder node \\
+      --send-to http://archive.local:8042/dicom-web"""
 
 
 def parse_args() -> argparse.Namespace:

@@ -18,7 +18,7 @@ from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.text import printable
 
 EXAMPLE = """example:
-  mmfrac serve ours.mmfrac
+  python tools/deployment/serve.py ours.mmfrac
   then open http://127.0.0.1:8000"""
 
 

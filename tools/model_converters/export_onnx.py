@@ -14,7 +14,7 @@ from mmfrac.deployment.package import package_inferencer, read_package
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
-  mmfrac export-onnx ours.mmfrac ours_onnx
+  python tools/model_converters/export_onnx.py ours.mmfrac ours_onnx
   python ours_onnx image.dcm images/ > results.jsonl"""
 
 

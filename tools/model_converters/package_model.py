@@ -23,10 +23,11 @@ from mmfrac.utils.io import OutputFolder, write_text
 from mmfrac.utils.text import printable
 
 EXAMPLE = """example:
-  mmfrac package ours.mmfrac --config mmfrac::phantom/frac_ssl_phantom.py \\
+  python tools/model_converters/package_model.py ours.mmfrac \\
+      --config mmfrac::phantom/frac_ssl_phantom.py \\
       --checkpoint work_dirs/frac_ssl_phantom/epoch_14.pth --name ours --licence CC-BY-4.0 \\
       --train-annotations data/phantom/annotations/train.json
-  mmfrac package ours.mmfrac --card card"""
+  python tools/model_converters/package_model.py ours.mmfrac --card card"""
 
 
 def parse_args() -> argparse.Namespace:
