@@ -205,7 +205,7 @@ class ImageLoader:
 
     def __init__(self, cfg: Config) -> None:
         init_default_scope(cfg.get('default_scope', 'mmdet'))
-        load, *others = test_steps(cfg)
+        load, *others = pipeline_steps(cfg)
         self._load_image: Any = TRANSFORMS.build(load)
         self.prepare = Compose([TRANSFORMS.build(step) for step in others])
 
@@ -477,7 +477,7 @@ class _Journal:
         self._file.flush()
 
 
-def test_steps(cfg: Config) -> list:
+def pipeline_steps(cfg: Config) -> list:
     """Steps of the test pipeline of a config that an image without annotations goes through.
 
     Args:

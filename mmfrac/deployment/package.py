@@ -14,7 +14,6 @@ import math
 import os
 import tempfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ import torch
 import yaml
 from mmengine.config import Config
 
-from mmfrac.apis.inferencer import FracInferencer, test_steps
+from mmfrac.apis.inferencer import FracInferencer, pipeline_steps
 from mmfrac.deployment.card import render_card
 from mmfrac.deployment.results import ImageResult
 from mmfrac.engine.runner.checkpoints import load_checkpoint_bytes, load_checkpoint_file
@@ -46,7 +45,7 @@ from mmfrac.utils.config import load_config, type_name
 from mmfrac.utils.device import PRECISIONS
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import one_line
-from mmfrac.utils.io import atomic_path, check_not_an_input
+from mmfrac.utils.io import ZIP_ERRORS, atomic_path, check_not_an_input
 from mmfrac.utils.plain_config import yaml_fault
 
 FORMAT, VERSION = 'mmfrac package', 1
@@ -508,7 +507,7 @@ def package_inferencer(
 
 def _plain_config(cfg: Config, num_members: int) -> dict:
     """What of a config predicts, as plain data."""
-    steps = test_steps(cfg)
+    steps = pipeline_steps(cfg)
     if num_members > 1:
         model = ensemble_config(cfg, num_members).model
     else:
@@ -642,15 +641,7 @@ def _read(path: PathLike) -> tuple[ModelPackage, dict[str, bytes]]:
                 parts = _parts(archive, size)
     except PackageError as error:
         raise PackageError(f'{path} is refused: {error}') from None
-    except (
-        EOFError,
-        NotImplementedError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except ZIP_ERRORS as error:
         raise PackageError(f'{path} is no package of a model, or damaged: {error}') from error
     try:
         return _package(path, parts, sha256), parts

@@ -16,6 +16,7 @@ import re
 import socket
 import time
 import uuid
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,16 @@ from mmengine.fileio import LocalBackend, register_backend
 PathLike = str | os.PathLike
 
 # Ends the temporary names, which begin with a dot; a killed writer leaves such a file.
+# what zipfile raises on a damaged archive, or on one that it cannot read
+ZIP_ERRORS = (
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 TEMPORARY_SUFFIX = '.tmp'
 _TEMPORARY = re.compile(rf'\..+\.(?:[0-9a-f]{{16}}|\d+){re.escape(TEMPORARY_SUFFIX)}', re.DOTALL)
 

@@ -5,11 +5,12 @@ import os
 import re
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
+
+from mmfrac.utils.io import ZIP_ERRORS
 
 _ZIP = b'PK\x03\x04'
 _PIECE = 2**20
@@ -128,15 +129,7 @@ def _members(archive: zipfile.ZipFile, name: str, limits: UploadLimits) -> Itera
             try:
                 # never more than it says of itself
                 content = archive.read(member)
-            except (
-                EOFError,
-                NotImplementedError,
-                OSError,
-                RuntimeError,
-                ValueError,
-                zipfile.BadZipFile,
-                zlib.error,
-            ):
+            except ZIP_ERRORS:
                 refusal = 'it cannot be unpacked: damaged, or packed in another way'
             left -= len(content)
         if content.startswith(_ZIP):

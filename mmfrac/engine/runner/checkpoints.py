@@ -30,7 +30,7 @@ from mmengine.runner import checkpoint as stock
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmfrac.engine.hooks.plain_checkpoint_hook import plain
-from mmfrac.utils.io import atomic_open
+from mmfrac.utils.io import ZIP_ERRORS, atomic_open
 
 _BLOCK = 1 << 20
 # of the hosts whose file names end with the beginning of their SHA-256
@@ -274,15 +274,7 @@ def _zip_fault(file: IO[bytes], content: memoryview) -> str:
             if sum(member.file_size for member in members) > len(content):
                 return 'its parts are larger than the file'
             return next(filter(None, (_member_fault(content, one) for one in members)), '')
-    except (
-        EOFError,
-        NotImplementedError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except ZIP_ERRORS as error:
         return f'it is damaged ({error})'
 
 
