@@ -15,7 +15,7 @@ from mmdet.utils import OptMultiConfig
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor
+from torch import Tensor, nn
 
 PACKAGE = 'package://'
 
@@ -45,6 +45,8 @@ class TimmBackbone(BaseModule):
             the colours: the values of three equal planes. 3: three equal planes. Defaults to 1.
         pretrained (bool): Whether timm loads weights of its own, which it may download. Defaults to
             False.
+        frozen_stages (int): The first levels handed on, with all layers before them, keep their weights,
+            and their batch norms the statistics of these. Defaults to 0, none.
         norm_eval (bool): Whether batch norms keep the statistics of the weights. Defaults to False.
         init_cfg (dict, optional): ``dict(type='Pretrained', checkpoint=...)``: a path, a URL, or
             ``package://NAME/FILE`` for a file of an installed Python package. Defaults to None.
@@ -56,7 +58,8 @@ class TimmBackbone(BaseModule):
 
     Raises:
         ImportError: If timm is missing.
-        ValueError: If timm has no such model, or not these levels; if the file lacks weights.
+        ValueError: If timm has no such model, or not these levels; if the file lacks weights; if
+            ``frozen_stages`` is not from 0 to the number of levels, or the model has no such stages.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class TimmBackbone(BaseModule):
         out_indices: Sequence[int] = (1, 2, 3, 4),
         in_channels: int = 1,
         pretrained: bool = False,
+        frozen_stages: int = 0,
         norm_eval: bool = False,
         init_cfg: OptMultiConfig = None,
         **model_args: Any,
@@ -109,6 +113,34 @@ class TimmBackbone(BaseModule):
             ) from error
         self.channels: list[int] = list(self.timm_model.feature_info.channels())
         self.strides: list[int] = list(self.timm_model.feature_info.reduction())
+        if not 0 <= frozen_stages <= len(self.channels):
+            raise ValueError(
+                f'frozen_stages of TimmBackbone is from 0 to {len(self.channels)}, the number of its '
+                f'levels, got {frozen_stages}'
+            )
+        self.frozen_modules = self._modules_up_to(frozen_stages)
+        for module in self.frozen_modules:
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+
+    def _modules_up_to(self, levels: int) -> list[nn.Module]:
+        """All modules up to the end of the first levels; timm defines them in the order they run in."""
+        if levels == 0:
+            return []
+        last = _flat(self.timm_model.feature_info.module_name()[levels - 1])
+        named = list(self.timm_model.named_modules())[1:]
+        inside = [
+            i
+            for i, (name, _) in enumerate(named)
+            if f'{_flat(name.removeprefix("model."))}_'.startswith(f'{last}_')
+        ]
+        if not inside:
+            raise ValueError(
+                f"frozen_stages={levels}: the features of '{self.model_name}' come from no module of "
+                'their own that could be frozen'
+            )
+        # a parent that reaches beyond the level has no parameters of its own
+        return [module for _, module in named[: inside[-1] + 1]]
 
     def init_weights(self) -> None:
         """Load the weights that ``init_cfg`` names."""
@@ -167,12 +199,11 @@ class TimmBackbone(BaseModule):
         )
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
-        """Set the mode; with ``norm_eval`` batch norms stay in that of evaluation."""
+        """Set the mode; batch norms of frozen levels, with ``norm_eval`` all, stay in evaluation."""
         super().train(mode)
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        for module in self.modules() if self.norm_eval else self.frozen_modules:
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

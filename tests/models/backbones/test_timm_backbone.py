@@ -168,3 +168,47 @@ def test_config_lines(name):
 def test_set_backbone_of_nothing():
     with pytest.raises(ValueError, match='no model in the config has a backbone'):
         set_backbone(dict(model=dict(type='x')), dict(type='TimmBackbone'), [1], [0.5], [0.5])
+
+
+@pytest.mark.parametrize(
+    'name, stages, last, first',
+    [
+        ('tf_efficientnet_lite0', 1, 'blocks.1.1.bn3.bias', 'blocks.2.0.conv_pw.weight'),
+        ('tf_efficientnet_lite0', 2, 'blocks.2.1.bn3.bias', 'blocks.3.0.conv_pw.weight'),
+        ('resnet18', 1, 'layer1.1.bn2.bias', 'layer2.0.conv1.weight'),
+        ('convnext_tiny', 1, 'stages_0.blocks.2.mlp.fc2.bias', 'stages_1.downsample.0.weight'),
+        ('resnet18', 0, None, 'conv1.weight'),
+    ],
+)
+def test_frozen_stages_end_where_their_level_ends(name, stages, last, first):
+    indices = (0, 1, 2, 3) if name.startswith('convnext') else (1, 2, 3, 4)
+    built = backbone(name, out_indices=indices, frozen_stages=stages)
+    named = list(built.timm_model.named_parameters())
+    frozen = [key for key, value in named if not value.requires_grad]
+    assert (frozen or [None])[-1] == last
+    assert frozen == [key for key, _ in named[: len(frozen)]]
+    assert named[len(frozen)][0] == first
+
+
+def test_frozen_stages_keep_weights_and_statistics_in_training():
+    built = backbone('tf_efficientnet_lite0', frozen_stages=1).train()
+    before = {key: value.clone() for key, value in built.timm_model.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in built.parameters() if p.requires_grad], lr=0.1)
+    sum(level.square().mean() for level in built(torch.rand(2, 1, 64, 64))).backward()
+    optimizer.step()
+    changed = {
+        key for key, value in built.timm_model.state_dict().items() if (value != before[key]).any()
+    }
+    assert not any(key.startswith(('conv_stem', 'bn1', 'blocks.0', 'blocks.1.')) for key in changed)
+    assert 'blocks.2.0.conv_pw.weight' in changed
+    assert 'blocks.2.0.bn1.running_mean' in changed
+    assert not built.eval().training
+    # what is frozen is frozen in the next epoch, too
+    assert not built.train().timm_model.bn1.training
+    assert built.timm_model.blocks[2][0].bn1.training
+
+
+@pytest.mark.parametrize('stages', [-1, 5])
+def test_frozen_stages_out_of_range(stages):
+    with pytest.raises(ValueError, match=f'from 0 to 4, the number of its levels, got {stages}'):
+        backbone('resnet18', frozen_stages=stages)
