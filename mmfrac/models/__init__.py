@@ -1,18 +1,18 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Detectors, backbones, heads, losses, teachers and pseudo labels: tensors in, tensors out.
 
-``postprocess`` makes boxes of maps, ``tta`` averages views, ``mix_up`` and ``data_preprocessor`` prepare
-batches. May import ``utils`` only.
+``postprocess`` makes boxes of maps, ``tta`` averages views, ``batch_augments`` and ``data_preprocessor``
+prepare batches. May import ``utils`` only.
 """
 
 from mmfrac.models.backbones.timm_backbone import TimmBackbone
+from mmfrac.models.batch_augments import EraseBackground, MixUp
 from mmfrac.models.data_preprocessor import SemiDataPreprocessor
 from mmfrac.models.detectors.cam_classifier import CAMClassifier
 from mmfrac.models.detectors.ensemble_detector import EnsembleDetector
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.ema import PredictionEMA
-from mmfrac.models.erase_background import EraseBackground
 from mmfrac.models.heads.prob_map_head import ProbMapHead
 from mmfrac.models.losses import (
     KLDLoss,
@@ -23,7 +23,6 @@ from mmfrac.models.losses import (
     WeightedBCELoss,
     WindowLoss,
 )
-from mmfrac.models.mix_up import MixUp
 from mmfrac.models.pseudo_labels import (
     AdaptiveAsymmetricSharpening,
     AdaptiveThreshold,

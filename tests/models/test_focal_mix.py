@@ -6,7 +6,7 @@ import torch
 from mmdet.registry import MODELS
 
 from mmfrac.models import BaseTeacher
-from mmfrac.models.mix_up import MixUp, mix
+from mmfrac.models.batch_augments.mix_up import MixUp, mix
 from mmfrac.models.teachers import AugmentedTeacher
 from tests.models.small_model import build, film, semi_batch, semi_cfg
 
@@ -112,16 +112,21 @@ def test_model_trains_on_mixed_films_after_burn_in_alone():
             return {name: film * 0 for name, film in inputs.items()}, targets
 
     model = build(
-        semi_cfg(mix_up=dict(type='MixUp'), semi_train_cfg=dict(burn_in_epochs=1))
+        semi_cfg(batch_augments=[dict(type='MixUp')], semi_train_cfg=dict(burn_in_epochs=1))
     ).train()
-    assert isinstance(model.mix_up, MixUp)
-    model.mix_up = Black()
+    assert isinstance(model.batch_augments[0], MixUp)
+    augment = model.batch_augments[0] = Black()
     batch = semi_batch([film('a'), film('b', label=0)], [film('c', regions=False)])
     seen = []
     model.student.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
     for epoch in (0, 1):
         model.set_epoch(epoch)
         model(**model.data_preprocessor(batch, training=True), mode='loss')
-        assert model.mix_up.calls == epoch
+        assert augment.calls == epoch
     # burn-in, the teacher's pass, the student's
     assert [bool(inputs.any()) for inputs in seen] == [True, True, False]
+
+
+def test_batch_augments_are_a_list():
+    with pytest.raises(TypeError, match=r'batch_augments of SemiProbMapDetector is a list: \[\{'):
+        build(semi_cfg(batch_augments=dict(type='MixUp')))

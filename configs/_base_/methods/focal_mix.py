@@ -8,5 +8,5 @@ model = dict(
         dict(type='WarpToStudent'),
     ],
     semi_loss=dict(_delete_=True, type='SoftFocalLoss', a0=0.05, a1=0.95, b=2.0),
-    mix_up=dict(type='MixUp', eta=0.2),
+    batch_augments=[dict(type='MixUp', eta=0.2)],
 )

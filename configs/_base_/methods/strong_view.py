@@ -5,4 +5,4 @@ from mmfrac.utils.config import change_transform
 
 student = _base_.train_dataloader.dataset.datasets[-1]
 change_transform(student.pipeline, 'IntensityJitter', type='StrongIntensity', gamma=0.3)
-model = dict(mix_up=dict(type='EraseBackground'))
+model = dict(batch_augments=[dict(type='EraseBackground')])

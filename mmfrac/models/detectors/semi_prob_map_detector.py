@@ -15,9 +15,9 @@ from mmengine.model import ModuleList as MMModuleList
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mmfrac.models.batch_augments.mix_up import MixUp
 from mmfrac.models.heads.prob_map_head import check_same_cells
 from mmfrac.models.losses.cell_loss import reduce_cells
-from mmfrac.models.mix_up import MixUp
 from mmfrac.models.postprocess import image_scores
 from mmfrac.models.pseudo_labels.warp import homography_of
 from mmfrac.models.state_dicts import STUDENT, AdaptedWeights
@@ -83,8 +83,9 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         semi_loss (dict | Sequence[dict]): L_semi, or several whose sum it is, each with its
             ``loss_weight``; one of image labels (``MILLoss``) may stand beside others. Defaults to
             ``dict(type='KLDLoss')``.
-        mix_up (dict, optional): Changes the images of a semi-supervised step and their targets
-            together, e.g. ``dict(type='MixUp')`` or ``dict(type='EraseBackground')``. Defaults to None.
+        batch_augments (Sequence[dict]): Change the images of a semi-supervised step and their targets
+            together, one after the other, e.g. ``dict(type='MixUp')`` or
+            ``dict(type='EraseBackground')``. Defaults to none.
         semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0),
             ``sup_weight`` and ``unsup_weight`` (default 1), ``ramp_up_epochs`` (semi-supervised epochs
             in which ``unsup_weight`` grows, see ``consistency_weight``; default 0, none).
@@ -96,7 +97,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         low_precision (bool): True: its predictions may be computed in bf16 or fp16.
 
     Raises:
-        TypeError: When the teacher is no ``BaseTeacher``.
+        TypeError: When the teacher is no ``BaseTeacher``, or ``batch_augments`` no list.
         ValueError: When ``semi_train_cfg`` has an unknown option, there is no ``semi_loss``, or a step
             takes other arguments.
     """
@@ -113,7 +114,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             dict(type='WarpToStudent'),
         ),
         semi_loss: ConfigType | Sequence[ConfigType] = dict(type='KLDLoss'),
-        mix_up: OptConfigType = None,
+        batch_augments: Sequence[ConfigType] = (),
         semi_train_cfg: OptConfigType = None,
         data_preprocessor: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
@@ -128,10 +129,13 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         if not losses:
             raise ValueError('semi_loss must be a loss or a list of at least one')
         self.semi_losses = MMModuleList([MODELS.build(loss) for loss in losses])
-        self.mix_up = None if mix_up is None else MODELS.build(mix_up)
-        if isinstance(self.mix_up, MixUp) and any(map(_is_of_images, self.semi_losses)):
+        if isinstance(batch_augments, dict):
+            raise TypeError(f'batch_augments of SemiProbMapDetector is a list: [{batch_augments}]')
+        self.batch_augments = MMModuleList([MODELS.build(augment) for augment in batch_augments])
+        mixes = any(isinstance(augment, MixUp) for augment in self.batch_augments)
+        if mixes and any(map(_is_of_images, self.semi_losses)):
             raise ValueError(
-                'a semi_loss of image labels cannot be had with mix_up: a mixed image has two labels'
+                'a semi_loss of image labels cannot be had with MixUp: a mixed image has two labels'
             )
         self.teacher.attach(self.student)
         defaults = {
@@ -245,8 +249,8 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             targets['unsup_student'] = dict(target=pseudo_map, valid=valid, weight=weight)
             if any(map(_is_of_images, self.semi_losses)):
                 targets['unsup_student']['labels'] = _labels_of(student_samples, valid.device)
-            if self.mix_up is not None:
-                views, targets = self.mix_up(views, targets)
+            for augment in self.batch_augments:
+                views, targets = augment(views, targets)
         logits = dict(zip(branches, self._branch_logits([views[name] for name in branches])))
         losses: dict[str, Tensor] = {}
         if with_sup:

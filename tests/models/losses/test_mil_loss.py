@@ -78,4 +78,4 @@ def test_beside_l_semi_in_a_step():
 
 def test_not_with_mixed_images():
     with pytest.raises(ValueError, match='a mixed image has two labels'):
-        build(semi_cfg(semi_loss=[dict(type='MILLoss')], mix_up=dict(type='MixUp')))
+        build(semi_cfg(semi_loss=[dict(type='MILLoss')], batch_augments=[dict(type='MixUp')]))

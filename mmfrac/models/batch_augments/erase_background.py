@@ -13,7 +13,7 @@ class EraseBackground(nn.Module):
 
     Random erasing as in FixMatch and mmdet's SoftTeacher, but a lesion that the target shows is never
     erased: a cell of the target above ``keep_above``, and the cells around it, keep their pixels. Erased
-    pixels take the mean grey of the image. Goes into ``mix_up`` of ``SemiProbMapDetector``.
+    pixels take the mean grey of the image. Goes into ``batch_augments`` of ``SemiProbMapDetector``.
 
     Args:
         boxes (int): Boxes an image. Defaults to 4.
