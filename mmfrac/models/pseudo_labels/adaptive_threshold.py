@@ -16,9 +16,10 @@ class AdaptiveThreshold(nn.Module):
 
     .. math:: \tau \leftarrow \lambda \tau + (1 - \lambda)\, \frac{1}{N} \sum_n \max_i y_{n,i}
 
-    In FreeMatch (arXiv 2205.07246, eq. 5) the maximum is that over the classes of one image; here it is
-    the image score of a film, and cells are thresholded. Cells above tau are fracture, 1. The threshold
-    of each class (eq. 6 to 8) is not needed: there is one. Its fairness loss is not part of this step.
+    In FreeMatch (arXiv 2205.07246, its global threshold) the maximum is that over the classes of one
+    image; here it is the image score of a film, and cells are thresholded. Cells above tau are fracture,
+    1. Its local threshold of each class is not needed: there is one. Its fairness loss is not part of
+    this step.
 
     Args:
         momentum (float): Lambda. Defaults to 0.999.

@@ -15,8 +15,9 @@ class SoftMatchWeight(nn.Module):
     .. math:: w(s) = \exp(-(s - \mu)^2 / (2 \sigma^2)) \text{ if } s < \mu, \text{ else } 1
 
     ``s`` is the confidence of a cell, max(y, 1 - y); its mean and variance over the images' cells are
-    followed by moving averages (arXiv 2301.10921, eq. 7 and 8). Its uniform alignment is left out. The
-    weights multiply those of earlier steps. It belongs before a sharpening, which makes all confident.
+    followed by moving averages (arXiv 2301.10921, its truncated Gaussian). Its uniform alignment is left
+    out. The weights multiply those of earlier steps. It belongs before a sharpening, which makes all
+    confident.
 
     Args:
         momentum (float): Of the averages. Defaults to 0.999.

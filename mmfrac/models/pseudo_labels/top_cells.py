@@ -27,9 +27,9 @@ class TopCells(nn.Module):
     """Pseudo-label step with the learning region of Dense Teacher (Zhou et al., ECCV 2022).
 
     The highest ``learnt`` of an image's cells keep what the teacher says, the next ``ignored`` count in
-    no loss, the others are taught as background. Dense Teacher (arXiv 2207.02541, section 3.3) learns
-    the top 1 % and sets the rest to 0; that the next are ignored is our reading of its FPN region. Its
-    quality focal loss is ``SoftFocalLoss`` with a0 = a1 = 1 and b = 2.
+    no loss, the others are taught as background. Dense Teacher (arXiv 2207.02541, its region division)
+    learns the top 1 % and sets the rest to 0; that the next are ignored is our reading of its FPN
+    region. Its quality focal loss is ``SoftFocalLoss`` with a0 = a1 = 1 and b = 2.
 
     Args:
         learnt (float): Share of the cells. Defaults to 0.01.
