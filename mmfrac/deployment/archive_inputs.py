@@ -14,6 +14,7 @@ from typing import Any
 from mmfrac.apis.inferencer import is_image
 from mmfrac.datasets.radiographs.limits import max_bytes
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES
+from mmfrac.deployment.zip_members import read_member
 from mmfrac.preparation.tables.table import Problems, Table
 from mmfrac.utils.errors import RadiographError, one_line
 from mmfrac.utils.io import is_temporary
@@ -149,8 +150,7 @@ def _unpacked(entry: Entry) -> bytes:
         archive = _archive(entry['zip'], os.getpid())
         member = archive.getinfo(entry['member'])
         if member.file_size <= max_bytes():
-            # it inflates to no more than it says, or is damaged
-            return archive.read(member)
+            return read_member(archive, member)
         fault = f'it has more than {max_bytes()} bytes, no image'
     except Exception as error:  # zipfile raises what its parts raise
         fault = one_line(error)

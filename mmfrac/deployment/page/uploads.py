@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
+from mmfrac.deployment.zip_members import directory_bytes, read_member
 from mmfrac.utils.io import ZIP_ERRORS
 
 _ZIP = b'PK\x03\x04'
@@ -17,6 +18,8 @@ _PIECE = 2**20
 # of path, drive or stream, of markup, and what a terminal obeys
 _NO_NAME = re.compile(r'[/\\<>:\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
 _LONGEST_NAME = 255
+# of the directory of a ZIP file, which takes some ten times its size of memory
+_LARGEST_DIRECTORY = 2**22
 # of what a packer leaves in a ZIP file for itself
 _NO_IMAGE = ('__MACOSX', '.DS_Store', 'Thumbs.db', 'DICOMDIR')
 
@@ -104,6 +107,10 @@ def images_of(file: BinaryIO, name: str, limits: UploadLimits) -> Iterator[Uploa
             yield Upload(name, content)
         return
     try:
+        if directory_bytes(file) > _LARGEST_DIRECTORY:
+            text = f'its directory has more than {_LARGEST_DIRECTORY} bytes'
+            yield Upload(name, b'', f'{text}, {limits.images} files are taken')
+            return
         with zipfile.ZipFile(file) as archive:
             yield from _members(archive, name, limits)
     except (EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as error:
@@ -127,8 +134,7 @@ def _members(archive: zipfile.ZipFile, name: str, limits: UploadLimits) -> Itera
         content = b''
         if not refusal:
             try:
-                # never more than it says of itself
-                content = archive.read(member)
+                content = read_member(archive, member)
             except ZIP_ERRORS:
                 refusal = 'it cannot be unpacked: damaged, or packed in another way'
             left -= len(content)
