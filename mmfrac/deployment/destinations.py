@@ -95,7 +95,7 @@ class StoreDestination:
     def _send_one(self, association: Any, path: Path) -> str:
         try:
             status = association.send_c_store(pydicom.dcmread(path))
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:  # of a file, too: the others are sent all the same
             return f'{self.name} does not take it ({type(error).__name__})'
         if 'Status' not in status:
             return f'{self.name} does not answer'
@@ -133,6 +133,8 @@ class WebDestination:
             status = getattr(error.response, 'status_code', None)
             what = type(error).__name__ if status is None else f'status {status}'
             return f'{self.name} does not take it ({what})'
+        except Exception as error:  # of a file, or of an answer that is none: the others are sent
+            return f'{self.name} does not take it ({type(error).__name__})'
         if answer.get('FailedSOPSequence'):
             reason = answer.FailedSOPSequence[0].get('FailureReason', 0)
             return f'{self.name} answers 0x{reason:04X}'
@@ -159,8 +161,13 @@ def destination_of(text: str, own_title: str = 'MMFRAC') -> Destination:
     Raises:
         ValueError: If it is neither.
     """
-    if re.match(r'https?://[^/\s@]+', text):
+    if re.fullmatch(r'https?://[^/\s@]+(/[^\s@]*)?', text):
         return WebDestination(text.rstrip('/'))
+    if '@' in text and text.startswith(('http://', 'https://')):
+        # what is wrong is not quoted: logs and pages show it
+        raise ValueError(
+            f'the URL of a destination holds no user and password: environment variable {AUTH_VARIABLE}'
+        )
     found = _NODE.fullmatch(text)
     if found is None or not 0 < int(found['port']) < 65536:
         raise ValueError(
