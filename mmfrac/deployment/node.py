@@ -333,7 +333,12 @@ class DicomNode:
             if self._stopped.is_set():
                 break
             self.queue.begin(group)
-            self._score_group(group)
+            try:
+                self._score_group(group)
+            except (OSError, sqlite3.Error):
+                # of the queue: a disk that is full for a while costs no image
+                self.queue.take_back(group)
+                raise
         LOGGER.info('study %.8s is done, %d images', images[0].study, len(images))
         return True
 

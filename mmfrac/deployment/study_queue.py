@@ -31,6 +31,9 @@ MOST_ATTEMPTS = 10
 # Seconds after a failed sending: doubled each time, up to the last.
 _FIRST_PAUSE, _LAST_PAUSE = 5.0, 600.0
 
+# Seconds between looks for what has been done for long: each looks at all rows.
+_FORGET_EVERY = 600.0
+
 # Of an object, some 8 hours; a new start tries again.
 MOST_SENDINGS = 50
 
@@ -112,6 +115,7 @@ class StudyQueue:
         self.folder = folder
         self.most_bytes, self.least_free, self.keep_days = most_bytes, least_free, keep_days
         self._lock = threading.RLock()
+        self._next_forget = 0.0
 
     def __enter__(self) -> 'StudyQueue':
         self._held = locked(self.folder, file=self.folder / '.lock')
@@ -192,6 +196,18 @@ class StudyQueue:
         with self._transaction() as db:
             db.executemany(
                 'UPDATE images SET attempts = attempts + 1 WHERE key = ?',
+                [(image.key,) for image in images],
+            )
+
+    def take_back(self, images: Sequence[WaitingImage]) -> None:
+        """Undo ``begin`` for those that wait on: not they were at fault.
+
+        Args:
+            images (Sequence[WaitingImage]): The images.
+        """
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE images SET attempts = MAX(attempts - 1, 0) WHERE key = ? AND state = 'waiting'",
                 [(image.key,) for image in images],
             )
 
@@ -299,7 +315,10 @@ class StudyQueue:
             )
 
     def forget(self) -> None:
-        """Forget what has been done for long."""
+        """Forget what has been done for long; asked again within minutes, it does nothing."""
+        if time.monotonic() < self._next_forget:
+            return
+        self._next_forget = time.monotonic() + _FORGET_EVERY
         before = time.time() - 86400 * self.keep_days
         with self._transaction() as db:
             db.execute(

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import socket
+import time
 from dataclasses import replace
 
 import pydicom
@@ -14,6 +15,7 @@ import pytest
 from mmfrac.deployment import study_queue
 from mmfrac.deployment.dicom_objects import make_objects
 from mmfrac.deployment.node import DicomNode
+from mmfrac.deployment.study_queue import MOST_ATTEMPTS
 from tests.deployment.dicom_objects.variants import make_result
 from tests.deployment.node_case import (
     QUICK,
@@ -173,6 +175,24 @@ def test_one_image_that_cannot_be_scored_does_not_hold_up_the_others(tmp_path, a
         assert node.queue.counts()['images'] == dict(scored=2, failed=1)
         assert node.health()['not_scored'] == {'cannot be scored (MemoryError)': 1}
         assert 'Doe' not in str(node.health())
+
+
+def test_a_disk_that_is_full_for_a_while_costs_no_image(tmp_path, archive, monkeypatch):
+    write, refused = study_queue.write_bytes, []
+
+    def write_bytes(path, content):
+        if path.parent.name == 'outgoing' and len(refused) < MOST_ATTEMPTS:
+            refused.append(path)
+            raise OSError('no space left on device')
+        write(path, content)
+
+    monkeypatch.setattr(study_queue, 'write_bytes', write_bytes)
+    with DicomNode(tmp_path / 'node', score, archive, QUICK) as node:
+        monkeypatch.setattr(node._stopped, 'wait', lambda seconds: time.sleep(0.01))
+        send(node.port, images(tmp_path, 1))
+        wait_for(lambda: is_idle(node) and node.queue.counts()['images'])
+        assert node.queue.counts()['images'] == dict(scored=1)
+    assert len(refused) == MOST_ATTEMPTS
 
 
 def test_an_archive_that_is_away_gets_its_objects_later(tmp_path, archive, monkeypatch):

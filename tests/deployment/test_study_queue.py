@@ -120,6 +120,18 @@ def test_what_was_begun_before_comes_last(tmp_path):
         assert queue.complete_study(0)[0].attempts == 1
 
 
+def test_what_is_done_is_not_looked_through_all_the_time(tmp_path, monkeypatch):
+    with opened(tmp_path / 'q', keep_days=-1) as queue:
+        queue.forget()
+        queue.add('1.1', '1', b'a')
+        queue.finish(queue.complete_study(0)[0], 'scored')
+        queue.forget()
+        assert queue.counts()['images'] == dict(scored=1)
+        monkeypatch.setattr(queue, '_next_forget', 0.0)
+        queue.forget()
+        assert queue.counts()['images'] == {}
+
+
 def test_one_process_at_a_time(tmp_path):
     with opened(tmp_path / 'q'), pytest.raises(ValueError, match='another process'):
         opened(tmp_path / 'q').__enter__()
