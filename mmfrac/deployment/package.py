@@ -28,7 +28,7 @@ from mmengine.config import Config
 
 from mmfrac.apis.inferencer import FracInferencer, pipeline_steps
 from mmfrac.deployment.card import render_card
-from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.results import ImageResult, is_number
 from mmfrac.engine.runner.checkpoints import load_checkpoint_bytes, load_checkpoint_file
 from mmfrac.engine.runner.ensemble import (
     ensemble_checkpoint,
@@ -85,10 +85,7 @@ class OperatingPoint:
     achieved: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.threshold, (int, float)) and not isinstance(
-            self.threshold, bool
-        )
-        if not is_number or not 0 < self.threshold < math.inf:
+        if not is_number(self.threshold) or not self.threshold > 0:
             raise ValueError(
                 f'threshold of operating point {self.name!r} is {self.threshold!r}, a number > 0 is '
                 'wanted'
@@ -540,13 +537,30 @@ def _drop_pretrained(node: Any) -> None:
     """Take out where weights came from before the training: those of the package are complete."""
     if isinstance(node, dict):
         init = node.get('init_cfg')
-        if isinstance(init, dict) and init.get('checkpoint'):
+        steps = init if isinstance(init, (list, tuple)) else [init]
+        if any(isinstance(step, dict) and step.get('checkpoint') for step in steps):
             node['init_cfg'] = None
+        if node.get('pretrained'):
+            node['pretrained'] = False if node['pretrained'] is True else None
         for value in node.values():
             _drop_pretrained(value)
     elif isinstance(node, (list, tuple)):
         for value in node:
             _drop_pretrained(value)
+
+
+def _weights_elsewhere(node: Any) -> str:
+    """What of a config would have a model read or download weights when it is built; '' if nothing."""
+    if isinstance(node, dict):
+        # of timm, whose names of models may be addresses, too
+        for key in ('checkpoint', 'checkpoint_path', 'pretrained', 'pretrained_cfg'):
+            if node.get(key):
+                return f'{key} {node[key]!r}'
+        if ':' in str(node.get('model_name', '')):
+            return f'model_name {node["model_name"]!r}'
+    values = node.values() if isinstance(node, dict) else node
+    inner = map(_weights_elsewhere, values) if isinstance(node, (dict, list, tuple)) else ()
+    return next(filter(None, inner), '')
 
 
 def _member(checkpoint: dict, is_part: bool, half: bool) -> dict:
@@ -702,7 +716,7 @@ def _package(path: str, parts: Mapping[str, bytes], sha256: str) -> ModelPackage
         weights=tuple(load_checkpoint_bytes(parts[file], file, 'cpu') for file in files),
         precision=manifest['precision'],
         operating_points=tuple(OperatingPoint(**one) for one in manifest['operating_points']),
-        temperature=manifest['temperature'],
+        temperature=manifest.get('temperature'),
         limits=manifest['limits'],
         manifest=manifest,
         sha256=sha256,
@@ -738,8 +752,7 @@ def _check_manifest(manifest: Any) -> None:
     if not manifest['classes'] or not all(isinstance(one, str) for one in manifest['classes']):
         raise PackageError('its classes are no names')
     temperature = manifest.get('temperature')
-    is_number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
-    if temperature is not None and not (is_number and 0 < temperature < math.inf):
+    if temperature is not None and not (is_number(temperature) and temperature > 0):
         raise PackageError(f'its temperature {temperature!r} is no number > 0')
     if not all(isinstance(one, dict) and 'file' in one for one in manifest['members']):
         raise PackageError('its members name no files')
@@ -758,7 +771,7 @@ def _config(content: bytes) -> Config:
     except UnicodeDecodeError as error:
         raise PackageError(f'its {_CONFIG} is no text') from error
     # MMEngine would read other files, and variables of this process, in their place
-    if '{{' in text or '_base_' in text:
+    if '{{' in text:
         raise PackageError(f'its {_CONFIG} refers to other files, a resolved one does not')
     fault = _yaml_fault(text)
     if fault:
@@ -767,16 +780,24 @@ def _config(content: bytes) -> Config:
         file = Path(folder) / _CONFIG
         file.write_text(text, encoding='utf-8')
         try:
-            return load_config(file)
+            cfg = load_config(file)
         except ValueError as error:
             raise PackageError(one_line(error).replace(str(file), _CONFIG)) from error
+    elsewhere = _weights_elsewhere(cfg.to_dict())
+    if elsewhere:
+        raise PackageError(f'its {_CONFIG} asks for weights of elsewhere ({elsewhere})')
+    return cfg
 
 
 def _yaml_fault(text: str) -> str:
     """What of a YAML text is not that of a resolved config; '' if nothing."""
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            return 'has aliases, a resolved one has none'
+        for token in yaml.scan(text):
+            if isinstance(token, yaml.AliasToken):
+                return 'has aliases, a resolved one has none'
+            # names of models hold it, too: vit_base_patch16_224
+            if isinstance(token, yaml.ScalarToken) and token.value == '_base_':
+                return 'refers to other files, a resolved one does not'
         return yaml_fault(text)
     except yaml.YAMLError as error:
         return f'is no YAML ({one_line(error)})'

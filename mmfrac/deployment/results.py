@@ -151,7 +151,7 @@ def _fault(result: ImageResult) -> str:
         if not isinstance(getattr(result, name), (str, type(None))):
             return f'{name} is {getattr(result, name)!r}, a text or null is wanted'
     for name in _NUMBERS:
-        if getattr(result, name) is not None and not _is_number(getattr(result, name)):
+        if getattr(result, name) is not None and not is_number(getattr(result, name)):
             return f'{name} is {getattr(result, name)!r}, a number or null is wanted'
     for name in ('width', 'height'):
         value = getattr(result, name)
@@ -172,7 +172,7 @@ def _fault_of_parts(result: ImageResult) -> str:
         not isinstance(point, Mapping)
         or set(point) != {'name', 'threshold'}
         or not isinstance(point['name'], str)
-        or not _is_number(point['threshold'])
+        or not is_number(point['threshold'])
     ):
         return f'operating_point is {point!r}, its name and threshold are wanted'
     if not isinstance(result.boxes, (list, tuple)) or not isinstance(result.scores, (list, tuple)):
@@ -180,16 +180,16 @@ def _fault_of_parts(result: ImageResult) -> str:
     if len(result.boxes) != len(result.scores):
         return f'{len(result.boxes)} boxes and {len(result.scores)} scores'
     for box in result.boxes:
-        if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(_is_number, box)):
+        if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(is_number, box)):
             return f'a box is {box!r}, [x1, y1, x2, y2] is wanted'
         if box[0] > box[2] or box[1] > box[3]:
             return f'a box is {box!r}, x1 <= x2 and y1 <= y2 are wanted'
-    if not all(map(_is_number, result.scores)):
+    if not all(map(is_number, result.scores)):
         return f'scores are {result.scores!r}, numbers are wanted'
     if scale is not None and (
         not isinstance(scale, (list, tuple))
         or len(scale) != 2
-        or not all(_is_number(side) and side > 0 for side in scale)
+        or not all(is_number(side) and side > 0 for side in scale)
     ):
         return f'map_scale is {scale!r}, two sides in px are wanted'
     return ''
@@ -210,5 +210,10 @@ def _contradiction(result: ImageResult) -> str:
     return ''
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a number that is finite as a float, and no truth value."""
+    try:
+        is_one = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_one and math.isfinite(value)
+    except OverflowError:
+        return False

@@ -18,6 +18,7 @@ from mmfrac.deployment.package import (
     RESEARCH_ONLY,
     OperatingPoint,
     PackageError,
+    _plain_config,
     package_inferencer,
     read_package,
     update_package,
@@ -291,6 +292,19 @@ CHANGES = {
         manifest_with(operating_points=[dict(name='a', threshold='1', chosen_for='', achieved={})]),
         'number > 0',
     ),
+    'a number that no float is': (manifest_with(temperature=10**400), 'no number > 0'),
+    'weights of elsewhere': (
+        config_with(
+            lambda plain: plain['model']['backbone'].update(
+                init_cfg=dict(type='Pretrained', checkpoint='http://host/a.pth')
+            )
+        ),
+        'weights of elsewhere .checkpoint',
+    ),
+    'weights of a hub': (
+        config_with(lambda plain: plain['model']['backbone'].update(model_name='hf-hub:a/b')),
+        'weights of elsewhere .model_name',
+    ),
     'members elsewhere': (manifest_with(members=[dict(file='../x')]), 'other members'),
 }
 
@@ -307,6 +321,33 @@ def test_a_package_that_asks_for_more_than_data_is_refused(
     assert '\n' not in str(caught.value) or 'Traceback' not in str(caught.value)
     assert sorted(one.name for one in tmp_path.iterdir()) == ['evil.mmfrac']
     assert not os.path.exists('/tmp/HACKED')
+
+
+def test_a_manifest_may_leave_the_temperature_out(package, tmp_path):
+    def change(parts):
+        manifest = json.loads(parts['manifest.json'])
+        del manifest['temperature']
+        parts['manifest.json'] = json.dumps(manifest).encode()
+
+    assert read_package(rewritten(package, tmp_path / 'a.mmfrac', change)).temperature is None
+
+
+def test_names_of_models_may_hold_what_bases_are_called(package, tmp_path):
+    change = config_with(
+        lambda plain: plain['model']['backbone'].update(model_name='vit_base_patch16_224')
+    )
+    found = read_package(rewritten(package, tmp_path / 'a.mmfrac', change))
+    assert found.config.model.backbone.model_name == 'vit_base_patch16_224'
+
+
+def test_where_weights_came_from_before_the_training_is_left_out(folder, checkpoints):
+    model = detector_cfg()
+    model['backbone']['init_cfg'] = [dict(type='Pretrained', checkpoint='torchvision://resnet50')]
+    model['backbone']['pretrained'] = None
+    model['neck'] = model['neck'] | dict(init_cfg=dict(type='Pretrained', checkpoint='a.pth'))
+    plain = _plain_config(config(model | dict(extra=dict(pretrained=True, name='timm'))), 1)
+    assert plain['model']['backbone']['init_cfg'] is plain['model']['neck']['init_cfg'] is None
+    assert plain['model']['extra'] == dict(pretrained=False, name='timm')
 
 
 def test_a_changed_part_is_found(package, tmp_path):

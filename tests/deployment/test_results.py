@@ -54,6 +54,7 @@ def test_a_result_is_read_as_it_was_written():
         (dict(boxes=[[1, 2, 3, float('inf')]]), 'a box is'),
         (dict(boxes='abcd', scores=[1.0] * 4), 'no lists'),
         (dict(scores=['x']), 'scores are'),
+        (dict(score=10**400), 'a number or null'),
         (dict(map_scale=[4.0]), 'map_scale is'),
         (dict(map_scale=[4.0, 0]), 'map_scale is'),
         (dict(score=None), 'has no score'),
