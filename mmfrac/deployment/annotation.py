@@ -38,6 +38,8 @@ _VERSION = 1
 # overlap of a box with what it was, from which on it counts as kept, and as moved
 _KEPT, _MOVED = 0.98, 0.1
 _NOBODY = 'not said'
+# of Label Studio: what a drawn shape has of its geometry
+_SHAPES = ('x', 'points', 'vertices', 'rle')
 
 
 class AnnotationFileError(ValueError):
@@ -360,7 +362,9 @@ def import_annotations(
     """Write what annotators corrected as mmfrac's annotations.
 
     An image that the file does not hold, or that nobody submitted, is left out: it was not looked at.
-    One without boxes has no fracture (label 0); the boxes of others are complete (``regions``).
+    One without boxes has no fracture (label 0); the boxes of others are complete (``regions``). Shapes
+    that are no boxes, and boxes of another label than the exported one, are refused: an image with them
+    alone is none without a fracture.
 
     Args:
         file (str or PathLike): JSON that Label Studio exports, CVAT's XML 1.1 for images, or COCO.
@@ -368,14 +372,16 @@ def import_annotations(
         out_file (str or PathLike): COCO JSON to write.
         base (str or PathLike, optional): Annotations that the corrected images belong to: all of its
             images are written, those that were corrected with their new label and boxes, and patient,
-            source and other fields stay. Defaults to None, the corrected images alone.
+            source and other fields stay, and so do boxes of other categories. Defaults to None, the
+            corrected images alone.
         annotator (str, optional): Who, where the file does not tell. Defaults to None.
 
     Returns:
         Counter: Images, and boxes 'kept', 'moved', 'added', 'removed'.
 
     Raises:
-        AnnotationFileError: If the file is none of these, or holds an image that was not exported.
+        AnnotationFileError: If the file is none of these, or holds an image that was not exported, a
+            shape or a label.
     """
     path = Path(export)
     before = _read_export(path / EXPORT if path.is_dir() else path)
@@ -432,12 +438,16 @@ def _content(new: Mapping[str, tuple[dict, list]], base: Any, category: str) -> 
             raise AnnotationFileError(
                 f'{base} has no image {missing[0]!r}: give the export the folder that its names begin at'
             )
-        ids = {image['id'] for image in images if image['file_name'] in new}
-        kept = [one for one in content['annotations'] if one['image_id'] not in ids]
         found = [one['id'] for one in categories if one['name'] == category]
         if not found:
             raise AnnotationFileError(f'{base} has no category {category!r}')
         category_id = found[0]
+        ids = {image['id'] for image in images if image['file_name'] in new}
+        kept = [
+            one
+            for one in content['annotations']
+            if one['image_id'] not in ids or one['category_id'] != category_id
+        ]
         images = [image | new.get(image['file_name'], ({}, []))[0] for image in images]
     number = max((one['id'] for one in kept), default=0)
     annotations = list(kept)
@@ -511,17 +521,18 @@ def _read_corrected(path: Path, before: Mapping[str, dict]) -> dict[str, Correct
         raise FileNotFoundError(f'no annotations {path}') from error
     except UnicodeDecodeError as error:
         raise AnnotationFileError(f'{path} is no text') from error
+    category = next((one['category'] for one in before.values()), '')
     if text.lstrip().startswith('<'):
-        return _checked(path, _of_cvat(path, text), before)
+        return _checked(path, _of_cvat(path, text, category), before)
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise AnnotationFileError(f'{path} is neither JSON nor XML: {one_line(error)}') from error
     try:
         if isinstance(content, list):
-            return _checked(path, _of_label_studio(content, before), before)
+            return _checked(path, _of_label_studio(path, content, before, category), before)
         if isinstance(content, dict) and 'images' in content and 'annotations' in content:
-            return _checked(path, _of_coco(content), before)
+            return _checked(path, _of_coco(path, content, category), before)
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise AnnotationFileError(
             f'{path} cannot be taken over: {type(error).__name__} {one_line(error)}'
@@ -549,8 +560,23 @@ def _checked(
     return corrected
 
 
+def _check_label(path: Path, image: str, labels: Sequence[Any], category: str) -> None:
+    others = [label for label in labels if label != category]
+    if others:
+        raise AnnotationFileError(
+            f'{path}, image {image!r}: a box of label {others[0]!r}, {category!r} was exported; take it '
+            'out of the file, or name it so'
+        )
+
+
+def _other_shape(path: Path, image: str, shape: Any) -> AnnotationFileError:
+    return AnnotationFileError(
+        f'{path}, image {image!r}: a shape {shape!r}, boxes are taken over; draw a box around it'
+    )
+
+
 def _of_label_studio(
-    tasks: Sequence[Mapping], before: Mapping[str, dict]
+    path: Path, tasks: Sequence[Mapping], before: Mapping[str, dict], category: str
 ) -> Iterator[tuple[str, Corrected]]:
     for task in tasks:
         name = task['data'].get('picture') or task['data']['image']
@@ -560,11 +586,14 @@ def _of_label_studio(
         # the last word counts
         last = max(submitted, key=lambda one: str(one.get('updated_at') or ''))
         record = before.get(_key(name), dict(width=1, height=1))
-        boxes = [
-            _box_of(one['value'], record['width'], record['height'])
-            for one in last['result']
-            if one.get('type') == 'rectanglelabels'
-        ]
+        boxes = []
+        for one in last['result']:
+            value = one.get('value') or {}
+            if one.get('type') == 'rectanglelabels':
+                _check_label(path, name, value.get('rectanglelabels') or (), category)
+                boxes.append(_box_of(value, record['width'], record['height']))
+            elif any(key in value for key in _SHAPES):
+                raise _other_shape(path, name, one.get('type'))
         yield (
             name,
             Corrected(boxes, _person(last.get('completed_by')), str(last.get('updated_at') or '')),
@@ -590,7 +619,16 @@ def _person(who: Any) -> str:
     return f'user {who}' if isinstance(who, int) else printable(who)
 
 
-def _of_cvat(path: Path, text: str) -> Iterator[tuple[str, Corrected]]:
+def _turned(box: list[float], degrees: float) -> list[float]:
+    """Hull of a box that is turned about its centre."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    cos, sin = (abs(f(math.radians(degrees))) for f in (math.cos, math.sin))
+    w, h = box[2] - box[0], box[3] - box[1]
+    half_w, half_h = (w * cos + h * sin) / 2, (w * sin + h * cos) / 2
+    return [x - half_w, y - half_h, x + half_w, y + half_h]
+
+
+def _of_cvat(path: Path, text: str, category: str) -> Iterator[tuple[str, Corrected]]:
     if '<!DOCTYPE' in text or '<!ENTITY' in text:
         raise AnnotationFileError(f'{path} defines entities, which CVAT does not write: refused')
     try:
@@ -612,9 +650,17 @@ def _of_cvat(path: Path, text: str) -> Iterator[tuple[str, Corrected]]:
     at = root.findtext('meta/dumped') or ''
     for image in root.iter('image'):
         boxes = []
-        for box in image.iter('box'):
+        for box in image:
+            if box.tag == 'tag':
+                continue
+            if box.tag != 'box':
+                raise _other_shape(path, image.get('name', ''), box.tag)
+            if 'label' in box.attrib:
+                _check_label(path, image.get('name', ''), [box.attrib['label']], category)
             try:
-                boxes.append([float(box.attrib[side]) for side in ('xtl', 'ytl', 'xbr', 'ybr')])
+                sides = [float(box.attrib[side]) for side in ('xtl', 'ytl', 'xbr', 'ybr')]
+                turned = float(box.get('rotation') or 0)
+                boxes.append(_turned(sides, turned) if turned else sides)
             except (KeyError, ValueError) as error:
                 raise AnnotationFileError(
                     f'{path}, image {image.get("name")!r}: a box lacks a side ({one_line(error)})'
@@ -622,10 +668,17 @@ def _of_cvat(path: Path, text: str) -> Iterator[tuple[str, Corrected]]:
         yield image.get('name', ''), Corrected(boxes, printable(who), at)
 
 
-def _of_coco(content: Mapping[str, Any]) -> Iterator[tuple[str, Corrected]]:
+def _of_coco(
+    path: Path, content: Mapping[str, Any], category: str
+) -> Iterator[tuple[str, Corrected]]:
+    names = {one['id']: one['name'] for one in content.get('categories') or ()}
+    files = {image['id']: image['file_name'] for image in content['images']}
     boxes: dict[Any, list] = {image['id']: [] for image in content['images']}
     for one in content['annotations']:
         x, y, w, h = one['bbox']
+        if names:
+            image_id = one['image_id']
+            _check_label(path, files[image_id], [names[one['category_id']]], category)
         boxes[one['image_id']].append([x, y, x + w, y + h])
     for image in content['images']:
         yield image['file_name'], Corrected(boxes[image['id']])

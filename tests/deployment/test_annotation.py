@@ -245,12 +245,41 @@ def test_cvat_says_who(results, images, tmp_path):
     assert (found['by'], found['at']) == ('ann', '2026-05-01')
 
 
+def test_a_turned_box_of_cvat_is_its_hull(results, images, tmp_path):
+    out, path = exported(results, images, tmp_path, 'cvat', pictures=False)
+    root = ElementTree.parse(path).getroot()
+    image = root.findall('image')[2]
+    sides = dict(xtl='10', ytl='20', xbr='30', ybr='24', rotation='90', label='fracture')
+    ElementTree.SubElement(image, 'box', sides)
+    _, new = back(tmp_path, out, ElementTree.tostring(root, encoding='unicode'))
+    assert new['annotations'][-1]['bbox'] == pytest.approx([18, 12, 4, 20])
+
+
+def test_boxes_of_other_categories_stay_as_they_were(results, images, base, tmp_path):
+    out, path = exported(results, images, tmp_path, 'coco', pictures=False)
+    content = json.loads(base.read_text())
+    content['categories'].append(dict(id=5, name='device'))
+    other = dict(id=8, image_id=11, category_id=5, bbox=[5, 6, 7, 8], area=56, iscrowd=0)
+    old = dict(id=9, image_id=11, category_id=4, bbox=[0, 0, 5, 5], area=25, iscrowd=0)
+    content['annotations'] += [other, old]
+    content['images'][1] |= dict(label=1, regions=True)
+    base.write_text(json.dumps(content))
+    _, new = back(tmp_path, out, path.read_text(), base)
+    found = [one for one in new['annotations'] if one['image_id'] == 11]
+    assert [one for one in found if one['category_id'] == 5] == [other]
+    assert len(found) == 3 and old not in found
+
+
 def test_boxes_are_compared_one_to_one():
     one, near, far = [0, 0, 10, 10], [0, 0, 10, 8], [50, 50, 60, 60]
     assert compare_boxes([one], [one, near]) == dict(kept=1, moved=0, added=1, removed=0)
     assert compare_boxes([near, far], [one]) == dict(kept=0, moved=1, added=0, removed=1)
     assert compare_boxes([], []) == dict(kept=0, moved=0, added=0, removed=0)
     assert compare_boxes([one], [far]) == dict(kept=0, moved=0, added=1, removed=1)
+
+
+def of_studio(shape):
+    return dict(data=dict(picture='000000_2.png'), annotations=[dict(result=[shape])])
 
 
 BAD = {
@@ -275,6 +304,32 @@ BAD = {
         '<annotations><image name="000000_2.png"><box xtl="nan" ytl="1" xbr="2" ybr="3"/></image>'
         '</annotations>',
         'no number',
+    ),
+    'a polygon of CVAT': (
+        '<annotations><image name="000000_2.png"><tag label="x"/><polygon points="1,1;2,2;1,2"/></image>'
+        '</annotations>',
+        "a shape 'polygon'",
+    ),
+    'a box of another label': (
+        '<annotations><image name="000000_2.png"><box label="rib" xtl="1" ytl="1" xbr="2" ybr="3"/>'
+        '</image></annotations>',
+        "label 'rib', 'fracture' was exported",
+    ),
+    'a polygon of Label Studio': (
+        [of_studio(dict(type='polygonlabels', value=dict(points=[[1, 1], [2, 2], [1, 2]])))],
+        "a shape 'polygonlabels'",
+    ),
+    'another label of Label Studio': (
+        [of_studio(dict(type='rectanglelabels', value=dict(rectanglelabels=['rib'])))],
+        "label 'rib', 'fracture' was exported",
+    ),
+    'another category of COCO': (
+        dict(
+            images=[dict(id=1, file_name='000000_2.png')],
+            annotations=[dict(image_id=1, category_id=3, bbox=[1, 1, 2, 2])],
+            categories=[dict(id=3, name='rib')],
+        ),
+        "label 'rib', 'fracture' was exported",
     ),
     'twice': (
         '<annotations><image name="000000_2.png"/><image name="a/000000_2.png"/></annotations>',
