@@ -73,6 +73,8 @@ class ArchiveOptions:
         precision (str, optional): Defaults to None, that of the package.
         batch_size (int, optional): Images a forward pass. Defaults to None, 8.
         chunk (int, optional): Images that one process takes at a time. Defaults to None, 512.
+        inputs (Mapping, optional): Where the list of images comes from, plain data: a folder does not
+            go on with other ones. Defaults to None, not asked.
 
     Raises:
         ValueError: If a number is not positive.
@@ -83,6 +85,7 @@ class ArchiveOptions:
     precision: str | None = None
     batch_size: int | None = None
     chunk: int | None = None
+    inputs: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ('batch_size', 'chunk'):
@@ -164,8 +167,8 @@ def infer_archive(
             of images.
         entries (Iterable[Entry]): Images, see ``archive_inputs.list_entries``; only drawn at the first
             start.
-        options (ArchiveOptions, optional): Choices; those that are None are the ones of before.
-            Defaults to None.
+        options (ArchiveOptions, optional): Choices; those that are None are the ones of before. The
+            selection has to be that of before. Defaults to None.
         workers (int): Processes that decode; 0: this one. Defaults to 2.
         device (str, optional): Defaults to None, what there is.
         shard (Shard, optional): Defaults to None, that of the environment.
@@ -284,6 +287,7 @@ class _Job:
                 **{key: getattr(options, key) or value for key, value in _DEFAULT.items()},
                 operating_point=None if point is None else point.name,
                 selection=options.selection.as_dict(),
+                inputs=None if options.inputs is None else dict(options.inputs),
             ),
         )
 
@@ -368,7 +372,8 @@ def _offsets(path: Path, chunk: int) -> np.ndarray:
 def _check_job(folder: Path, content: Any, package: ModelPackage, options: ArchiveOptions) -> None:
     if not isinstance(content, dict) or content.get('version') != _VERSION:
         raise ValueError(f'{folder / _JOB} is of another version of mmfrac: name another folder')
-    point = package.operating_point(options.operating_point)
+    name = options.operating_point
+    point = None if name is None else package.operating_point(name)
     wanted = dict(
         model=package.identity,
         precision=options.precision if options.precision != 'auto' else None,
@@ -376,6 +381,8 @@ def _check_job(folder: Path, content: Any, package: ModelPackage, options: Archi
         chunk=options.chunk,
         operating_point=None if point is None else point.name,
         selection=options.selection.as_dict(),
+        # not in folders of before
+        inputs=options.inputs if content.get('inputs') is not None else None,
     )
     for key, value in wanted.items():
         if value is not None and content.get(key) != value:

@@ -14,12 +14,13 @@ from typing import Any
 from mmfrac.apis.inferencer import is_image
 from mmfrac.datasets.radiographs.limits import max_bytes
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES
+from mmfrac.deployment.dicomweb import check_url, login_session
 from mmfrac.deployment.zip_members import read_member
 from mmfrac.preparation.tables.table import Problems, Table
 from mmfrac.utils.errors import RadiographError, one_line
 from mmfrac.utils.io import is_temporary
 
-TOKEN_VARIABLE = 'MMFRAC_DICOMWEB_TOKEN'
+TOKEN_VARIABLE, AUTH_VARIABLE = 'MMFRAC_DICOMWEB_TOKEN', 'MMFRAC_DICOMWEB_AUTH'
 
 Entry = dict[str, Any]
 """An image: ``image``, what it is called; of a ZIP file ``zip`` and ``member``; of a DICOMweb server
@@ -58,14 +59,17 @@ def list_entries(
 
     Raises:
         FileNotFoundError: If a source is not there.
-        ValueError: If a list is none, or there is no image.
+        ValueError: If a list is none, there is no image, or a URL holds a password.
         ServerError: If a server does not answer.
     """
     seen: set[str] = set()
     for source in sources:
         for entry in _entries_of(os.fspath(source), column, root, query or {}):
-            if entry['image'] not in seen:
-                seen.add(entry['image'])
+            image = entry['image']
+            # a file is one under each of its paths
+            key = image if 'uids' in entry else os.path.abspath(image)
+            if key not in seen:
+                seen.add(key)
                 yield entry
     if not seen:
         raise ValueError(f'no image in {", ".join(map(str, sources))}')
@@ -75,6 +79,7 @@ def _entries_of(
     source: str, column: str | None, root: str | os.PathLike | None, query: Mapping[str, str]
 ) -> Iterator[Entry]:
     if source.startswith(('http://', 'https://')):
+        check_url(source, AUTH_VARIABLE)
         yield from _of_server(source, query)
         return
     suffix = Path(source).suffix.lower()
@@ -168,7 +173,8 @@ def _client(url: str, pid: int) -> Any:
         raise ImportError('a DICOMweb query needs: pip install mmfrac[deploy]') from error
     token = os.environ.get(TOKEN_VARIABLE)
     headers = {'Authorization': f'Bearer {token}'} if token else None
-    client = DICOMwebClient(url, headers=headers, timeout=60)
+    session = login_session(AUTH_VARIABLE)
+    client = DICOMwebClient(url, session, headers=headers, timeout=60)
     client.set_http_retry_params(retry=True, max_attempts=_TRIES, wait_exponential_multiplier=200)
     return client
 
@@ -187,7 +193,7 @@ def _asked(url: str, name: str, *arguments: Any, **options: Any) -> Any:
             raise RadiographError(f'the server {url} does not give it ({status})') from error
         raise ServerError(
             f'the DICOMweb server {url} refuses ({status}): start again when it answers; a bearer token '
-            f'is taken from {TOKEN_VARIABLE}'
+            f'is taken from {TOKEN_VARIABLE}, user:password from {AUTH_VARIABLE}'
         ) from error
     except (requests.RequestException, OSError) as error:
         kind = type(error).__name__

@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Where objects of findings are sent: a DICOM node (C-STORE) or a DICOMweb server (STOW-RS)."""
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +15,12 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+from mmfrac.deployment.dicomweb import check_url, login_session
+
 try:
     from dicomweb_client import DICOMwebClient
     from pynetdicom import AE
-    from requests import RequestException, Session
+    from requests import RequestException
 except ImportError as error:
     raise ImportError(
         'a DICOM node needs pynetdicom and dicomweb-client: pip install mmfrac[deploy]'
@@ -115,11 +116,7 @@ class WebDestination:
 
     def __init__(self, url: str) -> None:
         self.name = url
-        session = Session()
-        user, _, password = os.environ.get(AUTH_VARIABLE, '').partition(':')
-        if user:
-            session.auth = (user, password)
-        self._client = DICOMwebClient(url, session)
+        self._client = DICOMwebClient(url, login_session(AUTH_VARIABLE))
         self._client.set_http_retry_params(retry=False)
 
     def send(self, paths: Sequence[Path]) -> list[str]:
@@ -161,13 +158,9 @@ def destination_of(text: str, own_title: str = 'MMFRAC') -> Destination:
     Raises:
         ValueError: If it is neither.
     """
-    if re.fullmatch(r'https?://[^/\s@]+(/[^\s@]*)?', text):
+    if re.match(r'https?://[^/\s]', text):
+        check_url(text, AUTH_VARIABLE)
         return WebDestination(text.rstrip('/'))
-    if '@' in text and text.startswith(('http://', 'https://')):
-        # what is wrong is not quoted: logs and pages show it
-        raise ValueError(
-            f'the URL of a destination holds no user and password: environment variable {AUTH_VARIABLE}'
-        )
     found = _NODE.fullmatch(text)
     if found is None or not 0 < int(found['port']) < 65536:
         raise ValueError(

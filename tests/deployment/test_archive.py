@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -21,6 +22,7 @@ from mmfrac.deployment.archive import (
     merge_results,
 )
 from mmfrac.deployment.archive_inputs import list_entries
+from mmfrac.deployment.package import OperatingPoint, update_package
 from mmfrac.deployment.results import read_results
 from mmfrac.deployment.selection import Selection
 from tests.deployment.tiny_package import tiny_package, write_dicom, write_png
@@ -250,6 +252,26 @@ def test_other_choices_are_another_folder(package, images, whole, changes, text)
     # those that are not named are the ones of before
     assert infer_archive(package, whole, iter(()), ArchiveOptions(), 0, 'cpu', Shard())
     assert lines(whole) == before
+
+
+def test_a_folder_goes_on_with_its_inputs_and_its_operating_point(package, images, tmp_path):
+    two = update_package(
+        shutil.copy(package.path, tmp_path / 'two.mmfrac'),
+        operating_points=[OperatingPoint('a', 0.4), OperatingPoint('b', 0.6)],
+    )
+    choices = dict(operating_point='b', inputs=dict(sources=['one'], query={}))
+    entries = list_entries([images / '01.dcm'])
+    out = tmp_path / 'out'
+    assert infer_archive(two, out, entries, ArchiveOptions(**choices), 0, 'cpu', Shard())
+    for again in (ArchiveOptions(), ArchiveOptions(**choices)):
+        assert infer_archive(two, out, iter(()), again, 0, 'cpu', Shard())
+    with pytest.raises(ValueError, match="operating_point 'b', not 'a'"):
+        infer_archive(two, out, iter(()), ArchiveOptions(operating_point='a'), 0, 'cpu', Shard())
+    other = ArchiveOptions(inputs=dict(sources=['two'], query={}))
+    with pytest.raises(ValueError, match=r"begun with inputs .*'one'.*, not .*'two'"):
+        infer_archive(two, out, iter(()), other, 0, 'cpu', Shard())
+    (result,) = read_results(out / 'results.jsonl')
+    assert result.operating_point == dict(name='b', threshold=0.6)
 
 
 def test_another_model_and_foreign_files_are_refused(package, images, whole, tmp_path):

@@ -5,6 +5,7 @@ import os
 import re
 import threading
 import zipfile
+from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -47,7 +48,7 @@ def folder(tmp_path):
     return folder
 
 
-def test_folders_lists_and_tables(folder, tmp_path):
+def test_folders_lists_and_tables(folder, tmp_path, monkeypatch):
     files = [str(folder / name) for name in ('a.png', 'b/1.2.840.5', 'b/cut.dcm')]
     assert names(folder) == files
     # a file that is named is taken, whatever it is
@@ -59,6 +60,8 @@ def test_folders_lists_and_tables(folder, tmp_path):
     assert found == [files[2], files[0]]
     # each once
     assert names(tmp_path / 'list.txt', folder, folder) == files
+    monkeypatch.chdir(tmp_path)
+    assert names(folder, './images', 'images/../images/a.png') == files
     with pytest.raises(ValueError, match='path'):
         names(tmp_path / 'table.csv')
     with pytest.raises(FileNotFoundError, match='no list'):
@@ -192,6 +195,18 @@ def server(tmp_path, monkeypatch):
         thread.start()
         yield handler, f'http://127.0.0.1:{http.server_address[1]}/dicom-web'
         http.shutdown()
+
+
+def test_user_and_password_are_no_part_of_a_url(server, monkeypatch):
+    handler, url = server
+    with pytest.raises(ValueError, match='MMFRAC_DICOMWEB_AUTH') as raised:
+        names(url.replace('//', '//me:secret@'))
+    assert 'secret' not in str(raised.value)
+    with pytest.raises(ValueError, match='has no host'):
+        names('http:///dicom-web')
+    monkeypatch.setenv('MMFRAC_DICOMWEB_AUTH', 'me:se:cret')
+    assert len(names(url)) == 4
+    assert {who for _, who in handler.seen} == {'Basic ' + b64encode(b'me:se:cret').decode()}
 
 
 def test_studies_of_a_server(server, tmp_path, monkeypatch):

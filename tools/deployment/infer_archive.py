@@ -21,7 +21,7 @@ from mmfrac.deployment.archive import (
     measure_speed,
     merge_results,
 )
-from mmfrac.deployment.archive_inputs import TOKEN_VARIABLE, list_entries
+from mmfrac.deployment.archive_inputs import AUTH_VARIABLE, TOKEN_VARIABLE, list_entries
 from mmfrac.deployment.package import read_package
 from mmfrac.deployment.selection import KINDS, VIEWS, Selection
 from mmfrac.utils.device import PRECISIONS
@@ -40,7 +40,8 @@ EXAMPLE = f"""examples:
   torchrun --nproc-per-node 4 -m mmfrac archive images/ --package ours.mmfrac --out-dir found
   python tools/deployment/infer_archive.py --merge --out-dir found
 
-environment: {TOKEN_VARIABLE}, bearer token of the server; {MAX_PIXELS_VARIABLE}, largest image"""
+environment: {TOKEN_VARIABLE}, bearer token of the server, or {AUTH_VARIABLE}, user:password;
+{MAX_PIXELS_VARIABLE}, largest image"""
 
 
 def parse_args() -> argparse.Namespace:
@@ -110,8 +111,9 @@ def main() -> int:
             print(f'{name:10} {rate:8.1f} images a second')
         return 0
     selection = Selection(args.views, args.modalities, args.body_parts, args.kinds, args.everything)
+    inputs = dict(sources=args.inputs, column=args.column, root=args.root, query=args.query)
     options = ArchiveOptions(
-        selection, args.operating_point, args.precision, args.batch_size, args.chunk
+        *(selection, args.operating_point, args.precision, args.batch_size, args.chunk), inputs
     )
     shard = Shard.parse(args.shard) if args.shard else Shard.of_environment()
     workers = min(default_workers(), 8) if args.workers is None else args.workers
