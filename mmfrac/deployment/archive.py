@@ -29,11 +29,11 @@ from mmfrac.apis.inferencer import (
     FracInferencer,
     ImageLoader,
     LoadedImage,
-    prediction_of_image,
 )
 from mmfrac.deployment.archive_inputs import Entry, ServerError, file_of
 from mmfrac.deployment.package import ModelPackage, OperatingPoint, package_inferencer
 from mmfrac.deployment.results import ImageResult, ResultError, read_results
+from mmfrac.deployment.scorer import result_of_sample
 from mmfrac.deployment.selection import NO_FILE, UNREADABLE, ImageFacts, Selection
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import (
@@ -544,9 +544,9 @@ def predict_prepared(
                 )
             )
             continue
-        prediction = prediction_of_image(one.image, next(samples))
+        sample = next(samples)
         try:
-            result = package.result(prediction, precision, point, image=one.image, **facts)
+            result = result_of_sample(package, inferencer, sample, point, one.image, facts)
         except ResultError as error:
             # NaN of a network on an image that nobody foresaw
             text = f"the model gives no result for film '{one.image}': {error}"

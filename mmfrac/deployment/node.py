@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pydicom
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -24,7 +23,7 @@ from mmfrac.deployment.destinations import Destination
 from mmfrac.deployment.dicom_objects import KINDS, MadeObjects, make_objects
 from mmfrac.deployment.dicom_objects.identity import MANUFACTURER
 from mmfrac.deployment.dicom_objects.source import values_unsaid
-from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.scorer import Scored
 from mmfrac.deployment.study_queue import (
     MOST_ATTEMPTS,
     FullError,
@@ -57,19 +56,7 @@ _NAMES = ('SOPClassUID', 'SOPInstanceUID', 'StudyInstanceUID', 'SeriesInstanceUI
 _LOOK = 0.2
 
 
-class Scored(NamedTuple):
-    """What a model says of an image.
-
-    Attributes:
-        result (ImageResult): The result, or why there is none.
-        prob_map (np.ndarray, optional): ``(h', w')``; None of a box detector.
-    """
-
-    result: ImageResult
-    prob_map: np.ndarray | None = None
-
-
-Scorer = Callable[[Sequence[str]], Sequence[Scored]]
+ScoreFiles = Callable[[Sequence[str]], Sequence[Scored]]
 
 
 @dataclass(frozen=True)
@@ -134,7 +121,7 @@ class DicomNode:
     def __init__(
         self,
         folder: str | Path,
-        scorer: Scorer,
+        scorer: ScoreFiles,
         destination: Destination,
         options: NodeOptions | None = None,
     ) -> None:

@@ -1,16 +1,32 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""A packaged model as the node asks it: files in, results and prob maps out."""
+"""A packaged model at work: files or predictions in, results and prob maps out."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmdet.structures import DetDataSample
 
 from mmfrac.apis.inferencer import FracInferencer, LoadedImage, prediction_of_image
-from mmfrac.deployment.node import Scored
 from mmfrac.deployment.package import ModelPackage, OperatingPoint, package_inferencer
 from mmfrac.deployment.results import ImageResult, ResultError
 from mmfrac.deployment.selection import UNREADABLE, ImageFacts, Selection
+from mmfrac.utils.prob_map import component_boxes
+
+# of a detector whose config says nothing
+_COMPONENTS: dict[str, Any] = dict(component_thr=0.2, max_per_img=100)
+
+
+class Scored(NamedTuple):
+    """What a model says of an image.
+
+    Attributes:
+        result (ImageResult): The result, or why there is none.
+        prob_map (np.ndarray, optional): ``(h', w')``; None of a box detector.
+    """
+
+    result: ImageResult
+    prob_map: np.ndarray | None = None
 
 
 class PackageScorer:
@@ -94,12 +110,13 @@ class PackageScorer:
             height, width = loaded.image.shape
             facts = facts._replace(width=width, height=height)
             try:
-                result = self.package.result(
-                    prediction_of_image(loaded.name, sample),
-                    self.inferencer.precision,
+                result = result_of_sample(
+                    self.package,
+                    self.inferencer,
+                    sample,
                     self.point,
-                    image=loaded.name,
-                    **facts.fields(),
+                    loaded.name,
+                    facts.fields(),
                 )
             except ResultError as error:
                 # NaN of a network on an image that nobody foresaw
@@ -118,6 +135,60 @@ class PackageScorer:
             **facts.fields(),
         )
         return Scored(result)
+
+
+def result_of_sample(
+    package: ModelPackage,
+    inferencer: FracInferencer,
+    sample: DetDataSample,
+    point: OperatingPoint | None,
+    name: str,
+    fields: dict[str, Any],
+) -> ImageResult:
+    """The result of a prediction.
+
+    Its boxes are those of ``tools/test.py``, components of the map at the detector's ``component_thr``.
+    Where the operating point lies below that, they are the components at the point: what is flagged has
+    a box.
+
+    Args:
+        package (ModelPackage): The model.
+        inferencer (FracInferencer): The same, which predicted.
+        sample (DetDataSample): The prediction.
+        point (OperatingPoint, optional): For the flag.
+        name (str): What the image is called.
+        fields (dict): ``width`` and ``height``, and what else is known of the image.
+
+    Returns:
+        ImageResult: The result.
+
+    Raises:
+        ResultError: If it is none, e.g. NaN.
+    """
+    prediction = prediction_of_image(name, sample)
+    prob_map, scale = map_of_sample(sample), prediction['map_scale']
+    settings = component_settings(inferencer)
+    if point is not None and prob_map is not None and point.threshold < settings['component_thr']:
+        boxes, scores = component_boxes(
+            prob_map,
+            (scale[0], scale[1]),
+            (fields['height'], fields['width']),
+            point.threshold,
+            settings['max_per_img'],
+        )
+        prediction |= dict(boxes=boxes.tolist(), scores=scores.tolist())
+    return package.result(prediction, inferencer.precision, point, image=name, **fields)
+
+
+def component_settings(inferencer: FracInferencer) -> dict[str, Any]:
+    """``component_thr`` and ``max_per_img`` of a detector of prob maps.
+
+    Args:
+        inferencer (FracInferencer): The detector.
+    """
+    model = getattr(inferencer.model, 'student', inferencer.model)
+    own = getattr(model, 'test_cfg', None) or {}
+    return {key: own.get(key, usual) for key, usual in _COMPONENTS.items()}
 
 
 def map_of_sample(sample: DetDataSample) -> np.ndarray | None:

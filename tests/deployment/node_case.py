@@ -12,8 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from mmfrac.datasets.radiographs.read import read_radiograph
-from mmfrac.deployment.node import NodeOptions, Scored
+from mmfrac.deployment.node import NodeOptions
 from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.scorer import Scored
 from mmfrac.utils.io import write_bytes
 from tests.deployment.dicom_objects.variants import MODEL, make_image
 

@@ -22,6 +22,7 @@ from mmfrac.deployment.scorer import PackageScorer
 from mmfrac.preparation.phantom import render_image, write_dicom
 from mmfrac.utils.config import load_config
 from mmfrac.utils.packaged import config_path
+from mmfrac.utils.prob_map import component_boxes
 from tests.deployment.node_case import wait_for
 from tests.deployment.orthanc import free_port, running
 
@@ -136,7 +137,7 @@ def test_command_and_a_real_archive(tmp_path, package, study, scored, repository
     assert reports == {
         one.result.sop_instance_uid: (
             pytest.approx(one.result.score, abs=1e-5),
-            sum(score >= 0.3 for score in one.result.scores),
+            len(component_boxes(one.prob_map, one.result.map_scale, (256, 256), 0.3)[0]),
         )
         for one in scored[:2]
     }

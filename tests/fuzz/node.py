@@ -24,8 +24,9 @@ import pydicom
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from mmfrac.datasets.radiographs.read import read_radiograph
-from mmfrac.deployment.node import DicomNode, Scored
+from mmfrac.deployment.node import DicomNode
 from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.scorer import Scored
 from mmfrac.deployment.selection import UNREADABLE, Selection
 from mmfrac.utils.errors import RadiographError
 from tests.deployment.dicom_objects.variants import MODEL

@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', required=True, help='folder for the objects')
     parser.add_argument('--images', help='folder that relative paths of the results begin in')
     parser.add_argument(
-        '--package', help='the model of the results: computes the prob maps of segmentations'
+        '--package', help='the model of the results: computes the prob maps, as the node has them'
     )
     parser.add_argument(
         '--maps',

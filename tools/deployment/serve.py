@@ -10,7 +10,7 @@ import argparse
 from mmfrac.deployment.package import package_inferencer, read_package
 from mmfrac.deployment.page.app import create_app
 from mmfrac.deployment.page.guard import hosts_of
-from mmfrac.deployment.page.scoring import Scorer
+from mmfrac.deployment.page.scoring import PageScorer
 from mmfrac.deployment.page.uploads import UploadLimits
 from mmfrac.deployment.selection import Selection
 from mmfrac.utils.cli import add_precision_argument
@@ -62,7 +62,7 @@ def main() -> None:
     inferencer = package_inferencer(package, args.device, precision)
     selection = Selection(everything=args.everything)
     limits = UploadLimits(request_bytes=args.max_upload * 2**20)
-    scorer = Scorer(package, inferencer, selection, args.operating_point)
+    scorer = PageScorer(package, inferencer, selection, args.operating_point)
     app = create_app(scorer, limits, hosts_of(args.host, args.name))
     print(printable(f'{package.name}: {package.limits}'))
     print(f'http://{args.host}:{args.port}', flush=True)

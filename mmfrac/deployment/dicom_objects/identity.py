@@ -5,6 +5,7 @@ import re
 import uuid
 from typing import Any, NamedTuple
 
+import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import AlgorithmIdentification
@@ -14,6 +15,7 @@ from pydicom.sr.coding import Code
 
 from mmfrac.deployment.dicom_objects.source import SourceImage
 from mmfrac.deployment.results import ImageResult
+from mmfrac.utils.prob_map import component_boxes
 from mmfrac.version import __version__
 
 MANUFACTURER = 'mmfrac'
@@ -56,6 +58,7 @@ class Findings(NamedTuple):
         point (str): Name of the operating point, '' without.
         boxes (list): ``[x1, y1, x2, y2]`` each, px of the image as stored, within it.
         scores (list[float]): One a box.
+        has_map (bool): Whether they come from the prob map. Defaults to False.
     """
 
     result: ImageResult
@@ -64,6 +67,7 @@ class Findings(NamedTuple):
     point: str
     boxes: list[list[float]]
     scores: list[float]
+    has_map: bool = False
 
     @property
     def model(self) -> str:
@@ -71,9 +75,11 @@ class Findings(NamedTuple):
         return plain_text(self.result.model['name']) or 'model'
 
     def uid(self, kind: str) -> str:
-        """UID of an object: equal for equal images, models, thresholds and kinds."""
-        reference = self.source.reference
-        return self._derived('object', kind, reference.SOPInstanceUID, f'{self.threshold:.6g}')
+        """UID of an object: equal for equal images, models, thresholds and kinds.
+
+        Without the prob map they may look otherwise, and are others.
+        """
+        return self._derived('object', kind, *self._what())
 
     def series_uid(self, kind: str) -> str:
         """UID of the series that all objects of a kind, study and model are in."""
@@ -81,9 +87,7 @@ class Findings(NamedTuple):
 
     def tracking_uid(self, index: int) -> str:
         """UID of a finding: the same in all objects."""
-        return self._derived(
-            'finding', str(index), self.source.reference.SOPInstanceUID, f'{self.threshold:.6g}'
-        )
+        return self._derived('finding', str(index), *self._what())
 
     def device_uid(self) -> str:
         """UID of the model as a device."""
@@ -146,21 +150,32 @@ class Findings(NamedTuple):
             f'{self.threshold:.3f}{point}'
         )
 
+    def _what(self) -> list[str]:
+        rest = [] if self.has_map else ['no map']
+        return [self.source.reference.SOPInstanceUID, f'{self.threshold:.6g}', *rest]
+
     def _derived(self, *parts: str) -> str:
         name = '\n'.join([*parts, self.result.model['sha256'], self.model])
         return f'2.25.{uuid.uuid5(_NAMESPACE, name).int}'
 
 
 def findings_of(
-    result: ImageResult, source: SourceImage, threshold: float | None = None
+    result: ImageResult,
+    source: SourceImage,
+    threshold: float | None = None,
+    prob_map: np.ndarray | None = None,
 ) -> Findings:
     """What a result says of an image at a threshold.
+
+    With the prob map they are its components at the threshold, as the FROC curve counts them; a result
+    alone has components of another threshold, of which those are left out that do not reach this one.
 
     Args:
         result (ImageResult): Of this image, scored.
         source (SourceImage): The image.
         threshold (float, optional): Defaults to None: that of the result's operating point, 0.2 where it
             has none.
+        prob_map (np.ndarray, optional): ``(h', w')`` in [0, 1]. Defaults to None.
 
     Returns:
         Findings: The boxes that reach the threshold, cut to the image.
@@ -187,14 +202,21 @@ def findings_of(
         name = '' if point is None else point['name']
     else:
         name = ''
+    found = list(zip(result.boxes, result.scores))
+    has_map = prob_map is not None and result.map_scale is not None
+    if prob_map is not None and result.map_scale is not None:
+        cells = np.asarray(prob_map, np.float32)
+        scale = (float(result.map_scale[0]), float(result.map_scale[1]))
+        held = component_boxes(cells, scale, size[::-1], threshold)
+        found = list(zip(held[0].tolist(), held[1].tolist()))
     boxes, scores = [], []
-    for (x1, y1, x2, y2), score in zip(result.boxes, result.scores):
+    for (x1, y1, x2, y2), score in found:
         box = [min(max(x1, 0.0), size[0]), min(max(y1, 0.0), size[1])]
         box += [min(max(x2, 0.0), size[0]), min(max(y2, 0.0), size[1])]
         if score >= threshold and box[0] < box[2] and box[1] < box[3]:
             boxes.append([float(side) for side in box])
             scores.append(float(score))
-    return Findings(result, source, threshold, name, boxes, scores)
+    return Findings(result, source, threshold, name, boxes, scores, has_map)
 
 
 def finish(ds: Dataset, source: SourceImage) -> Dataset:

@@ -62,12 +62,14 @@ def make_objects(
     """Make the objects of an image.
 
     All belong to the study of the image and each kind to a series of its own. Their UIDs come from the
-    image, the model, the threshold and the kind: made again, they are the same objects.
+    image, the model, the threshold and the kind, and whether there is a prob map: made again, they are
+    the same objects.
 
     Args:
         result (ImageResult): What was found.
         path (str or PathLike): DICOM file of the image.
-        prob_map (np.ndarray, optional): ``(h', w')`` in [0, 1], needed for 'seg'. Defaults to None.
+        prob_map (np.ndarray, optional): ``(h', w')`` in [0, 1], needed for 'seg'; boxes are its
+            components at the threshold. Defaults to None, those of the result that reach it.
         kinds (Sequence[str]): Of ``KINDS``: secondary capture, presentation state, structured report,
             segmentation. Defaults to all.
         threshold (float, optional): Defaults to None: that of the result's operating point, 0.2 where it
@@ -84,7 +86,7 @@ def make_objects(
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
         raise ValueError(f'kinds of objects are {list(KINDS)}, got {unknown}')
-    findings = findings_of(result, read_source(path), threshold)
+    findings = findings_of(result, read_source(path), threshold, prob_map)
 
     def picture() -> Dataset:
         return secondary_capture(findings, read_radiograph(path, []), prob_map)

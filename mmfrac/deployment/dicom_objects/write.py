@@ -49,8 +49,8 @@ def write_objects(
             None.
         kinds (Sequence[str]): See ``make_objects``. Defaults to all.
         threshold (float, optional): See ``make_objects``. Defaults to None.
-        package (str or PathLike, optional): The model of the results, which computes the maps of
-            segmentations that ``maps`` has not. Defaults to None.
+        package (str or PathLike, optional): The model of the results, which computes the maps that
+            ``maps`` has not. Defaults to None.
 
     Returns:
         Written: Counts and errors.
@@ -80,7 +80,7 @@ def write_objects(
             prob_map = None
             if found is not None:
                 prob_map = read_prediction(found, result.image).prob_map
-            elif scorer is not None and 'seg' in kinds:
+            elif scorer is not None:
                 prob_map = scorer.prob_map(os.fspath(path))
             made = make_objects(result, path, prob_map, kinds, threshold)
         except (OSError, ValueError) as error:

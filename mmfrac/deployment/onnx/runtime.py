@@ -4,6 +4,7 @@
 import argparse
 import hashlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -108,7 +109,8 @@ class OnnxDetector:
                 except (OSError, ValueError) as error:
                     planes.append(None)
                     faults[index] = str(error)
-            found = iter(self.predict_planes([one for one in planes if one is not None]))
+            read = [one for one in planes if one is not None]
+            found = iter(self.predict_planes(read, None if chosen is None else chosen['threshold']))
             for index, (path, plane) in enumerate(zip(chunk, planes)):
                 if plane is None:
                     yield self._unread(path, faults[index])
@@ -129,8 +131,17 @@ class OnnxDetector:
         plane = image if isinstance(image, np.ndarray) else read_radiograph(image, [])
         return self.predict_planes([plane])[0]
 
-    def predict_planes(self, planes: Sequence[np.ndarray]) -> list[MapPrediction]:
-        """What is found on planes ``(h, w)`` float in [0, 1]."""
+    def predict_planes(
+        self, planes: Sequence[np.ndarray], threshold: float | None = None
+    ) -> list[MapPrediction]:
+        """What is found on planes.
+
+        Args:
+            planes (Sequence[np.ndarray]): ``(h, w)`` float in [0, 1].
+            threshold (float, optional): Of flags: where it lies below that of the boxes, it is theirs
+                as well. Defaults to None.
+        """
+        threshold = min(self.about['component_thr'], threshold or math.inf)
         prepared = [prepare(plane, self.about['preprocessing']) for plane in planes]
         shapes = {one.inputs.shape for one in prepared}
         # images of several sizes go one by one: none is padded for the sake of another
@@ -141,7 +152,7 @@ class OnnxDetector:
                 inputs = np.stack([one.inputs for one in group])
                 logits += list(self._session.run(None, {'image': inputs})[0])
         return [
-            self._prediction(one, plane.shape, made.factors)
+            self._prediction(one, plane.shape, made.factors, threshold)
             for one, plane, made in zip(logits, planes, prepared)
         ]
 
@@ -157,7 +168,11 @@ class OnnxDetector:
         raise ValueError(f'no operating point {name!r}; there are: {known}')
 
     def _prediction(
-        self, logits: np.ndarray, shape: tuple[int, ...], factors: tuple[float, float]
+        self,
+        logits: np.ndarray,
+        shape: tuple[int, ...],
+        factors: tuple[float, float],
+        threshold: float,
     ) -> MapPrediction:
         about, (height, width) = self.about, shape
         stride = about['stride']
@@ -174,7 +189,7 @@ class OnnxDetector:
             score = sigmoid(cells.mean(axis=(1, 2))).mean()
         scale = (stride / factors[0], stride / factors[1])
         boxes, scores = component_boxes(
-            prob_map, scale, (height, width), about['component_thr'], about['max_per_img']
+            prob_map, scale, (height, width), threshold, about['max_per_img']
         )
         return MapPrediction(float(score), boxes, scores, prob_map, scale)
 

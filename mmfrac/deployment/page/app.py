@@ -16,7 +16,7 @@ from typing import Any
 from mmfrac.deployment.annotation import coco_of_found
 from mmfrac.deployment.package import RESEARCH_ONLY
 from mmfrac.deployment.page.guard import Guard
-from mmfrac.deployment.page.scoring import Scored, Scorer, frame
+from mmfrac.deployment.page.scoring import PageScorer, ShownImage, frame
 from mmfrac.deployment.page.uploads import (
     Upload,
     UploadError,
@@ -48,12 +48,12 @@ _PIECE = 2**20
 
 
 def create_app(
-    scorer: Scorer, limits: UploadLimits | None = None, hosts: Sequence[str] = ()
+    scorer: PageScorer, limits: UploadLimits | None = None, hosts: Sequence[str] = ()
 ) -> Guard:
     """The page as an ASGI application.
 
     Args:
-        scorer (Scorer): The model.
+        scorer (PageScorer): The model.
         limits (UploadLimits, optional): What is taken. Defaults to None, those of ``UploadLimits``.
         hosts (Sequence[str]): Names under which it is asked. Defaults to none, all.
 
@@ -183,13 +183,13 @@ def _uploads(files: Sequence[UploadFile], limits: UploadLimits) -> Iterator[Uplo
         yield from images_of(file.file, str(file.filename), limits)
 
 
-def _next_frame(scorer: Scorer, uploads: Iterator[Upload]) -> bytes:
+def _next_frame(scorer: PageScorer, uploads: Iterator[Upload]) -> bytes:
     """The next image, scored; nothing at the end."""
     upload = next(uploads, None)
     return b'' if upload is None else frame(_scored(scorer, upload), scorer.thresholds)
 
 
-def _scored(scorer: Scorer, upload: Upload) -> Scored:
+def _scored(scorer: PageScorer, upload: Upload) -> ShownImage:
     try:
         return scorer.score(upload)
     except Exception as error:  # of a library, on whatever was sent
@@ -213,7 +213,7 @@ def _coco(results: Sequence[ImageResult], category: str) -> dict[str, Any]:
 
 
 def _objects(
-    scorer: Scorer,
+    scorer: PageScorer,
     uploads: Iterator[Upload],
     chosen: slice,
     threshold: float,

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from mmfrac.apis.inferencer import FracInferencer, prediction_of_image
+from mmfrac.apis.inferencer import FracInferencer
 from mmfrac.deployment.package import ModelPackage, curve_thresholds
 from mmfrac.deployment.page.uploads import Upload, file_of
 from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.scorer import component_settings, map_of_sample, result_of_sample
 from mmfrac.deployment.selection import UNREADABLE, Selection
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.prob_map import component_boxes
@@ -23,7 +24,7 @@ _SHOWN = 2048
 _LARGEST = 65535
 
 
-class Scored(NamedTuple):
+class ShownImage(NamedTuple):
     """An image and what was found on it.
 
     Attributes:
@@ -76,7 +77,7 @@ class Scored(NamedTuple):
         return found[0].tolist(), found[1].tolist()
 
 
-class Scorer:
+class PageScorer:
     """A model, and what images of it are shown.
 
     Args:
@@ -99,25 +100,25 @@ class Scorer:
         self.point = package.operating_point(point)
         self.thresholds = curve_thresholds(package.operating_points)
 
-    def score(self, upload: Upload) -> Scored:
+    def score(self, upload: Upload) -> ShownImage:
         """Score an image.
 
         Args:
             upload (Upload): The image.
 
         Returns:
-            Scored: Never raises: what goes wrong is a reason.
+            ShownImage: Never raises: what goes wrong is a reason.
         """
         package, name, precision = self.package, upload.name, self.inferencer.precision
         if upload.refusal:
             result = ImageResult(
                 name, package.identity, precision, reason='refused', error=upload.refusal
             )
-            return Scored(result)
+            return ShownImage(result)
         with file_of(upload.content) as path:
             return self._score(path, name)
 
-    def _score(self, path: str, name: str) -> Scored:
+    def _score(self, path: str, name: str) -> ShownImage:
         package, precision = self.package, self.inferencer.precision
         facts = self.selection.facts(path)
         try:
@@ -129,17 +130,16 @@ class Scorer:
             unread = ImageResult(
                 name, package.identity, precision, reason=reason, error=text, **facts.fields()
             )
-            return Scored(unread)
+            return ShownImage(unread)
         height, width = loaded.image.shape
         plane = _shown(loaded.image)
         fields = facts._replace(width=width, height=height).fields()
         if facts.reason:
             left_out = ImageResult(name, package.identity, precision, reason=facts.reason, **fields)
-            return Scored(left_out, plane)
+            return ShownImage(left_out, plane)
         try:
             sample = self.inferencer.predict([loaded])[0]
-            prediction = prediction_of_image(name, sample)
-            result = package.result(prediction, precision, self.point, image=name, **fields)
+            result = result_of_sample(package, self.inferencer, sample, self.point, name, fields)
         except ValueError as error:
             unread = ImageResult(
                 name,
@@ -149,13 +149,12 @@ class Scorer:
                 error=one_line(error),
                 **fields,
             )
-            return Scored(unread, plane)
-        if 'pred_prob_map' not in sample:
-            return Scored(result, plane)
-        model = getattr(self.inferencer.model, 'student', self.inferencer.model)
-        most = int(getattr(model, 'test_cfg', {}).get('max_per_img', 100))
-        prob_map = np.ascontiguousarray(sample.pred_prob_map.data[0].numpy(), np.float32)
-        scored = Scored(result, plane, prob_map, most)
+            return ShownImage(unread, plane)
+        prob_map = map_of_sample(sample)
+        if prob_map is None:
+            return ShownImage(result, plane)
+        most = component_settings(self.inferencer)['max_per_img']
+        scored = ShownImage(result, plane, np.ascontiguousarray(prob_map), most)
         # the boxes of the result are those of its operating point
         return (
             scored
@@ -198,11 +197,11 @@ class Scorer:
         )
 
 
-def frame(scored: Scored, thresholds: Sequence[float]) -> bytes:
+def frame(scored: ShownImage, thresholds: Sequence[float]) -> bytes:
     """An image as it is sent to a browser.
 
     Args:
-        scored (Scored): The image.
+        scored (ShownImage): The image.
         thresholds (Sequence[float]): For which it gets its boxes.
 
     Returns:

@@ -5,8 +5,15 @@ import re
 import numpy as np
 import pydicom
 import pytest
+from highdicom.sr import Comprehensive3DSR
 
-from mmfrac.deployment.dicom_objects import KINDS, SourceError, make_objects
+from mmfrac.deployment.dicom_objects import (
+    KINDS,
+    SourceError,
+    findings_of,
+    make_objects,
+    read_source,
+)
 from tests.deployment.dicom_objects.variants import (
     MODEL,
     STUDY,
@@ -103,6 +110,27 @@ def test_made_again_they_are_the_same_objects(tmp_path):
     assert len(set(everything)) == 16
     assert [read(one.content).SeriesInstanceUID for one in image] == series
     assert all(len(uid) <= 64 and pydicom.uid.UID(uid).is_valid for uid in everything)
+
+
+def test_boxes_are_the_components_of_the_map_at_the_threshold(tmp_path):
+    path = make_image(tmp_path)
+    prob_map = make_map(path)
+    # two peaks of one component at 0.25
+    prob_map[4, 4:6] = prob_map[3, 4:6] = prob_map[5, 4:6] = 0.375
+    result = make_result(path, boxes=[[8.0, 12.0, 36.0, 24.0]], scores=[0.875])
+    for threshold, boxes in (
+        (0.25, [[8, 12, 36, 24]]),
+        (0.5, [[8, 12, 16, 24], [24, 12, 36, 24]]),
+    ):
+        found = findings_of(result, read_source(path), threshold, prob_map)
+        assert sorted(found.boxes) == boxes
+        made = make_objects(result, path, prob_map, ['sr'], threshold).objects[0]
+        report = Comprehensive3DSR.from_dataset(read(made.content))
+        assert len(report.content.get_planar_roi_measurement_groups()) == len(boxes)
+        # what is made of the result alone is another object
+        alone = make_objects(result, path, None, ['sr'], threshold).objects[0]
+        assert alone.uid != made.uid
+    assert findings_of(result, read_source(path), 0.5).boxes == [[8, 12, 36, 24]]
 
 
 def test_kinds_that_there_are_none_of_are_named(tmp_path):

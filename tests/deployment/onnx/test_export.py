@@ -24,6 +24,7 @@ from mmfrac.deployment.onnx.runtime import OnnxDetector
 from mmfrac.deployment.package import OperatingPoint, read_package, write_package
 from mmfrac.deployment.results import ImageResult
 from mmfrac.preparation.phantom import render_image, write_dicom
+from mmfrac.utils.prob_map import component_boxes
 from tests.datasets.radiographs.test_dicom import make_dicom
 from tests.models.small_model import build, detector_cfg
 
@@ -193,6 +194,11 @@ def test_maps_of_planes_and_batches(small):
     together = detector.predict_planes(PLANES)
     for plane, one in zip(PLANES, together):
         np.testing.assert_allclose(one.prob_map, detector.predict(plane).prob_map, atol=1e-6)
+    # at an operating point below the threshold of the boxes, and above it
+    (low,), (high,) = (detector.predict_planes(PLANES[:1], thr) for thr in (0.05, 0.9))
+    boxes = component_boxes(low.prob_map, low.map_scale, PLANES[0].shape, 0.05)[0]
+    np.testing.assert_array_equal(low.boxes, boxes)
+    np.testing.assert_array_equal(high.boxes, together[0].boxes)
 
 
 def test_an_ensemble_of_any_size(tmp_path):

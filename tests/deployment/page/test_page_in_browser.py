@@ -41,7 +41,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def url(serve, package, inferencer):
-    return serve(app_module.create_app(scoring.Scorer(package, inferencer)))
+    return serve(app_module.create_app(scoring.PageScorer(package, inferencer)))
 
 
 def keep(browser, name, tmp_path):
@@ -226,7 +226,7 @@ def test_everything_has_a_name_and_can_be_reached_by_keys(browser, url, dicom, t
 def test_what_is_refused_is_said(browser, serve, package, inferencer, tmp_path):
     uploads = pytest.importorskip('mmfrac.deployment.page.uploads')
     limits = uploads.UploadLimits(request_bytes=2**16)
-    url = serve(app_module.create_app(scoring.Scorer(package, inferencer), limits))
+    url = serve(app_module.create_app(scoring.PageScorer(package, inferencer), limits))
     browser.open(url)
     browser.wait("document.getElementById('status').textContent === 'Ready.'")
     large = tmp_path / 'large.dcm'
