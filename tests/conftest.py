@@ -21,6 +21,20 @@ torch.set_num_threads(1)
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--slow', action='store_true', help='run the tests that are marked slow, too')
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave slow tests out, unless asked for by ``--slow`` or by name."""
+    if config.getoption('--slow') or any('::' in argument for argument in config.args):
+        return
+    slow = [item for item in items if item.get_closest_marker('slow')]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker('slow')]
+
+
 @pytest.fixture(scope='session')
 def repository() -> Path:
     """Root of the checkout."""

@@ -7,9 +7,11 @@ usage() {
 Lint, format, types and tests, in this order; ends with the exit code of the first that fails.
 
     bash tools/run_tests.sh [--python PATH] [arguments of pytest]
+    bash tools/run_tests.sh --slow
     bash tools/run_tests.sh tests/evaluation -k froc
 
     --python PATH   interpreter to use as it is; see tools/setup_env.sh for what is taken without it
+    --slow          all tests: every config trained, every kill, every pair of teacher and step
 
 The tests run in MMFRAC_TEST_WORKERS processes (default: the number of cores, at most 4; 0: in one,
 for a debugger) of one thread each.

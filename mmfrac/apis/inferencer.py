@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, image_size, is_marked_image
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
+from mmfrac.engine.runner.batch_norms import fold_batch_norms
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
-from mmfrac.engine.runner.precision import choose_precision, fold_batch_norms, low_precision
+from mmfrac.engine.runner.precision import choose_precision, low_precision
 from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction

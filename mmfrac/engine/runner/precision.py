@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmdet.registry import LOOPS, OPTIM_WRAPPERS
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -18,6 +17,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import TestLoop
 from torch import nn
 
+from mmfrac.engine.runner.batch_norms import fold_batch_norms
 from mmfrac.utils.config import type_name
 from mmfrac.utils.device import PRECISIONS, has_bf16
 
@@ -70,17 +70,6 @@ def low_precision(
     if precision == 'fp32':
         return nullcontext()
     return torch.autocast(torch.device(device).type, dtype=_DTYPES[precision])
-
-
-def fold_batch_norms(model: nn.Module) -> None:
-    """Give convolutions the scale and shift of the batch norms behind them, in place, for prediction.
-
-    Maps stay the same up to rounding. A model that was folded is not trained and saves no checkpoint.
-
-    Args:
-        model (nn.Module): In eval mode, with its weights loaded.
-    """
-    fuse_conv_bn(model)
 
 
 @LOOPS.register_module()

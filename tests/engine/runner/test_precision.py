@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmfrac.engine.runner import precision
+from mmfrac.engine.runner.batch_norms import fold_batch_norms
 from mmfrac.utils import device
 from tests.configs.test_configs import tiny_config
 
@@ -150,7 +151,7 @@ def test_folded_batch_norms_and_precision_change_no_map_by_much(name, tiny_data,
 
     first = next(key for key, _ in model.named_modules() if key.endswith('backbone.conv1'))
     whole = predict('fp32')
-    precision.fold_batch_norms(model)
+    fold_batch_norms(model)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
     folded = predict('fp32')
     assert model.get_submodule(first).bias is not None and differ(whole, folded) < 1e-5

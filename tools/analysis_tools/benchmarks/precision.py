@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from mmfrac.engine.runner.precision import fold_batch_norms
+from mmfrac.engine.runner.batch_norms import fold_batch_norms
 
 from .figure import Figure
 from .networks import Network
