@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -391,6 +392,8 @@ def _silence_libraries() -> None:
     from pynetdicom import _config
 
     _config.LOG_HANDLER_LEVEL = 'none'
+    # threads that silence them for a while restore what was there before
+    warnings.simplefilter('ignore')
     for name in ('pynetdicom', 'pydicom', 'highdicom', 'dicomweb_client', 'retrying', 'urllib3'):
         logging.getLogger(name).propagate = False
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -94,7 +94,11 @@ def secondary_capture(
     ds.ImageType = ['DERIVED', 'SECONDARY', 'REPORT']
     if source.spacing is not None:
         ds.PixelSpacing = [DS(side / zoom, auto_format=True) for side in source.spacing]
-    ds.BurnedInAnnotation = 'YES' if source.burned_in else 'NO'
+    if source.burned_in:
+        ds.BurnedInAnnotation = source.burned_in
+    elif 'BurnedInAnnotation' in ds:
+        # of an image that does not say, nobody knows
+        del ds.BurnedInAnnotation
     ds.DerivationDescription = f'{RESEARCH}. {findings.title()}'[:1024]
     reference, purpose = Dataset(), Dataset()
     code = codes.DCM.SourceImageForImageProcessingOperation

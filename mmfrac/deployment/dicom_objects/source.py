@@ -3,9 +3,9 @@
 
 import logging
 import os
+import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple
 
 import pydicom
@@ -53,7 +53,8 @@ class SourceImage(NamedTuple):
         number (int): Its InstanceNumber, 1 where it has none.
         spacing (tuple[float, float], optional): PixelSpacing, mm a row and a column; None without.
         orientation (list[str]): PatientOrientation; empty where it has none.
-        burned_in (bool): Whether its pixels show who the patient is.
+        burned_in (str): Whether its pixels show who the patient is: 'YES', 'NO', or '' where it does not
+            say.
         lossy (Dataset): Of its compression, empty if it lost nothing.
     """
 
@@ -63,7 +64,7 @@ class SourceImage(NamedTuple):
     number: int
     spacing: tuple[float, float] | None
     orientation: list[str]
-    burned_in: bool
+    burned_in: str
     lossy: Dataset
 
     @property
@@ -74,20 +75,42 @@ class SourceImage(NamedTuple):
         ).startswith('MONOCHROME')
 
 
-@contextmanager
-def values_unsaid() -> Iterator[None]:
-    """Keep pydicom and highdicom from warnings and log records that quote a header: names, dates."""
-    loggers = [logging.getLogger(name) for name in ('pydicom', 'highdicom')]
-    before = [logger.propagate for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        for logger in loggers:
-            logger.propagate = False
-        try:
-            yield
-        finally:
-            for logger, propagates in zip(loggers, before):
-                logger.propagate = propagates
+class _Silence:
+    """Warnings and loggers are of the process: the first thread silences them, the last one restores."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._restore = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            self._restore.enter_context(warnings.catch_warnings())
+            warnings.simplefilter('ignore')
+            for name in ('pydicom', 'highdicom'):
+                logger = logging.getLogger(name)
+                self._restore.callback(setattr, logger, 'propagate', logger.propagate)
+                logger.propagate = False
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._restore.close()
+
+
+_SILENCE = _Silence()
+
+
+def values_unsaid() -> AbstractContextManager[None]:
+    """Keep pydicom and highdicom from warnings and log records that quote a header: names, dates.
+
+    Any number of threads may be within.
+    """
+    return _SILENCE
 
 
 def read_source(path: str | os.PathLike) -> SourceImage:
@@ -135,7 +158,7 @@ def _read(path: str) -> SourceImage:
         min(max(_number(ds, 'InstanceNumber', 1), 1), 2**31 - 1),
         _spacing(ds),
         _orientation(ds),
-        str(_value(ds, 'BurnedInAnnotation') or '').upper().startswith('Y'),
+        _burned_in(ds),
         _lossy(ds),
     )
 
@@ -263,6 +286,11 @@ def _orientation(ds: Dataset) -> list[str]:
         return []
     row, column = map(str, value)
     return [row, column] if row and column and not set(row + column) - _ORIENTATIONS else []
+
+
+def _burned_in(ds: Dataset) -> str:
+    text = _text(ds, 'BurnedInAnnotation').upper()
+    return next((one for one in ('YES', 'NO') if text and one.startswith(text)), '')
 
 
 def _lossy(ds: Dataset) -> Dataset:

@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import logging
 import re
+import warnings
 
 import numpy as np
 import pydicom
@@ -14,6 +15,7 @@ from mmfrac.deployment.dicom_objects import (
     make_objects,
     read_source,
 )
+from mmfrac.deployment.dicom_objects.source import values_unsaid
 from tests.deployment.dicom_objects.variants import (
     MODEL,
     STUDY,
@@ -131,6 +133,18 @@ def test_boxes_are_the_components_of_the_map_at_the_threshold(tmp_path):
         alone = make_objects(result, path, None, ['sr'], threshold).objects[0]
         assert alone.uid != made.uid
     assert findings_of(result, read_source(path), 0.5).boxes == [[8, 12, 36, 24]]
+
+
+def test_threads_that_are_within_stay_silent_when_others_leave(recwarn):
+    first, second = values_unsaid(), values_unsaid()
+    logger = logging.getLogger('pydicom')
+    before, filters = logger.propagate, list(warnings.filters)
+    with first:
+        second.__enter__()
+    warnings.warn('Doe^Jane', stacklevel=1)
+    assert not logger.propagate and not recwarn.list
+    second.__exit__(None, None, None)
+    assert logger.propagate is before and warnings.filters == filters
 
 
 def test_kinds_that_there_are_none_of_are_named(tmp_path):

@@ -58,10 +58,14 @@ def test_a_box_is_drawn_where_it_is(tmp_path):
 
 
 def test_what_it_says_of_its_image(tmp_path):
-    ds = capture(make_image(tmp_path, 'CR'))
+    ds = capture(make_image(tmp_path, 'CR', BurnedInAnnotation=None))
     (source,) = ds.SourceImageSequence
     assert source.ReferencedSOPInstanceUID == IMAGE
-    assert ds.BurnedInAnnotation == 'NO' and ds.PatientOrientation == ['L', 'F']
+    assert ds.PatientOrientation == ['L', 'F']
+    # what the image does not say of its pixels, the picture of it does not say either
+    assert 'BurnedInAnnotation' not in ds
+    told = capture(make_image(tmp_path, 'CR', BurnedInAnnotation='NO'))
+    assert told.BurnedInAnnotation == 'NO'
     assert ds.PixelSpacing == pytest.approx([0.2 * 61 / 768, 0.3 * 61 / 768])
     assert (
         'RESEARCH USE ONLY' in ds.DerivationDescription
