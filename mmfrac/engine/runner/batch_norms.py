@@ -60,7 +60,8 @@ def _stays_the_same(backbone: nn.Module) -> bool:
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, first.in_channels, _SIDE, _SIDE, generator=generator).to(first.weight)
     try:
-        twin = copy.deepcopy(backbone).eval()
+        twin = copy.deepcopy(backbone)
+        twin.eval()
         for module in twin.modules():
             module._forward_hooks.clear()  # whose owner did not ask about this image
         with torch.no_grad():
