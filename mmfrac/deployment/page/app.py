@@ -102,7 +102,7 @@ def create_app(
 
         async def frames() -> AsyncIterator[bytes]:
             try:
-                uploads = islice(_uploads(files, limits), limits.images)
+                uploads = _uploads(files, limits)
                 while content := await in_turn(_next_frame, scorer, uploads):
                     yield content
             finally:
@@ -121,12 +121,19 @@ def create_app(
         if not 0 < threshold <= 1 or not set(wanted) <= set(KINDS) or (member or 0) < 0:
             raise HTTPException(400, f'a threshold in (0, 1] and kinds of {KINDS} are wanted')
         # of a ZIP file all, or the one that is shown
-        chosen = slice(limits.images) if member is None else slice(member, member + 1)
         form, files = await _files(request, limits)
+        uploads = _uploads(files, limits)
+        if member is not None:
+            uploads = islice(uploads, member, member + 1)
+        packed = _PackedObjects(scorer, uploads, threshold, wanted)
         try:
-            archive = await in_turn(
-                _objects, scorer, _uploads(files, limits), chosen, threshold, wanted
-            )
+            # image by image: others have their turns between them
+            while await in_turn(packed.add):
+                pass
+            archive = await in_turn(packed.end)
+        except BaseException:
+            packed.close()
+            raise
         finally:
             await form.close()
 
@@ -142,18 +149,18 @@ def create_app(
         )
 
     @app.post('/api/coco')
-    async def coco(request: Request) -> JSONResponse:
-        content = await request.body()
-        if len(content) > _LARGEST_JSON:
-            raise HTTPException(413, f'more than {_LARGEST_JSON} bytes are refused')
+    async def coco(request: Request) -> Response:
+        content = bytearray()
+        async for piece in request.stream():
+            content += piece
+            if len(content) > _LARGEST_JSON:
+                raise HTTPException(413, f'more than {_LARGEST_JSON} bytes are refused')
         try:
-            records = json.loads(content)
-            if not isinstance(records, list):
-                raise ValueError('a list of results is wanted')
-            results = [ImageResult.from_json(record) for record in records]
+            # beside the loop that all others are answered in
+            found = await asyncio.to_thread(_coco, bytes(content), scorer.package.classes[0])
         except (ValueError, TypeError, RecursionError) as error:
             raise HTTPException(400, 'these are no results') from error
-        return JSONResponse(_coco(results, scorer.package.classes[0]))
+        return Response(found, media_type='application/json')
 
     return Guard(app, limits, hosts)
 
@@ -179,8 +186,15 @@ async def _files(request: Request, limits: UploadLimits) -> tuple[FormData, list
 
 
 def _uploads(files: Sequence[UploadFile], limits: UploadLimits) -> Iterator[Upload]:
+    number = 0
     for file in files:
-        yield from images_of(file.file, str(file.filename), limits)
+        for upload in images_of(file.file, str(file.filename), limits):
+            number += 1
+            if number > limits.images:
+                text = f'more than {limits.images} images of one request are refused'
+                yield Upload(upload.name, b'', text)
+                return
+            yield upload
 
 
 def _next_frame(scorer: PageScorer, uploads: Iterator[Upload]) -> bytes:
@@ -197,7 +211,12 @@ def _scored(scorer: PageScorer, upload: Upload) -> ShownImage:
         return scorer.score(Upload(upload.name, b'', 'it cannot be scored'))
 
 
-def _coco(results: Sequence[ImageResult], category: str) -> dict[str, Any]:
+def _coco(content: bytes, category: str) -> bytes:
+    """COCO JSON of a JSON list of results."""
+    found = json.loads(content)
+    if not isinstance(found, list):
+        raise ValueError('a list of results is wanted')
+    results = [ImageResult.from_json(record) for record in found]
     records = [
         dict(
             picture=result.image,
@@ -209,39 +228,69 @@ def _coco(results: Sequence[ImageResult], category: str) -> dict[str, Any]:
         for result in results
         if result.scored
     ]
-    return dict(info=dict(description=RESEARCH_ONLY), **coco_of_found(records, category))
+    coco = dict(info=dict(description=RESEARCH_ONLY), **coco_of_found(records, category))
+    return json.dumps(coco, allow_nan=False).encode()
 
 
-def _objects(
-    scorer: PageScorer,
-    uploads: Iterator[Upload],
-    chosen: slice,
-    threshold: float,
-    kinds: Sequence[str],
-) -> Any:
-    """ZIP file of DICOM objects of all images."""
-    from mmfrac.deployment.dicom_objects.make import make_objects
+class _PackedObjects:
+    """ZIP file of the DICOM objects of images, one image at a time.
 
-    archive = tempfile.SpooledTemporaryFile(2**24)  # noqa: SIM115 closed when it was sent
-    left_out: list[dict[str, str]] = []
-    with zipfile.ZipFile(archive, 'w', zipfile.ZIP_DEFLATED) as packed:
-        for upload in islice(uploads, chosen.start, chosen.stop):
-            scored = _scored(scorer, upload)
-            result = scored.at(threshold)
-            if not result.scored:
-                left_out.append(dict(image=upload.name, reason=result.error or result.reason))
-                continue
-            with file_of(upload.content) as path:
-                try:
-                    made = make_objects(result, path, scored.prob_map, kinds, threshold)
-                except (OSError, ValueError) as error:
-                    text = str(error).replace(path, upload.name)
-                    left_out.append(dict(image=upload.name, reason=text))
-                    continue
-            for one in made.objects:
-                packed.writestr(one.file_name, one.content)
-            for kind, reason in made.left_out.items():
-                left_out.append(dict(image=upload.name, kind=kind, reason=reason))
-        packed.writestr('left_out.json', json.dumps(left_out, indent=1))
-    archive.seek(0)
-    return archive
+    Args:
+        scorer (PageScorer): The model.
+        uploads (Iterator[Upload]): Images.
+        threshold (float): Of the findings.
+        kinds (Sequence[str]): Of ``KINDS``.
+    """
+
+    def __init__(
+        self,
+        scorer: PageScorer,
+        uploads: Iterator[Upload],
+        threshold: float,
+        kinds: Sequence[str],
+    ) -> None:
+        self._scorer, self._uploads = scorer, uploads
+        self._threshold, self._kinds = threshold, kinds
+        self._file = tempfile.SpooledTemporaryFile(2**24)  # noqa: SIM115 closed when it was sent
+        self._packed = zipfile.ZipFile(self._file, 'w', zipfile.ZIP_DEFLATED)
+        self._names: set[str] = set()
+        self._left_out: list[dict[str, str]] = []
+
+    def add(self) -> bool:
+        """Add the objects of the next image; False if there is none."""
+        from mmfrac.deployment.dicom_objects.make import make_objects
+
+        upload = next(self._uploads, None)
+        if upload is None:
+            return False
+        scored = _scored(self._scorer, upload)
+        result = scored.at(self._threshold)
+        if not result.scored:
+            self._left_out.append(dict(image=upload.name, reason=result.error or result.reason))
+            return True
+        with file_of(upload.content) as path:
+            try:
+                made = make_objects(result, path, scored.prob_map, self._kinds, self._threshold)
+            except (OSError, ValueError) as error:
+                text = str(error).replace(path, upload.name)
+                self._left_out.append(dict(image=upload.name, reason=text))
+                return True
+        for one in made.objects:
+            # an image that was sent twice has one of each kind
+            if one.file_name not in self._names:
+                self._names.add(one.file_name)
+                self._packed.writestr(one.file_name, one.content)
+        for kind, reason in made.left_out.items():
+            self._left_out.append(dict(image=upload.name, kind=kind, reason=reason))
+        return True
+
+    def end(self) -> Any:
+        """The file, whole and at its start."""
+        self._packed.writestr('left_out.json', json.dumps(self._left_out, indent=1))
+        self._packed.close()
+        self._file.seek(0)
+        return self._file
+
+    def close(self) -> None:
+        """Let go of the file: nobody waits for it."""
+        self._file.close()

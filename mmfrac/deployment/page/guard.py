@@ -29,8 +29,8 @@ HEADERS = {
 }
 _METHODS = ('GET', 'HEAD', 'POST')
 _HEADERS = 100
-# bytes of a request that is refused
-_DRAINED = 2**24
+# bytes of a request that is refused, and seconds that it has
+_DRAINED, _DRAIN_SECONDS = 2**24, 5.0
 _LOCAL = ('localhost', '127.0.0.1', '::1')
 
 
@@ -61,7 +61,7 @@ class Guard:
             return
         if scope['type'] != 'http':
             return
-        answer = _Answer(send)
+        answer = _Answer(send, self._limits.answer_seconds)
         is_post = scope['method'] == 'POST'
         try:
             self._check(scope)
@@ -106,8 +106,10 @@ class Guard:
     async def _drain(self, receive: Receive) -> None:
         """Let the other side send a while: who is cut off in the middle reads no answer."""
         total, more = 0, True
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _DRAIN_SECONDS
         try:
-            while more and total < _DRAINED:
+            while more and total < _DRAINED and loop.time() < end:
                 message = await asyncio.wait_for(receive(), 1)
                 total += len(message.get('body', b''))
                 more = message.get('more_body', False)
@@ -145,9 +147,9 @@ class _Answer:
         refusal (_Refused | None): Sent in the place of what the application makes of it.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, seconds: float) -> None:
         self.refusal: _Refused | None = None
-        self._send = send
+        self._send, self._seconds = send, seconds
         self._has_begun = False
 
     async def __call__(self, message: Message) -> None:
@@ -177,7 +179,8 @@ class _Answer:
             names = {key for key, _ in own}
             others = [(key, value) for key, value in message['headers'] if key not in names]
             message = dict(message, headers=[*others, *own])
-        await self._send(message)
+        # whoever reads nothing holds the place of another
+        await asyncio.wait_for(self._send(message), self._seconds)
 
 
 def _name(host: str) -> str:

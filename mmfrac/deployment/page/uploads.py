@@ -40,6 +40,7 @@ class UploadLimits:
         ratio (int): Bytes unpacked for each byte of a ZIP file. Defaults to 200.
         requests (int): That send or wait at the same time. Defaults to 64.
         seconds (float): Between two pieces of a request. Defaults to 30.
+        answer_seconds (float): In which a piece of an answer, some MiB, is read. Defaults to 300.
     """
 
     request_bytes: int = 2**29
@@ -49,6 +50,7 @@ class UploadLimits:
     ratio: int = 200
     requests: int = 64
     seconds: float = 30.0
+    answer_seconds: float = 300.0
 
 
 class Upload(NamedTuple):

@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """The page over HTTP: what it answers, and what it refuses."""
 
+import asyncio
 import io
 import json
 import os
@@ -19,7 +20,8 @@ import pydicom
 import pytest
 
 from mmfrac.datasets.radiographs.read import read_radiograph
-from mmfrac.deployment.page.guard import HEADERS, hosts_of
+from mmfrac.deployment.page import guard as guard_module
+from mmfrac.deployment.page.guard import HEADERS, Guard, hosts_of
 from mmfrac.utils.prob_map import component_boxes
 from tests.deployment.page.conftest import POINTS
 from tests.deployment.page.frames import read_frames
@@ -198,6 +200,76 @@ def test_downloads(url, dicom):
     for wrong in ([1], [[]], {}, [dict(records[0], score='x')]):
         assert httpx.post(f'{url}/api/coco', json=wrong).status_code == 400
     assert httpx.post(f'{url}/api/coco', content=b'[' * 100000).status_code == 400
+
+
+def test_a_list_of_results_has_an_end(scorer, monkeypatch):
+    monkeypatch.setattr(app_module, '_LARGEST_JSON', 2**16)
+    pieces, answers = [], []
+
+    async def receive():
+        pieces.append(bytes(2**14))
+        return dict(type='http.request', body=pieces[-1], more_body=len(pieces) < 200)
+
+    async def send(message):
+        answers.append(message)
+
+    scope = dict(type='http', method='POST', path='/api/coco', query_string=b'', headers=[])
+    asyncio.run(app_module.create_app(scorer)(scope, receive, send))
+    assert answers[0]['status'] == 413 and len(pieces) < 10
+
+
+def test_images_beyond_the_limit_are_named(serve, scorer, dicom):
+    url = serve(app_module.create_app(scorer, uploads.UploadLimits(images=2)))
+    study = zipped({'a.png': png(), 'b.png': png(seed=1)})
+    frames = read_frames(send(url, ('1.zip', study), ('2.zip', study)).content)
+    assert [frame.result.scored for frame in frames] == [True, True, False]
+    assert 'more than 2 images' in frames[2].result.error
+
+
+def test_an_image_that_is_sent_twice_has_its_objects_once(url, dicom):
+    pytest.importorskip('highdicom', reason='pip install mmfrac[deploy]')
+    study = zipped({'a.dcm': dicom.read_bytes(), 'b.dcm': dicom.read_bytes()})
+    answer = send(url, ('study.zip', study), path='/api/objects?threshold=0.3&kinds=sr')
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        names = archive.namelist()
+    assert len(names) == len(set(names)) == 2
+
+
+@pytest.mark.parametrize('kind', ['http.response.start', 'http.response.body'])
+def test_who_reads_no_answer_holds_no_place(kind):
+    async def app(scope, receive, send):
+        await send(dict(type='http.response.start', status=200, headers=[]))
+        await send(dict(type='http.response.body', body=b'x', more_body=True))
+
+    async def send(message):
+        if message['type'] == kind:
+            await asyncio.sleep(100)
+
+    guard = Guard(app, uploads.UploadLimits(answer_seconds=0.1), ())
+    scope = dict(type='http', method='POST', headers=[])
+
+    async def receive():
+        return dict(type='http.request', body=b'', more_body=False)
+
+    asyncio.run(asyncio.wait_for(guard(scope, receive, send), 20))
+    assert guard._sending == 0
+
+
+def test_a_refused_request_that_never_ends_is_not_listened_to_for_ever(monkeypatch):
+    monkeypatch.setattr(guard_module, '_DRAIN_SECONDS', 0.2)
+    guard = Guard(None, uploads.UploadLimits(), ())
+    scope = dict(type='http', method='POST', headers=[(b'content-length', b'x')])
+    answers = []
+
+    async def receive():
+        await asyncio.sleep(0.01)
+        return dict(type='http.request', body=b'x', more_body=True)
+
+    async def send(message):
+        answers.append(message)
+
+    asyncio.run(asyncio.wait_for(guard(scope, receive, send), 20))
+    assert answers[0]['status'] == 413
 
 
 def test_dicom_objects_of_the_image_that_is_shown(url, dicom):
