@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmfrac.utils.config import fill_stride, set_data_root, set_img_scale
+from tests.slow import slow_but
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAMES = sorted(
@@ -18,6 +19,20 @@ NAMES = sorted(
     if not {'_base_', 'benchmarks'} & set(path.parts)
 )
 
+# one of each kind, trained by every run of the tests
+QUICK = (
+    'frac_sup.py',
+    'phantom/frac_ssl_phantom.py',
+    'baselines/chexnet_cam.py',
+    'baselines/focal_mix.py',
+    'baselines/noisy_or.py',
+    'baselines/temporal_ensembling.py',
+    'baselines/window_loss.py',
+    'ablations/certain_cells_two_views.py',
+    'compare/soft_teacher.py',
+    'compare/phantom/rtmdet.py',
+    'semi_real/frac_ssl_semi_real_v2.py',
+)
 
 # these train in the width that they have, whose checkpoints of 300 MB take the time
 FULL_WIDTH = ('frac_sup.py', 'frac_ssl.py', 'compare/faster_rcnn.py')
@@ -70,7 +85,7 @@ def wanted_losses(model: dict) -> list[str]:
     return ['loss', 'loss_cls', 'loss_bbox']
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', slow_but(NAMES, QUICK))
 def test_trains_validates_and_tests(name, tiny_data, tmp_path):
     cfg = tiny_config(name, tiny_data, tmp_path)
     runner = Runner.from_cfg(cfg)

@@ -9,7 +9,8 @@ from mmengine.runner import Runner
 
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
 from mmfrac.models.teachers.base import eval_mode
-from tests.configs.test_configs import CONFIGS, NAMES, tiny_config
+from tests.configs.test_configs import CONFIGS, NAMES, QUICK, tiny_config
+from tests.slow import slow_but
 
 OURS = 'phantom/frac_ssl_phantom.py'
 
@@ -23,7 +24,7 @@ def run(cfg, tmp_path, name):
     return runner
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', slow_but(NAMES, QUICK))
 def test_a_child_without_custom_hooks_is_its_parent(name, tmp_path):
     child = tmp_path / 'child.py'
     child.write_text(f'_base_ = {str(CONFIGS / name)!r}\ncustom_hooks = []\n')
