@@ -34,7 +34,7 @@ from mmfrac.deployment.archive_inputs import Entry, ServerError, file_of
 from mmfrac.deployment.package import ModelPackage, OperatingPoint, package_inferencer
 from mmfrac.deployment.results import ImageResult, ResultError, read_results
 from mmfrac.deployment.scorer import result_of_sample
-from mmfrac.deployment.selection import NO_FILE, UNREADABLE, ImageFacts, Selection
+from mmfrac.deployment.selection import UNREADABLE, ImageFacts, Selection
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import (
     OutputFolder,
@@ -436,7 +436,7 @@ class _Preparer:
             with file_of(entry) as path:
                 facts = self._selection.facts(path)
                 if facts.reason:
-                    return _Prepared(name, facts, _error_of(facts, name))
+                    return _Prepared(name, facts, facts.error(name))
                 loaded = self._loader.load(path, path)
         except ServerError:
             raise
@@ -448,10 +448,6 @@ class _Preparer:
         # not as torch sends tensors, with a file descriptor each
         packed = pickle.dumps(loaded.packed, pickle.HIGHEST_PROTOCOL)
         return _Prepared(name, facts._replace(width=width, height=height), packed=packed)
-
-
-def _error_of(facts: ImageFacts, name: str) -> str | None:
-    return f"no film '{name}'" if facts.reason == NO_FILE else None
 
 
 def _crashed(entry: Entry) -> _Prepared:

@@ -79,7 +79,7 @@ class PackageScorer:
                         path, facts._replace(reason=UNREADABLE), type(error).__name__
                     )
             else:
-                found[index] = self._left_out(path, facts)
+                found[index] = self._left_out(path, facts, facts.error(path))
             if len(wanted) == self.batch_size:
                 found |= dict(self._batch(wanted))
                 wanted = []

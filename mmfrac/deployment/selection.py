@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from mmfrac.preparation.dicom_folder.body_part import is_chest, modality_name, part_name
-from mmfrac.preparation.dicom_folder.convert import MODALITIES
+from mmfrac.preparation.dicom_folder.body_part import (
+    MODALITIES,
+    is_chest,
+    modality_name,
+    part_name,
+)
 from mmfrac.preparation.dicom_folder.exposures import REASONS
 from mmfrac.preparation.dicom_folder.header import (
     BURNED_IN,
+    CUT_OFF,
     DAMAGED,
     DUAL_ENERGY,
+    EMPTY,
     NO_DICOM,
     REPORT,
     read_header,
@@ -24,6 +30,8 @@ VIEWS = (*FRONTAL, 'lateral', 'oblique', UNKNOWN)
 # what is never the radiograph itself; of findings that were sent back to the archive, too
 KINDS = (REPORT, BURNED_IN, DUAL_ENERGY)
 NO_FILE, UNREADABLE = 'no such file', 'cannot be read'
+# of a file that is damaged, where others are another thing than is wanted
+_DAMAGES = (EMPTY, DAMAGED, CUT_OFF)
 
 
 class ImageFacts(NamedTuple):
@@ -52,6 +60,18 @@ class ImageFacts(NamedTuple):
         fields = self._asdict()
         del fields['reason']
         return fields
+
+    def error(self, name: str) -> str | None:
+        """What is wrong with a file that cannot be read; None of one that is left out for what it is.
+
+        Args:
+            name (str): What the image is called.
+        """
+        if self.reason == NO_FILE:
+            return f"no film '{name}'"
+        if self.reason.startswith(_DAMAGES):
+            return f"cannot read film '{name}': {self.reason}"
+        return None
 
 
 @dataclass(frozen=True)

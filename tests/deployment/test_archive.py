@@ -73,7 +73,8 @@ def test_each_image_has_a_result(package, images, whole):
     laterals = [one for one in results if one.view == 'lateral']
     assert len(laterals) == 5 and all(one.reason == 'view lateral' for one in laterals)
     by_name = {os.path.basename(one.image): one for one in results}
-    assert by_name['a_empty.dcm'].reason == 'empty file'
+    empty = by_name['a_empty.dcm']
+    assert empty.reason == 'empty file' and 'a_empty.dcm' in empty.error
     for name in ('b_text.dcm', 'c_cut.png'):
         assert by_name[name].reason == 'cannot be read' and name in by_name[name].error
     scored = [one for one in results if one.scored]
@@ -90,7 +91,7 @@ def test_each_image_has_a_result(package, images, whole):
     assert by_name['03.png'].view is None and by_name['03.png'].scored
     assert {one.flag for one in scored} == {True, False}
     counts = count_results(whole)
-    assert counts['scored'] == len(scored) and counts['errors'] == 2
+    assert counts['scored'] == len(scored) and counts['errors'] == 3
     assert 'DOE' not in (whole / 'results.jsonl').read_text()
     assert not (whole / 'parts').exists()
 

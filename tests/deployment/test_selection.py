@@ -49,12 +49,17 @@ def test_images_that_tell_no_view(tmp_path):
 
 def test_files_that_are_no_image_have_a_reason(tmp_path):
     facts = Selection().facts(tmp_path / 'nowhere.dcm')
-    assert facts.reason == 'no such file'
+    assert facts.reason == 'no such file' and facts.error('a') == "no film 'a'"
     path = write_dicom(tmp_path / 'cut')
     path.write_bytes(path.read_bytes()[:-100])
-    assert 'cut off' in Selection().facts(path).reason
+    cut = Selection().facts(path)
+    assert 'cut off' in cut.reason and cut.error('a').startswith(
+        "cannot read film 'a': pixels cut off"
+    )
     frames = write_dicom(tmp_path / 'frames', NumberOfFrames=2)
-    assert Selection().facts(frames).reason == 'several frames'
+    # another thing than is wanted, but nothing is wrong with it
+    facts = Selection().facts(frames)
+    assert facts.reason == 'several frames' and facts.error('a') is None
     (tmp_path / 'empty').touch()
     assert Selection().facts(tmp_path / 'empty').reason == 'empty file'
     os.mkfifo(tmp_path / 'pipe')

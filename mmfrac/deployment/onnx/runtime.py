@@ -12,11 +12,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, is_marked_image, read_radiograph
-from mmfrac.deployment.onnx.preprocess import prepare
-from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.onnx.preprocess import Prepared, prepare
+from mmfrac.deployment.results import ImageResult, ResultError
+from mmfrac.deployment.selection import UNREADABLE, VIEWS, ImageFacts, Selection
+from mmfrac.utils.errors import one_line
 from mmfrac.utils.prob_map import apply_temperature, component_boxes, sigmoid, whole_cells
 
 DESCRIPTION = 'model.json'
@@ -44,6 +47,20 @@ class MapPrediction(NamedTuple):
     scores: np.ndarray
     prob_map: np.ndarray
     map_scale: tuple[float, float]
+
+
+class _Read(NamedTuple):
+    """An image that was read, or why not.
+
+    Attributes:
+        facts (ImageFacts): What its header says, with the reason not to score it.
+        error (str, optional): Why it cannot be read.
+        prepared (tuple, optional): Its height and width, and what the network gets.
+    """
+
+    facts: ImageFacts
+    error: str | None = None
+    prepared: tuple[tuple[int, int], Prepared] | None = None
 
 
 class OnnxDetector:
@@ -83,7 +100,11 @@ class OnnxDetector:
         self._session = _session(content, threads, providers)
 
     def __call__(
-        self, images: Iterable[str | os.PathLike], batch_size: int = 1, point: str | None = None
+        self,
+        images: Iterable[str | os.PathLike],
+        batch_size: int = 1,
+        point: str | None = None,
+        selection: Selection | None = None,
     ) -> Iterator[ImageResult]:
         """Results of image files, as they come.
 
@@ -91,31 +112,49 @@ class OnnxDetector:
             images (Iterable[str or PathLike]): DICOM files; PNG, JPEG and TIFF where there is Pillow.
             batch_size (int): Images a run of the network. Defaults to 1.
             point (str, optional): Name of the operating point of the flags. Defaults to None, the first.
+            selection (Selection, optional): Which images are scored. Defaults to None, frontal
+                radiographs of the chest and images that say nothing of themselves.
 
         Yields:
-            ImageResult: One a file, in their order; one that could not be read says why.
+            ImageResult: One a file, in their order; one that was not scored says why.
 
         Raises:
             ValueError: If there is no such operating point.
         """
         chosen = self.operating_point(point)
+        selection = selection or Selection()
         source = iter(images)
         while chunk := [os.fspath(one) for one in islice(source, batch_size)]:
-            planes: list[np.ndarray | None] = []
-            faults: dict[int, str] = {}
-            for index, path in enumerate(chunk):
+            read = [self._read(path, selection) for path in chunk]
+            prepared = [one.prepared for one in read if one.prepared is not None]
+            found = iter(self._predict(prepared, None if chosen is None else chosen['threshold']))
+            for path, (facts, error, one) in zip(chunk, read):
+                if one is None:
+                    yield self._left_out(path, facts, error)
+                    continue
                 try:
-                    planes.append(read_radiograph(path, []))
-                except (OSError, ValueError) as error:
-                    planes.append(None)
-                    faults[index] = str(error)
-            read = [one for one in planes if one is not None]
-            found = iter(self.predict_planes(read, None if chosen is None else chosen['threshold']))
-            for index, (path, plane) in enumerate(zip(chunk, planes)):
-                if plane is None:
-                    yield self._unread(path, faults[index])
-                else:
-                    yield self._result(path, plane.shape, next(found), chosen)
+                    yield self._result(path, facts, next(found), chosen)
+                except ResultError as fault:
+                    # NaN of a network on an image that nobody foresaw
+                    yield self._left_out(path, facts._replace(reason=UNREADABLE), str(fault))
+
+    def _read(self, path: str, selection: Selection) -> '_Read':
+        facts = selection.facts(path)
+        if facts.reason:
+            return _Read(facts, facts.error(path))
+        try:
+            plane = read_radiograph(path, [])
+            prepared = self._prepared(plane)
+        except (OSError, ValueError) as error:
+            return _Read(facts._replace(reason=UNREADABLE), str(error))
+        except cv2.error as error:
+            return _Read(facts._replace(reason=UNREADABLE), one_line(error))
+        height, width = plane.shape
+        return _Read(facts._replace(width=width, height=height), None, prepared)
+
+    def _prepared(self, plane: np.ndarray) -> tuple[tuple[int, int], Prepared]:
+        height, width = plane.shape
+        return (height, width), prepare(plane, self.about['preprocessing'])
 
     def predict(self, image: str | os.PathLike | np.ndarray) -> MapPrediction:
         """What is found on one image, with its prob map.
@@ -141,8 +180,14 @@ class OnnxDetector:
             threshold (float, optional): Of flags: where it lies below that of the boxes, it is theirs
                 as well. Defaults to None.
         """
+        return self._predict([self._prepared(plane) for plane in planes], threshold)
+
+    def _predict(
+        self, images: Sequence[tuple[tuple[int, int], Prepared]], threshold: float | None
+    ) -> list[MapPrediction]:
+        """What is found on prepared images, each with its height and width before."""
         threshold = min(self.about['component_thr'], threshold or math.inf)
-        prepared = [prepare(plane, self.about['preprocessing']) for plane in planes]
+        prepared = [one for _, one in images]
         shapes = {one.inputs.shape for one in prepared}
         # images of several sizes go one by one: none is padded for the sake of another
         groups = [prepared] if len(shapes) == 1 else [[one] for one in prepared]
@@ -152,8 +197,8 @@ class OnnxDetector:
                 inputs = np.stack([one.inputs for one in group])
                 logits += list(self._session.run(None, {'image': inputs})[0])
         return [
-            self._prediction(one, plane.shape, made.factors, threshold)
-            for one, plane, made in zip(logits, planes, prepared)
+            self._prediction(one, shape, made.factors, threshold)
+            for one, (shape, made) in zip(logits, images)
         ]
 
     def operating_point(self, name: str | None) -> dict[str, Any] | None:
@@ -194,15 +239,13 @@ class OnnxDetector:
         return MapPrediction(float(score), boxes, scores, prob_map, scale)
 
     def _result(
-        self, path: str, shape: tuple[int, ...], found: MapPrediction, point: dict | None
+        self, path: str, facts: ImageFacts, found: MapPrediction, point: dict | None
     ) -> ImageResult:
         temperature = self.about['temperature']
         return ImageResult(
             image=path,
             model=self.identity,
             precision=self.precision,
-            width=shape[1],
-            height=shape[0],
             scored=True,
             score=found.score,
             probability=float(apply_temperature(found.score, temperature)) if temperature else None,
@@ -211,15 +254,17 @@ class OnnxDetector:
             boxes=found.boxes.tolist(),
             scores=found.scores.tolist(),
             map_scale=list(found.map_scale),
+            **facts.fields(),
         )
 
-    def _unread(self, path: str, error: str) -> ImageResult:
+    def _left_out(self, path: str, facts: ImageFacts, error: str | None) -> ImageResult:
         return ImageResult(
             image=path,
             model=self.identity,
             precision=self.precision,
-            reason='not read',
+            reason=facts.reason,
             error=error,
+            **facts.fields(),
         )
 
     @property
@@ -290,6 +335,13 @@ def main(folder: str | os.PathLike, arguments: Sequence[str] | None = None) -> i
     parser.add_argument(
         '--operating-point', help='name of the one for the flags, default the first'
     )
+    parser.add_argument(
+        '--views',
+        nargs='+',
+        choices=VIEWS,
+        help='that are scored, default frontal and unknown ones',
+    )
+    parser.add_argument('--everything', action='store_true', help='score all that can be read')
     args = parser.parse_args(arguments)
     try:
         detector = OnnxDetector(folder, args.precision, args.threads)
@@ -298,7 +350,10 @@ def main(folder: str | os.PathLike, arguments: Sequence[str] | None = None) -> i
         parser.error(str(error))
     print(detector.about['limits'], file=sys.stderr)
     unread = 0
-    for result in detector(find_images(args.images), args.batch_size, args.operating_point):
+    usual = Selection()
+    selection = Selection(args.views or usual.views, everything=args.everything)
+    images = find_images(args.images)
+    for result in detector(images, args.batch_size, args.operating_point, selection):
         print(result.to_json(), flush=True)
         unread += result.error is not None
     return 1 if unread else 0

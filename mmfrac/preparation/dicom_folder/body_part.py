@@ -3,6 +3,9 @@
 
 import re
 
+# of radiographs
+MODALITIES = ('CR', 'DX', 'DR', 'RG', 'OT')
+
 # Parts of words in capitals.
 _CHEST = (
     *('CHEST', 'THORA', 'TORAX', 'TORACE', 'TORAC', 'LUNG', 'PULMO', 'POUMON', 'POLMON', 'RIB'),

@@ -17,7 +17,12 @@ from mmfrac.datasets.labels import NO_PATIENT, similar_patients_note
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.dicom_folder.body_part import is_chest, modality_name, part_name
+from mmfrac.preparation.dicom_folder.body_part import (
+    MODALITIES,
+    is_chest,
+    modality_name,
+    part_name,
+)
 from mmfrac.preparation.dicom_folder.exposures import REASONS, left_out_of_exposures
 from mmfrac.preparation.dicom_folder.header import (
     BURNED_IN,
@@ -38,8 +43,6 @@ from mmfrac.preparation.tables.values import ImageRow
 from mmfrac.utils.io import atomic_open, atomic_path
 from mmfrac.utils.processes import map_files
 from mmfrac.utils.text import table_cell
-
-MODALITIES = ('CR', 'DX', 'DR', 'RG', 'OT')
 
 PATIENT_IDS = ('pseudonym', 'original')
 

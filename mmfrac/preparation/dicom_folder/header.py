@@ -30,7 +30,7 @@ from mmfrac.datasets.radiographs.header_check import (
     native_fault,
 )
 from mmfrac.datasets.radiographs.read import read_radiograph
-from mmfrac.preparation.dicom_folder.pseudonyms import tells_identity
+from mmfrac.preparation.dicom_folder.identity_check import tells_identity
 from mmfrac.preparation.dicom_folder.view import view_of
 
 _UNDEFINED = 0xFFFFFFFF

@@ -3,6 +3,7 @@
 
 import copy
 import json
+import math
 import runpy
 import shutil
 import subprocess
@@ -20,12 +21,14 @@ from mmfrac.apis import FracInferencer
 from mmfrac.deployment.onnx.carried import carried_modules
 from mmfrac.deployment.onnx.export import ExportError, export_onnx, in_torch
 from mmfrac.deployment.onnx.quantize import add_int8
-from mmfrac.deployment.onnx.runtime import OnnxDetector
+from mmfrac.deployment.onnx.runtime import MapPrediction, OnnxDetector
 from mmfrac.deployment.package import OperatingPoint, read_package, write_package
 from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.selection import Selection
 from mmfrac.preparation.phantom import render_image, write_dicom
 from mmfrac.utils.prob_map import component_boxes
 from tests.datasets.radiographs.test_dicom import make_dicom
+from tests.deployment.tiny_package import write_dicom as tiny_dicom
 from tests.models.small_model import build, detector_cfg
 
 onnx = pytest.importorskip('onnx', reason='pip install mmfrac[onnx]')
@@ -121,7 +124,7 @@ def check_equal(inferencer, results, tolerance=1e-4):
     assert set(predictions) == {one.image for one in results if one.scored}
     for result in results:
         if not result.scored:
-            assert result.error == errors[result.image]
+            assert result.image in result.error and result.image in errors
             continue
         one = predictions[result.image]
         assert result.score == pytest.approx(one['score'], abs=tolerance)
@@ -175,6 +178,36 @@ def test_alone_it_predicts_what_torch_predicts(small, images, tmp_path):
         assert one.probability == pytest.approx(odds / (1 + odds), abs=1e-6)
         assert one.flag == (one.score >= 0.5)
         assert one.model == dict(name='tiny', sha256='5a') and one.precision == 'fp32'
+
+
+def test_what_is_no_frontal_chest_film_is_left_out(small, tmp_path):
+    _, folder = small
+    views = dict(PA='PA', LL='lateral')
+    paths = [tiny_dicom(tmp_path / f'{view}.dcm', 4, ViewPosition=view) for view in views]
+    detector = OnnxDetector(folder)
+    for one, view in zip(detector(paths, 2), views.values()):
+        assert (one.view, one.sop_instance_uid, one.study_instance_uid) == (
+            view,
+            '1.2.3.4',
+            '1.2.5.2',
+        )
+        assert one.scored is (view == 'PA') and one.reason == ('' if one.scored else 'view lateral')
+        assert one.error is None and (one.width, one.height) == (64, 48)
+    assert all(one.scored for one in detector(paths, selection=Selection(everything=True)))
+    run = run_alone(folder, *paths, '--views', 'lateral', cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert [json.loads(line)['scored'] for line in run.stdout.splitlines()] == [False, True]
+    (gone,) = detector([tmp_path / 'nowhere.dcm'])
+    assert gone.reason == 'no such file' and 'nowhere.dcm' in gone.error
+
+
+def test_a_network_that_gives_nan_stops_nothing(small, images, monkeypatch):
+    _, folder = small
+    detector = OnnxDetector(folder)
+    nan = MapPrediction(math.nan, np.zeros((0, 4)), np.zeros(0), np.zeros((1, 1)), (1.0, 1.0))
+    monkeypatch.setattr(detector, '_predict', lambda prepared, threshold: [nan] * len(prepared))
+    (one,) = detector([images / 'phantom0.dcm'])
+    assert not one.scored and one.reason == 'cannot be read' and 'nan' in one.error
 
 
 def test_without_pillow_dicom_is_read_and_others_say_what_they_need(small, images, tmp_path):
