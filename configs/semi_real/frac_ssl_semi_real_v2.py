@@ -9,11 +9,13 @@ _base_ = [
     '../_base_/schedules/adam_30e.py',
     '../_base_/default_runtime.py',
 ]
+from mmfrac.utils.config import merge_config_file
 from mmfrac.utils.config import set_data_root
 from mmfrac.utils.config import set_img_scale
 
 set_data_root(_base_, 'data/semi_real/')
 set_img_scale(_base_, (320, 320))
+merge_config_file(_base_, '../_base_/stages/pseudo_truth.py')
 max_epochs = 6
 model = dict(semi_train_cfg=dict(burn_in_epochs=0))
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
@@ -32,15 +34,3 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-truth_pipeline = [
-    *_base_.load,
-    dict(
-        type='MultiBranch',
-        branch_field=_base_.branch_field,
-        unsup_teacher=[_base_.pad, *_base_.pack],
-    ),
-]
-truth_dataset = dict(
-    _base_.unsup_dataset, ann_file='annotations/train_truth.json', pipeline=truth_pipeline
-)
-default_hooks = dict(pseudo_truth=dict(type='PseudoTruthHook', dataset=truth_dataset))

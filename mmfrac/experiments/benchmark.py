@@ -62,7 +62,7 @@ class Benchmark:
     """A fixed comparison of methods.
 
     Attributes:
-        name (str): E.g. 'phantom-v1'.
+        name (str): E.g. 'phantom-v2'.
         data_root (str): Folder of the films unless another is given.
         phantom (dict | None): Arguments of ``write_phantom`` where the films are made, not given.
         pretraining (Method | None): Supervised training that the pretrained methods go on from.

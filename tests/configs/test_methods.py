@@ -11,7 +11,7 @@ from tests.configs.test_configs import CONFIGS, NAMES
 
 METHODS = sorted(path.stem for path in (CONFIGS / '_base_/methods').glob('*.py'))
 FOLDERS = ('baselines', 'ablations')
-BASES = ('phantom/frac_ssl_phantom_v1.py', 'semi_real/frac_ssl_semi_real_v1.py', 'frac_ssl.py')
+BASES = ('phantom/frac_ssl_phantom_v2.py', 'semi_real/frac_ssl_semi_real_v1.py', 'frac_ssl.py')
 
 
 @pytest.mark.parametrize('base', BASES)

@@ -18,7 +18,7 @@ from mmfrac.utils.config import merge_config_file
 from tests.configs.test_configs import CONFIGS, NAMES, make_tiny
 from tests.configs.test_methods import METHODS
 
-METHOD_BASE = 'phantom/frac_ssl_phantom_v1.py'
+METHOD_BASE = 'phantom/frac_ssl_phantom_v2.py'
 # test_methods.py sees to it that those of full size are the same methods
 CASES = [f'_base_/methods/{name}.py' for name in METHODS] + [
     name
