@@ -146,14 +146,15 @@ class StudyQueue:
             content (bytes): A DICOM file.
 
         Returns:
-            bool: False if it is there already, or was; it is not taken twice then.
+            bool: False if it is there already, or was; it is not taken twice then, unless it failed.
 
         Raises:
             FullError: If there is no room.
         """
         key = hash_of(instance)
         with self._lock:
-            if self._db.execute('SELECT 1 FROM images WHERE key = ?', (key,)).fetchone():
+            known = self._db.execute('SELECT state FROM images WHERE key = ?', (key,)).fetchone()
+            if known is not None and known[0] != 'failed':
                 return False
             if self.bytes + len(content) > self.most_bytes:
                 raise FullError('the queue is full')
@@ -161,7 +162,8 @@ class StudyQueue:
                 raise FullError('the disk is full')
             write_bytes(self._image_path(key), content)
             self._db.execute(
-                'INSERT INTO images (key, study, bytes, received, state) VALUES (?, ?, ?, ?, ?)',
+                'INSERT OR REPLACE INTO images (key, study, bytes, received, state) '
+                'VALUES (?, ?, ?, ?, ?)',
                 (key, hash_of(study), len(content), time.time(), 'waiting'),
             )
             self.bytes += len(content)

@@ -46,6 +46,16 @@ def test_an_image_is_taken_once(tmp_path):
         assert queue.add('1.1', '1', b'a')
 
 
+def test_one_that_failed_is_taken_again(tmp_path):
+    with opened(tmp_path / 'q') as queue:
+        queue.add('1.1', '1', b'a')
+        queue.begin(queue.complete_study(0))
+        queue.finish(queue.complete_study(0)[0], 'failed', 'its file is gone')
+        assert queue.complete_study(0) == [] and queue.add('1.1', '1', b'b')
+        (image,) = queue.complete_study(0)
+        assert image.path.read_bytes() == b'b' and image.attempts == 0 and queue.reasons() == {}
+
+
 def test_there_is_an_end_to_what_it_holds(tmp_path, monkeypatch):
     with opened(tmp_path / 'q', 10) as queue:
         queue.add('1.1', '1', b'123456')
