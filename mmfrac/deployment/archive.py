@@ -124,6 +124,9 @@ class Shard:
 
         Args:
             environment (Mapping[str, str]): Defaults to that of this process.
+
+        Raises:
+            ValueError: If the numbers of an array are no range, e.g. ``--array=1,3,7``.
         """
 
         def number(name: str, default: int) -> int:
@@ -138,8 +141,15 @@ class Shard:
         if 'SLURM_ARRAY_TASK_ID' not in environment:
             return cls(task, tasks)
         first, step = number('SLURM_ARRAY_TASK_MIN', 0), number('SLURM_ARRAY_TASK_STEP', 1)
-        job = (number('SLURM_ARRAY_TASK_ID', first) - first) // max(step, 1)
-        return cls(job * tasks + task, number('SLURM_ARRAY_TASK_COUNT', 1) * tasks)
+        job, rest = divmod(number('SLURM_ARRAY_TASK_ID', first) - first, max(step, 1))
+        jobs = number('SLURM_ARRAY_TASK_COUNT', 1)
+        last = number('SLURM_ARRAY_TASK_MAX', first + (jobs - 1) * step)
+        if rest or job >= jobs or (last - first) // max(step, 1) + 1 != jobs:
+            raise ValueError(
+                'the numbers of this Slurm array are no range, so no task of it knows its share: '
+                'name it as --shard NUMBER/COUNT'
+            )
+        return cls(job * tasks + task, jobs * tasks)
 
 
 def default_device(environment: Mapping[str, str] = os.environ) -> str | None:

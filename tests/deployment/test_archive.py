@@ -361,6 +361,21 @@ def test_the_share_of_a_process(environment, expected):
     assert Shard.of_environment(environment) == Shard(*expected)
 
 
+@pytest.mark.parametrize('numbers', [(1, 3, 7), (3, 7, 9), (0, 1, 3)])
+def test_an_array_with_gaps_has_no_shares(numbers):
+    for number in numbers:
+        # Slurm says step 1 of lists
+        environment = dict(
+            SLURM_ARRAY_TASK_ID=str(number),
+            SLURM_ARRAY_TASK_MIN=str(min(numbers)),
+            SLURM_ARRAY_TASK_MAX=str(max(numbers)),
+            SLURM_ARRAY_TASK_STEP='1',
+            SLURM_ARRAY_TASK_COUNT=str(len(numbers)),
+        )
+        with pytest.raises(ValueError, match='name it as --shard'):
+            Shard.of_environment(environment)
+
+
 def test_a_share_is_written_as_number_and_count():
     assert Shard.parse('2/8') == Shard(1, 8)
     for text in ('0/8', '9/8', '2', 'a/b', '-1/2', '1/0'):
