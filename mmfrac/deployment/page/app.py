@@ -22,8 +22,8 @@ from mmfrac.deployment.page.uploads import (
     UploadError,
     UploadLimits,
     checked_name,
-    file_of,
     images_of,
+    memory_file,
 )
 from mmfrac.deployment.results import ImageResult
 
@@ -268,7 +268,7 @@ class _PackedObjects:
         if not result.scored:
             self._left_out.append(dict(image=upload.name, reason=result.error or result.reason))
             return True
-        with file_of(upload.content) as path:
+        with memory_file(upload.content) as path:
             try:
                 made = make_objects(result, path, scored.prob_map, self._kinds, self._threshold)
             except (OSError, ValueError) as error:

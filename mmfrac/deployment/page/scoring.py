@@ -12,7 +12,7 @@ import numpy as np
 
 from mmfrac.apis.inferencer import FracInferencer
 from mmfrac.deployment.package import ModelPackage, curve_thresholds
-from mmfrac.deployment.page.uploads import Upload, file_of
+from mmfrac.deployment.page.uploads import Upload, memory_file
 from mmfrac.deployment.results import ImageResult
 from mmfrac.deployment.scorer import component_settings, map_of_sample, result_of_sample
 from mmfrac.deployment.selection import UNREADABLE, Selection
@@ -115,7 +115,7 @@ class PageScorer:
                 name, package.identity, precision, reason='refused', error=upload.refusal
             )
             return ShownImage(result)
-        with file_of(upload.content) as path:
+        with memory_file(upload.content) as path:
             return self._score(path, name)
 
     def _score(self, path: str, name: str) -> ShownImage:

@@ -174,7 +174,7 @@ def _member_fault(member: zipfile.ZipInfo, left: int, limits: UploadLimits) -> s
 
 
 @contextmanager
-def file_of(content: bytes) -> Iterator[str]:
+def memory_file(content: bytes) -> Iterator[str]:
     """A file with an image, for the time of the block; on Linux in memory, under no name.
 
     Args:
