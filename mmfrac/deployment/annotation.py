@@ -26,6 +26,7 @@ import numpy as np
 
 from mmfrac.datasets.coco_checks import check_annotations
 from mmfrac.datasets.radiographs.read import image_size, read_radiograph
+from mmfrac.deployment.archive_inputs import entry_of, file_of
 from mmfrac.deployment.results import ImageResult, ResultError, read_results
 from mmfrac.utils.errors import one_line, raise_problems
 from mmfrac.utils.io import OutputFolder, read_json, write_image, write_json, write_text
@@ -159,8 +160,8 @@ def export_annotations(
         out_dir (str or PathLike): Gets ``tasks.json`` and ``label_config.xml`` (Label Studio),
             ``annotations.xml`` (CVAT) or ``instances.json`` (COCO), ``export.json``, and ``images/``.
         tool (str): One of ``TOOLS``.
-        root (str or PathLike): Folder that the file names of annotations begin at. Defaults to '', the
-            names are paths.
+        root (str or PathLike): Folder that the file names of annotations begin at; of images of a
+            server they are URLs all the same. Defaults to '', the names are paths.
         min_score (float): Boxes below it are left out. Defaults to 0.2.
         category (str): What the boxes are. Defaults to 'fracture'.
         pictures (bool): Whether the images are written as PNG of 8 bits, which every tool shows.
@@ -197,7 +198,8 @@ def export_annotations(
             )
         )
     for record in records if pictures else ():
-        plane = read_radiograph(record['image'])
+        with file_of(entry_of(record['image'])) as file:
+            plane = read_radiograph(file)
         write_image(output.path(record['picture']), (plane * 255).round().astype(np.uint8))
     write_json(
         output.path(EXPORT),
@@ -215,7 +217,7 @@ def export_annotations(
 
 
 def _name_below(image: str, root: str | os.PathLike) -> str:
-    if not os.fspath(root):
+    if not os.fspath(root) or image.startswith(('http://', 'https://')):
         return image
     name = os.path.relpath(os.path.abspath(image), os.path.abspath(root))
     if name.split(os.sep)[0] == os.pardir:

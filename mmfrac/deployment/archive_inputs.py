@@ -28,6 +28,8 @@ Entry = dict[str, Any]
 
 # of files that are none, e.g. .txt; a UID ends with a number
 _OTHER_SUFFIX = re.compile(r'\.[A-Za-z]\w{0,5}')
+# what an instance of a server is called
+_INSTANCE = re.compile(r'(https?://.+)/studies/([^/]+)/series/([^/]+)/instances/([^/]+)')
 _TRIES = 3
 # of the server as a whole; another answer is one about an image
 _REFUSALS = ('busy', 401, 403, 407, 408, 429, 502, 503, 504)
@@ -228,6 +230,28 @@ def _value(answer: Any, tag: str) -> str:
 
 
 # ---- one image ------------------------------------------------------------------------------------
+
+
+def entry_of(image: str, root: str | os.PathLike = '') -> Entry:
+    """The entry that an image of a result was listed as, by what it is called.
+
+    Args:
+        image (str): Path, ``ZIP!/MEMBER``, or URL of an instance of a DICOMweb server.
+        root (str or PathLike): Where relative paths begin. Defaults to '', here.
+
+    Returns:
+        Entry: For ``file_of``.
+    """
+    found = _INSTANCE.fullmatch(image)
+    if found:
+        server, *uids = found.groups()
+        return {'image': image, 'server': server, 'uids': uids}
+    path = os.path.join(root, image)
+    for mark in re.finditer('!/', path):
+        archive = path[: mark.start()]
+        if archive.lower().endswith('.zip') and os.path.isfile(archive):
+            return {'image': image, 'zip': archive, 'member': path[mark.end() :]}
+    return {'image': path}
 
 
 @contextmanager

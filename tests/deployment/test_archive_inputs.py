@@ -12,13 +12,16 @@ import pytest
 
 from mmfrac.datasets.radiographs.limits import MAX_PIXELS_VARIABLE
 from mmfrac.deployment import archive_inputs
+from mmfrac.deployment.annotation import export_annotations, read_found
 from mmfrac.deployment.archive import ArchiveOptions, Shard, infer_archive
 from mmfrac.deployment.archive_inputs import (
     TOKEN_VARIABLE,
     ServerError,
+    entry_of,
     file_of,
     list_entries,
 )
+from mmfrac.deployment.dicom_objects.write import write_objects
 from mmfrac.deployment.results import read_results
 from mmfrac.utils.errors import RadiographError
 from tests.deployment.tiny_package import tiny_package, write_dicom, write_png
@@ -101,6 +104,29 @@ def test_members_of_a_zip(folder, tmp_path, monkeypatch):
     archive_inputs._archive.cache_clear()
     with pytest.raises(RadiographError, match='CRC'), file_of(entries[2]):
         pass
+
+
+def test_objects_and_pictures_of_members_of_a_zip(folder, tmp_path):
+    path = tmp_path / 'a!' / 'images.zip'
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.write(write_dicom(folder / '1.dcm', 1), 'b!/1.dcm')
+    entries = list(list_entries([str(path)]))
+    assert [entry_of(one['image']) for one in entries] == entries
+    check_objects(tmp_path, entries)
+
+
+def check_objects(tmp_path, entries):
+    """Entries whose results are made to objects, and pictures for annotators."""
+    package = tiny_package(tmp_path)
+    infer_archive(package, tmp_path / 'found', entries, ArchiveOptions(), 0, 'cpu', Shard())
+    results = tmp_path / 'found/results.jsonl'
+    written = write_objects(results, tmp_path / 'objects', package=package.path, kinds=['sr'])
+    assert not written.errors and written.counts == dict(sr=len(entries))
+    found = list(read_found(results))
+    export_annotations(found, tmp_path / 'round', 'coco', root=tmp_path)
+    assert len(list((tmp_path / 'round/images').glob('*.png'))) == len(entries)
+    return results
 
 
 def test_a_damaged_zip(folder, tmp_path):
@@ -195,6 +221,20 @@ def server(tmp_path, monkeypatch):
         thread.start()
         yield handler, f'http://127.0.0.1:{http.server_address[1]}/dicom-web'
         http.shutdown()
+
+
+def test_objects_and_pictures_of_a_server(server, tmp_path):
+    handler, url = server
+    entries = list(list_entries([url]))
+    assert [entry_of(one['image']) for one in entries] == entries
+    results = check_objects(tmp_path, entries)
+    del handler.files['1.2.5.0', '1.2.4.1', '1.2.3.1']
+    written = write_objects(results, tmp_path / 'again', kinds=['sr'])
+    ((image, text),) = written.errors.items()
+    assert image == entries[1]['image'] and '404' in text
+    handler.status = 401
+    with pytest.raises(ServerError, match='refuses'):
+        write_objects(results, tmp_path / 'again', kinds=['sr'])
 
 
 def test_user_and_password_are_no_part_of_a_url(server, monkeypatch):

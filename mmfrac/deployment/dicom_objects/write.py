@@ -4,9 +4,9 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
+from mmfrac.deployment.archive_inputs import ServerError, entry_of, file_of
 from mmfrac.deployment.dicom_objects.make import KINDS, make_objects
 from mmfrac.deployment.package import read_package
 from mmfrac.deployment.results import read_results
@@ -59,6 +59,7 @@ def write_objects(
         FileNotFoundError: If there are no results, or no maps in their folder.
         ValueError: If a line is no result, or a file is there that mmfrac did not write; if the package
             is that of another model.
+        ServerError: If a DICOMweb server that images lie on does not answer.
     """
     files = {} if maps is None else {name: path for path, name in MapFolder(maps).images()}
     scorer = None if package is None else PackageScorer(read_package(package))
@@ -68,7 +69,6 @@ def write_objects(
         if not result.scored:
             written.left_out[f'image not scored: {result.reason}'] += len(set(kinds))
             continue
-        path = Path(images or '', result.image)
         found = files.get(result.image)
         if scorer is not None and result.model['sha256'] != scorer.package.sha256:
             raise ValueError(
@@ -76,15 +76,22 @@ def write_objects(
                 f'({result.model["sha256"][:8]}), {scorer.package.path} is another '
                 f'({scorer.package.sha256[:8]})'
             )
+        path = ''
         try:
-            prob_map = None
-            if found is not None:
-                prob_map = read_prediction(found, result.image).prob_map
-            elif scorer is not None:
-                prob_map = scorer.prob_map(os.fspath(path))
-            made = make_objects(result, path, prob_map, kinds, threshold)
+            with file_of(entry_of(result.image, images or '')) as path:
+                prob_map = None
+                if found is not None:
+                    prob_map = read_prediction(found, result.image).prob_map
+                elif scorer is not None:
+                    prob_map = scorer.prob_map(path)
+                made = make_objects(result, path, prob_map, kinds, threshold)
+        except ServerError:
+            # of no image: the others would say the same
+            raise
         except (OSError, ValueError) as error:
-            written.errors[result.image] = str(error)
+            text = str(error)
+            # of a copy nobody knows the path
+            written.errors[result.image] = text.replace(path, result.image) if path else text
             continue
         for one in made.objects:
             write_bytes(folder.path(one.file_name), one.content)
