@@ -571,10 +571,7 @@ def _member(checkpoint: dict, is_part: bool, half: bool) -> dict:
         whole = checkpoint.get('state_dict', checkpoint)
         state_dict = {key.removeprefix('module.'): value for key, value in whole.items()}
     if half:
-        state_dict = {
-            key: value.half() if value.is_floating_point() else value
-            for key, value in state_dict.items()
-        }
+        state_dict = {key: _halved(key, value) for key, value in state_dict.items()}
     meta = checkpoint.get('meta', {})
     wanted = ('epoch', 'iter', 'mmengine_version')
     kept = {key: meta[key] for key in wanted if isinstance(meta.get(key), (int, str))}
@@ -582,6 +579,17 @@ def _member(checkpoint: dict, is_part: bool, half: bool) -> dict:
     return dict(
         state_dict={key: value.detach().clone() for key, value in state_dict.items()}, meta=kept
     )
+
+
+def _halved(key: str, value: torch.Tensor) -> torch.Tensor:
+    if not value.is_floating_point():
+        return value
+    halved = value.half()
+    if not halved.isfinite().all():
+        raise ValueError(
+            f'{key} of the checkpoint has values that no float16 holds: leave --half out'
+        )
+    return halved
 
 
 def _classes(cfg: Config, checkpoint: dict) -> list[str]:
@@ -747,6 +755,13 @@ def _check_manifest(manifest: Any) -> None:
     for key, kind in wanted.items():
         if not isinstance(manifest.get(key), kind):
             raise PackageError(f'its manifest has no {key}, or one of another type')
+    for key, kind in dict(
+        model=dict, evaluation=dict, versions=dict, preprocessing=list, curve=dict
+    ).items():
+        if not isinstance(manifest.get(key, kind()), kind):
+            raise PackageError(f'its {key} is of another type')
+    if not isinstance(manifest['training'].get('images') or {}, dict):
+        raise PackageError('its images of the training are of another type')
     if manifest['precision'] not in PRECISIONS:
         raise PackageError(f'its precision {manifest["precision"]!r} is none of {PRECISIONS}')
     if not manifest['classes'] or not all(isinstance(one, str) for one in manifest['classes']):

@@ -172,6 +172,17 @@ def test_figures_are_written_into_a_package_that_is_there(folder, checkpoints):
         assert 'threshold 0.2' in archive.read('README.md').decode()
 
 
+def test_weights_beyond_float16_are_not_halved(folder, checkpoints):
+    loaded = torch.load(checkpoints[0], weights_only=True)
+    key = next(one for one in loaded['state_dict'] if one.endswith('running_var'))
+    loaded['state_dict'][key][0] = 1e6
+    torch.save(loaded, folder / 'large.pth')
+    large = [folder / 'large.pth']
+    with pytest.raises(ValueError, match=f'{key} .* no float16 holds'):
+        write_package(folder / 'half.mmfrac', config(detector_cfg()), large, name='a', half=True)
+    assert not (folder / 'half.mmfrac').exists()
+
+
 def test_what_cannot_be_packaged_leaves_no_file(folder, checkpoints):
     other = detector_cfg()
     other['backbone']['depth'] = 34
@@ -293,6 +304,9 @@ CHANGES = {
         'number > 0',
     ),
     'a number that no float is': (manifest_with(temperature=10**400), 'no number > 0'),
+    'a model of another type': (manifest_with(model=5), 'its model is of another type'),
+    'steps of another type': (manifest_with(preprocessing=5), 'its preprocessing is of'),
+    'images of another type': (manifest_with(training=dict(images=5)), 'images of the training'),
     'weights of elsewhere': (
         config_with(
             lambda plain: plain['model']['backbone'].update(
