@@ -535,7 +535,9 @@ def _read_corrected(path: Path, before: Mapping[str, dict]) -> dict[str, Correct
             return _checked(path, _of_label_studio(path, content, before, category), before)
         if isinstance(content, dict) and 'images' in content and 'annotations' in content:
             return _checked(path, _of_coco(path, content, category), before)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+    except AnnotationFileError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise AnnotationFileError(
             f'{path} cannot be taken over: {type(error).__name__} {one_line(error)}'
         ) from error

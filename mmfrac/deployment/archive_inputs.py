@@ -1,9 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Images of an archive, one at a time: folders, lists, CSV columns, ZIP files, a DICOMweb query."""
 
+import io
 import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from mmfrac.apis.inferencer import is_image
 from mmfrac.datasets.radiographs.limits import max_bytes
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES
 from mmfrac.deployment.dicomweb import check_url, login_session
+from mmfrac.deployment.memory_file import memory_file
 from mmfrac.deployment.zip_members import read_member
 from mmfrac.preparation.tables.table import Problems, Table
 from mmfrac.utils.errors import RadiographError, one_line
@@ -262,7 +263,7 @@ def file_of(entry: Entry) -> Iterator[str]:
         entry (Entry): See ``list_entries``.
 
     Yields:
-        str: Its path; where the image lies in a ZIP file or on a server, of a copy.
+        str: Its path; where the image lies in a ZIP file or on a server, of a copy in memory.
 
     Raises:
         RadiographError: If there is none.
@@ -271,15 +272,14 @@ def file_of(entry: Entry) -> Iterator[str]:
     if 'member' not in entry and 'uids' not in entry:
         yield entry['image']
         return
-    with tempfile.TemporaryDirectory(prefix='mmfrac_') as folder:
-        # the name is ours, whatever the archive calls it
-        path = os.path.join(folder, 'image')
-        if 'member' in entry:
-            Path(path).write_bytes(_unpacked(entry))
-        else:
-            dataset = _asked(entry['server'], 'retrieve_instance', *entry['uids'])
-            try:
-                dataset.save_as(path)
-            except Exception as error:  # of a data set that nobody can write
-                raise RadiographError('what the server sent is no DICOM image') from error
+    if 'member' in entry:
+        content = _unpacked(entry)
+    else:
+        dataset, file = _asked(entry['server'], 'retrieve_instance', *entry['uids']), io.BytesIO()
+        try:
+            dataset.save_as(file)
+        except Exception as error:  # of a data set that nobody can write
+            raise RadiographError('what the server sent is no DICOM image') from error
+        content = file.getvalue()
+    with memory_file(content) as path:
         yield path

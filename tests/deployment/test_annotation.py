@@ -323,6 +323,13 @@ BAD = {
         [of_studio(dict(type='rectanglelabels', value=dict(rectanglelabels=['rib'])))],
         "label 'rib', 'fracture' was exported",
     ),
+    'a box of three sides': (
+        dict(
+            images=[dict(id=1, file_name='000000_2.png')],
+            annotations=[dict(image_id=1, bbox=[1, 1, 2])],
+        ),
+        'cannot be taken over',
+    ),
     'another category of COCO': (
         dict(
             images=[dict(id=1, file_name='000000_2.png')],

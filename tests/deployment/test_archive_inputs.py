@@ -106,6 +106,22 @@ def test_members_of_a_zip(folder, tmp_path, monkeypatch):
         pass
 
 
+def test_what_is_unpacked_lies_nowhere_on_the_disk(folder, tmp_path, monkeypatch):
+    path = tmp_path / 'images.zip'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.write(folder / 'a.png', 'a.png')
+    temporary = tmp_path / 'tmp'
+    temporary.mkdir()
+    monkeypatch.setattr('tempfile.tempdir', str(temporary))
+    (entry,) = list_entries([str(path)])
+    with file_of(entry) as name:
+        # where the process is killed now, nothing is left of the patient
+        assert list(temporary.iterdir()) == [] or not hasattr(os, 'memfd_create')
+        with open(name, 'rb') as file:
+            assert file.read() == (folder / 'a.png').read_bytes()
+    assert list(temporary.iterdir()) == [] and not os.path.exists(name)
+
+
 def test_objects_and_pictures_of_members_of_a_zip(folder, tmp_path):
     path = tmp_path / 'a!' / 'images.zip'
     path.parent.mkdir()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfrac.deployment.annotation import coco_of_found
+from mmfrac.deployment.memory_file import memory_file
 from mmfrac.deployment.package import RESEARCH_ONLY
 from mmfrac.deployment.page.guard import Guard
 from mmfrac.deployment.page.scoring import PageScorer, ShownImage, frame
@@ -23,7 +24,6 @@ from mmfrac.deployment.page.uploads import (
     UploadLimits,
     checked_name,
     images_of,
-    memory_file,
 )
 from mmfrac.deployment.results import ImageResult
 

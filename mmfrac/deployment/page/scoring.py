@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from mmfrac.apis.inferencer import FracInferencer
+from mmfrac.deployment.memory_file import memory_file
 from mmfrac.deployment.package import ModelPackage, curve_thresholds
-from mmfrac.deployment.page.uploads import Upload, memory_file
+from mmfrac.deployment.page.uploads import Upload
 from mmfrac.deployment.results import ImageResult
 from mmfrac.deployment.scorer import component_settings, map_of_sample, result_of_sample
 from mmfrac.deployment.selection import UNREADABLE, Selection

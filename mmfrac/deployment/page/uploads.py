@@ -1,12 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """What somebody sent: its name, and the images in it."""
 
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
@@ -171,27 +168,3 @@ def _member_fault(member: zipfile.ZipInfo, left: int, limits: UploadLimits) -> s
     if size > left:
         return f'the ZIP file has more than {limits.unpacked_bytes} bytes unpacked'
     return ''
-
-
-@contextmanager
-def memory_file(content: bytes) -> Iterator[str]:
-    """A file with an image, for the time of the block; on Linux in memory, under no name.
-
-    Args:
-        content (bytes): The image.
-
-    Yields:
-        str: Its path.
-    """
-    if hasattr(os, 'memfd_create') and os.path.isdir('/proc/self/fd'):
-        descriptor = os.memfd_create('image')
-        with open(descriptor, 'r+b') as file:
-            file.write(content)
-            file.flush()
-            yield f'/proc/self/fd/{descriptor}'
-        return
-    with tempfile.TemporaryDirectory(prefix='mmfrac_') as folder:
-        path = os.path.join(folder, 'image')
-        with open(path, 'wb') as file:
-            file.write(content)
-        yield path
