@@ -23,7 +23,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from mmfrac.deployment.destinations import Destination
 from mmfrac.deployment.dicom_objects import KINDS, MadeObjects, make_objects
 from mmfrac.deployment.dicom_objects.identity import MANUFACTURER
-from mmfrac.deployment.dicom_objects.source import values_unsaid
+from mmfrac.deployment.dicom_objects.source import is_uid, values_unsaid
 from mmfrac.deployment.scorer import Scored
 from mmfrac.deployment.study_queue import (
     MOST_ATTEMPTS,
@@ -261,7 +261,7 @@ class DicomNode:
         if header['SOPInstanceUID'] != event.request.AffectedSOPInstanceUID:
             self._refuse('an object of another UID than announced')
             return _OTHER_INSTANCE
-        if not all(_is_uid(header[name]) for name in _NAMES[:4]):
+        if not all(is_uid(header[name]) for name in _NAMES[:4]):
             self._refuse('an object without UIDs')
             return _NOT_UNDERSTOOD
         # an archive may send on to us what it has from us
@@ -381,10 +381,6 @@ def _said_of(made: MadeObjects) -> str:
     kinds = ', '.join(one.kind for one in made.objects)
     left_out = ''.join(f'; no {kind}: {reason}' for kind, reason in made.left_out.items())
     return f'made {kinds}{left_out}'
-
-
-def _is_uid(text: str) -> bool:
-    return 0 < len(text) <= 64 and not set(text) - set('0123456789.')
 
 
 def _silence_libraries() -> None:

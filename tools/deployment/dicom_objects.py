@@ -8,6 +8,7 @@ they are the same objects, so that an archive does not double them. Research use
 import argparse
 import sys
 
+from mmfrac.deployment.object_kinds import OBJECT_KINDS
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
@@ -32,8 +33,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--kinds',
         nargs='+',
-        choices=['sc', 'gsps', 'sr', 'seg'],
-        default=['sc', 'gsps', 'sr', 'seg'],
+        choices=OBJECT_KINDS,
+        default=list(OBJECT_KINDS),
         help='which objects, default all',
     )
     parser.add_argument(

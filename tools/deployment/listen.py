@@ -12,6 +12,7 @@ import sys
 import threading
 from contextlib import ExitStack
 
+from mmfrac.deployment.object_kinds import OBJECT_KINDS
 from mmfrac.utils.cli import add_precision_argument
 from mmfrac.utils.errors import plain_errors
 
@@ -46,8 +47,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--kinds',
         nargs='+',
-        choices=['sc', 'gsps', 'sr', 'seg'],
-        default=['sc', 'gsps', 'sr', 'seg'],
+        choices=OBJECT_KINDS,
+        default=list(OBJECT_KINDS),
         help='objects that are sent, default all',
     )
     parser.add_argument('--operating-point', help='of the package, default its first')

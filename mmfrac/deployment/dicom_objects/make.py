@@ -16,9 +16,10 @@ from mmfrac.deployment.dicom_objects.report import report
 from mmfrac.deployment.dicom_objects.secondary_capture import secondary_capture
 from mmfrac.deployment.dicom_objects.segmentation import segmentation
 from mmfrac.deployment.dicom_objects.source import read_source, values_unsaid
+from mmfrac.deployment.object_kinds import OBJECT_KINDS
 from mmfrac.deployment.results import ImageResult
 
-KINDS = ('sc', 'gsps', 'sr', 'seg')
+KINDS = OBJECT_KINDS
 
 
 class MadeObject(NamedTuple):

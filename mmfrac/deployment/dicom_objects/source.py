@@ -180,8 +180,16 @@ def _text(ds: Dataset, keyword: str) -> str:
 def _uid(ds: Dataset, keyword: str) -> str:
     """A UID; '' where it is none, so that no text of a header passes for one."""
     text = _text(ds, keyword)
-    is_uid = 0 < len(text) <= _MOST_UID and not set(text) - set('0123456789.')
-    return text if is_uid else ''
+    return text if is_uid(text) else ''
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text has the form of a UID.
+
+    Args:
+        text (str): Of a header.
+    """
+    return 0 < len(text) <= _MOST_UID and not set(text) - set('0123456789.')
 
 
 def _number(ds: Dataset, keyword: str, default: int = 0) -> int:

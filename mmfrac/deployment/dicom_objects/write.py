@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mmfrac.deployment.archive_inputs import ServerError, entry_of, file_of
 from mmfrac.deployment.dicom_objects.make import KINDS, make_objects
-from mmfrac.deployment.package import read_package
+from mmfrac.deployment.package import ModelPackage, read_package
 from mmfrac.deployment.results import read_results
 from mmfrac.deployment.scorer import PackageScorer
 from mmfrac.evaluation.offline.map_folder import MapFolder, read_prediction
@@ -62,7 +62,8 @@ def write_objects(
         ServerError: If a DICOMweb server that images lie on does not answer.
     """
     files = {} if maps is None else {name: path for path, name in MapFolder(maps).images()}
-    scorer = None if package is None else PackageScorer(read_package(package))
+    model = None if package is None else read_package(package)
+    scorer: PackageScorer | None = None
     folder = OutputFolder(out)
     written = Written(Counter(), Counter(), {})
     for result in read_results(results):
@@ -70,12 +71,14 @@ def write_objects(
             written.left_out[f'image not scored: {result.reason}'] += len(set(kinds))
             continue
         found = files.get(result.image)
-        if scorer is not None and result.model['sha256'] != scorer.package.sha256:
+        if model is not None and result.model['sha256'] != model.sha256:
             raise ValueError(
                 f'{os.fspath(results)} is of the model {result.model["name"]} '
-                f'({result.model["sha256"][:8]}), {scorer.package.path} is another '
-                f'({scorer.package.sha256[:8]})'
+                f'({result.model["sha256"][:8]}), {model.path} is another '
+                f'({model.sha256[:8]})'
             )
+        if model is not None and scorer is None:
+            scorer = _scorer(model, result.precision)
         path = ''
         try:
             with file_of(entry_of(result.image, images or '')) as path:
@@ -99,3 +102,12 @@ def write_objects(
         for kind, reason in made.left_out.items():
             written.left_out[f'{kind}: {reason}'] += 1
     return written
+
+
+def _scorer(model: ModelPackage, precision: str) -> PackageScorer:
+    """A scorer that computes as the results say, or as it can where it cannot."""
+    try:
+        return PackageScorer(model, precision=precision)
+    except ValueError:
+        # int8 of an exported detector, fp16 without a GPU
+        return PackageScorer(model)

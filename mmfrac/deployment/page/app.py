@@ -15,6 +15,7 @@ from typing import Any
 
 from mmfrac.deployment.annotation import coco_of_found
 from mmfrac.deployment.memory_file import memory_file
+from mmfrac.deployment.object_kinds import OBJECT_KINDS
 from mmfrac.deployment.package import RESEARCH_ONLY
 from mmfrac.deployment.page.guard import Guard
 from mmfrac.deployment.page.scoring import PageScorer, ShownImage, frame
@@ -41,7 +42,6 @@ _FILES = {
     '/page.js': ('page.js', 'text/javascript; charset=utf-8'),
     '/page.css': ('page.css', 'text/css; charset=utf-8'),
 }
-KINDS = ('sc', 'gsps', 'sr', 'seg')
 # of a JSON that asks for a COCO file
 _LARGEST_JSON = 2**26
 _PIECE = 2**20
@@ -94,7 +94,7 @@ def create_app(
     @app.get('/api/model')
     async def model() -> JSONResponse:
         taken = dict(request_bytes=limits.request_bytes, images=limits.images)
-        return JSONResponse(dict(scorer.about(), taken=taken, kinds=list(KINDS)))
+        return JSONResponse(dict(scorer.about(), taken=taken, kinds=list(OBJECT_KINDS)))
 
     @app.post('/api/images')
     async def images(request: Request) -> StreamingResponse:
@@ -114,12 +114,14 @@ def create_app(
     async def objects(
         request: Request,
         threshold: float,
-        kinds: str = ','.join(KINDS),
+        kinds: str = ','.join(OBJECT_KINDS),
         member: int | None = None,
     ) -> StreamingResponse:
         wanted = kinds.split(',')
-        if not 0 < threshold <= 1 or not set(wanted) <= set(KINDS) or (member or 0) < 0:
-            raise HTTPException(400, f'a threshold in (0, 1] and kinds of {KINDS} are wanted')
+        if not 0 < threshold <= 1 or not set(wanted) <= set(OBJECT_KINDS) or (member or 0) < 0:
+            raise HTTPException(
+                400, f'a threshold in (0, 1] and kinds of {OBJECT_KINDS} are wanted'
+            )
         # of a ZIP file all, or the one that is shown
         form, files = await _files(request, limits)
         uploads = _uploads(files, limits)
@@ -239,7 +241,7 @@ class _PackedObjects:
         scorer (PageScorer): The model.
         uploads (Iterator[Upload]): Images.
         threshold (float): Of the findings.
-        kinds (Sequence[str]): Of ``KINDS``.
+        kinds (Sequence[str]): Of ``OBJECT_KINDS``.
     """
 
     def __init__(

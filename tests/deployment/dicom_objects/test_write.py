@@ -1,14 +1,18 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import runpy
 import sys
+from dataclasses import replace
 
 import pytest
 
+from mmfrac.deployment.dicom_objects import write
 from mmfrac.deployment.dicom_objects.write import write_objects
 from mmfrac.deployment.results import ResultError
+from mmfrac.deployment.scorer import PackageScorer
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, no_boxes
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from tests.deployment.dicom_objects.variants import make_image, make_map, make_result
+from tests.deployment.tiny_package import tiny_package, write_dicom
 
 
 @pytest.fixture
@@ -70,3 +74,24 @@ def test_a_line_that_is_no_result_is_named(tmp_path):
     (tmp_path / 'results.jsonl').write_text('{}\n')
     with pytest.raises(ResultError, match='line 1'):
         write_objects(tmp_path / 'results.jsonl', tmp_path / 'out')
+
+
+def test_maps_are_computed_in_the_precision_of_the_results(tmp_path, monkeypatch):
+    package = tiny_package(tmp_path)
+    path = write_dicom(tmp_path / 'image.dcm', 1)
+    (scored,) = PackageScorer(package, device='cpu', precision='bf16')([str(path)])
+    used = []
+
+    class Noted(PackageScorer):
+        def prob_map(self, path):
+            used.append(self.inferencer.precision)
+            return super().prob_map(path)
+
+    monkeypatch.setattr(write, 'PackageScorer', Noted)
+    for precision in ('bf16', 'int8'):
+        result = replace(scored.result, precision=precision)
+        (tmp_path / 'results.jsonl').write_text(result.to_json() + '\n')
+        out = tmp_path / precision
+        written = write_objects(tmp_path / 'results.jsonl', out, package=package.path, kinds=['sr'])
+        assert written.counts == dict(sr=1)
+    assert used == ['bf16', 'fp32']
