@@ -216,6 +216,7 @@ def _run_node(folder, archive, port):
         signal.pause()
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_at_any_moment_loses_and_doubles_nothing(tmp_path):
     count = 24
     paths = images(tmp_path, count // 2) + images(tmp_path, count // 2, '1.2.8')

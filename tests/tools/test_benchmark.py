@@ -61,6 +61,7 @@ def test_section_gives_ratios(module, section):
     assert cv2.getNumThreads() == threads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('section', TINY_FIGURES)
 def test_section_gives_figures(module, section):
     rows = list(module(section).measure(**TINY_FIGURES[section]))
@@ -70,6 +71,7 @@ def test_section_gives_figures(module, section):
         assert row.value >= 0 or 'exponent' in row.case
 
 
+@pytest.mark.slow
 def test_what_a_step_should_take(module, capsys):
     rows = list(
         module('expected').measure(
@@ -84,6 +86,7 @@ def test_what_a_step_should_take(module, capsys):
     assert said.endswith('take 2 s on this machine; the loader (2 s) holds it up (network 1.5 s).')
 
 
+@pytest.mark.slow
 def test_precision_gives_ratios_and_what_changes(module):
     rows = list(
         module('precision').measure(
@@ -111,6 +114,7 @@ def test_figure_has_to_lie_within(module, value, is_met):
     assert module('figure').Figure('s', 'c', value, 'share', 0.93, 0.97).is_met == is_met
 
 
+@pytest.mark.slow
 def test_each_part_of_scale_has_a_process_of_its_own(module, tmp_path):
     scale = module('scale')
     held = np.ones(2**27)  # a GiB that must not count

@@ -45,6 +45,7 @@ def options(tool, seconds=600.0, **changes):
     return tool['Options'](**(found | changes))
 
 
+@pytest.mark.slow
 def test_sections_on_a_cpu(tool, monkeypatch):
     monkeypatch.setitem(tool, 'PRECISIONS', ['fp32', 'bf16'])
     # torch.compile needs a compiler and a minute
@@ -96,6 +97,7 @@ def test_what_fails_is_a_line_and_the_rest_goes_on(tool, monkeypatch):
     assert {line.note for line in late} == {'left out: the time was over'}
 
 
+@pytest.mark.slow
 def test_launch_is_resumed_and_the_table_is_written(tool, tmp_path, monkeypatch, capsys):
     out = tmp_path / 'check.json'
     monkeypatch.setattr(

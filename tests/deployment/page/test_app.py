@@ -300,6 +300,7 @@ def test_dicom_objects_of_the_image_that_is_shown(url, dicom):
         assert answer.status_code in (400, 422), query
 
 
+@pytest.mark.slow
 def test_fifty_at_once(url, dicom):
     content = dicom.read_bytes()
     alone = read_frames(send(url, ('a.dcm', content)).content)[0].result
@@ -544,6 +545,7 @@ def hostile_requests(content):
         yield f'JSON {body[:10]}', post(body, b'application/json', b'/api/coco')
 
 
+@pytest.mark.slow
 def test_two_hundred_requests_that_are_none(serve, scorer, dicom, tmp_path, monkeypatch):
     limits = uploads.UploadLimits(request_bytes=2**22, images=20, seconds=1)
     monkeypatch.setenv('TMPDIR', str(tmp_path))
