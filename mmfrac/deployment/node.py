@@ -165,15 +165,18 @@ class DicomNode:
         """What there is to know of the node, in plain data; no text of a header."""
         counters = self.counters
         alive = all(thread.is_alive() for thread in self._threads) and bool(self._threads)
+        counts = self.queue.counts()
+        # findings that were given up are nobody's until a new start
+        is_sending = not counts['objects'].get('failed')
         return dict(
-            ok=alive and self.queue.bytes < self.options.most_bytes,
+            ok=alive and is_sending and self.queue.bytes < self.options.most_bytes,
             use='research use only, not for diagnosis',
             ae_title=self.options.ae_title,
             port=self.port,
             destination=self.destination.name,
             uptime_s=round(time.time() - counters.started),
             queue_bytes=self.queue.bytes,
-            **self.queue.counts(),
+            **counts,
             received=counters.received,
             duplicates=counters.duplicates,
             dropped=counters.dropped,

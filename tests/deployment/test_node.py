@@ -205,6 +205,11 @@ def test_an_archive_that_is_away_gets_its_objects_later(tmp_path, archive, monke
         wait_for(
             lambda: node.counters.errors >= 1 and node.queue.counts()['images'] == dict(scored=2)
         )
+        assert node.health()['ok']
+        monkeypatch.setattr(study_queue, 'MOST_SENDINGS', 1)
+        node.queue._db.execute('UPDATE objects SET next_try = 0')
+        wait_for(lambda: node.queue.counts()['objects'].get('failed'))
+        assert not node.health()['ok']
         assert archive.objects() == []
     with DicomNode(tmp_path / 'node', score, archive, QUICK) as node:
         wait_for(lambda: is_idle(node))

@@ -118,21 +118,25 @@ class Guard:
 
     def _limited(self, scope: Message, receive: Receive, answer: '_Answer') -> Receive:
         total, is_whole = 0, scope['method'] != 'POST'
+        loop, limits = asyncio.get_running_loop(), self._limits
+        end = loop.time() + limits.request_seconds
 
         async def limited() -> Message:
             nonlocal total, is_whole
             if is_whole:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), self._limits.seconds)
+                # a byte now and then holds no place for ever
+                left = min(limits.seconds, end - loop.time())
+                message = await asyncio.wait_for(receive(), left)
             except asyncio.TimeoutError:
                 answer.refusal = _Refused(408, 'the request did not go on')
                 raise answer.refusal from None
             if message['type'] == 'http.request':
                 total += len(message.get('body', b''))
                 is_whole = not message.get('more_body', False)
-            if total > self._limits.request_bytes:
-                text = f'more than {self._limits.request_bytes} bytes are refused'
+            if total > limits.request_bytes:
+                text = f'more than {limits.request_bytes} bytes are refused'
                 answer.refusal = _Refused(413, text)
                 raise answer.refusal
             return message

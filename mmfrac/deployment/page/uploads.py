@@ -37,6 +37,7 @@ class UploadLimits:
         ratio (int): Bytes unpacked for each byte of a ZIP file. Defaults to 200.
         requests (int): That send or wait at the same time. Defaults to 64.
         seconds (float): Between two pieces of a request. Defaults to 30.
+        request_seconds (float): Of a whole request, until it has arrived. Defaults to 1800.
         answer_seconds (float): In which a piece of an answer, some MiB, is read. Defaults to 300.
     """
 
@@ -47,6 +48,7 @@ class UploadLimits:
     ratio: int = 200
     requests: int = 64
     seconds: float = 30.0
+    request_seconds: float = 1800.0
     answer_seconds: float = 300.0
 
 

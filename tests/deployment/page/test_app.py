@@ -3,6 +3,7 @@
 
 import asyncio
 import io
+import itertools
 import json
 import os
 import re
@@ -253,6 +254,26 @@ def test_who_reads_no_answer_holds_no_place(kind):
 
     asyncio.run(asyncio.wait_for(guard(scope, receive, send), 20))
     assert guard._sending == 0
+
+
+def test_a_byte_now_and_then_holds_no_place_for_ever(scorer):
+    limits = uploads.UploadLimits(request_seconds=0.3)
+    answers = []
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.dcm"\r\n\r\n'
+    pieces = itertools.chain([head], itertools.repeat(b'x'))
+
+    async def receive():
+        await asyncio.sleep(0.01)
+        return dict(type='http.request', body=next(pieces), more_body=not answers)
+
+    async def send(message):
+        answers.append(message)
+
+    kind = (b'content-type', b'multipart/form-data; boundary=x')
+    scope = dict(type='http', method='POST', path='/api/images', query_string=b'', headers=[kind])
+    guard = app_module.create_app(scorer, limits)
+    asyncio.run(asyncio.wait_for(guard(scope, receive, send), 20))
+    assert answers[0]['status'] == 408 and guard._sending == 0
 
 
 def test_a_refused_request_that_never_ends_is_not_listened_to_for_ever(monkeypatch):
