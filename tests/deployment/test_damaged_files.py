@@ -3,11 +3,14 @@
 
 import os
 
+import pytest
+
 from tests.fuzz.node import run_node
 
 COUNT = int(os.environ.get('MMFRAC_NODE_FILES', '40'))
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused_or_scored_and_leave_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'run').mkdir()

@@ -171,6 +171,7 @@ def parent_of(pid):
     return int(Path(f'/proc/{pid}/stat').read_text().split()[3])
 
 
+@pytest.mark.slow
 def test_a_job_that_is_preempted_is_requeued_and_resumes(job, slurm):
     one, results = job('slow'), []
     thread = threading.Thread(target=lambda: results.extend(slurm.run([one], str)))
@@ -187,6 +188,7 @@ def test_a_job_that_is_preempted_is_requeued_and_resumes(job, slurm):
     assert (one.work_dir / 'log').read_text().count('pid') == 2
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_resumes_with_the_same_command(job, slurm):
     one, raised = job('slow'), []
 

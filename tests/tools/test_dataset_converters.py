@@ -124,6 +124,7 @@ def test_wrong_choices(run, option, words):
     assert code == 1 and words in errors
 
 
+@pytest.mark.slow
 def test_200_000_rows(tmp_path):
     """Under 60 s and 1 GiB, torch and all."""
     table = tmp_path / 'films.csv'

@@ -77,6 +77,7 @@ def test_timer_takes_the_step_with_its_hooks_and_not_the_loading():
     assert isinstance(timer, Hook)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('base', ['phantom/frac_ssl_phantom.py', 'compare/phantom/soft_teacher.py'])
 def test_costs_of_a_config(base, tiny_data, tmp_path):
     config = write_config(tmp_path, tiny_data, base=base)
@@ -94,6 +95,7 @@ def test_costs_of_a_config(base, tiny_data, tmp_path):
     assert not list(tmp_path.glob('*.pth'))
 
 
+@pytest.mark.slow
 def test_each_config_has_a_process_of_its_own(tiny_data, tmp_path, monkeypatch):
     config = write_config(tmp_path, tiny_data)
     held = torch.ones(100 * 2**20)  # 400 MiB that must not count

@@ -47,6 +47,7 @@ def mean_teacher(cfg):
     return cfg
 
 
+@pytest.mark.slow
 def test_hooks_of_older_configs_change_nothing(tiny_data, tmp_path):
     old = [
         dict(type='SemiEpochHook'),

@@ -228,6 +228,7 @@ def test_unknown_schemes_are_named(name):
         CheckpointLoader.load_checkpoint('mmcls://resnet5')
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_plain_mmengine_is_told_how_to_be_rewritten(tmp_path, capsys):
     hub = MessageHub('stock-checkpoint')
     for value in (0.5, 0.25, 0.125):

@@ -30,6 +30,7 @@ print('still here')
 """
 
 
+@pytest.mark.slow
 def test_a_distributed_run_ends_before_the_interpreter_is_torn_down(tmp_path, repository):
     done = subprocess.run(
         [sys.executable, '-c', RANK, str(tmp_path / 'store')],
