@@ -12,7 +12,7 @@ import time
 import pytest
 
 from mmfrac.apis import FracInferencer
-from mmfrac.deployment import archive
+from mmfrac.deployment import archive, scorer
 from mmfrac.deployment.archive import (
     ArchiveOptions,
     Shard,
@@ -295,13 +295,13 @@ def test_everything_is_scored_where_it_is_asked_for(package, images, tmp_path):
 
 
 def test_a_network_that_gives_nan_stops_nothing(package, images, tmp_path, monkeypatch):
-    real = archive.prediction_of_image
+    real = scorer.prediction_of_image
 
     def broken(name, sample):
         found = real(name, sample)
         return found | dict(score=float('nan')) if name.endswith('01.dcm') else found
 
-    monkeypatch.setattr(archive, 'prediction_of_image', broken)
+    monkeypatch.setattr(scorer, 'prediction_of_image', broken)
     infer_archive(package, tmp_path, list_entries([images]), OPTIONS, 0, 'cpu', Shard())
     (one,) = (r for r in read_results(tmp_path / 'results.jsonl') if r.image.endswith('01.dcm'))
     assert not one.scored and 'gives no result' in one.error
