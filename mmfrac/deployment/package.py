@@ -46,7 +46,7 @@ from mmfrac.utils.device import PRECISIONS
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import ZIP_ERRORS, atomic_path, check_not_an_input
-from mmfrac.utils.plain_config import yaml_fault
+from mmfrac.utils.plain_config import PlainLoader, yaml_fault
 
 FORMAT, VERSION = 'mmfrac package', 1
 SUFFIX = '.mmfrac'
@@ -807,12 +807,16 @@ def _config(content: bytes) -> Config:
 def _yaml_fault(text: str) -> str:
     """What of a YAML text is not that of a resolved config; '' if nothing."""
     try:
-        for token in yaml.scan(text):
-            if isinstance(token, yaml.AliasToken):
+        # first of all, as what is nested deeply takes minutes to be read
+        fault = yaml_fault(text)
+        if fault:
+            return fault
+        for event in yaml.parse(text, Loader=PlainLoader):
+            if isinstance(event, yaml.AliasEvent):
                 return 'has aliases, a resolved one has none'
             # names of models hold it, too: vit_base_patch16_224
-            if isinstance(token, yaml.ScalarToken) and token.value == '_base_':
+            if isinstance(event, yaml.ScalarEvent) and event.value == '_base_':
                 return 'refers to other files, a resolved one does not'
-        return yaml_fault(text)
+        return ''
     except yaml.YAMLError as error:
         return f'is no YAML ({one_line(error)})'

@@ -39,11 +39,11 @@ _PICKLED_KEYS = ('ann_file', 'proposal_file')
 _IDENTIFIER = re.compile(r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)*')
 
 
-class _PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]
+class PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]
     """YAML of plain data, and of tuples, as MMEngine writes them."""
 
 
-_PlainLoader.add_constructor(
+PlainLoader.add_constructor(
     'tag:yaml.org,2002:python/tuple',
     lambda loader, node: tuple(loader.construct_sequence(node, deep=True)),
 )
@@ -56,7 +56,7 @@ class SafeYamlHandler(YamlHandler):
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
         """Read a file; a ``yaml.YAMLError`` where it holds such a tag, or what would crash a reader."""
-        kwargs.setdefault('Loader', _PlainLoader)
+        kwargs.setdefault('Loader', PlainLoader)
         text = file.read()
         fault = yaml_fault(text)
         if fault:
@@ -86,7 +86,7 @@ def yaml_fault(text: str | bytes) -> str:
     """
     sizes: dict[str, int] = {}  # of what has an anchor
     open_values: list[tuple[str | None, int]] = []  # anchor and size of what is being read
-    for event in yaml.parse(text, Loader=_PlainLoader):
+    for event in yaml.parse(text, Loader=PlainLoader):
         size = 0
         if isinstance(event, yaml.CollectionStartEvent):
             open_values.append((event.anchor, 1))
