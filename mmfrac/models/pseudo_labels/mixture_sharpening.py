@@ -1,36 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from collections.abc import Sequence
 
-import numpy as np
 from mmdet.registry import MODELS
-from sklearn.mixture import GaussianMixture
 
+from mmfrac.models.pseudo_labels.score_mixture import mixture_threshold
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
-
-FEWEST = 8  # scores that a mixture is fitted to
-
-
-def mixture_threshold(scores: Sequence[float]) -> float | None:
-    """Score from which on the upper of two Gaussian components is the likelier one.
-
-    Args:
-        scores (Sequence[float]): In [0, 1].
-
-    Returns:
-        float | None: Between the two means; None where there are fewer than ``FEWEST`` scores, or two
-        components cannot be told apart.
-    """
-    values = np.sort(np.asarray(scores, dtype=np.float64))
-    if len(values) < FEWEST or np.ptp(values) < 1e-6:
-        return None
-    # from the same start on every rank
-    ends = values[[0, -1]].reshape(-1, 1)
-    mixture = GaussianMixture(2, means_init=ends, reg_covar=1e-6, random_state=0)
-    mixture.fit(values.reshape(-1, 1))
-    low, high = np.argsort(mixture.means_[:, 0])
-    line = np.linspace(mixture.means_[low, 0], mixture.means_[high, 0], 2001)
-    upper = mixture.predict_proba(line.reshape(-1, 1))[:, high] >= 0.5
-    return float(line[upper.argmax()]) if upper.any() else None
 
 
 @MODELS.register_module()

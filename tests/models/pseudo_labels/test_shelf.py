@@ -10,7 +10,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import PixelData
 
-from mmfrac.models.pseudo_labels.mixture_sharpening import mixture_threshold
+from mmfrac.models.pseudo_labels.score_mixture import mixture_threshold, mode_threshold
 from mmfrac.models.pseudo_labels.sharpening import dynamic_sharpen
 
 
@@ -152,6 +152,20 @@ class TestMixture:
             for share, mean, std in ((0.75, 0.3, 0.05), (0.25, 0.7, 0.1))
         ]
         assert density[0] == pytest.approx(density[1], rel=0.2)
+
+    def test_score_of_the_upper_mode_by_hand(self):
+        # the upper mean is 0.7375, and 0.7 is the score beside it, whose density is the greatest
+        scores = [0.08, 0.1, 0.12, 0.1, 0.6, 0.7, 0.8, 0.85]
+        assert mode_threshold(scores) == 0.7
+        # the dense lower cluster does not count
+        assert mode_threshold([*scores, *[0.1] * 30]) == 0.7
+        assert mode_threshold(scores[::-1]) == 0.7
+
+    def test_mode_of_few_scores(self):
+        few = [0.1, 0.11, 0.6, 0.7, 0.83]
+        assert mode_threshold(few) is None
+        assert mode_threshold(few, fewest=4) == 0.7
+        assert mode_threshold([0.4] * 100) is None and mode_threshold([], fewest=0) is None
 
     def test_none_of_too_few_or_equal(self):
         assert mixture_threshold([0.1, 0.9]) is None
