@@ -12,6 +12,7 @@ from mmfrac.engine.hooks.dynamic_sharpening_hook import DynamicSharpeningHook
 from mmfrac.engine.hooks.epoch_seed_hook import EpochSeedHook, seed_worker
 from mmfrac.engine.hooks.plain_checkpoint_hook import PlainCheckpointHook
 from mmfrac.engine.hooks.pseudo_truth_hook import PseudoTruthHook
+from mmfrac.engine.hooks.ramped_mean_teacher_hook import RampedMeanTeacherHook
 from mmfrac.engine.hooks.semi_epoch_hook import SemiEpochHook
 from mmfrac.engine.hooks.teacher_eval_hook import TeacherEvalHook
 from mmfrac.engine.hooks.teacher_hook import TeacherHook
@@ -32,6 +33,7 @@ __all__ = [
     'PlainCheckpointHook',
     'PrecisionTestLoop',
     'PseudoTruthHook',
+    'RampedMeanTeacherHook',
     'SemiEpochHook',
     'StepTimerHook',
     'TeacherEvalHook',
