@@ -9,10 +9,13 @@ from mmfrac.models.backbones.timm_backbone import TimmBackbone
 from mmfrac.models.batch_augments import EraseBackground, MixUp
 from mmfrac.models.data_preprocessor import SemiDataPreprocessor
 from mmfrac.models.detectors.cam_classifier import CAMClassifier
+from mmfrac.models.detectors.consistent_teacher import ConsistentTeacher
 from mmfrac.models.detectors.ensemble_detector import EnsembleDetector
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.ema import PredictionEMA
+from mmfrac.models.heads.adaptive_sample_assigner import AdaptiveSampleAssigner
+from mmfrac.models.heads.fam3d_head import FAM3DHead
 from mmfrac.models.heads.prob_map_head import ProbMapHead
 from mmfrac.models.losses import (
     KLDLoss,
@@ -48,14 +51,17 @@ from mmfrac.models.tta import ProbMapTTAModel
 
 __all__ = [
     'AdaptiveAsymmetricSharpening',
+    'AdaptiveSampleAssigner',
     'AdaptiveThreshold',
     'AugmentedTeacher',
     'BaseTeacher',
     'CAMClassifier',
+    'ConsistentTeacher',
     'ConstantSharpening',
     'DynamicSharpening',
     'EnsembleDetector',
     'EraseBackground',
+    'FAM3DHead',
     'FrozenTeacher',
     'KLDLoss',
     'KnownPositive',

@@ -30,6 +30,7 @@ QUICK = (
     'baselines/window_loss.py',
     'ablations/certain_cells_two_views.py',
     'compare/soft_teacher.py',
+    'compare/phantom/consistent_teacher.py',
     'compare/phantom/rtmdet.py',
     'semi_real/frac_ssl_semi_real_v2.py',
 )
@@ -78,7 +79,7 @@ def make_tiny(cfg: Config, data_root: Path, work_dir: Path) -> Config:
 def wanted_losses(model: dict) -> list[str]:
     if model.type == 'CAMClassifier':
         return ['loss_image']
-    if model.type == 'SoftTeacher':
+    if model.type in ('ConsistentTeacher', 'SoftTeacher'):
         return ['loss', 'sup_loss_cls', 'unsup_loss_cls']
     if model.type.endswith('ProbMapDetector'):
         return ['loss_sup'] + ['loss_semi'] * ('semi_train_cfg' in model)

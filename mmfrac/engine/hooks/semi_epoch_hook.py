@@ -3,12 +3,17 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmfrac.engine.hooks.semi_hook import semi_model
+from mmfrac.engine.hooks.semi_hook import is_latest
+from mmfrac.engine.runner.unwrap import unwrapped_model
+from mmfrac.models.detectors.consistent_teacher import ConsistentTeacher
+from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 
 
 @HOOKS.register_module()
 class SemiEpochHook(Hook):
-    """Tells a ``SemiProbMapDetector`` the epoch, and the batch sampler whether burn-in is over.
+    """Tells a semi-supervised model of ours the epoch, and the batch sampler whether burn-in is over.
+
+    It drives a ``SemiProbMapDetector`` or a ``ConsistentTeacher``; with any other model it does nothing.
 
     The number of burn-in epochs is the model's (``semi_train_cfg.burn_in_epochs``), so that it is
     written in one place. When burn-in is over its state is kept as ``burn_in.pth``, for comparison and
@@ -19,8 +24,10 @@ class SemiEpochHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the epoch before any batch of it is drawn."""
-        model = semi_model(self, runner)
-        if model is None:
+        model = unwrapped_model(runner)
+        if not isinstance(model, (SemiProbMapDetector, ConsistentTeacher)):
+            return
+        if not is_latest(self, runner):
             return
         model.set_epoch(runner.epoch)
         batch_sampler = runner.train_dataloader.batch_sampler
