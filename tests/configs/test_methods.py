@@ -8,13 +8,14 @@ from mmengine.registry import init_default_scope
 
 from mmfrac.utils.config import merge_config_file
 from tests.configs.test_configs import CONFIGS, NAMES
+from tests.slow import slow_but
 
 METHODS = sorted(path.stem for path in (CONFIGS / '_base_/methods').glob('*.py'))
 FOLDERS = ('baselines', 'ablations')
 BASES = ('phantom/frac_ssl_phantom_v2.py', 'semi_real/frac_ssl_semi_real_v1.py', 'frac_ssl.py')
 
 
-@pytest.mark.parametrize('base', BASES)
+@pytest.mark.parametrize('base', slow_but(BASES, BASES[-1:]))
 def test_builds_over_the_base(base):
     init_default_scope('mmdet')
     for method in METHODS:

@@ -28,7 +28,8 @@ from mmfrac.utils.config import (
     use_tta,
 )
 from tests.configs.new_style import same_type, write_new_style
-from tests.configs.test_configs import CONFIGS, NAMES, make_tiny
+from tests.configs.test_configs import CONFIGS, NAMES, QUICK, make_tiny
+from tests.slow import slow_but
 
 # what is read; values that these were made from may be one object in one style, and copies in the other
 SETTINGS = {*inspect.signature(Runner.__init__).parameters, 'tta_model', 'tta_pipeline'}
@@ -58,7 +59,7 @@ def change_all(cfg, data_root):
     fill_stride(cfg)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', slow_but(NAMES, QUICK))
 def test_loads_changes_and_builds(name, tiny_data, tmp_path):
     old, new = both_styles(name, tmp_path)
     assert same_type(old.to_dict(), new._to_lazy_dict())
@@ -89,7 +90,10 @@ def test_loads_changes_and_builds(name, tiny_data, tmp_path):
     assert type_name(new.test_dataloader.dataset.pipeline[-1]) == 'TestTimeAug'
 
 
-@pytest.mark.parametrize('name', ['phantom/frac_ssl_phantom.py', 'compare/phantom/soft_teacher.py'])
+TRAINED = ['phantom/frac_ssl_phantom.py', 'compare/phantom/soft_teacher.py']
+
+
+@pytest.mark.parametrize('name', slow_but(TRAINED, TRAINED[:1]))
 def test_trains_to_the_same_loss(name, tiny_data, tmp_path):
     old, new = both_styles(name, tmp_path)
     losses = []

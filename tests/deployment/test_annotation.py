@@ -382,6 +382,7 @@ def test_findings_as_annotations_of_a_model(results, images, tmp_path):
     assert content['annotations'][1]['score'] == 0.3
 
 
+@pytest.mark.slow
 def test_the_commands(results, images, tmp_path):
     run = start(
         *(ANNOTATE, 'export', results, '--to', 'coco', '--out-dir', tmp_path / 'out'),

@@ -92,6 +92,7 @@ def test_the_map_of_a_segmentation_is_computed_anew(tmp_path, scored, package):
         write_objects(tmp_path / 'other.jsonl', tmp_path / 'out', kinds=['seg'], package=package)
 
 
+@pytest.mark.slow
 def test_command_and_a_real_archive(tmp_path, package, study, scored, repository):
     port = free_port()
     with running(tmp_path / 'orthanc', port) as archive:

@@ -72,6 +72,7 @@ def test_one_that_says_less_than_it_inflates_to_takes_no_memory(method, tmp_path
     assert peak() < 8
 
 
+@pytest.mark.slow
 def test_a_directory_of_many_files_is_not_read(peak):
     file = io.BytesIO()
     with zipfile.ZipFile(file, 'w') as archive:

@@ -29,6 +29,7 @@ from tests.engine.method_steps import (
     train,
 )
 from tests.models.small_model import PREPROCESSOR, build, collate, detector_cfg, film
+from tests.slow import slow_but
 
 
 class Waits(AssertionError):
@@ -94,7 +95,13 @@ def waiting(make):
     return checked
 
 
-@pytest.mark.parametrize('case', CASES)
+QUICK = [
+    f'_base_/methods/{name}.py'
+    for name in ('supervised', 'temporal_ensembling', 'mean_teacher', 'chexnet_cam', 'focal_mix')
+]
+
+
+@pytest.mark.parametrize('case', slow_but(CASES, ['frac_ssl.py', *QUICK]))
 def test_step_and_prediction(case, tiny_data, tmp_path, gpu):
     cfg, epochs = config_of(case, tiny_data, tmp_path)
     if is_done(cfg.model, cfg.train_dataloader, cfg.default_hooks.get('ema'), epochs):

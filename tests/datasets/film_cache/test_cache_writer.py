@@ -24,6 +24,7 @@ from mmfrac.datasets.transforms import cached_radiograph
 from mmfrac.utils.config import set_film_cache
 from mmfrac.utils.processes import forking
 from tests.datasets.film_cache.films import config, write_data
+from tests.slow import slow_but
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_unreadable_films_are_listed_together_and_the_rest_is_written(root):
     assert len(files(root)) == 22
 
 
-@pytest.mark.parametrize('change', ['pixels', 'touched', 'size'])
+@pytest.mark.parametrize('change', slow_but(['pixels', 'touched', 'size'], ['pixels']))
 def test_a_changed_source_is_noticed_decoded_and_cached_anew(root, change):
     films = films_of(root)
     fill_cache(films, progress=False)
@@ -137,7 +138,7 @@ def test_damage_is_noticed(root):
 
 
 # 24 to 31: size of the film; the others in its levels and pixels
-@pytest.mark.parametrize('offset', [24, 28, 64, 65, 1000, -5, -1])
+@pytest.mark.parametrize('offset', slow_but([24, 28, 64, 65, 1000, -5, -1], [28, 1000]))
 def test_a_flipped_bit_is_noticed_by_whoever_reads(root, offset):
     films = films_of(root)
     fill_cache(films, progress=False)
@@ -189,6 +190,7 @@ def fill(root, barrier):
     fill_cache(films, progress=False)
 
 
+@pytest.mark.slow
 def test_writers_and_readers_at_once(root):
     films = films_of(root)
     films.cache.make()
@@ -254,7 +256,7 @@ def test_a_killed_writer_leaves_whole_films_and_another_goes_on(root):
     assert check_cache(films, 24, progress=False).counts == dict(identical=24)
 
 
-@pytest.mark.parametrize('workers', [1, 2])
+@pytest.mark.parametrize('workers', slow_but([1, 2], [2]))
 def test_films_that_kill_their_process_are_listed_and_the_rest_is_done(root, monkeypatch, workers):
     sound = writer.resized_image
 
@@ -307,6 +309,7 @@ def test_a_full_disk_is_one_clear_error(root, monkeypatch):
     assert files(root) == []
 
 
+@pytest.mark.slow
 def test_worker_count_changes_nothing(root):
     films = films_of(root)
     fill_cache(films, workers=3, progress=False)
@@ -347,6 +350,7 @@ def test_films_lie_in_the_page_cache_only(tmp_path):
     assert anonymous_memory() - before > 3 * 2**20
 
 
+@pytest.mark.slow
 def test_a_cache_of_other_settings_is_refused(root, monkeypatch):
     cfg = config(root)
     set_film_cache(cfg._cfg_dict, str(root / 'cache'))

@@ -234,6 +234,7 @@ def test_maps_of_planes_and_batches(small):
     np.testing.assert_array_equal(high.boxes, together[0].boxes)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_any_size(tmp_path):
     member = detector_cfg()
     preprocessor = member.pop('data_preprocessor')
@@ -257,6 +258,7 @@ def test_an_ensemble_of_any_size(tmp_path):
     assert len(sizes) > 3
 
 
+@pytest.mark.slow
 def test_r50(tmp_path):
     model = detector_cfg()
     model['backbone'] = dict(type='ResNet', depth=50, norm_eval=False)

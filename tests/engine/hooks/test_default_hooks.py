@@ -91,7 +91,7 @@ def test_a_model_without_class_weights_refuses(tiny_data, tmp_path):
         run(cfg, tmp_path, 'run')
 
 
-@pytest.mark.parametrize('quantile', [0.5, 0.1])
+@pytest.mark.parametrize('quantile', slow_but([0.5, 0.1], [0.1]))
 def test_the_first_m_is_that_of_all_images(quantile, tiny_data, tmp_path):
     cfg = tiny(tiny_data, tmp_path)
     cfg.model.semi_train_cfg.burn_in_epochs = 0

@@ -72,6 +72,7 @@ def test_counts_add_up_over_batches():
     np.testing.assert_allclose(whole, parts)
 
 
+@pytest.mark.slow
 def test_is_logged_in_semi_supervised_epochs_and_changes_nothing(tiny_data, tmp_path):
     weights = {}
     for with_hook in (False, True):

@@ -41,6 +41,7 @@ def run(tiny_data, work_dir, monkeypatch, values, resume_from=None):
     return best, runner.message_hub.runtime_info.get('best_score')
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_validation_keeps_the_same_best_model(tiny_data, tmp_path, monkeypatch):
     whole = run(tiny_data, tmp_path / 'whole', monkeypatch, [0.9, 0.7])
     assert whole == (['best_frac_AUROC_epoch_1.pth'], 0.9)

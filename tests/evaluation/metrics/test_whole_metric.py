@@ -124,6 +124,7 @@ def test_equals_slow_metric(films, denominator, crossing, interpolation):
     ]
 
 
+@pytest.mark.slow
 def test_bootstrap_interval_equals_a_slow_loop():
     rng = np.random.default_rng(5)
     slow, records, labels = [], [], []
