@@ -20,7 +20,7 @@ def mixture_threshold(scores: Sequence[float]) -> float | None:
         components cannot be told apart.
     """
     values = np.sort(np.asarray(scores, dtype=np.float64))
-    fitted = _fit(values, FEWEST, from_ends=True)
+    fitted = _fit(values, FEWEST)
     if fitted is None:
         return None
     mixture, low, high = fitted
@@ -56,15 +56,11 @@ def mode_threshold(scores: Sequence[float], fewest: int = FEWEST) -> float | Non
     return float(upper[mixture.score_samples(upper.reshape(-1, 1)).argmax()])
 
 
-def _fit(
-    values: np.ndarray, fewest: int, from_ends: bool = False
-) -> tuple[GaussianMixture, int, int] | None:
+def _fit(values: np.ndarray, fewest: int) -> tuple[GaussianMixture, int, int] | None:
     """The mixture of sorted values with its lower and its upper component."""
     if len(values) < max(2, fewest) or np.ptp(values) < 1e-6:
         return None
     # from the same start on every rank
-    ends = values[[0, -1]].reshape(-1, 1) if from_ends else None
-    mixture = GaussianMixture(2, means_init=ends, reg_covar=1e-6, random_state=0)
-    mixture.fit(values.reshape(-1, 1))
+    mixture = GaussianMixture(2, reg_covar=1e-6, random_state=0).fit(values.reshape(-1, 1))
     low, high = np.argsort(mixture.means_[:, 0])
     return mixture, int(low), int(high)
