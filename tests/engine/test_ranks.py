@@ -221,6 +221,7 @@ def found(tiny_data, tmp_path_factory):
     return errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('check', CHECKS, ids=lambda check: check.__name__)
 def test_two_ranks(check, found):
     errors = found.get(check.__name__)
