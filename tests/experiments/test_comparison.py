@@ -153,6 +153,7 @@ def supervise(benchmark, folders):
     run_benchmark(benchmark, folders, benchmark.chosen(None), [0, 1, 2], LocalExecutor(2))
 
 
+@pytest.mark.slow
 def test_trainings_end_with_a_benchmark_that_is_ended(toy, tmp_path):
     benchmark, folders = toy
     (tmp_path / 'tools').mkdir()

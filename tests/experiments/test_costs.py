@@ -36,6 +36,7 @@ def test_costs_are_columns_of_the_table():
     assert 'GFLOPs' not in comparison_table([row('ours')], 'ours')
 
 
+@pytest.mark.slow
 def test_costs_of_a_method_are_measured_and_others_are_kept(tiny_data, tmp_path):
     config = write_config(tmp_path, tiny_data)
     (tmp_path / 'toy.py').write_text(BENCHMARK.format(config=str(config)) + 'amp = True\n')

@@ -146,6 +146,7 @@ def test_jobs_at_a_time(job):
     assert sorted(lines) == ['slow1: training', 'slow2: training']
 
 
+@pytest.mark.slow
 def test_submitted_jobs_give_what_local_ones_give(job, slurm):
     lines = []
     local = LocalExecutor().run([job('a')], str)
@@ -212,6 +213,7 @@ def test_a_job_that_is_killed_resumes_with_the_same_command(job, slurm):
     assert result.steps == 2 and (one.work_dir / 'log').read_text().count('pid') == 2
 
 
+@pytest.mark.slow
 def test_jobs_are_cancelled_with_the_command(job, slurm):
     one, processes = job('slow'), []
 
@@ -228,6 +230,7 @@ def test_jobs_are_cancelled_with_the_command(job, slurm):
         os.kill(pid_of(one.work_dir), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_of_a_submitted_job_is_told(tmp_path, slurm):
     with pytest.raises(JobError, match=r'x: job .* ended without a result(.|\n)*KeyError'):
         slurm.run([Step('x', [], KeyError('y'))], str)

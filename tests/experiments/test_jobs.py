@@ -100,6 +100,7 @@ def test_codes_and_output(tmp_path, monkeypatch):
     assert processes.run(killed, log) == -9
 
 
+@pytest.mark.slow
 def test_tools_have_this_interpreter_and_this_mmfrac(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', '/elsewhere')
     program = 'import os, mmfrac; print(os.environ["PYTHON"], os.environ["PYTHONPATH"])'

@@ -29,6 +29,7 @@ def test_every_method_has_a_config(path):
         assert cfg.train_cfg.max_epochs > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', PUBLISHED, ids=lambda path: path.stem)
 def test_published_tables_are_those_of_the_runs(path):
     folder = path.with_suffix('')

@@ -56,6 +56,7 @@ def test_two_ranks_train_burn_in_and_semi_supervised_epochs(trained):
     assert 'loss_semi' in next(trained.glob('*/*.log')).read_text()
 
 
+@pytest.mark.slow
 def test_first_median_does_not_depend_on_the_number_of_ranks(trained, tiny_data, tmp_path):
     config = write_config(
         tmp_path, tiny_data, FIRST_MEDIAN, f'load_from = {str(trained / "burn_in.pth")!r}'

@@ -79,6 +79,7 @@ def test_epochs_differ_in_what_they_draw(runs):
     assert len(set(scalars['train/loss_sup']['log_history'].tolist())) == 8
 
 
+@pytest.mark.slow
 def test_burn_in_can_be_shared_with_a_supervised_run(tiny_data, tmp_path):
     # validated, so that burn_in.pth names a best checkpoint
     settings = [FOUR_EPOCHS, "train_cfg['val_interval'] = 2"]

@@ -101,9 +101,9 @@ def whole(tiny_data, tmp_path_factory):
         # the epoch is nearly over, and finished
         (signal.SIGTERM, 3, '60', 'epoch_2.pth'),
         # it is not, and what it did is lost
-        (signal.SIGUSR1, 4, '0', 'epoch_2.pth'),
+        pytest.param(signal.SIGUSR1, 4, '0', 'epoch_2.pth', marks=pytest.mark.slow),
         # nothing is there to go on from
-        (signal.SIGTERM, 0, '0', None),
+        pytest.param(signal.SIGTERM, 0, '0', None, marks=pytest.mark.slow),
     ],
 )
 def test_what_was_ended_goes_on(signum, iteration, seconds, found, tiny_data, tmp_path, whole):
@@ -137,6 +137,7 @@ def validated(work_dir):
     return [line['step'] for line in lines if 'frac/AUROC' in line]
 
 
+@pytest.mark.slow
 def test_an_epoch_that_was_validated_is_logged_once(tiny_data, tmp_path, whole):
     config, work_dir = slow_config(tmp_path, tiny_data), tmp_path / 'run'
     process = begin(TRAIN, config, '--work-dir', work_dir, cwd=tmp_path, SLOW='0.5')
@@ -164,6 +165,7 @@ def test_an_epoch_that_was_validated_is_logged_once(tiny_data, tmp_path, whole):
     assert hub.get('best_score') == whole['message_hub']['runtime_info'].get('best_score')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('signum', [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
 def test_ranks_do_not_outlive_their_launcher(signum, tiny_data, tmp_path):
     config = slow_config(tmp_path, tiny_data)

@@ -55,6 +55,7 @@ def test_equals_slow_twin_on_small_maps(film):
     assert_equals_twin(*film)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('connectivity', [4, 8])
 @pytest.mark.parametrize('kind', ['noise', 'smooth', 'plateaus', 'mostly zero'])
 @pytest.mark.parametrize('shape', [(40, 31), (1, 60), (60, 1)])

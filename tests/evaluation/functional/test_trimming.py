@@ -15,6 +15,7 @@ from tests.evaluation.metrics.test_frac_metric import LESION, evaluate, sample
 WANTED = [0.0, 0.3, 1.0, 2.0, 5.0]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(several_films(), min_size=1, max_size=4),

@@ -218,6 +218,7 @@ def test_boxes_of_a_saved_folder_are_chosen_by_category(made):
             assert float(values[0][key]) == pytest.approx(float(values[1][key]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_tool_takes_several_categories_and_counts_the_others(made):
     _, found, folder = made
     found[0] |= dict(category_id=9)

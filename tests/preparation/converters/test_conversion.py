@@ -221,6 +221,7 @@ def test_verify_names_the_line(convert, films):
     assert 't.csv: line 3: cannot read film' in message
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     def peak(count):
         rows = (f'hospital/folder/film_{i:08d}.png,{i % 2},p{i // 3}' for i in range(count))

@@ -5,6 +5,7 @@ import ast
 import json
 
 import pandas as pd
+import pytest
 
 from mmfrac.datasets import CXRDataset
 from mmfrac.preparation.converters import (
@@ -31,6 +32,7 @@ def loads(out, count):
     return dataset
 
 
+@pytest.mark.slow
 def test_chexpert(label_tables, tmp_path, given):
     path, out = label_tables / 'chexpert_train.csv.gz', tmp_path / 'a.json'
     summary = convert_chexpert(path, 'no', out, given)
@@ -67,6 +69,7 @@ def test_chexpert(label_tables, tmp_path, given):
     assert summary.films == (lateral['Fracture'].isin([0, 1]) | healthy).sum()
 
 
+@pytest.mark.slow
 def test_padchest(label_tables, tmp_path):
     path, out = label_tables / PADCHEST, tmp_path / 'a.json'
     summary = convert_padchest(path, 'no', out, ConvertOptions(size='table'))
