@@ -105,6 +105,7 @@ def _fold_children(module: nn.Module, shared: set[nn.Module]) -> None:
         # a subclass may do more to its weights than to convolve with them
         if (
             type(before) is nn.Conv2d
+            and 'weight' in before._parameters  # spectral norm computes it anew each time
             and before not in shared
             and isinstance(child, _BatchNorm)
             and child.running_mean is not None
