@@ -133,6 +133,7 @@ def test_demo_marks_three_phantoms(installed):
     assert (installed.folder / 'found/demo.png').stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_from_phantoms_to_findings(installed):
     folder = installed.folder
     counts = ('--train', 8, 8, 8, 8, '--val', 3, 3, '--test', 3, 3)
@@ -155,6 +156,7 @@ def test_from_phantoms_to_findings(installed):
     assert len(predictions) == 44
 
 
+@pytest.mark.slow
 def test_help_names_the_command_as_it_was_called(installed):
     run = installed('split', '--help')
     assert run.returncode == 1

@@ -9,7 +9,7 @@ From a clone to a trained and evaluated fracture detector, on phantom films, wit
     bash tools/quickstart.sh [--python PATH] [--work-dir DIR] [--data-root DIR]
 
     --python PATH     interpreter to use as it is; see tools/setup_env.sh for what is taken without it
-    --work-dir DIR    checkpoints, logs, plots and overlays (default work_dirs/frac_ssl_phantom)
+    --work-dir DIR    checkpoints, logs, plots and overlays (default work_dirs/frac_ssl_quickstart)
     --data-root DIR   phantom films, written when missing (default data/phantom)
 
 Everything that is there already is used again: the environment, the films, a finished training, its
@@ -23,17 +23,18 @@ source "$repo/tools/lib/common.sh"
 
 # ---- what is run -----------------------------------------------------------------------------------
 
-config=$repo/configs/phantom/frac_ssl_phantom.py
-work_dir=$repo/work_dirs/frac_ssl_phantom
+config=$repo/configs/phantom/frac_ssl_quickstart.py
+work_dir=$repo/work_dirs/frac_ssl_quickstart
 data_root=$repo/data/phantom
 phantom_arguments=(--size 256 --seed 0 --difficulty 0.05 --train 60 240 240 360 --val 30 50 --test 60 100)
-train_arguments=()
+# bfloat16 where the CPU or GPU computes in it
+train_arguments=(--amp)
 # names below the work dir; of several that match, the newest is taken
 burn_in_checkpoint='burn_in.pth'
 ssl_checkpoint='epoch_*.pth'
 expected_setup='a second when it is there, else 2 to 4 min'
 expected_phantom='1 to 3 min, less when they are there'
-expected_training='4 to 11 min on 2 cores'
+expected_training='3 to 4 min on 2 cores'
 expected_evaluation='20 s each'
 expected_plots='10 s'
 
@@ -86,7 +87,7 @@ train() {
         resume=(--resume)
     fi
     "$python" "$repo/tools/train.py" "$config" --work-dir "$work_dir" --data-root "$data_root" \
-        ${resume[@]+"${resume[@]}"} ${train_arguments[@]+"${train_arguments[@]}"}
+        ${resume[@]+"${resume[@]}"} "${train_arguments[@]}"
     echo "$state" >"$finished.new" && mv "$finished.new" "$finished"
 }
 

@@ -1,6 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # python tools/train.py configs/phantom/frac_ssl_phantom.py
-# Phantom films of tools/quickstart.sh, 256 x 256: 4 to 7 minutes on 2 cores.
+# Phantom films of tools/quickstart.sh, 256 x 256: 4 to 11 minutes on 2 cores.
 _base_ = [
     '../_base_/models/semi_prob_map_r18_small.py',
     '../_base_/datasets/small_semi.py',

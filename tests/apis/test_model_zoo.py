@@ -95,7 +95,7 @@ def test_figures_of_the_model_and_of_the_quickstart_are_one_everywhere():
     values = [f'{about["metrics"][name]:.3f}' for name in ('AUROC', 'FROC', 'Recall@0.1')]
     assert f'| {" | ".join(values)} |' in (ROOT / 'configs/README.md').read_text()
     # that was trained before channels_last became the default
-    quickstart = (ROOT / 'configs/phantom/README.md').read_text()
+    quickstart = (ROOT / 'tools/README.md').read_text()
     assert ', '.join(values) in quickstart.replace('\n', ' ')
     rows = [
         row.partition(') ')[2]

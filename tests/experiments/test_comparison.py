@@ -87,6 +87,7 @@ def toy(tiny_data, tmp_path, monkeypatch):
     return load_benchmark(tmp_path / 'toy.py'), folders
 
 
+@pytest.mark.slow
 def test_a_killed_benchmark_goes_on_where_it_stopped(toy, monkeypatch):
     benchmark, folders = toy
     lines = []

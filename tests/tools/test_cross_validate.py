@@ -92,6 +92,7 @@ def fold_result(folder, fold):
     return read_result(FoldResult, folder / f'run/fold{fold}/result.json')
 
 
+@pytest.mark.slow
 def test_a_killed_fold_is_resumed(finished, folds):
     folder, output = finished
     assert 'fold 0: resumed' in output and 'fold 1: training\n' in output

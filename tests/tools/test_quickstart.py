@@ -46,7 +46,7 @@ def project(tmp_path):
         shutil.copy(ROOT / 'tools' / name, folder / 'tools')
     for name in ('_base_/models', 'phantom'):
         (folder / 'configs' / name).mkdir(parents=True)
-    for name in ('_base_/default_runtime', '_base_/models/one', 'phantom/frac_ssl_phantom'):
+    for name in ('_base_/default_runtime', '_base_/models/one', 'phantom/frac_ssl_quickstart'):
         (folder / f'configs/{name}.py').write_text('')
     (folder / 'python.py').write_text(PYTHON)
     python = folder / 'python'
@@ -93,9 +93,9 @@ def test_quickstart_runs_every_step_and_compares_both_models(project):
         'plot_run.py',
         'compare_overlays.py',
     ]
-    work_dir = project / 'work_dirs/frac_ssl_phantom'
+    work_dir = project / 'work_dirs/frac_ssl_quickstart'
     assert started[0][1] == 'films'
-    assert '--resume' not in started[1]
+    assert '--resume' not in started[1] and '--amp' in started[1]
     assert [call[2] for call in started[2:4]] == [
         str(work_dir / 'burn_in.pth'),
         str(work_dir / 'epoch_2.pth'),

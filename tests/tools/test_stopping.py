@@ -180,6 +180,7 @@ def test_ranks_do_not_outlive_their_launcher(signum, tiny_data, tmp_path):
     assert latest_checkpoint(tmp_path / 'run').endswith('epoch_1.pth')
 
 
+@pytest.mark.slow
 def test_a_second_training_in_a_work_dir_ends_with_all_its_ranks(tiny_data, tmp_path):
     config, work_dir = slow_config(tmp_path, tiny_data), tmp_path / 'run'
     first = begin(TRAIN, config, '--work-dir', work_dir, cwd=tmp_path, SLOW='600')

@@ -10,6 +10,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -66,6 +67,7 @@ def train_rank(config: Path, work_dir: Path, resume: bool, rank: int, port: int)
     finish_launch()
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_run_ends_where_the_whole_run_ends(tiny_data, tmp_path):
     settings = [FOUR_EPOCHS, METHOD]
     whole = write_config(tmp_path / 'a', tiny_data, *settings)

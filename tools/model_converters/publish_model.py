@@ -12,11 +12,11 @@ from mmfrac.engine.runner.run_log import logged_keys, read_scalars
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
-  bash tools/quickstart.sh
+  python tools/train.py configs/phantom/frac_ssl_phantom.py
   python tools/model_converters/publish_model.py configs/models/frac_ssl_phantom \\
       --config mmfrac::phantom/frac_ssl_phantom.py --work-dir work_dirs/frac_ssl_phantom \\
       --checkpoint work_dirs/frac_ssl_phantom/epoch_14.pth \\
-      --metrics work_dirs/frac_ssl_phantom/frac_ssl.json --command 'bash tools/quickstart.sh' \\
+      --metrics frac_ssl.json --command 'python tools/train.py configs/phantom/frac_ssl_phantom.py' \\
       --data 'phantom of tools/quickstart.sh' --limits 'Knows phantoms only: not for patients.'"""
 
 

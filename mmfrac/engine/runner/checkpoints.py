@@ -6,6 +6,7 @@ checked against its own checksums, and always with the ``weights_only`` protecti
 """
 
 import hashlib
+import importlib.util
 import io
 import mmap
 import os
@@ -32,6 +33,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmfrac.engine.hooks.plain_checkpoint_hook import plain
 from mmfrac.utils.io import ZIP_ERRORS, atomic_open
 
+PACKAGE = 'package://'
 _BLOCK = 1 << 20
 # of the hosts whose file names end with the beginning of their SHA-256
 _NAMED_BY_HASH = ('download.pytorch.org', 'download.openmmlab.com')
@@ -45,9 +47,10 @@ def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) 
 
     Args:
         filename (str | PathLike): File, or ``http://``, ``https://``, ``s3://``, ``petrel://``,
-            ``pavi://``, ``torchvision://``, ``modelzoo://``, ``open-mmlab://``, ``mmcls://``. With
-            ``#sha256=<hex>`` at its end (the whole sum or its first 8 digits and more) it is only
-            loaded if its bytes have that sum.
+            ``pavi://``, ``torchvision://``, ``modelzoo://``, ``open-mmlab://``, ``mmcls://``, or
+            ``package://NAME/FILE`` for a file of an installed Python package. With ``#sha256=<hex>`` at
+            its end (the whole sum or its first 8 digits and more) it is only loaded if its bytes have
+            that sum.
         map_location (Any): As in ``torch.load``. Defaults to None.
 
     Returns:
@@ -61,7 +64,7 @@ def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) 
     name = os.fspath(filename)
     asked = _SHA256.fullmatch(name)
     sha256 = _checked_sum(asked[2], name) if asked else ''
-    source, is_classifier = _resolve(asked[1] if asked else name)
+    source, is_classifier = _resolve(package_file(asked[1] if asked else name))
     if re.match(r'(\S+:)?(s3|petrel)://', source):
         backend = get_file_backend(source, backend_args={'backend': 'petrel'})
         content: str | io.BytesIO = io.BytesIO(backend.get(source))
@@ -72,7 +75,7 @@ def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) 
     elif '://' in source:
         raise ValueError(
             f"no checkpoint '{source}': of its kind are files, and http, https, s3, petrel, pavi, "
-            'torchvision, modelzoo, open-mmlab and mmcls'
+            'torchvision, modelzoo, open-mmlab, mmcls and package'
         )
     else:
         content = os.path.expanduser(source)
@@ -101,6 +104,28 @@ def load_checkpoint_bytes(content: bytes, name: str, map_location: Any = None) -
         ValueError: If it is none, is damaged, or holds more than plain data and tensors.
     """
     return _read(io.BytesIO(content), name, map_location)
+
+
+def package_file(name: str) -> str:
+    """Path of ``package://NAME/FILE``, a file of an installed package; any other name as it is.
+
+    Raises:
+        FileNotFoundError: If the package is not installed or has no such file.
+    """
+    if not name.startswith(PACKAGE):
+        return name
+    package, _, file = name.removeprefix(PACKAGE).partition('/')
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            f"'{name}' is a file of the Python package {package}, which is not installed: pip install "
+            f'{package.replace("_", "-")}'
+        )
+    root = Path(spec.submodule_search_locations[0]).resolve()
+    path = (root / file).resolve()
+    if not path.is_relative_to(root) or not path.is_file():
+        raise FileNotFoundError(f"the Python package {package} has no file '{file}'")
+    return os.fspath(path)
 
 
 def _resolve(name: str) -> tuple[str, bool]:

@@ -1,11 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Backbones of timm (https://github.com/huggingface/pytorch-image-models), with pretrained weights."""
 
-import importlib.util
-import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +13,6 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
-
-PACKAGE = 'package://'
 
 
 @MODELS.register_module()
@@ -152,9 +147,7 @@ class TimmBackbone(BaseModule):
                 f'initialises the rest, got {self.init_cfg!r}'
             )
         name = self.init_cfg['checkpoint']
-        checkpoint = CheckpointLoader.load_checkpoint(
-            package_file(name), map_location='cpu', logger='silent'
-        )
+        checkpoint = CheckpointLoader.load_checkpoint(name, map_location='cpu', logger='silent')
         self.load_pretrained(checkpoint, name)
         self._is_init = True
 
@@ -220,28 +213,6 @@ class TimmBackbone(BaseModule):
         elif x.size(1) == 1:
             x = x.expand(-1, 3, -1, -1)
         return tuple(self.timm_model(x))
-
-
-def package_file(name: str) -> str:
-    """Path of ``package://NAME/FILE``, a file of an installed package; any other name as it is.
-
-    Raises:
-        FileNotFoundError: If the package is not installed or has no such file.
-    """
-    if not name.startswith(PACKAGE):
-        return name
-    package, _, file = name.removeprefix(PACKAGE).partition('/')
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
-            f"'{name}' is a file of the Python package {package}, which is not installed: pip install "
-            f'{package.replace("_", "-")}'
-        )
-    root = Path(spec.submodule_search_locations[0]).resolve()
-    path = (root / file).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
-        raise FileNotFoundError(f"the Python package {package} has no file '{file}'")
-    return os.fspath(path)
 
 
 def _timm() -> ModuleType:

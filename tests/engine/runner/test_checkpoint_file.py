@@ -17,7 +17,7 @@ from mmengine.model import BaseModule
 from mmengine.runner import checkpoint as stock
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from mmfrac.engine.runner.checkpoints import load_checkpoint_file
+from mmfrac.engine.runner.checkpoints import load_checkpoint_file, package_file
 from tests.forking import python_for_tools
 from tests.zip_files import encrypted
 
@@ -52,6 +52,29 @@ def test_what_is_no_checkpoint_is_one_clear_error(tmp_path, capsys):
         CheckpointLoader.load_checkpoint(str(path))
     with pytest.raises(FileNotFoundError, match=r'c\.pth'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'c.pth'))
+
+
+def test_files_of_installed_packages(tmp_path, monkeypatch):
+    package = tmp_path / 'weights_of_mine'
+    package.mkdir()
+    (package / '__init__.py').touch()
+    path = saved(package / 'a.pth')
+    monkeypatch.syspath_prepend(tmp_path)
+    name = 'package://weights_of_mine/a.pth'
+    # as load_from, init_cfg and the tools read it
+    checkpoint = CheckpointLoader.load_checkpoint(f'{name}#sha256={sha256(path)}')
+    assert checkpoint['state_dict']['weight'].shape == (40000,)
+    assert package_file('/x/y.pth') == '/x/y.pth'
+    for wrong, message in {
+        'package://no_such_package/x.pth': 'pip install no-such-package',
+        'package://weights_of_mine/../x.pth': 'has no file',
+        'package://weights_of_mine/b.pth': 'has no file',
+        'package://os.path/b.pth': 'which is not installed',
+    }.items():
+        with pytest.raises(FileNotFoundError, match=message):
+            load_checkpoint_file(wrong)
+    with pytest.raises(ValueError, match='sha256'):
+        load_checkpoint_file(f'{name}#sha256={"0" * 64}')
 
 
 def saved(path, **options):

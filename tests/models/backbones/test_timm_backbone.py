@@ -8,7 +8,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from mmfrac.models.backbones.timm_backbone import package_file
+from mmfrac.engine.runner.checkpoints import package_file
 from mmfrac.utils.config import load_config, set_backbone
 
 timm = pytest.importorskip('timm', reason='needs the extra benchmarks')
@@ -126,14 +126,6 @@ def test_every_missing_weight_is_an_error(tmp_path):
 def test_options(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         MODELS.build(dict(type='TimmBackbone', **options))
-
-
-def test_package_files(tmp_path):
-    assert package_file('/x/y.pth') == '/x/y.pth'
-    with pytest.raises(FileNotFoundError, match='pip install no-such-package'):
-        package_file('package://no_such_package/x.pth')
-    with pytest.raises(FileNotFoundError, match='has no file'):
-        package_file('package://timm/../mmfrac/version.py')
 
 
 def test_norm_eval():
