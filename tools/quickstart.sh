@@ -35,8 +35,8 @@ ssl_checkpoint='epoch_*.pth'
 expected_setup='a second when it is there, else 2 to 4 min'
 expected_phantom='1 to 3 min, less when they are there'
 expected_training='3 to 4 min on 2 cores'
-expected_evaluation='20 s each'
-expected_plots='10 s'
+expected_evaluation='40 s'
+expected_plots='15 s'
 
 setup_arguments=()
 while (($#)); do
@@ -104,6 +104,23 @@ evaluate() {
         --work-dir "$work_dir/test_$name" --show-dir "$work_dir/overlays_$name" --out-json "$result"
 }
 
+# at_once LOG COMMAND... -- COMMAND...: run two commands, each on half of the cores; what the first says
+# goes to LOG, and to the terminal if it fails
+at_once() {
+    local log=$1 first=() status=0
+    shift
+    while [[ $1 != -- ]]; do first+=("$1") && shift; done
+    shift
+    local -x OMP_NUM_THREADS=$(((cores + 1) / 2))
+    "${first[@]}" >"$log" 2>&1 &
+    ("$@") || status=$?
+    wait $! || {
+        status=$?
+        cat "$log" >&2
+    }
+    return "$status"
+}
+
 print_table() {
     "$python" - "burn-in=$work_dir/frac_burn_in.json" "semi-supervised=$work_dir/frac_ssl.json" <<'PYTHON'
 import json
@@ -120,6 +137,7 @@ for argument in sys.argv[1:]:
 PYTHON
 }
 
+cores=$(count_cores)
 start=$SECONDS
 announce 'Python environment' "$expected_setup"
 python=$(bash "$repo/tools/setup_env.sh" ${setup_arguments[@]+"${setup_arguments[@]}"})
@@ -137,15 +155,15 @@ train
 took
 
 announce 'burn-in model and semi-supervised model on the test films' "$expected_evaluation"
-evaluate burn_in "$burn_in_checkpoint"
-evaluate ssl "$ssl_checkpoint"
+at_once "$work_dir/test_burn_in.log" evaluate burn_in "$burn_in_checkpoint" \
+    -- evaluate ssl "$ssl_checkpoint"
 took
 
 announce 'plots' "$expected_plots"
-"$python" "$repo/tools/analysis_tools/plot_run.py" "$work_dir"
 picture=$work_dir/before_after.png
-"$python" "$repo/tools/analysis_tools/compare_overlays.py" "burn-in=$work_dir/overlays_burn_in" \
-    "semi-supervised=$work_dir/overlays_ssl" --out "$picture"
+at_once "$work_dir/before_after.log" "$python" "$repo/tools/analysis_tools/compare_overlays.py" \
+    "burn-in=$work_dir/overlays_burn_in" "semi-supervised=$work_dir/overlays_ssl" --out "$picture" \
+    -- "$python" "$repo/tools/analysis_tools/plot_run.py" "$work_dir"
 took
 
 print_table

@@ -4,7 +4,7 @@
 # cores. Batches hold more P_hos, and the learning rate is higher, after a warm-up, so that it learns
 # something in so few steps.
 _base_ = 'frac_ssl_phantom.py'
-burn_in_epochs, max_epochs = 5, 8
+burn_in_epochs, max_epochs = 4, 8
 model = dict(semi_train_cfg=dict(burn_in_epochs=burn_in_epochs))
 train_dataloader = dict(batch_size=12, batch_sampler=dict(source_ratio=[3, 1, 2], epoch_length=40))
 train_cfg = dict(max_epochs=max_epochs)

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import pickle
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -88,9 +89,12 @@ class ImageColumns(BaseDataset):
         return self._columns[key] if self.serialize_data else _column_of(self.data_list, key)
 
     def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
-        # the infos are emptied into the buffer
         self._columns = {key: _column_of(self.data_list, key) for key in _COLUMN_TYPES}
-        return super()._serialize_data()
+        # as mmengine does it, but for its gc.collect(): without cycles in the infos it frees nothing,
+        # and took 0.4 s a data set
+        rows = [np.frombuffer(pickle.dumps(info, protocol=4), np.uint8) for info in self.data_list]
+        self.data_list.clear()
+        return np.concatenate(rows), np.cumsum([len(row) for row in rows])
 
 
 _COLUMN_TYPES: dict[str, type] = dict(label=np.int8, regions=np.bool_, file_name=np.bytes_)

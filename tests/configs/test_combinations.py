@@ -34,7 +34,10 @@ def test_no_step_is_left_out():
 
 
 # each teacher and each sharpening once
-QUICK = {('PiTeacher', name) for name in SHARPENINGS} | {(name, 'dynamic') for name in TEACHERS}
+# each teacher and each step once
+QUICK = set(zip(itertools.cycle(TEACHERS), SHARPENINGS)) | {
+    (name, 'dynamic') for name in TEACHERS[1::2]
+}
 
 
 @pytest.mark.parametrize(

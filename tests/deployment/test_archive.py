@@ -158,6 +158,7 @@ def test_half_a_batch_is_cut_off_and_computed_again(
     assert lines(tmp_path) == lines(whole)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on(package, images, whole, tmp_path):
     command, environment = launch(
         TOOL,

@@ -22,6 +22,7 @@ from mmfrac.models.state_dicts import detector_checkpoint
 from tests.configs.test_configs import CONFIGS, NAMES
 from tests.engine.method_steps import CASES, config_of, end_step, is_done, prepared, train
 from tests.models.small_model import build, collate, detector_cfg, film, semi_cfg
+from tests.slow import slow_but
 
 METHODS = [name for name in CASES if name.startswith('_base_')]
 
@@ -228,7 +229,7 @@ def test_two_ranks(check, found):
     assert errors == {0: '', 1: ''}, '\n'.join((errors or {'': 'it was not reached'}).values())
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', slow_but(NAMES, NAMES[::16]))
 def test_no_config_searches_for_unused_parameters(name):
     assert not Config.fromfile(CONFIGS / name).get('find_unused_parameters')
 

@@ -12,13 +12,14 @@ from mmfrac.experiments.benchmark import load_benchmark
 from mmfrac.experiments.costs import read_costs
 from mmfrac.experiments.results import read_runs
 from mmfrac.experiments.tables import compare, comparison_table
+from tests.slow import slow_but
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 BENCHMARKS = sorted(path for path in (CONFIGS / 'benchmarks').glob('*.py'))
 PUBLISHED = [path for path in BENCHMARKS if (path.with_suffix('') / 'runs.jsonl.xz').is_file()]
 
 
-@pytest.mark.parametrize('path', BENCHMARKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', slow_but(BENCHMARKS, BENCHMARKS[-1:]), ids=lambda path: path.stem)
 def test_every_method_has_a_config(path):
     benchmark = load_benchmark(path)
     # the file's own name, not what a loop in it left under that name
@@ -58,7 +59,7 @@ def test_tables_of_the_guides_are_published():
         assert any(block in table for table in tables), block[:200]
 
 
-@pytest.mark.parametrize('path', PUBLISHED, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', slow_but(PUBLISHED, PUBLISHED[-1:]), ids=lambda path: path.stem)
 def test_records_give_the_published_metrics(path):
     for run in read_runs(path.with_suffix('')):
         records = run.test_records()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# TRAIN_FAILS: training is killed after its first checkpoint. FAIL_MODULE: python -m of it fails.
+# TRAIN_FAILS: training is killed after its first checkpoint. TEST_FAILS: so is the test of that
+# checkpoint. FAIL_MODULE: python -m of it fails.
 PYTHON = """
 import json, os, sys
 from pathlib import Path
@@ -29,6 +30,8 @@ if tool == 'train.py':
     (work_dir / 'burn_in.pth').write_text('')
     (work_dir / 'epoch_2.pth').write_text('')
 elif tool == 'test.py':
+    if Path(arguments[2]).name == os.environ.get('TEST_FAILS'):
+        sys.exit('no such film')
     auroc = 0.875 if 'burn_in.pth' in arguments[2] else 0.9375
     metrics = {'frac/AUROC': auroc, 'frac/FROC': 0.5, 'frac/Recall@0.1': 0.25}
     Path(option['--out-json']).write_text(json.dumps({'metrics': metrics}))
@@ -85,21 +88,16 @@ def test_quickstart_runs_every_step_and_compares_both_models(project):
     assert (project / 'setup.log').read_text() == '--python some python\n'
     started = calls(project)
     tools = [call[0] for call in started]
-    assert tools == [
-        'make_phantom.py',
-        'train.py',
-        'test.py',
-        'test.py',
-        'plot_run.py',
-        'compare_overlays.py',
-    ]
+    assert tools[:4] == ['make_phantom.py', 'train.py', 'test.py', 'test.py']
+    assert sorted(tools[4:]) == ['compare_overlays.py', 'plot_run.py']
     work_dir = project / 'work_dirs/frac_ssl_quickstart'
     assert started[0][1] == 'films'
     assert '--resume' not in started[1] and '--amp' in started[1]
-    assert [call[2] for call in started[2:4]] == [
+    # both at once
+    assert {call[2] for call in started[2:4]} == {
         str(work_dir / 'burn_in.pth'),
         str(work_dir / 'epoch_2.pth'),
-    ]
+    }
     for call in started[1:4]:
         assert call[call.index('--data-root') + 1] == 'films'
     rows = [line.split() for line in run.stdout.splitlines()]
@@ -115,10 +113,10 @@ def test_second_quickstart_uses_what_is_there(project):
     second = start(project, 'quickstart.sh', '--work-dir', 'a run')
     assert second.returncode == 0, second.stderr
     # the phantom's own tool sees to what is there
-    assert [call[0] for call in calls(project)] == [
+    assert sorted(call[0] for call in calls(project)) == [
+        'compare_overlays.py',
         'make_phantom.py',
         'plot_run.py',
-        'compare_overlays.py',
     ]
     assert second.stdout == first.stdout
     assert 'configs were changed' not in second.stderr
@@ -135,6 +133,19 @@ def test_interrupted_training_is_resumed(project):
     assert run.returncode == 0, run.stderr
     train = calls(project)[1]
     assert train[0] == 'train.py' and '--resume' in train
+
+
+@pytest.mark.parametrize('checkpoint', ['burn_in.pth', 'epoch_2.pth'])
+def test_a_test_that_fails_is_said(project, checkpoint):
+    run = start(project, 'quickstart.sh', TEST_FAILS=checkpoint)
+    assert run.returncode == 1
+    assert 'no such film' in run.stderr and 'step 5' not in run.stderr
+    # the other one is used again
+    run = start(project, 'quickstart.sh')
+    assert run.returncode == 0, run.stderr
+    assert [Path(call[2]).name for call in calls(project) if call[0] == 'test.py'].count(
+        checkpoint
+    ) == 2
 
 
 def test_run_tests_runs_all_and_passes_arguments_on(project):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmfrac.engine.runner.checkpoints import latest_checkpoint
+from tests.slow import slow_but
 from tests.tools.tiny_run import TRAIN, killer, load, start, succeed, write_config
 
 # Two burn-in and two semi-supervised epochs of two iterations, with a learning rate that changes.
@@ -41,7 +42,7 @@ def assert_equal(one, other, path=''):
         assert one == other, path
 
 
-@pytest.fixture(scope='module', params=WORKERS)
+@pytest.fixture(scope='module', params=slow_but(WORKERS, [1]))
 def runs(request, tiny_data, tmp_path_factory):
     """Folders ``whole`` and ``killed`` of the same training; the second was killed in epoch 4."""
     folder = tmp_path_factory.mktemp('resume')

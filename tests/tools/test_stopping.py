@@ -202,6 +202,7 @@ def test_a_second_training_in_a_work_dir_ends_with_all_its_ranks(tiny_data, tmp_
         first.wait()
 
 
+@pytest.mark.slow
 def test_a_wrong_number_of_seconds_is_said_before_anything_else(tiny_data, tmp_path):
     config = slow_config(tmp_path, tiny_data)
     for text in ('soon', '-1', 'nan', 'inf'):

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from tests.slow import slow_but
 from tests.tools.tiny_run import ROOT, TEST, TRAIN, load, start, succeed, write_config
 
 TOOLS = sorted(
@@ -74,7 +75,7 @@ def test_wrong_annotations(broken_data, tmp_path):
     )
 
 
-@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('workers', slow_but([0, 1], [1]))
 def test_truncated_dicom(workers, trained, broken_data, tmp_path):
     (broken_data / 'images/cut.dcm').write_bytes(b'\0' * 128 + b'DICM' + b'\x02\0\0\0UL')
     change_json(

@@ -98,6 +98,7 @@ class Worker:
         return 'read'
 
 
+@pytest.mark.slow
 def test_forked_and_daemonic_processes_have_one_of_their_own():
     assert works()
     with multiprocessing.get_context('fork').Pool(2) as pool:

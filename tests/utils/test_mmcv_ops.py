@@ -142,6 +142,7 @@ def test_mmdet_imports_and_other_operators_say_how_they_are_built(without_operat
     assert '--with-mmcv-ops' in run.stderr
 
 
+@pytest.mark.slow
 def test_compiled_operators_are_used_as_they_are(without_operators):
     code = (
         'import importlib.util as u, sys, types\n'

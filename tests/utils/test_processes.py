@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 
 from mmfrac.utils.processes import CHUNK, FilePool, map_files
+from tests.slow import slow_but
 
 STOPPED = """
 import signal
@@ -115,7 +116,7 @@ def test_tasks_are_not_gone_on_with_when_results_are_given_up():
         assert next(pool.map([0])) < 2 * CHUNK, 'what was under way was done first'
 
 
-@pytest.mark.parametrize('group', [True, False])
+@pytest.mark.parametrize('group', slow_but([True, False], [True]))
 def test_an_interrupt_stops_all_processes(repository, group):
     """Whether the terminal sends it to all of them or `kill` to one."""
     process = subprocess.Popen(

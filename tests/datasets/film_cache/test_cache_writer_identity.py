@@ -156,6 +156,7 @@ def test_the_cache_moves_with_the_data(kinds, tmp_path):
         moved.rename(root)
 
 
+@pytest.mark.slow
 def test_real_films(shared_data, tmp_path):
     folder = shared_data / 'real_cxr'
     (tmp_path / 'images').mkdir()

@@ -50,6 +50,7 @@ def read(loader_cfg, workers, ranks, monkeypatch, epochs=2):
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['data/oversampling.py', 'frac_sup.py'])
 def test_the_same_films_and_pixels(name, repository, tiny_data, monkeypatch):
     init_default_scope('mmdet')

@@ -15,6 +15,7 @@ from torch.nn.utils import spectral_norm
 
 from mmfrac.engine.runner.batch_norms import fold_batch_norms
 from tests.configs.test_configs import NAMES, tiny_config
+from tests.slow import slow_but
 
 
 def with_statistics(model):
@@ -35,12 +36,15 @@ def norms(model):
 
 @pytest.mark.parametrize(
     'name',
-    [name for name in NAMES if name.startswith('compare/') and 'phantom' not in name]
-    + [
-        'baselines/chexnet_cam.py',
-        'phantom/frac_ssl_phantom.py',
-        'semi_real/frac_ssl_semi_real_v2.py',
-    ],
+    slow_but(
+        [name for name in NAMES if name.startswith('compare/') and 'phantom' not in name]
+        + [
+            'baselines/chexnet_cam.py',
+            'phantom/frac_ssl_phantom.py',
+            'semi_real/frac_ssl_semi_real_v2.py',
+        ],
+        ['compare/rtmdet.py', 'semi_real/frac_ssl_semi_real_v2.py'],
+    ),
 )
 def test_every_kind_of_detector_predicts_the_same(name, tiny_data, tmp_path):
     init_default_scope('mmdet')

@@ -19,6 +19,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file, package_file
 from tests.forking import python_for_tools
+from tests.slow import slow_but
 from tests.zip_files import encrypted
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -187,7 +188,20 @@ WAYS = {
 @pytest.mark.parametrize('way', WAYS)
 @pytest.mark.parametrize(
     'scheme',
-    ['http', 'torchvision', 'modelzoo', 'open-mmlab', 'openmmlab', 'mmcls', 's3', 'a:s3', 'petrel'],
+    slow_but(
+        [
+            'http',
+            'torchvision',
+            'modelzoo',
+            'open-mmlab',
+            'openmmlab',
+            'mmcls',
+            's3',
+            'a:s3',
+            'petrel',
+        ],
+        ['http', 'torchvision', 's3'],
+    ),
 )
 def test_no_scheme_runs_code(write, way, scheme, server, monkeypatch, capsys):
     folder, address = server

@@ -13,6 +13,7 @@ from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.converters.file_finder import ImageFinder, relative, with_suffixes
 from mmfrac.preparation.tables.values import ImageRow
 from mmfrac.utils import processes as film_pool
+from tests.slow import slow_but
 
 
 def rows(*names, size=None):
@@ -110,7 +111,7 @@ def aborted():
 
 
 @pytest.mark.parametrize('death', [killed, aborted])
-@pytest.mark.parametrize('workers', [1, 2])
+@pytest.mark.parametrize('workers', slow_but([1, 2], [2]))
 def test_films_that_kill_their_process_are_faults_of_theirs(films, monkeypatch, workers, death):
     names = [f'{index}.png' for index in range(40)]
     root = films(*names)

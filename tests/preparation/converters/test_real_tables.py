@@ -117,6 +117,7 @@ def test_padchest(label_tables, tmp_path):
     assert also.positives == sum(wanted) > 900
 
 
+@pytest.mark.slow
 def test_google_labels_of_nih(label_tables, tmp_path):
     out, options = tmp_path / 'a.json', ConvertOptions(size='table')
     google, entries = label_tables / GOOGLE, label_tables / 'Data_Entry_2017_v2020.csv.gz'
