@@ -19,6 +19,7 @@ from mmfrac.preparation.dicom_folder.header import (
     DAMAGED,
     DUAL_ENERGY,
     EMPTY,
+    FOR_PROCESSING,
     NO_DICOM,
     REPORT,
     read_header,
@@ -27,8 +28,10 @@ from mmfrac.preparation.dicom_folder.view import FRONTAL
 
 UNKNOWN = 'unknown'
 VIEWS = (*FRONTAL, 'lateral', 'oblique', UNKNOWN)
-# what is never the radiograph itself; of findings that were sent back to the archive, too
-KINDS = (REPORT, BURNED_IN, DUAL_ENERGY)
+# what is never the radiograph itself (of findings that were sent back to the archive, too), or not what
+# is looked at: beside a raw image lies the one for presentation, of the same exposure
+KINDS = (REPORT, BURNED_IN, DUAL_ENERGY, FOR_PROCESSING)
+_REASONS = {**REASONS, FOR_PROCESSING: 'for processing, not for presentation'}
 NO_FILE, UNREADABLE = 'no such file', 'cannot be read'
 # of a file that is damaged, where others are another thing than is wanted
 _DAMAGES = (EMPTY, DAMAGED, CUT_OFF)
@@ -86,8 +89,8 @@ class Selection:
         modalities (Sequence[str]): Defaults to CR, DX, DR, RG, OT; images without one are scored.
         body_parts (Sequence[str], optional): BodyPartExamined, in capitals; images without one are
             scored. Defaults to None, parts of the chest in the words of many devices.
-        kinds (Sequence[str]): Of ``KINDS``, what is scored although it is no radiograph itself. Defaults
-            to none.
+        kinds (Sequence[str]): Of ``KINDS``, what is scored although it is no radiograph itself, or a
+            raw one. Defaults to none.
         everything (bool): Whether all that can be read is scored. Defaults to False.
 
     Raises:
@@ -151,7 +154,7 @@ class Selection:
         if (header.view or UNKNOWN) not in self.views:
             return f'view {header.view}' if header.view else 'view not given'
         if header.kind in KINDS and header.kind not in self.kinds:
-            return REASONS[header.kind]
+            return _REASONS[header.kind]
         return ''
 
     def _is_part(self, part: str) -> bool:

@@ -30,6 +30,11 @@ def test_a_frontal_chest_film_is_scored_and_its_header_told(tmp_path):
         (dict(BurnedInAnnotation='YES'), 'annotation burned', dict(kinds=('burned_in',))),
         (dict(SeriesDescription='DOSE REPORT'), 'report', dict(kinds=('report',))),
         (dict(SeriesDescription='CHEST SOFT TISSUE'), 'dual', dict(kinds=('dual_energy',))),
+        (
+            dict(PresentationIntentType='FOR PROCESSING'),
+            'for processing',
+            dict(kinds=('for_processing',)),
+        ),
     ],
 )
 def test_what_is_left_out_is_scored_where_it_is_asked_for(tmp_path, elements, expected, wider):
