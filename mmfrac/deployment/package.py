@@ -51,6 +51,8 @@ from mmfrac.utils.plain_config import PlainLoader, yaml_fault
 FORMAT, VERSION = 'mmfrac package', 1
 SUFFIX = '.mmfrac'
 RESEARCH_ONLY = 'Research use only. Not a medical device.'
+# of update_package
+_KEPT: Any = object()
 _MANIFEST, _CONFIG, _README, _CARD = 'manifest.json', 'config.yaml', 'README.md', 'card.html'
 _TEXTS = (_CONFIG, _README, _CARD)
 # bytes of a part that is text, at most
@@ -304,24 +306,23 @@ def write_package(
 def update_package(
     path: PathLike,
     *,
-    operating_points: Sequence[OperatingPoint] | None = None,
-    temperature: float | None = None,
-    metrics: Mapping[str, Any] | None = None,
-    evaluation: Mapping[str, Any] | None = None,
-    curve: Mapping[str, Any] | None = None,
+    operating_points: Sequence[OperatingPoint] = _KEPT,
+    temperature: float | None = _KEPT,
+    metrics: Mapping[str, Any] = _KEPT,
+    evaluation: Mapping[str, Any] = _KEPT,
+    curve: Mapping[str, Any] = _KEPT,
 ) -> ModelPackage:
     """Write what was measured into a package that is there; its card follows.
 
     Args:
         path (str or PathLike): The package; it is replaced as a whole.
-        operating_points (Sequence[OperatingPoint], optional): In the place of those that it has.
-            Defaults to None, they stay.
-        temperature (float, optional): Likewise.
-        metrics (Mapping, optional): Likewise.
-        evaluation (Mapping, optional): How they were measured: ``definitions``, numbers of images.
-            Defaults to None.
-        curve (Mapping, optional): False positives an image and sensitivity at the thresholds of
-            ``curve_thresholds``. Defaults to None.
+        operating_points (Sequence[OperatingPoint]): In the place of those that it has. What is not
+            given stays.
+        temperature (float | None): Likewise; None: it has none any more.
+        metrics (Mapping): Likewise.
+        evaluation (Mapping): How they were measured: ``definitions``, numbers of images.
+        curve (Mapping): False positives an image and sensitivity at the thresholds of
+            ``curve_thresholds``.
 
     Returns:
         ModelPackage: As it is then.
@@ -331,12 +332,10 @@ def update_package(
     """
     package, parts = _read(path)
     manifest = dict(package.manifest)
-    if operating_points is not None:
+    if operating_points is not _KEPT:
         manifest['operating_points'] = [point.as_dict() for point in operating_points]
     measured = dict(temperature=temperature, metrics=metrics, evaluation=evaluation, curve=curve)
-    for key, value in measured.items():
-        if value is not None:
-            manifest[key] = value
+    manifest |= {key: value for key, value in measured.items() if value is not _KEPT}
     written_anew = (_MANIFEST, _README, _CARD)
     _write(path, manifest, {key: parts[key] for key in parts if key not in written_anew})
     return read_package(path)

@@ -170,6 +170,10 @@ def test_figures_are_written_into_a_package_that_is_there(folder, checkpoints):
     assert predict(package_inferencer(after, 'cpu')) == predict(package_inferencer(before, 'cpu'))
     with zipfile.ZipFile(path) as archive:
         assert 'threshold 0.2' in archive.read('README.md').decode()
+    # of an evaluation that could fit none, the one before does not stay
+    again = update_package(path, temperature=None)
+    assert again.probability(0.5) is None and again.operating_points == (POINT,)
+    assert again.manifest['metrics'] == dict(FROC=0.7)
 
 
 def test_weights_beyond_float16_are_not_halved(folder, checkpoints):
