@@ -12,9 +12,11 @@ from mmfrac.version import __version__
 
 check_environment()
 
+from mmfrac.utils.config_text import format_once  # noqa: E402
 from mmfrac.utils.packaged import use_packaged_configs  # noqa: E402
 from mmfrac.utils.torchvision_ops import declare_missing_operators  # noqa: E402
 
+format_once()
 use_packaged_configs()
 declare_missing_operators()
 
