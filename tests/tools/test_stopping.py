@@ -42,6 +42,7 @@ custom_hooks = [*_base_.custom_hooks, dict(type='SlowHook', folder={folder!r}, s
 train_cfg['max_epochs'] = 4
 train_cfg['val_interval'] = 1
 model['semi_train_cfg']['burn_in_epochs'] = 2
+train_dataloader.update(num_workers=1)
 """
 
 
@@ -61,6 +62,7 @@ def begin(tool, *arguments, cwd, **variables):
             env=environment | variables,
             stdout=out,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 
@@ -111,7 +113,8 @@ def test_what_was_ended_goes_on(signum, iteration, seconds, found, tiny_data, tm
     options = dict(cwd=tmp_path, SLOW='1', MMFRAC_STOP_SECONDS=seconds)
     process = begin(TRAIN, config, '--work-dir', work_dir, **options)
     wait_for(tmp_path / f'iter_{iteration}', process)
-    process.send_signal(signum)
+    # as timeout and job managers do: its loader's workers, too
+    os.killpg(process.pid, signum)
     assert process.wait(240) == 128 + signum
     said = (tmp_path / 'out.txt').read_text()
     assert f'ended by {signum.name}: the same command with --resume' in said

@@ -107,11 +107,18 @@ def watch(with_parent: bool = False) -> Stopping:
         signal.signal(signum, state.handle)
     # written to at once, while handlers wait for the main thread to come back to Python
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+    os.register_at_fork(after_in_child=_be_a_worker)
     parent = os.getppid() if with_parent else None
     thread = threading.Thread(target=_listen, args=(state, reader, parent), daemon=True)
     thread.start()
     return state
+
+
+def _be_a_worker() -> None:
+    signal.set_wakeup_fd(-1)
+    # what is sent to all of a job's processes is for the one that trains: it would die with a loader's
+    # worker, before it can save what it has
+    os.setpgid(0, 0)
 
 
 def _listen(state: Stopping, reader: int, parent: int | None) -> None:

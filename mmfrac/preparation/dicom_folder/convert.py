@@ -5,6 +5,7 @@ import csv
 import filecmp
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -111,6 +112,8 @@ class FolderOptions:
 def _list_files(folder: str, links: Path | None = None) -> list[str]:
     """Files below a folder, sorted; folders behind links are entered once.
 
+    Links of an earlier conversion to films of the folder are no further films.
+
     Args:
         folder (str): The folder.
         links (Path, optional): Folder of links to its films, which is left out. Defaults to None.
@@ -119,7 +122,8 @@ def _list_files(folder: str, links: Path | None = None) -> list[str]:
         list[str]: Paths below it, with slashes.
     """
     names: list[str] = []
-    entered = {os.path.realpath(folder)}
+    root = os.path.realpath(folder)
+    entered = {root}
     ours = None if links is None else os.path.realpath(links)
     for parent, folders, files in os.walk(folder, followlinks=True):
         for inner in list(folders):
@@ -132,10 +136,20 @@ def _list_files(folder: str, links: Path | None = None) -> list[str]:
                     folders.remove(inner)
                 entered.add(real)
         below = os.path.relpath(parent, folder)
-        names += [file if below == '.' else os.path.join(below, file) for file in files]
+        names += [
+            file if below == '.' else os.path.join(below, file)
+            for file in files
+            if not (_NEUTRAL.fullmatch(file) and _leads_into(os.path.join(parent, file), root))
+        ]
     return sorted(name.replace(os.sep, '/') for name in names)
 
 
+def _leads_into(path: str, root: str) -> bool:
+    return os.path.islink(path) and os.path.realpath(path).startswith(root + os.sep)
+
+
+# what pseudonym() makes of a film
+_NEUTRAL = re.compile(r'[0-9a-f]{16}\.dcm')
 _COPY = 'copy of another film'
 
 _MAP_COLUMNS = ('file_name', 'original')
@@ -235,6 +249,11 @@ class _Run:
         self.conversion.reads('the folder')
         self.is_neutral = more.names == 'neutral'
         self.links = Path(more.links or _default_links(out_file))
+        if self.is_neutral and os.path.realpath(self.links) == os.path.realpath(root):
+            raise ValueError(
+                f"'{self.links}' holds the films themselves: name another folder for the links to them "
+                '(--links)'
+            )
         self.names = _list_files(root, self.links if self.is_neutral else None)
         self.map_file = Path(more.map_file or self._default_map(out_file))
         _check_map(self.map_file)

@@ -70,11 +70,17 @@ class LabelTable:
     ) -> None:
         wanted: dict[str, tuple[str, ...]] = {'label': LABEL}
         optional: dict[str, tuple[str, ...]] = dict(_OPTIONAL)
+        keys = {
+            alias: key
+            for key, aliases in (wanted | optional).items()
+            for alias in (key, *map(str.lower, aliases))
+        }
         for name, other in (columns or {}).items():
-            if name not in wanted and name not in optional:
-                raise ValueError(f'column {name!r} is none of {[*wanted, *optional]}')
-            optional.pop(name, None)
-            wanted[name] = (other,)
+            key = keys.get(name.lower())
+            if key is None:
+                raise ValueError(f'column {name!r} is none of {sorted(keys)}')
+            optional.pop(key, None)
+            wanted[key] = (other,)
         self._conversion = conversion
         self._table = conversion.table(table, wanted, optional, private=True)
         conversion.check_headers()

@@ -225,6 +225,23 @@ def test_links_in_the_folder_itself_are_no_films(corpus, tmp_path):
     assert counts[0] == counts[1]
 
 
+def test_links_are_never_films_of_their_folder(corpus, tmp_path):
+    folder, _ = corpus
+    key = ConvertOptions(workers=1)
+    out = tmp_path / 'out.json'
+    with pytest.raises(ValueError, match='holds the films themselves'):
+        convert_dicom_folder(folder, out, None, key, options(tmp_path, links=folder))
+    assert not out.exists() and not any(path.is_symlink() for path in folder.rglob('*'))
+    # of an earlier conversion with other links, too
+    films = [
+        convert_dicom_folder(folder, out, None, key, options(tmp_path, links=folder / name))[
+            0
+        ].films
+        for name in ('one', 'two')
+    ]
+    assert films[0] == films[1] and any((folder / 'one').iterdir())
+
+
 def test_similar_patient_ids_are_asked_about_and_not_named(corpus, tmp_path):
     folder, _ = corpus
     film(folder, 'p1.dcm', PatientID='00871234', PatientName='x')
