@@ -8,6 +8,7 @@ import argparse
 import sys
 
 from mmfrac.apis import FracInferencer
+from mmfrac.apis.model_zoo import limits_of
 from mmfrac.utils.cli import add_precision_argument
 from mmfrac.utils.errors import plain_errors
 
@@ -56,6 +57,8 @@ def main() -> int:
         pred_score_thr=args.score_thr,
         show_progress=True,
     )
+    if limits := limits_of(args.checkpoint):
+        print(f'note: {limits}', file=sys.stderr)
     for prediction in results['predictions']:
         print(f'{prediction["score"]:.4f}  {len(prediction["boxes"])}  {prediction["film"]}')
     for error in results['errors']:

@@ -13,7 +13,7 @@ from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.models.state_dicts import detector_checkpoint
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.io import atomic_open, read_json, write_json, write_text
-from mmfrac.utils.packaged import PACKAGED, config_path
+from mmfrac.utils.packaged import PACKAGED, config_path, packaged_file
 
 MODELS_FOLDER = PACKAGED / 'configs' / 'models'
 _WEIGHTS, _ABOUT, _CARD = 'model.pth', 'model.json', 'README.md'
@@ -34,6 +34,18 @@ class Model(NamedTuple):
     weights: Path
     limits: str
     about: dict
+
+
+def limits_of(checkpoint: str | os.PathLike) -> str:
+    """What weights that come along must not be used for; '' of all others.
+
+    Args:
+        checkpoint (str or PathLike): As ``load_checkpoint_file`` takes it.
+    """
+    path = Path(packaged_file(os.fspath(checkpoint)))
+    if path.name != _WEIGHTS or not (path.parent / _ABOUT).is_file():
+        return ''
+    return read_model(path.parent).limits
 
 
 def read_model(folder: str | os.PathLike) -> Model:

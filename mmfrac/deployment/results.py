@@ -128,8 +128,11 @@ def read_results(path: str | os.PathLike) -> Iterator[ImageResult]:
         ImageResult: One a line.
 
     Raises:
+        FileNotFoundError: If there is no such file.
         ResultError: If a line is none, with its number.
     """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f'no results {os.fspath(path)}; mmfrac archive writes them')
     with open(path, 'rb') as file:
         for number, line in enumerate(file, 1):
             try:

@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 from mmfrac.utils.config import fill_stride, load_config, set_data_root, set_film_cache
 from mmfrac.utils.device import PRECISIONS
 from mmfrac.utils.packaged import config_path
+from mmfrac.utils.runner_settings import check_runner_settings
 
 
 class KeyValues(DictAction):
@@ -78,7 +79,7 @@ def config_from_arguments(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: When there is no such config.
-        ValueError: When it is no config of a model.
+        ValueError: When it is no config of a model, or has misspelt settings.
     """
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     args.config = config_path(args.config)
@@ -92,6 +93,7 @@ def config_from_arguments(args: argparse.Namespace) -> Config:
     if cfg.get('film_cache'):
         set_film_cache(cfg._cfg_dict, cfg.film_cache)
     fill_stride(cfg)
+    check_runner_settings(cfg)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

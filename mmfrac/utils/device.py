@@ -20,6 +20,27 @@ PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
 _BF16_UNITS = re.compile(r'\b(avx512_bf16|amx_bf16|bf16)\b')
 
 
+def usable_device(name: str | torch.device) -> torch.device:
+    """A device that this machine has.
+
+    Args:
+        name (str or torch.device): E.g. 'cpu', 'cuda:0'.
+
+    Raises:
+        ValueError: If there is no such device.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f'no device {name!r}: cpu, cuda or cuda:0 are') from error
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f'no device {name}: this torch ({torch.__version__}) sees {torch.cuda.device_count()} GPUs; '
+            'leave --device out, or see mmfrac doctor'
+        )
+    return device
+
+
 def has_bf16(device: str | torch.device) -> bool:
     """Whether a device computes in bfloat16 itself, faster than in fp32.
 

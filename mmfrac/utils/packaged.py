@@ -44,6 +44,31 @@ def config_path(path: str | os.PathLike) -> str:
     )
 
 
+def packaged_file(name: str) -> str:
+    """Path of a file below the configs of the package, e.g. ``mmfrac::models/NAME/model.pth``.
+
+    Args:
+        name (str): As a user names it.
+
+    Returns:
+        str: A path of the file system, as it is given where it names no scope.
+
+    Raises:
+        FileNotFoundError: If the package has no such file.
+    """
+    if not name.startswith(_SCOPE):
+        return name
+    below = name.removeprefix(_SCOPE)
+    path = PACKAGED / 'configs' / below
+    if leads_outside(below) or not path.is_file():
+        models = sorted(
+            f'{_SCOPE}{file.relative_to(PACKAGED / "configs").as_posix()}'
+            for file in (PACKAGED / 'configs/models').glob('*/*.pth')
+        )
+        raise FileNotFoundError(f'mmfrac brings no file {below} along; its weights are {models}')
+    return str(path)
+
+
 def is_packaged(path: str | os.PathLike) -> bool:
     """Whether a file is one of the package's configs, by whatever way it is named."""
     configs = os.path.realpath(PACKAGED / 'configs')

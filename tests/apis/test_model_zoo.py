@@ -9,7 +9,8 @@ from mmdet.registry import MODELS
 from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 
-from mmfrac.apis.model_zoo import MODELS_FOLDER, card, model_table, read_model
+from mmfrac.apis.model_zoo import MODELS_FOLDER, card, limits_of, model_table, read_model
+from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.utils.config import load_config
 from tests.forking import python_for_tools
 
@@ -117,3 +118,17 @@ def test_configs_of_the_metafile_are_there():
         assert (ROOT / entry['Config']).is_file()
     index = load(ROOT / 'mmfrac/.mim/model-index.yml')
     assert all((ROOT / 'mmfrac/.mim' / name).is_file() for name in index['Import'])
+
+
+def test_weights_that_come_along_are_found_by_name_and_say_their_limits():
+    name = 'mmfrac::models/frac_ssl_phantom/model.pth'
+    model = read_model(MODELS_FOLDER / 'frac_ssl_phantom')
+    weights = load_checkpoint_file(model.weights)['state_dict']
+    found = load_checkpoint_file(name)['state_dict']
+    assert found.keys() == weights.keys()
+    assert limits_of(name) == limits_of(model.weights) == model.limits != ''
+    assert limits_of(ROOT / 'setup.py') == ''
+    with pytest.raises(FileNotFoundError, match='frac_ssl_phantom/model.pth'):
+        load_checkpoint_file('mmfrac::models/nothing.pth')
+    with pytest.raises(FileNotFoundError, match='brings no file'):
+        load_checkpoint_file('mmfrac::../version.py')

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from mmfrac.utils.device import HostBuffers, HostCopy, to_device, use_channels_last
+from mmfrac.utils.device import (
+    HostBuffers,
+    HostCopy,
+    to_device,
+    usable_device,
+    use_channels_last,
+)
 
 
 class Counted(HostBuffers):
@@ -49,3 +55,11 @@ def test_channels_last_where_it_does_not_crash(channels, threads, changes, monke
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), strided(channels))
     use_channels_last(model)
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last) == changes
+
+
+def test_a_device_that_is_not_there_is_said():
+    assert usable_device('cpu') == torch.device('cpu')
+    with pytest.raises(ValueError, match="no device 'gpu'"):
+        usable_device('gpu')
+    with pytest.raises(ValueError, match='no device cuda:99: .* leave --device out'):
+        usable_device('cuda:99')

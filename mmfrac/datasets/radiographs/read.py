@@ -161,7 +161,8 @@ def _opened(path: str) -> BinaryIO:
         return open(path, 'rb')
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"no film '{path}': check data_root and data_prefix of the dataset"
+            f"no film '{path}': there is no such file (of a data set: check its data_root and "
+            'data_prefix)'
         ) from error
     except RadiographError:
         raise

@@ -32,6 +32,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmfrac.engine.hooks.plain_checkpoint_hook import plain
 from mmfrac.utils.io import ZIP_ERRORS, atomic_open
+from mmfrac.utils.packaged import packaged_file
 
 PACKAGE = 'package://'
 _BLOCK = 1 << 20
@@ -48,7 +49,8 @@ def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) 
     Args:
         filename (str | PathLike): File, or ``http://``, ``https://``, ``s3://``, ``petrel://``,
             ``pavi://``, ``torchvision://``, ``modelzoo://``, ``open-mmlab://``, ``mmcls://``, or
-            ``package://NAME/FILE`` for a file of an installed Python package. With ``#sha256=<hex>`` at
+            ``package://NAME/FILE`` for a file of an installed Python package, ``mmfrac::NAME`` for
+            weights that come along. With ``#sha256=<hex>`` at
             its end (the whole sum or its first 8 digits and more) it is only loaded if its bytes have
             that sum.
         map_location (Any): As in ``torch.load``. Defaults to None.
@@ -81,7 +83,7 @@ def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) 
         content = os.path.expanduser(source)
         if not os.path.isfile(content):
             raise FileNotFoundError(
-                f'no checkpoint {content}; tools/train.py writes them to its work dir'
+                f'no checkpoint {content}; a training writes them to its work dir'
             )
     if sha256:
         _check_sum(content, sha256, name)
@@ -107,13 +109,14 @@ def load_checkpoint_bytes(content: bytes, name: str, map_location: Any = None) -
 
 
 def package_file(name: str) -> str:
-    """Path of ``package://NAME/FILE``, a file of an installed package; any other name as it is.
+    """Path of ``package://NAME/FILE``, a file of an installed package, or of ``mmfrac::NAME``, one that
+    comes along; any other name as it is.
 
     Raises:
         FileNotFoundError: If the package is not installed or has no such file.
     """
     if not name.startswith(PACKAGE):
-        return name
+        return packaged_file(name)
     package, _, file = name.removeprefix(PACKAGE).partition('/')
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:

@@ -1,0 +1,61 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Misspelt settings of loops and data loaders, found before anything is built."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mmdet.registry import LOOPS
+from mmengine.config import Config
+from torch.utils.data import DataLoader
+
+_LOOPS = dict(train='EpochBasedTrainLoop', val='ValLoop', test='TestLoop')
+# given by the runner, and read by it
+_GIVEN = {'self', 'runner', 'dataloader', 'evaluator'}
+_OF_LOOPS = {'type', 'by_epoch'}
+_OF_LOADERS = {'num_batch_per_epoch', 'disable_subprocess_warning'}
+
+
+def check_runner_settings(cfg: Config) -> None:
+    """Compare the settings of loops and data loaders with what these take.
+
+    mmengine says of a misspelt one that ``__init__`` got an unexpected argument, after the data sets and
+    the model are built.
+
+    Args:
+        cfg (Config): Of a run.
+
+    Raises:
+        ValueError: With every setting that there is not, and the one that is most like it.
+    """
+    problems: list[str] = []
+    for part, usual in _LOOPS.items():
+        loop, loader = cfg.get(f'{part}_cfg'), cfg.get(f'{part}_dataloader')
+        if isinstance(loop, Mapping):
+            if part == 'train' and not loop.get('by_epoch', True):
+                usual = 'IterBasedTrainLoop'
+            kind = loop.get('type', usual)
+            built = LOOPS.get(kind) if isinstance(kind, str) else kind
+            if inspect.isclass(built):
+                problems += _unknown(f'{part}_cfg', loop, built, _OF_LOOPS)
+        if isinstance(loader, Mapping):
+            problems += _unknown(f'{part}_dataloader', loader, DataLoader, _OF_LOADERS)
+    if problems:
+        raise ValueError('; '.join(problems))
+
+
+def _unknown(
+    name: str, settings: Mapping, built: Callable[..., Any], more: Iterable[str]
+) -> list[str]:
+    parameters = inspect.signature(built).parameters
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return []
+    known = {*parameters, *more} - _GIVEN
+    problems = []
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            hint = f'; did you mean {near[0]}?' if near else f', only {sorted(known)}'
+            problems.append(f'{name}.{key}: {built.__name__} has no such setting{hint}')
+    return problems
