@@ -128,7 +128,7 @@ def test_weights_that_come_along_are_found_by_name_and_say_their_limits():
     assert found.keys() == weights.keys()
     assert limits_of(name) == limits_of(model.weights) == model.limits != ''
     assert limits_of(ROOT / 'setup.py') == ''
-    with pytest.raises(FileNotFoundError, match='frac_ssl_phantom/model.pth'):
+    with pytest.raises(FileNotFoundError, match=r'frac_ssl_phantom/model\.pth'):
         load_checkpoint_file('mmfrac::models/nothing.pth')
     with pytest.raises(FileNotFoundError, match='brings no file'):
         load_checkpoint_file('mmfrac::../version.py')

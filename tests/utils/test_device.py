@@ -59,7 +59,7 @@ def test_channels_last_where_it_does_not_crash(channels, threads, changes, monke
 
 def test_a_device_that_is_not_there_is_said():
     assert usable_device('cpu') == torch.device('cpu')
-    with pytest.raises(ValueError, match="no device 'gpu'"):
+    with pytest.raises(ValueError, match=r"no device 'gpu'"):
         usable_device('gpu')
-    with pytest.raises(ValueError, match='no device cuda:99: .* leave --device out'):
+    with pytest.raises(ValueError, match=r'no device cuda:99: .* leave --device out'):
         usable_device('cuda:99')
