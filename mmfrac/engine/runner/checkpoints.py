@@ -66,7 +66,7 @@ def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) 
     name = os.fspath(filename)
     asked = _SHA256.fullmatch(name)
     sha256 = _checked_sum(asked[2], name) if asked else ''
-    source, is_classifier = _resolve(package_file(asked[1] if asked else name))
+    source, is_classifier = _resolve(installed_file(asked[1] if asked else name))
     if re.match(r'(\S+:)?(s3|petrel)://', source):
         backend = get_file_backend(source, backend_args={'backend': 'petrel'})
         content: str | io.BytesIO = io.BytesIO(backend.get(source))
@@ -108,7 +108,7 @@ def load_checkpoint_bytes(content: bytes, name: str, map_location: Any = None) -
     return _read(io.BytesIO(content), name, map_location)
 
 
-def package_file(name: str) -> str:
+def installed_file(name: str) -> str:
     """Path of ``package://NAME/FILE``, a file of an installed package, or of ``mmfrac::NAME``, one that
     comes along; any other name as it is.
 

@@ -38,7 +38,7 @@ from mmfrac.preparation.dicom_folder.header import (
     read_header,
 )
 from mmfrac.preparation.dicom_folder.label_table import LabelTable
-from mmfrac.preparation.dicom_folder.pseudonyms import default_key_file, pseudonym, read_key
+from mmfrac.preparation.dicom_folder.pseudonyms import LENGTH, default_key_file, pseudonym, read_key
 from mmfrac.preparation.dicom_folder.view import FRONTAL
 from mmfrac.preparation.tables.values import ImageRow
 from mmfrac.utils.io import atomic_open, atomic_path
@@ -149,7 +149,7 @@ def _leads_into(path: str, root: str) -> bool:
 
 
 # what pseudonym() makes of a film
-_NEUTRAL = re.compile(r'[0-9a-f]{16}\.dcm')
+_NEUTRAL = re.compile(rf'[0-9a-f]{{{LENGTH}}}\.dcm')
 _COPY = 'copy of another film'
 
 _MAP_COLUMNS = ('file_name', 'original')

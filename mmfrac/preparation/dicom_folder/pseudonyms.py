@@ -12,7 +12,7 @@ from mmfrac.utils.io import write_private
 
 KEY_VARIABLE = 'MMFRAC_PATIENT_KEY'
 _KEY_BYTES = 32
-_LENGTH = 16
+LENGTH = 16
 
 
 def default_key_file() -> Path:
@@ -45,8 +45,8 @@ def read_key(path: str | os.PathLike | None = None) -> bytes:
         key = file.read_bytes().strip()
     except OSError as error:
         raise ValueError(f"no key of patient pseudonyms in '{file}' ({error}): {how}") from error
-    if len(key) < _LENGTH:
-        raise ValueError(f"the key in '{file}' is shorter than {_LENGTH} bytes: {how}")
+    if len(key) < LENGTH:
+        raise ValueError(f"the key in '{file}' is shorter than {LENGTH} bytes: {how}")
     return key
 
 
@@ -62,4 +62,4 @@ def pseudonym(key: bytes, kind: str, text: str) -> str:
         str: 16 hexadecimal digits, always the same for the same key.
     """
     message = f'{kind}\0{text}'.encode('utf-8', 'surrogatepass')
-    return hmac.new(key, message, hashlib.sha256).hexdigest()[:_LENGTH]
+    return hmac.new(key, message, hashlib.sha256).hexdigest()[:LENGTH]

@@ -17,7 +17,7 @@ from mmengine.model import BaseModule
 from mmengine.runner import checkpoint as stock
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from mmfrac.engine.runner.checkpoints import load_checkpoint_file, package_file
+from mmfrac.engine.runner.checkpoints import installed_file, load_checkpoint_file
 from tests.forking import python_for_tools
 from tests.slow import slow_but
 from tests.zip_files import encrypted
@@ -65,7 +65,7 @@ def test_files_of_installed_packages(tmp_path, monkeypatch):
     # as load_from, init_cfg and the tools read it
     checkpoint = CheckpointLoader.load_checkpoint(f'{name}#sha256={sha256(path)}')
     assert checkpoint['state_dict']['weight'].shape == (40000,)
-    assert package_file('/x/y.pth') == '/x/y.pth'
+    assert installed_file('/x/y.pth') == '/x/y.pth'
     for wrong, message in {
         'package://no_such_package/x.pth': 'pip install no-such-package',
         'package://weights_of_mine/../x.pth': 'has no file',

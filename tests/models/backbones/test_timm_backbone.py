@@ -8,7 +8,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from mmfrac.engine.runner.checkpoints import package_file
+from mmfrac.engine.runner.checkpoints import installed_file
 from mmfrac.utils.config import load_config, set_backbone
 
 timm = pytest.importorskip('timm', reason='needs the extra benchmarks')
@@ -79,7 +79,7 @@ def test_convnext_of_flattened_names(tmp_path):
 def test_imagenet_weights_of_the_python_package():
     built = backbone('tf_efficientnet_lite0', LITE0)
     model = timm.create_model('tf_efficientnet_lite0')
-    theirs = torch.load(package_file(LITE0), weights_only=True)
+    theirs = torch.load(installed_file(LITE0), weights_only=True)
     # both list the same layers in the same order
     model.load_state_dict(dict(zip(model.state_dict(), theirs.values())))
     image = torch.rand(1, 1, 64, 64)

@@ -330,6 +330,13 @@ def test_missing_inputs_and_nothing_left(folder):
         convert(folder, 'path,label\na,1\n', columns=dict(colour='x'))
 
 
+@pytest.mark.parametrize('name', ['label', 'fracture', 'Fracture'])
+def test_a_column_is_renamed_by_any_of_its_names(folder, name):
+    film(folder, 'a.dcm')
+    films = convert(folder, 'file,diagnosis\na.dcm,yes\n', columns={name: 'diagnosis'})[2]
+    assert [one['label'] for one in films.values()] == [1]
+
+
 def test_links_in_the_folder_end(folder):
     film(folder, 'a/b.dcm')
     (folder / 'a' / 'loop').symlink_to(folder)
