@@ -330,6 +330,15 @@ def test_missing_inputs_and_nothing_left(folder):
         convert(folder, 'path,label\na,1\n', columns=dict(colour='x'))
 
 
+def test_links_of_an_earlier_conversion_take_no_label_away(folder):
+    film(folder, 'z.dcm')
+    # the first of these comes before the film
+    for name in ('0', '1'):
+        films = convert(folder, 'path,label\nz.dcm,1\n', links=folder / name)[2]
+        assert [one['label'] for one in films.values()] == [1]
+    assert len(list((folder / '0').iterdir())) == 1
+
+
 @pytest.mark.parametrize('name', ['label', 'fracture', 'Fracture'])
 def test_a_column_is_renamed_by_any_of_its_names(folder, name):
     film(folder, 'a.dcm')
