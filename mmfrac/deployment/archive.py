@@ -442,6 +442,10 @@ class _Preparer:
         if os.getpid() != self._parent:
             torch.set_num_threads(1)
         name, facts, path = entry['image'], ImageFacts(), ''
+        if 'modality' in entry:
+            facts = self._selection.facts_of_server(entry['uids'], entry['modality'])
+            if facts.reason:
+                return _Prepared(name, facts)
         try:
             with file_of(entry) as path:
                 facts = self._selection.facts(path)

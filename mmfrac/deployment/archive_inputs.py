@@ -25,7 +25,7 @@ TOKEN_VARIABLE, AUTH_VARIABLE = 'MMFRAC_DICOMWEB_TOKEN', 'MMFRAC_DICOMWEB_AUTH'
 
 Entry = dict[str, Any]
 """An image: ``image``, what it is called; of a ZIP file ``zip`` and ``member``; of a DICOMweb server
-``server`` and ``uids`` (study, series, SOP)."""
+``server`` and ``uids`` (study, series, SOP), and ``modality`` where it names one."""
 
 # of files that are none, e.g. .txt; a UID ends with a number
 _OTHER_SUFFIX = re.compile(r'\.[A-Za-z]\w{0,5}')
@@ -216,11 +216,14 @@ def _of_server(url: str, query: Mapping[str, str]) -> Iterator[Entry]:
     )
     for study in sorted(filter(None, (_value(one, '0020000D') for one in studies))):
         found = _asked(url, 'search_for_instances', study, get_remaining=True)
-        uids = {(_value(one, '0020000E'), _value(one, '00080018')) for one in found}
-        for series, instance in sorted(uids):
+        tags = ('0020000E', '00080018', '00080060')
+        for series, instance, modality in sorted(
+            {tuple(_value(one, tag) for tag in tags) for one in found}
+        ):
             if series and instance:
                 image = f'{url}/studies/{study}/series/{series}/instances/{instance}'
-                yield {'image': image, 'server': url, 'uids': [study, series, instance]}
+                entry = {'image': image, 'server': url, 'uids': [study, series, instance]}
+                yield entry | ({'modality': modality.strip().upper()} if modality else {})
 
 
 def _value(answer: Any, tag: str) -> str:

@@ -146,9 +146,28 @@ class Selection:
             return facts._replace(reason=header.fault + detail, width=0, height=0)
         return facts._replace(reason='' if self.everything else self._reason(header))
 
+    def facts_of_server(self, uids: Sequence[str], modality: str) -> ImageFacts:
+        """What the answer to a query says of an image that need not be fetched for it.
+
+        Args:
+            uids (Sequence[str]): Of study, series and image.
+            modality (str): '' where the server names none.
+
+        Returns:
+            ImageFacts: Without a reason where the header has to tell.
+        """
+        study, series, instance = uids
+        reason = '' if self.everything else self._other_modality(modality)
+        return ImageFacts(reason, None, instance, series, study)
+
+    def _other_modality(self, modality: str) -> str:
+        is_other = bool(modality) and modality not in self.modalities
+        return f'modality {modality_name(modality)}' if is_other else ''
+
     def _reason(self, header: Any) -> str:
-        if header.modality and header.modality not in self.modalities:
-            return f'modality {modality_name(header.modality)}'
+        other = self._other_modality(header.modality)
+        if other:
+            return other
         if header.body_part and not self._is_part(header.body_part):
             return f'body part {part_name(header.body_part)}'
         if (header.view or UNKNOWN) not in self.views:

@@ -21,9 +21,7 @@ NAMES = sorted(
 
 # one of each kind, trained by every run of the tests
 QUICK = (
-    'phantom/frac_ssl_phantom.py',
     'baselines/chexnet_cam.py',
-    'baselines/focal_mix.py',
     'baselines/temporal_ensembling.py',
     'ablations/certain_cells_two_views.py',
     'compare/phantom/rtmdet.py',

@@ -23,6 +23,7 @@ from mmfrac.deployment.archive_inputs import (
 )
 from mmfrac.deployment.dicom_objects.write import write_objects
 from mmfrac.deployment.results import read_results
+from mmfrac.deployment.selection import Selection
 from mmfrac.utils.errors import RadiographError
 from tests.deployment.tiny_package import tiny_package, write_dicom, write_png
 
@@ -172,6 +173,7 @@ class Server(BaseHTTPRequestHandler):
     """Two studies; what a test wants of it stands in its class."""
 
     files: dict = {}
+    modalities: dict = {}
     status = 200
     seen: list = []
 
@@ -192,13 +194,14 @@ class Server(BaseHTTPRequestHandler):
         elif parts[-1] == 'instances':
             found = [uids for uids in self.files if uids[0] == parts[-2]]
             keys = ('0020000D', '0020000E', '00080018')
-            self.answer(
-                [
-                    {key: {'vr': 'UI', 'Value': [uid]} for key, uid in zip(keys, uids)}
-                    for uids in found
-                ],
-                query,
-            )
+            instances = [
+                {key: {'vr': 'UI', 'Value': [uid]} for key, uid in zip(keys, uids)}
+                for uids in found
+            ]
+            for instance, (_, series, _) in zip(instances, found):
+                if series in self.modalities:
+                    instance['00080060'] = {'vr': 'CS', 'Value': [self.modalities[series]]}
+            self.answer(instances, query)
         else:
             uids = (parts[-5], parts[-3], parts[-1])
             if uids not in self.files:
@@ -294,6 +297,32 @@ def test_studies_of_a_server(server, tmp_path, monkeypatch):
         1
     ].error
     assert results[0].sop_instance_uid == '1.2.3.0' and results[0].study_instance_uid == '1.2.5.0'
+
+
+def test_what_a_server_calls_a_ct_is_not_fetched(server, tmp_path):
+    handler, url = server
+    handler.modalities = {'1.2.4.0': 'CT', '1.2.4.1': 'DX', '1.2.4.2': 'Doe^Jane'}
+    entries = list(list_entries([url]))
+    package = tiny_package(tmp_path)
+
+    def scored(folder, **selection):
+        handler.seen.clear()
+        options = ArchiveOptions(Selection(**selection))
+        infer_archive(package, tmp_path / folder, entries, options, 0, 'cpu', Shard())
+        fetched = [path.rpartition('/')[2] for path, _ in handler.seen]
+        results = list(read_results(tmp_path / folder / 'results.jsonl'))
+        return fetched, [(one.sop_instance_uid, one.reason) for one in results]
+
+    fetched, results = scored('usual')
+    assert fetched == ['1.2.3.1', '1.2.3.3']
+    assert results == [
+        ('1.2.3.0', 'modality CT'),
+        ('1.2.3.1', ''),
+        ('1.2.3.2', 'modality another'),
+        ('1.2.3.3', ''),
+    ]
+    assert scored('more', modalities=('CT', 'DX'))[0] == ['1.2.3.0', '1.2.3.1', '1.2.3.3']
+    assert len(scored('all', everything=True)[0]) == 4
 
 
 def test_a_server_that_does_not_answer(server):

@@ -62,6 +62,7 @@ def test_missing_config_and_cache(root, monkeypatch, capsys):
     assert 'no config file none.py' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_setting_lets_every_data_set_read_the_cache(root, monkeypatch, tmp_path):
     run(monkeypatch, root)
     taken = {}

@@ -101,7 +101,7 @@ def whole(tiny_data, tmp_path_factory):
     'signum, iteration, seconds, found',
     [
         # the epoch is nearly over, and finished
-        (signal.SIGTERM, 3, '60', 'epoch_2.pth'),
+        pytest.param(signal.SIGTERM, 3, '60', 'epoch_2.pth', marks=pytest.mark.slow),
         # it is not, and what it did is lost
         pytest.param(signal.SIGUSR1, 4, '0', 'epoch_2.pth', marks=pytest.mark.slow),
         # nothing is there to go on from

@@ -102,7 +102,7 @@ def test_all_problems_are_named_at_once(installed):
 @pytest.mark.parametrize(
     ('hidden', 'hint'),
     [
-        ('cv2', 'opencv-python-headless'),
+        pytest.param('cv2', 'opencv-python-headless', marks=pytest.mark.slow),
         ('mmcv._ext', 'built for another torch'),
         ('mmdet', 'install an mmdet and an mmcv that fit each other'),
     ],

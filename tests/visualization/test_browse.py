@@ -60,6 +60,7 @@ def test_modes(cfg, tmp_path, mode):
         assert picture.shape[0] > 3 * 64
 
 
+@pytest.mark.slow
 def test_a_film_does_not_depend_on_the_others(cfg, tmp_path):
     def picture(folder, number, seed=0):
         films = browse_dataset(cfg, tmp_path / folder, number=number, size=64, seed=seed).images

@@ -151,6 +151,7 @@ def _leads_into(path: str, root: str) -> bool:
 # what pseudonym() makes of a film
 _NEUTRAL = re.compile(rf'[0-9a-f]{{{LENGTH}}}\.dcm')
 _COPY = 'copy of another film'
+_SAME_UID = 'films whose SOPInstanceUID another film has, other files (all are taken)'
 
 _MAP_COLUMNS = ('file_name', 'original')
 
@@ -402,7 +403,7 @@ class _Run:
         if first != header.name:
             if _same_bytes(os.path.join(self.root, first), os.path.join(self.root, header.name)):
                 return _COPY, ''
-            self.conversion.noted['other films with the SOPInstanceUID of a film'] += 1
+            self.conversion.noted[_SAME_UID] += 1
         return '', ''
 
     def _is_part(self, part: str) -> bool:

@@ -70,7 +70,10 @@ def test_hooks_of_older_configs_change_nothing(tiny_data, tmp_path):
     ('hook', 'teacher', 'message'),
     [
         ('semi_epoch', 'PiTeacher', 'was not told the epoch.*SemiEpochHook'),
-        ('teacher', 'MeanTeacher', 'nobody started MeanTeacher.*TeacherHook'),
+        pytest.param(
+            *('teacher', 'MeanTeacher', 'nobody started MeanTeacher.*TeacherHook'),
+            marks=pytest.mark.slow,
+        ),
         ('teacher', 'PiTeacher', 'nobody started PiTeacher.*TeacherHook'),
         ('dynamic_sharpening', 'PiTeacher', 'nobody updates m.*DynamicSharpeningHook'),
     ],

@@ -153,6 +153,7 @@ def test_rsna(label_tables, tmp_path):
     loads(out, 26_684)
 
 
+@pytest.mark.slow
 def test_vinbigdata(label_tables, tmp_path, given):
     """As published it has no fracture class; and with one class renamed, its real boxes."""
     out, path = tmp_path / 'a.json', label_tables / 'vinbigdata-train.csv.gz'

@@ -191,7 +191,9 @@ def test_copies(folder):
     assert list(films) == ['a.dcm', 'other.dcm']
     ((file, *why),) = left_out
     assert why == ['copy of another film', ''] and originals(folder)[file] == 'copy.dcm'
-    assert summary.noted == {'other films with the SOPInstanceUID of a film': 1}
+    assert summary.noted == {
+        'films whose SOPInstanceUID another film has, other files (all are taken)': 1
+    }
 
 
 def test_choices(folder):

@@ -103,6 +103,7 @@ def test_truth_without_the_film_and_at_any_size():
     assert np.corrcoef(small.ravel(), large.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.slow
 def test_contrast_falls_with_difficulty():
     means = []
     for difficulty in (0.0, 0.3, 0.6, 1.0):

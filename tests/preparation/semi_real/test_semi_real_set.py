@@ -134,6 +134,7 @@ def test_negatives_are_copies_and_positives_change_inside_their_boxes(semi_real,
             assert (before[outside] == after[outside]).mean() > 0.6
 
 
+@pytest.mark.slow
 def test_worker_count_changes_nothing(semi_real, films, tmp_path):
     folder, _ = semi_real
     write_semi_real(films[::-1], tmp_path / 'set', RECIPE, workers=2, progress=False)
@@ -207,6 +208,7 @@ def test_all_unreadable_films_are_named_and_nothing_is_annotated(films, tmp_path
     assert not list((tmp_path / 'set' / 'annotations').iterdir())
 
 
+@pytest.mark.slow
 def test_a_film_that_crashes_its_decoder_is_named(films, tmp_path, monkeypatch):
     def read(path):
         if path == films[3].path:
