@@ -25,7 +25,13 @@ from mmfrac.experiments.costs import COLUMNS, cost_cells
 from mmfrac.experiments.results import RunResult, check_metrics
 from mmfrac.experiments.selection import final_runs
 from mmfrac.utils.io import write_bytes, write_text
-from mmfrac.visualization.plots import plot_sharpening_epochs
+from mmfrac.visualization.plots import plot_sharpening_epochs, plot_spread
+
+# panels of a figure, and what PseudoTruthHook calls what is in them
+_OF_PSEUDO_MAPS = {
+    'lesions that pseudo maps hold': 'truth/lesion_recall',
+    'precision of their cells': 'truth/precision',
+}
 
 
 @dataclass(frozen=True)
@@ -288,7 +294,8 @@ def plot_comparison(
     Args:
         benchmark (Benchmark): The benchmark.
         runs (Sequence[RunResult]): All runs that there are.
-        folder (str | Path): Gets ``froc.png`` (recall at each FPPI, mean over seeds; paper, Fig. 4) and
+        folder (str | Path): Gets ``froc.png`` (recall at each FPPI, mean over seeds; paper, Fig. 4),
+            ``spread.png`` (FROC of each run, and what pseudo maps hold, mean over seeds) and
             ``sharpening_epochs.png`` (m and t of the reference, mean over seeds; Fig. 3 (b)).
 
     Returns:
@@ -311,15 +318,36 @@ def plot_comparison(
         # what the records do not hold is not drawn
         ends = [one.max_fppi for own in sets.values() for one in own if one.max_fppi is not None]
         written.append(plot_froc(folder / 'froc.png', curves, definitions, min([1.0, *ends])))
-    series = [run.epochs for run in final.get(benchmark.reference, [])]
-    m, t = ([run.get(f'sharpening/{name}', {}) for run in series] for name in ('m', 't'))
-    epochs = sorted(set.intersection(*map(set, m))) if m else []
-    if epochs:
-        means = [[float(np.mean([run[e] for run in runs_])) for e in epochs] for runs_ in (m, t)]
-        written.append(plot_sharpening_epochs(folder / 'sharpening_epochs.png', epochs, *means))
+        written.append(_plot_spread(benchmark, final, folder / 'spread.png'))
+    own = final.get(benchmark.reference, [])
+    m, t = (_mean_of_epochs(own, f'sharpening/{name}') for name in ('m', 't'))
+    if m:
+        path = folder / 'sharpening_epochs.png'
+        written.append(plot_sharpening_epochs(path, list(m), list(m.values()), list(t.values())))
     for path in written:
         _shrink(path)
     return written
+
+
+def _plot_spread(
+    benchmark: Benchmark, final: Mapping[str, Sequence[RunResult]], path: Path
+) -> Path:
+    labels = {name: benchmark.methods[name].label for name in final}
+    values = {labels[name]: [run.test['frac/FROC'] for run in own] for name, own in final.items()}
+    measured: dict[str, dict[str, dict[int, float]]] = {}
+    for title, key in _OF_PSEUDO_MAPS.items():
+        for name, own in final.items():
+            mean = _mean_of_epochs(own, key)
+            if mean:
+                measured.setdefault(title, {})[labels[name]] = mean
+    return plot_spread(path, values, measured, 'FROC of each run, mean')
+
+
+def _mean_of_epochs(runs: Sequence[RunResult], key: str) -> dict[int, float]:
+    """A logged value in the epochs that all runs have, in their order."""
+    series = [run.epochs.get(key, {}) for run in runs]
+    common = sorted(set.intersection(*map(set, series))) if series else []
+    return {epoch: float(np.mean([one[epoch] for one in series])) for epoch in common}
 
 
 def _shrink(path: Path) -> None:

@@ -177,6 +177,50 @@ def plot_val_metrics(out: PathLike, metrics: Mapping[str, Mapping[int, float]]) 
         return _save_epochs(figure, out)
 
 
+def plot_spread(
+    out: PathLike,
+    values: Mapping[str, Sequence[float]],
+    epochs: Mapping[str, Mapping[str, Mapping[int, float]]],
+    name: str = 'FROC',
+) -> Path:
+    """A value of methods with its spread over runs, and beside it what their pseudo maps are worth.
+
+    Args:
+        out (str or PathLike): Picture, PNG or SVG by suffix.
+        values (Mapping[str, Sequence[float]]): Method, then the value of each run; a dot each, a bar at
+            their mean.
+        epochs (Mapping[str, Mapping[str, Mapping[int, float]]]): What is measured in [0, 1], a panel
+            each, then method and epoch. Methods have the colour and line that they have in ``values``.
+        name (str): Of the value. Defaults to 'FROC'.
+
+    Returns:
+        Path: Where it was written.
+    """
+    styles = dict(zip(values, line_styles()))
+    height = max(3.2, 1.2 + 0.3 * len(values))
+    with rc_context(RC):
+        figure = Figure(figsize=(7 + 3.6 * len(epochs), height), dpi=150, layout='constrained')
+        FigureCanvasAgg(figure)
+        first, *panels = np.atleast_1d(
+            figure.subplots(1, 1 + len(epochs), width_ratios=[1.6] + [1] * len(epochs))
+        )
+        for row, (label, found) in enumerate(values.items()):
+            style = styles[label]
+            first.plot([min(found), max(found)], [row, row], **style)
+            first.plot(found, [row] * len(found), 'o', color=style['color'], alpha=0.7)
+            first.plot(np.mean(found), row, '|', color=style['color'], ms=14, mew=2)
+        first.set(xlabel=name, yticks=range(len(values)), yticklabels=list(values))
+        first.set_ylim(len(values) - 0.5, -0.5)
+        for axes, (what, series) in zip(panels, epochs.items()):
+            for label, of_epoch in series.items():
+                numbers = sorted(of_epoch)
+                axes.plot(numbers, [of_epoch[one] for one in numbers], **styles[label])
+            axes.set(ylim=(0, 1), xlabel='epoch', title=what)
+            axes.title.set_size(11)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return save_figure(figure, out)
+
+
 def _save_epochs(figure: Figure, out: PathLike) -> Path:
     lowest = figure.axes[-1]
     lowest.set_xlabel('epoch')

@@ -22,6 +22,7 @@ SHARPENINGS = dict(
     temperature=[dict(type='TemperatureSharpening')],
     aals=[dict(type='AdaptiveAsymmetricSharpening')],
     known_positive=[dict(type='DynamicSharpening'), dict(type='KnownPositive')],
+    posterior=[dict(type='NoisyOrPosterior')],
     threshold=[dict(type='AdaptiveThreshold')],
     soft=[dict(type='SoftMatchWeight'), dict(type='MixtureSharpening')],
     top_cells=[dict(type='TopCells')],
@@ -33,7 +34,6 @@ def test_no_step_is_left_out():
     assert named == {name for name in pseudo_labels.__all__ if name[0].isupper()}
 
 
-# each teacher and each sharpening once
 # each teacher and each step once
 QUICK = set(zip(itertools.cycle(TEACHERS), SHARPENINGS)) | {
     (name, 'dynamic') for name in TEACHERS[1::2]

@@ -240,11 +240,27 @@ def test_another_reference_has_a_table_of_its_own(benchmark, runs, tmp_path):
 
 def test_figures(benchmark, runs, tmp_path):
     names = [path.name for path in plot_comparison(benchmark, runs, tmp_path / 'plots')]
-    assert names == ['froc.png', 'sharpening_epochs.png']
+    assert names == ['froc.png', 'spread.png', 'sharpening_epochs.png']
     for name in names:
         # figures of lines: a palette will do, and they are kept in version control
         with Image.open(tmp_path / 'plots' / name) as picture:
             assert picture.mode == 'P' and len(set(picture.get_flattened_data())) > 10
+
+
+def test_what_pseudo_maps_hold_is_the_mean_of_common_epochs(benchmark, runs, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        'mmfrac.experiments.tables.plot_spread',
+        lambda path, values, measured, name: drawn.update(values=values, measured=measured) or path,
+    )
+    monkeypatch.setattr('mmfrac.experiments.tables._shrink', lambda path: None)
+    for one, recall in zip((runs[0], runs[2]), ({1: 0.2, 2: 0.4}, {2: 0.6})):
+        one.epochs['truth/lesion_recall'] = recall
+    plot_comparison(benchmark, runs, tmp_path)
+    # the run of another value of the search is none of the method's
+    froc_of = [runs[index].test['frac/FROC'] for index in (0, 2)]
+    assert drawn['values']['Ours'] == froc_of and len(drawn['values']) == 2
+    assert drawn['measured'] == {'lesions that pseudo maps hold': {'Ours': {2: pytest.approx(0.5)}}}
 
 
 def test_different_films_are_refused(benchmark, runs, tmp_path):

@@ -1,4 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -63,3 +67,45 @@ def test_a_device_that_is_not_there_is_said():
         usable_device('gpu')
     with pytest.raises(ValueError, match=r'no device cuda:99: .* leave --device out'):
         usable_device('cuda:99')
+
+
+_PAGES = """
+import resource, sys, torch
+from mmfrac.utils.device import keep_freed_memory
+kept = keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def step():
+    layers = [torch.ones(1 << 24) for _ in range(3)]
+    return sum(float(layer[0]) for layer in layers)
+for _ in range(8):
+    step()
+before = faults()
+for _ in range(5):
+    step()
+print(kept, faults() - before)
+"""
+
+
+def memory_of_steps(**environment):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(('MALLOC_', 'GLIBC_TUN'))}
+    run = subprocess.run(
+        [sys.executable, '-c', _PAGES],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kept, faults = run.stdout.split()
+    return kept == 'True', int(faults)
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='glibc has it')
+def test_memory_of_freed_tensors_is_kept():
+    kept, faults = memory_of_steps()
+    if not kept:
+        pytest.skip('no glibc')
+    # 15 tensors of 64 MB are 16,384 pages each, or 32 huge ones
+    assert faults < 100
+    kept, faults = memory_of_steps(MALLOC_TOP_PAD_='0')
+    assert not kept and faults > 15 * 30

@@ -55,3 +55,25 @@ def test_sharpening_epochs_shows_m_t_and_a(tmp_path, figures):
         np.testing.assert_array_equal(drawn, np.c_[epochs, values])
     plots.plot_sharpening_epochs(tmp_path / 'e.png', epochs, m, t)
     assert len(figures[1].axes) == 1
+
+
+def test_spread_shows_each_run_and_gives_a_method_one_style(tmp_path, figures):
+    values = {'Supervised': [0.4, 0.5, 0.6], 'Ours': [0.7]}
+    epochs = {'recall': {'Ours': {2: 0.3, 1: 0.2}}, 'precision': {'Ours': {1: 0.5, 2: 0.6}}}
+    assert plots.plot_spread(tmp_path / 's.png', values, epochs).is_file()
+    first, recall, precision = figures[0].axes
+    assert [text.get_text() for text in first.get_yticklabels()] == ['Supervised', 'Ours']
+    # the first method is above the second
+    assert first.get_ylim() == (1.5, -0.5)
+    spans, dots, means = (lines_of(figures[0])[part::3] for part in range(3))
+    np.testing.assert_array_equal(spans[0], [[0.4, 0], [0.6, 0]])
+    np.testing.assert_array_equal(dots[0], [[0.4, 0], [0.5, 0], [0.6, 0]])
+    np.testing.assert_allclose([means[0][0], means[1][0]], [[0.5, 0], [0.7, 1]])
+    ours = first.lines[3].get_color()
+    assert ours != first.lines[0].get_color()
+    for axes, drawn in ((recall, [[1, 0.2], [2, 0.3]]), (precision, [[1, 0.5], [2, 0.6]])):
+        np.testing.assert_array_equal(axes.lines[0].get_xydata(), drawn)
+        assert axes.lines[0].get_color() == ours
+    # of methods without pseudo maps alone there is one panel
+    plots.plot_spread(tmp_path / 's.png', values, {})
+    assert len(figures[1].axes) == 1

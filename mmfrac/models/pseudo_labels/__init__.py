@@ -13,6 +13,7 @@ from mmfrac.models.pseudo_labels.asymmetric_sharpening import (
 from mmfrac.models.pseudo_labels.constant_sharpening import ConstantSharpening
 from mmfrac.models.pseudo_labels.known_positive import KnownPositive, lift_maximum
 from mmfrac.models.pseudo_labels.mixture_sharpening import MixtureSharpening
+from mmfrac.models.pseudo_labels.noisy_or_posterior import NoisyOrPosterior, noisy_or
 from mmfrac.models.pseudo_labels.sharpening import (
     DynamicSharpening,
     dynamic_sharpen,
@@ -33,6 +34,7 @@ __all__ = [
     'DynamicSharpening',
     'KnownPositive',
     'MixtureSharpening',
+    'NoisyOrPosterior',
     'SoftMatchWeight',
     'TemperatureSharpening',
     'TopCells',
@@ -40,6 +42,7 @@ __all__ = [
     'asymmetric_sharpen',
     'dynamic_sharpen',
     'lift_maximum',
+    'noisy_or',
     'sharpening_parameters',
     'temperature_sharpen',
     'warp_map',

@@ -1,0 +1,93 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from torch import Tensor, nn
+
+from mmfrac.models.postprocess import cells_of_images
+from mmfrac.models.pseudo_labels.sharpening import is_positive
+from mmfrac.utils.device import to_device
+
+
+def noisy_or(y: Tensor, window: int = 5) -> Tensor:
+    r"""Probability that an image has a lesion at all, if its peaks are independent of each other.
+
+    .. math:: P = 1 - \prod_{i \in \text{peaks}} (1 - y_i)
+
+    A peak is a cell that none in a window around it exceeds.
+
+    Args:
+        y (Tensor): ``(N, 1, h, w)`` in [0, 1], 0 where the image is not.
+        window (int): Side of the window, cells, odd. Defaults to 5.
+
+    Returns:
+        Tensor: ``(N,)`` in [0, 1], at least the maximum of each map.
+    """
+    is_peak = y == F.max_pool2d(y, window, stride=1, padding=window // 2)
+    # in float32: the product of many factors next to 1
+    log_none = torch.log1p(-y.float().clamp(max=1 - 1e-6)).masked_fill(~is_peak, 0)
+    return torch.maximum(-torch.expm1(log_none.flatten(1).sum(1)), y.flatten(1).amax(1).float())
+
+
+@MODELS.register_module()
+class NoisyOrPosterior(nn.Module):
+    r"""Pseudo-label step that uses the label: what is known of each cell once the image is positive.
+
+    Not in the paper. The teacher's map says how probable a lesion is in an image of which nothing is
+    known. Of an image of P_pub it is known that it has one, so each probability is divided by that of
+    one anywhere (``noisy_or``), as the E step of a noisy-or model does:
+
+    .. math:: y'_i = y_i / P
+
+    A map with a certain peak stays as it is, one without grows until its peaks explain the label.
+
+    L_sup with the weight ``alpha_r`` of fracture cells is least where the odds are ``alpha_r`` times
+    those of a lesion. With ``alpha_r`` the odds of the teacher are divided by it before that, and what
+    comes out is target and weight of the expected L_sup under the posterior ``q`` (the M step):
+
+    .. math:: w_i = \alpha_r q_i + 1 - q_i, \quad y'_i = \alpha_r q_i / w_i
+
+    so that ``w_i`` times the cross-entropy of ``y'_i`` is
+    ``-alpha_r q_i log p_i - (1 - q_i) log(1 - p_i)``.
+
+    Args:
+        window (int): See ``noisy_or``. Defaults to 5.
+        alpha_r (float): That of L_sup; 1: target and weight are ``q_i`` and 1. Defaults to 1.
+
+    Raises:
+        ValueError: When the window is not odd and positive, or ``alpha_r`` is not positive.
+    """
+
+    def __init__(self, window: int = 5, alpha_r: float = 1.0) -> None:
+        super().__init__()
+        if window < 1 or window % 2 == 0:
+            raise ValueError(f'window must be odd and positive, got {window}')
+        if alpha_r <= 0:
+            raise ValueError(f'alpha_r must be positive, got {alpha_r}')
+        self.window = window
+        self.alpha_r = alpha_r
+
+    def forward(
+        self,
+        pseudo_map: Tensor,
+        weight: Tensor,
+        teacher_samples: SampleList,
+        student_samples: SampleList,
+    ) -> tuple[Tensor, Tensor]:
+        """Maps ``(N, 1, h, w)`` in [0, 1] in the teacher's view; padding has no peaks."""
+        y = pseudo_map / (self.alpha_r + (1 - self.alpha_r) * pseudo_map)
+        own = y.masked_fill(~cells_of_images(y, teacher_samples), 0)
+        known = to_device(
+            torch.tensor([is_positive(sample) for sample in teacher_samples]), pseudo_map.device
+        )
+        total = noisy_or(own, self.window).to(y)
+        # a map of zeros stays as it is, and so does that of an image whose label is not known
+        total = total.masked_fill(~known | (total <= 0), 1)
+        posterior = (y / total.view(-1, 1, 1, 1)).clamp(max=1)
+        own_weight = 1 + (self.alpha_r - 1) * posterior
+        return self.alpha_r * posterior / own_weight, weight * own_weight
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return f'window={self.window}, alpha_r={self.alpha_r}'

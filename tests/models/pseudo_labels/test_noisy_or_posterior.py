@@ -1,0 +1,99 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import pytest
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.structures import PixelData
+
+from mmfrac.models.pseudo_labels import noisy_or
+
+
+def samples(valid, label=1):
+    sample = DetDataSample(metainfo=dict(img_path='film', label=label))
+    sample.gt_prob_map = PixelData(valid=valid)
+    return [sample]
+
+
+def run(maps, label=1, valid=None, **options):
+    step = MODELS.build(dict(type='NoisyOrPosterior', **options))
+    valid = torch.ones_like(maps[0], dtype=torch.bool) if valid is None else valid
+    found, weight = step(maps, torch.ones_like(maps), samples(valid, label), samples(valid, label))
+    if 'alpha_r' in options:
+        return found, weight
+    assert torch.equal(weight, torch.ones_like(maps))
+    return found
+
+
+def test_by_hand():
+    y = torch.zeros(1, 1, 8, 8)
+    y[..., 1, 1], y[..., 1, 2] = 0.2, 0.1
+    y[..., 6, 6] = 0.5
+    # two peaks: 1 - .8 * .5 = .6; 0.1 is beside a higher one and counts for none
+    torch.testing.assert_close(noisy_or(y), torch.tensor([0.6]))
+    found = run(y)
+    torch.testing.assert_close(
+        found[0, 0, [1, 1, 6], [1, 2, 6]], torch.tensor([0.2, 0.1, 0.5]) / 0.6
+    )
+    # in windows of one cell each is a peak: 1 - .8 * .9 * .5 = .64
+    torch.testing.assert_close(noisy_or(y, 1), torch.tensor([0.64]))
+    torch.testing.assert_close(run(y, window=1), y / 0.64)
+
+
+def test_equals_all_combinations_of_independent_lesions():
+    # of eight outcomes of three peaks the seven with a lesion are left
+    p = torch.tensor([0.3, 0.05, 0.6])
+    y = torch.zeros(1, 1, 9, 9)
+    y[..., [0, 4, 8], [0, 4, 8]] = p
+    outcomes = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
+    weights = torch.where(outcomes > 0, p, 1 - p).prod(1) * (outcomes.sum(1) > 0)
+    expected = (weights[:, None] * outcomes).sum(0) / weights.sum()
+    torch.testing.assert_close(run(y)[0, 0, [0, 4, 8], [0, 4, 8]], expected)
+
+
+def test_it_is_the_expected_supervised_loss():
+    # odds of 1 under a weight of 4 are odds of 1/4: .2 and .2, of .36 together
+    y = torch.zeros(1, 1, 9, 9)
+    y[..., 0, 0] = y[..., 8, 8] = 0.5
+    target, weight = run(y, alpha_r=4.0)
+    q = torch.zeros_like(y)
+    q[..., 0, 0] = q[..., 8, 8] = 0.2 / 0.36
+    logits = torch.randn(y.shape, generator=torch.manual_seed(0))
+    loss = MODELS.build(dict(type='WeightedBCELoss', alpha_r=4.0, alpha_l=1.0, reduction='sum'))
+    valid = torch.ones_like(y, dtype=torch.bool)
+    expected = loss(logits, q, valid, torch.ones(1, dtype=torch.long))
+    found = weight * F.binary_cross_entropy_with_logits(logits, target, reduction='none')
+    torch.testing.assert_close(found.sum(), expected)
+    # the best p of an image whose label is not known is the teacher's own
+    target, weight = run(y, label=-1, alpha_r=4.0)
+    torch.testing.assert_close(target, y)
+    torch.testing.assert_close(weight[..., 0, 0], torch.tensor([[1.6]]))
+
+
+def test_certain_empty_and_unknown_maps_stay():
+    certain = torch.zeros(1, 1, 7, 7)
+    certain[..., 3, 3], certain[..., 0, 0] = 1.0, 0.25
+    torch.testing.assert_close(run(certain), certain)
+    assert torch.equal(run(torch.zeros(1, 1, 7, 7)), torch.zeros(1, 1, 7, 7))
+    y = torch.rand(1, 1, 7, 7, generator=torch.manual_seed(0)) * 0.05
+    assert torch.equal(run(y, label=-1), y)
+    grown = run(y)
+    assert (grown > y).all() and grown.max() <= 1
+    assert torch.equal(grown.flatten().argsort(), y.flatten().argsort())
+
+
+def test_a_peak_in_the_padding_is_none():
+    y = torch.zeros(1, 1, 4, 8)
+    y[..., 1, 1], y[..., 1, 7] = 0.25, 0.9
+    valid = torch.ones(1, 4, 8, dtype=torch.bool)
+    valid[..., 4:] = False
+    assert run(y, valid=valid)[0, 0, 1, 1] == 1
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [(dict(window=0), 'odd'), (dict(window=4), 'odd'), (dict(alpha_r=0.0), 'alpha_r must be')],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(type='NoisyOrPosterior', **options))
