@@ -23,6 +23,7 @@ shelf = dict(
     mil='Ours + MIL',
     soft_cells='Ours, cells by confidence',
     strong_view='Ours, strong view',
+    posterior='Posterior given the label',
 )
 others = {
     name: dict(method, config=ssl, search=False)
