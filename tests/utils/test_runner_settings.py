@@ -3,7 +3,8 @@ import pytest
 from mmengine.config import Config
 
 from mmfrac.utils.runner_settings import check_runner_settings
-from tests.configs.test_configs import CONFIGS, NAMES
+from tests.configs.test_configs import CONFIGS, NAMES, QUICK
+from tests.slow import slow_but
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,6 @@ def test_other_loops():
         check_runner_settings(cfg)
 
 
-def test_no_config_of_ours_is_refused():
-    for name in NAMES:
-        check_runner_settings(Config.fromfile(CONFIGS / name))
+@pytest.mark.parametrize('name', slow_but(NAMES, QUICK))
+def test_no_config_of_ours_is_refused(name):
+    check_runner_settings(Config.fromfile(CONFIGS / name))
