@@ -102,14 +102,14 @@ def keep_freed_memory() -> bool:
 
     By default glibc gives large blocks back to the system at once, which hands out pages of zeros again
     when the next layer asks: on a CPU a third of a training step goes into that. Results do not change.
-    Other libraries than glibc, and a process that is told by ``GLIBC_TUNABLES`` or ``MALLOC_...`` what
-    to do, are left as they are.
+    Other libraries than glibc, and a process that is told what to do by ``GLIBC_TUNABLES``,
+    ``MALLOC_MMAP_...`` or ``MALLOC_TRIM_THRESHOLD_``, are left as they are.
 
     Returns:
         bool: Whether it was asked to.
     """
-    told = [name for name in os.environ if name == 'GLIBC_TUNABLES' or name.startswith('MALLOC_')]
-    if told or not sys.platform.startswith('linux'):
+    told = ('GLIBC_TUNABLES', 'MALLOC_MMAP_', 'MALLOC_TRIM_')
+    if any(name.startswith(told) for name in os.environ) or not sys.platform.startswith('linux'):
         return False
     try:
         # mallopt of the libraries that are loaded, another allocator's too

@@ -3,6 +3,8 @@
 
 import importlib
 import math
+import multiprocessing
+import platform
 import subprocess
 import time
 from pathlib import Path
@@ -100,6 +102,16 @@ def test_precision_gives_ratios_and_what_changes(module):
     for case, change in changes.items():
         assert change < (1e-5 if 'fp32' in case else 0.02)
     assert all(change > 0 for case, change in changes.items() if 'bf16' in case)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='glibc can be told to')
+def test_memory_is_kept_in_one_of_two_processes(module):
+    options = dict(repeats=1, sizes=(64,), configs=('phantom/frac_sup_phantom.py',))
+    step, inference = module('memory').measure(**options)
+    assert step.case.startswith('step') and inference.case.startswith('inference')
+    assert step.ratio > 0 and inference.ratio > 0 and step.ours_ms > inference.ours_ms
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize('ends, share', [((-1.0, 2.0), 1), ((2.0, 3.0), 0)])

@@ -13,6 +13,7 @@ from benchmarks import (
     expected,
     froc,
     loader,
+    memory,
     onnx,
     precision,
     scale,
@@ -36,11 +37,12 @@ EXAMPLE = """sections:
   streaming  evaluation of 32,184 films of 256 x 256 cells (memory, bytes gathered)
   detectors  step and inference of frac_sup.py beside box detectors at 1024 px (speed)
   precision  step and inference in fp32 and bf16, NCHW and NHWC, batch norms folded (speed)
+  memory     step and inference on a CPU that keeps freed memory, against one that does not (speed)
   onnx       an image by an exported detector, against eager torch (speed)
   expected   what a step of frac_ssl.py should take here, and what holds it up (seconds)
   scale      10,000 to 1,000,000 images: annotations, sampling, metric, folds (seconds, memory)
 
-'all' leaves detectors, precision, onnx, expected and scale out, which take an hour on two cores.
+'all' leaves detectors, precision, memory, onnx, expected and scale out, which take an hour on two cores.
 
 example:
   python tools/analysis_tools/benchmark.py all --out benchmark.json
@@ -56,12 +58,13 @@ SECTIONS = {
     'streaming': streaming,
     'detectors': detectors,
     'precision': precision,
+    'memory': memory,
     'onnx': onnx,
     'expected': expected,
     'scale': scale,
 }
 # of 'all'
-_LONG = ('detectors', 'precision', 'onnx', 'expected', 'scale')
+_LONG = ('detectors', 'precision', 'memory', 'onnx', 'expected', 'scale')
 USUAL = [name for name in SECTIONS if name not in _LONG]
 
 
@@ -77,7 +80,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         help='pairs a case, default: froc 5, step 15, loader 36, cache 12; runs, default: bootstrap 5, '
         'streaming 1, scale 1; data sets, default: coverage 1000; pairs of detectors and '
-        'precision: 5, of onnx: 9; timings of expected: 3',
+        'precision and memory: 5, of onnx: 9; timings of expected: 3',
     )
     parser.add_argument(
         '--films', help='folder of DICOM films (*.dcm) for the loader section, default: made up'
@@ -106,7 +109,7 @@ def main() -> None:
     rows: list[Comparison | Figure] = []
     print(machine_line())
     for name in USUAL if args.section == 'all' else [args.section]:
-        if name in ('froc', 'step', 'loader', 'cache', 'detectors', 'precision', 'onnx'):
+        if name in ('froc', 'step', 'loader', 'cache', 'detectors', 'precision', 'memory', 'onnx'):
             print(f'{"section":8}{"case":50}{"ours ms":>10}{"bare ms":>10}{"ratio":>8}{"goal":>10}')
         films = {'folder': args.films} if name == 'loader' and args.films else {}
         for row in SECTIONS[name].measure(**options, **films):
