@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""What a node does with damaged files; ``python -m tests.fuzz.node`` sends it a thousand."""
+"""What a node and a page do with damaged files; ``python -m tests.fuzz.node`` sends a thousand."""
 
 import os
 
@@ -22,6 +22,23 @@ def test_damaged_files_are_refused_or_scored_and_leave_nothing(tmp_path, monkeyp
     assert set(found.answers) <= {'0x0000', '0xC000', '0xA900', 'none'}
     # refused by the node itself, never by an error of its own
     assert 'failed' not in found.images
+    assert found.strays == [] and found.answers_still
+    assert os.listdir(tmp_path) == ['run']
+    assert found.threads[1] <= found.threads[0] + 4 and found.files[1] <= found.files[0] + 8
+
+
+@pytest.mark.slow
+def test_the_page_refuses_or_scores_damaged_files_and_leaves_nothing(tmp_path, monkeypatch):
+    pytest.importorskip('fastapi', reason='pip install mmfrac[deploy]')
+    from tests.fuzz.page import run_page
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'run').mkdir()
+    monkeypatch.setenv('TMPDIR', str(tmp_path / 'run'))
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'run'))
+    found = run_page(COUNT, 0, tmp_path / 'run')
+    assert sum(found.answers.values()) == COUNT and set(found.answers) <= {200, 400, 413}
+    assert found.images['scored'] and found.images['error'] and found.told == []
     assert found.strays == [] and found.answers_still
     assert os.listdir(tmp_path) == ['run']
     assert found.threads[1] <= found.threads[0] + 4 and found.files[1] <= found.files[0] + 8

@@ -5,10 +5,14 @@ pydicom's own way to a value takes as long as several rows of the film do; for a
 the elements below would make up a sixth of the time to read it.
 """
 
+import re
+
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
+
+_LIKE_A_NUMBER = re.compile(r'[-+\d.,eE \\]*')
 
 SAMPLES_PER_PIXEL = BaseTag(0x00280002)
 PHOTOMETRIC_INTERPRETATION = BaseTag(0x00280004)
@@ -77,8 +81,10 @@ def first_decimal(ds: Dataset, tag: BaseTag) -> float | None:
         return None if value is None else float(value)
     except (TypeError, ValueError) as error:
         raw = getattr(element, 'value', b'')
-        text = raw.decode('latin-1') if isinstance(raw, bytes) else str(raw)
-        raise ValueError(f"{keyword_for_tag(tag)} is '{text.strip()[:40]}', no number") from error
+        text = (raw.decode('latin-1') if isinstance(raw, bytes) else str(raw)).strip()[:40]
+        # words are not quoted, which may be of a patient
+        quoted = f"'{text}', no number" if _LIKE_A_NUMBER.fullmatch(text) else 'no number'
+        raise ValueError(f'{keyword_for_tag(tag)} is {quoted}') from error
 
 
 def code(ds: Dataset, tag: BaseTag) -> str:

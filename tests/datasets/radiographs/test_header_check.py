@@ -153,6 +153,8 @@ def test_decimal_commas(tmp_path, field):
     content = (tmp_path / 'a').read_bytes()
     (tmp_path / 'a').write_bytes(content.replace(b'99998888', b'20,5    '))
     assert f"{field} is '20,5', no number" in error_of(path)
+    (tmp_path / 'a').write_bytes(content.replace(b'99998888', b'Doe^Jane'))
+    assert f'{field} is no number' in error_of(path) and 'Doe' not in error_of(path)
 
 
 def with_codestream(path, stored, **changes):

@@ -1,7 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-import socket
-import threading
-import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -17,10 +15,11 @@ from mmfrac.deployment.package import (
     write_package,
 )
 from mmfrac.preparation.phantom import render_image, write_dicom
+from tests.deployment.page.serving import serving
 from tests.models.small_model import build, detector_cfg
 
 pytest.importorskip('fastapi', reason='pip install mmfrac[deploy]')
-uvicorn = pytest.importorskip('uvicorn', reason='pip install mmfrac[deploy]')
+pytest.importorskip('uvicorn', reason='pip install mmfrac[deploy]')
 
 POINTS = [OperatingPoint('low', 0.237, 'fppi=0.5'), OperatingPoint('high', 0.6, 'fppi=0.1')]
 PIPELINE = [
@@ -88,22 +87,5 @@ def dicom(tmp_path_factory):
 @pytest.fixture
 def serve():
     """Starts applications on ports of their own; they end with the test."""
-    running = []
-
-    def start(app) -> str:
-        listener = socket.create_server(('127.0.0.1', 0))
-        port = listener.getsockname()[1]
-        settings = uvicorn.Config(app, log_level='critical', h11_max_incomplete_event_size=2**16)
-        server = uvicorn.Server(settings)
-        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-        thread.start()
-        running.append((server, thread))
-        while not server.started:
-            time.sleep(0.01)
-        return f'http://127.0.0.1:{port}'
-
-    yield start
-    for server, _ in running:
-        server.should_exit = True
-    for _, thread in running:
-        thread.join(20)
+    with ExitStack() as running:
+        yield lambda app: running.enter_context(serving(app))
