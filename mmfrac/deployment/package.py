@@ -311,6 +311,7 @@ def update_package(
     metrics: Mapping[str, Any] = _KEPT,
     evaluation: Mapping[str, Any] = _KEPT,
     curve: Mapping[str, Any] = _KEPT,
+    precision: str = _KEPT,
 ) -> ModelPackage:
     """Write what was measured into a package that is there; its card follows.
 
@@ -323,6 +324,7 @@ def update_package(
         evaluation (Mapping): How they were measured: ``definitions``, numbers of images.
         curve (Mapping): False positives an image and sensitivity at the thresholds of
             ``curve_thresholds``.
+        precision (str): In which it predicts.
 
     Returns:
         ModelPackage: As it is then.
@@ -334,7 +336,13 @@ def update_package(
     manifest = dict(package.manifest)
     if operating_points is not _KEPT:
         manifest['operating_points'] = [point.as_dict() for point in operating_points]
-    measured = dict(temperature=temperature, metrics=metrics, evaluation=evaluation, curve=curve)
+    measured: dict[str, Any] = dict(
+        temperature=temperature,
+        metrics=metrics,
+        evaluation=evaluation,
+        curve=curve,
+        precision=precision,
+    )
     manifest |= {key: value for key, value in measured.items() if value is not _KEPT}
     written_anew = (_MANIFEST, _README, _CARD)
     _write(path, manifest, {key: parts[key] for key in parts if key not in written_anew})
@@ -353,8 +361,9 @@ def write_evaluation(path: PathLike, summary: Summary) -> ModelPackage:
 
     Raises:
         PackageError: If it is none.
-        ValueError: If several models were evaluated, there were no validation images, or no threshold
-            reaches a target.
+        ValueError: If several models were evaluated, there were no validation images, no threshold
+            reaches a target, or the images were predicted in another precision than the package
+            predicts in. One of 'auto' gets theirs, which its thresholds belong to.
     """
     if len(summary.models) != 1:
         raise ValueError(
@@ -365,6 +374,7 @@ def write_evaluation(path: PathLike, summary: Summary) -> ModelPackage:
             'operating points of a package are chosen on validation images: name them with --val'
         )
     (model,) = summary.models.values()
+    precision = _precision_of_evaluation(read_package(path), model.precisions)
     points = []
     for point in model.points:
         if not 0 < point.threshold < math.inf:
@@ -395,7 +405,21 @@ def write_evaluation(path: PathLike, summary: Summary) -> ModelPackage:
         temperature=model.temperature,
         metrics={key: _estimate(value) for key, value in model.metrics.items()},
         evaluation=evaluation,
+        precision=precision,
     )
+
+
+def _precision_of_evaluation(package: ModelPackage, precisions: Sequence[str]) -> str:
+    """In which a package is to predict that gets thresholds of images of these precisions."""
+    if not precisions:
+        return package.precision
+    own = precisions[0] if package.precision == 'auto' else package.precision
+    if set(precisions) != {own}:
+        raise ValueError(
+            f'the images were predicted in {" and ".join(precisions)}, package {package.name} predicts '
+            f'in {package.precision}: test all of them anew with --precision {own}'
+        )
+    return own
 
 
 def curve_thresholds(points: Sequence[OperatingPoint]) -> list[float]:

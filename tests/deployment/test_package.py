@@ -5,6 +5,7 @@ import os
 import pickle
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,12 @@ from mmfrac.deployment.package import (
     package_inferencer,
     read_package,
     update_package,
+    write_evaluation,
     write_package,
 )
 from mmfrac.engine.runner.ensemble import build_ensemble
+from mmfrac.evaluation.offline.summary import Target, summarise
+from tests.evaluation.offline.test_summarising import FEW, results
 from tests.models.small_model import build, detector_cfg, semi_cfg
 
 PIPELINE = [
@@ -174,6 +178,35 @@ def test_figures_are_written_into_a_package_that_is_there(folder, checkpoints):
     again = update_package(path, temperature=None)
     assert again.probability(0.5) is None and again.operating_points == (POINT,)
     assert again.manifest['metrics'] == dict(FROC=0.7)
+
+
+@pytest.mark.parametrize(
+    ('packaged', 'test', 'val', 'expected'),
+    [
+        ('auto', 'bf16', 'bf16', 'bf16'),
+        ('fp32', 'fp32', None, 'fp32'),
+        ('auto', None, None, 'auto'),
+        ('fp32', 'bf16', 'bf16', r'predicted in bf16, .* predicts in fp32: .* --precision fp32'),
+        ('auto', 'bf16', 'fp32', r'predicted in bf16 and fp32'),
+    ],
+)
+def test_thresholds_belong_to_the_precision_of_their_images(
+    tmp_path, checkpoints, packaged, test, val, expected
+):
+    path = tmp_path / 'a.mmfrac'
+    write_package(path, config(detector_cfg()), checkpoints[:1], name='a', precision=packaged)
+    images = [
+        replace(results(seed), precision=precision) for seed, precision in ((0, test), (2, val))
+    ]
+    summary = summarise(dict(a=images[0]), FEW, [Target('sensitivity', 0.5)], dict(a=images[1]))
+    if expected in ('auto', 'fp32', 'bf16'):
+        package = write_evaluation(path, summary)
+        assert package.precision == expected and len(package.operating_points) == 1
+        return
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=expected):
+        write_evaluation(path, summary)
+    assert path.read_bytes() == before
 
 
 def test_weights_beyond_float16_are_not_halved(folder, checkpoints):

@@ -28,6 +28,7 @@ class ModelResults:
         scores (np.ndarray): (n,) image scores, float64.
         records (list[ImageRecord | None]): (n) None for images without complete regions.
         kinds (tuple[str, ...]): What was evaluated, 'prob_map' or 'boxes', or both.
+        precision (str | None): In which the images were predicted. Defaults to None, not known.
     """
 
     images: list[TrueImage]
@@ -35,6 +36,7 @@ class ModelResults:
     scores: np.ndarray
     records: list[ImageRecord | None]
     kinds: tuple[str, ...]
+    precision: str | None = None
 
     @property
     def with_regions(self) -> np.ndarray:
@@ -105,7 +107,12 @@ def evaluate_predictions(
         raise PredictionError(predictions.path, problems)
     labels = np.array([image.label for image in truth.images], np.int64)
     return ModelResults(
-        truth.images, labels, np.array(scores, np.float64), records, tuple(sorted(kinds))
+        truth.images,
+        labels,
+        np.array(scores, np.float64),
+        records,
+        tuple(sorted(kinds)),
+        predictions.run.get('precision'),
     )
 
 

@@ -113,6 +113,8 @@ class ModelSummary:
             empty where image scores are no probabilities.
         temperature (float | None): Fitted on the validation images.
         groups (dict[str, list[Group]]): By what the images or lesions are parted.
+        precisions (tuple[str, ...]): In which test and validation images were predicted, as far as
+            their predictions say.
     """
 
     results: ModelResults
@@ -124,6 +126,7 @@ class ModelSummary:
     calibration: dict[str, Reliability]
     temperature: float | None
     groups: dict[str, list[Group]]
+    precisions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,7 @@ def _summarise_model(
     calibration, temperature = _calibrate(results, validation, definitions)
     patients = [image.patient for image in results.images]
     is_clustered = definitions.cluster == 'patient'
+    known = [results] if validation is None else [results, validation]
     return ModelSummary(
         results=results,
         metrics=estimate_metrics(results, weights, definitions),
@@ -255,6 +259,7 @@ def _summarise_model(
         calibration=calibration,
         temperature=temperature,
         groups=_groups(results, weights, definitions, fields),
+        precisions=tuple(sorted({one.precision for one in known if one.precision is not None})),
     )
 
 
