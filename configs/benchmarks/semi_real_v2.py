@@ -36,6 +36,17 @@ others.update(
         for name, label in shelf.items()
     }
 )
+# the supervised model itself stays the teacher; images that it never saw make it rather too unsure
+others['posterior_frozen'] = dict(
+    others['posterior'],
+    label='Posterior given the label, frozen teacher',
+    options={
+        'model.teacher.teacher': dict(
+            _delete_=True, type='FrozenTeacher', checkpoints='{pretrained}'
+        ),
+        'model.pseudo_pipeline.0.teacher_alpha_r': 1.0,
+    },
+)
 for key in ('pi_model', 'temporal_ensembling', 'focal_mix'):
     others[key]['options'] = {'model.semi_train_cfg.unsup_weight': 30.0}
 methods = dict(

@@ -15,6 +15,8 @@ from mmfrac.utils.packaged import config_path
 
 # what the intervals of a comparison count: the seeds that there are are fixed, or drawn as patients are
 INTERVALS = ('patients', 'seeds and patients')
+# in the options of a method: the checkpoint of its seed's supervised model
+PRETRAINED = '{pretrained}'
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Method:
         changes (str | None): File of changes over it, see ``mmfrac.utils.config.merge_config_file``.
         label (str): Row of the table. Defaults to the name.
         pretrained (bool): Whether it goes on from the seed's supervised model. Defaults to True.
-        options (dict): Settings over the config, as of ``--cfg-options``. Defaults to none.
+        options (dict): Settings over the config, as of ``--cfg-options``; '{pretrained}' in them is the
+            checkpoint that the method goes on from. Defaults to none.
         search (bool | dict): Whether the benchmark's search is made for it, or a search of its own in
             the place of that one, with ``setting`` and ``values``. Defaults to True.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmfrac.experiments.benchmark import Benchmark, Folders, Method
+from mmfrac.experiments.benchmark import PRETRAINED, Benchmark, Folders, Method
 from mmfrac.experiments.executors import Executor, LocalExecutor
 from mmfrac.experiments.fingerprint import fingerprint as digest
 from mmfrac.experiments.fingerprint import run_fingerprint
@@ -313,6 +313,15 @@ def _known(
     return results, left
 
 
+def _fill_pretrained(values: dict | list, checkpoint: str) -> None:
+    """Put a checkpoint where a config asks for the supervised model, in place."""
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        if isinstance(value, (dict, list)):
+            _fill_pretrained(value, checkpoint)
+        elif value == PRETRAINED:
+            values[key] = checkpoint
+
+
 def _pretrained(
     jobs: Sequence[MethodRun], folders: Folders, executor: Executor, report: Report
 ) -> list[MethodRun]:
@@ -336,7 +345,9 @@ def _pretrained(
     for job in jobs:
         if job.method.pretrained:
             pretraining, training = starts[job.seed, job.fold]
-            job.cfg.load_from = str(pretraining.work_dir / training.checkpoint)
+            checkpoint = str(pretraining.work_dir / training.checkpoint)
+            job.cfg.load_from = checkpoint
+            _fill_pretrained(job.cfg._cfg_dict, checkpoint)
             job = replace(job, start_steps=training.steps)
         started.append(job)
     return started

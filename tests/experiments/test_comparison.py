@@ -180,6 +180,9 @@ def test_trainings_end_with_a_benchmark_that_is_ended(toy, tmp_path):
 
 def test_a_run_goes_on_from_the_supervised_model_of_its_seed(toy):
     benchmark, folders = toy
+    teacher = dict(_delete_=True, type='FrozenTeacher', checkpoints=['{pretrained}'])
+    ours = replace(benchmark.methods['ours'], options={'model.teacher': teacher})
+    benchmark = replace(benchmark, methods=dict(benchmark.methods, ours=ours))
     begun = []
 
     class Recorder:
@@ -203,6 +206,7 @@ def test_a_run_goes_on_from_the_supervised_model_of_its_seed(toy):
             folders.work_dir / f'pretraining-seed{seed}/epoch_{seed}.pth'
         )
         assert job.start_steps == 4
+        assert job.cfg.model.teacher.checkpoints == [job.cfg.load_from]
         # which says nothing of what it is made from: another work dir gives the same run
         method = benchmark.methods['ours']
         assert job.fingerprint == method_run(benchmark, folders, method, seed, None).fingerprint

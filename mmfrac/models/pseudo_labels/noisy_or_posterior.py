@@ -54,19 +54,26 @@ class NoisyOrPosterior(nn.Module):
     Args:
         window (int): See ``noisy_or``. Defaults to 5.
         alpha_r (float): That of L_sup; 1: target and weight are ``q_i`` and 1. Defaults to 1.
+        teacher_alpha_r (float, optional): What the teacher's odds are divided by. A teacher that does
+            not learn from the targets and never saw the images is rather too unsure of them: 1 is better
+            for it. Defaults to None, ``alpha_r``, without which a teacher that follows the student
+            would grow ever surer.
 
     Raises:
-        ValueError: When the window is not odd and positive, or ``alpha_r`` is not positive.
+        ValueError: When the window is not odd and positive, or an ``alpha_r`` is not positive.
     """
 
-    def __init__(self, window: int = 5, alpha_r: float = 1.0) -> None:
+    def __init__(
+        self, window: int = 5, alpha_r: float = 1.0, teacher_alpha_r: float | None = None
+    ) -> None:
         super().__init__()
         if window < 1 or window % 2 == 0:
             raise ValueError(f'window must be odd and positive, got {window}')
-        if alpha_r <= 0:
-            raise ValueError(f'alpha_r must be positive, got {alpha_r}')
         self.window = window
         self.alpha_r = alpha_r
+        self.teacher_alpha_r = alpha_r if teacher_alpha_r is None else teacher_alpha_r
+        if min(self.alpha_r, self.teacher_alpha_r) <= 0:
+            raise ValueError(f'alpha_r must be positive, got {alpha_r} and {teacher_alpha_r}')
 
     def forward(
         self,
@@ -76,7 +83,8 @@ class NoisyOrPosterior(nn.Module):
         student_samples: SampleList,
     ) -> tuple[Tensor, Tensor]:
         """Maps ``(N, 1, h, w)`` in [0, 1] in the teacher's view; padding has no peaks."""
-        y = pseudo_map / (self.alpha_r + (1 - self.alpha_r) * pseudo_map)
+        divisor = self.teacher_alpha_r
+        y = pseudo_map / (divisor + (1 - divisor) * pseudo_map)
         own = y.masked_fill(~cells_of_images(y, teacher_samples), 0)
         known = to_device(
             torch.tensor([is_positive(sample) for sample in teacher_samples]), pseudo_map.device
@@ -90,4 +98,6 @@ class NoisyOrPosterior(nn.Module):
 
     def extra_repr(self) -> str:
         """The options."""
-        return f'window={self.window}, alpha_r={self.alpha_r}'
+        return (
+            f'window={self.window}, alpha_r={self.alpha_r}, teacher_alpha_r={self.teacher_alpha_r}'
+        )

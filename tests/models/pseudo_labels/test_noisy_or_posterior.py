@@ -70,6 +70,15 @@ def test_it_is_the_expected_supervised_loss():
     torch.testing.assert_close(weight[..., 0, 0], torch.tensor([[1.6]]))
 
 
+def test_odds_of_a_teacher_that_does_not_follow_are_kept():
+    y = torch.zeros(1, 1, 9, 9)
+    y[..., 0, 0] = y[..., 8, 8] = 0.5
+    # two of a half: .5 / .75 each
+    target, weight = run(y, alpha_r=4.0, teacher_alpha_r=1.0)
+    torch.testing.assert_close(weight[..., 0, 0], torch.tensor([[4 * 2 / 3 + 1 / 3]]))
+    torch.testing.assert_close(target[..., 0, 0], torch.tensor([[8 / 9]]))
+
+
 def test_certain_empty_and_unknown_maps_stay():
     certain = torch.zeros(1, 1, 7, 7)
     certain[..., 3, 3], certain[..., 0, 0] = 1.0, 0.25
@@ -92,7 +101,12 @@ def test_a_peak_in_the_padding_is_none():
 
 @pytest.mark.parametrize(
     'options, message',
-    [(dict(window=0), 'odd'), (dict(window=4), 'odd'), (dict(alpha_r=0.0), 'alpha_r must be')],
+    [
+        (dict(window=0), 'odd'),
+        (dict(window=4), 'odd'),
+        (dict(alpha_r=0.0), 'alpha_r must be'),
+        (dict(teacher_alpha_r=-1.0), 'alpha_r must be'),
+    ],
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
