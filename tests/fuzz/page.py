@@ -80,9 +80,11 @@ def run_page(count: int, seed: int, folder: Path) -> PageOutcome:
 
     def send(url: str, content: bytes) -> httpx.Response:
         files = [('files', ('image.dcm', content))]
-        return httpx.post(f'{url}/api/images', files=files, timeout=120)
+        return client.post(f'{url}/api/images', files=files)
 
-    with serving(create_app(scorer, limits, hosts_of('127.0.0.1'))) as url:
+    app = create_app(scorer, limits, hosts_of('127.0.0.1'))
+    # one client: each makes an SSL context of its own, whose memory would count
+    with httpx.Client(timeout=120) as client, serving(app) as url:
         for index in range(count):
             content, _ = make_input(dicom.KIND, seeds, seed, index)
             answer = send(url, content)
