@@ -259,6 +259,8 @@ class FracInferencer(ImageLoader):
     >>> result = inferencer('films/', out_dir='found')
     >>> result['predictions'][0]['score']
 
+    Where it computes on the CPU, this process keeps freed memory from then on (``keep_freed_memory``).
+
     Args:
         model (str, PathLike or Config): Config, of which the model and the test pipeline are used.
         weights (str, PathLike or dict): Checkpoint that was trained with this config; or one that is
