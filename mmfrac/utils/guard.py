@@ -6,6 +6,7 @@ stays, and is forked anew after it died; bytes and arrays pass through memory th
 system cannot fork, the function runs in this process.
 """
 
+import ctypes
 import gc
 import logging
 import math
@@ -232,6 +233,24 @@ def _let_go(kept: int) -> None:
     os.closerange(kept + 1, max(kept + 1, min(os.sysconf('SC_OPEN_MAX'), 2**20)))
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _take_free_memory()
+
+
+def _take_free_memory() -> None:
+    """Take what a process that keeps freed memory had free when this one was forked from it.
+
+    It is part of what is held already, so that no limit would count it. No page of it is touched.
+    """
+    assert resource is not None
+    held, limits = _data_size(), resource.getrlimit(resource.RLIMIT_DATA)
+    if not held or not hasattr(library := ctypes.CDLL(None), 'malloc'):
+        return
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
+    resource.setrlimit(resource.RLIMIT_DATA, (held, limits[1]))
+    for power in range(40, 21, -1):
+        while library.malloc(2**power):
+            pass
+    resource.setrlimit(resource.RLIMIT_DATA, limits)
 
 
 def _answer(task: bytes, memory: mmap.mmap) -> tuple:

@@ -5,6 +5,8 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -66,6 +68,31 @@ def test_what_a_function_does_is_one_error(what, says):
     with pytest.raises(GuardError, match=says):
         call(what)
     assert works()
+
+
+_KEPT = """
+import numpy as np
+from mmfrac.utils.device import keep_freed_memory
+from tests.utils.test_guard import GuardError, call, works
+print(keep_freed_memory())
+held = np.empty(3 * 2**30, np.uint8)
+more = np.empty(2**25, np.uint8)
+del held, more
+try:
+    call('fill')
+except GuardError as error:
+    print(error)
+assert works()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='glibc has it')
+def test_memory_that_was_free_before_counts():
+    run = subprocess.run([sys.executable, '-c', _KEPT], capture_output=True, text=True, check=True)
+    kept, said = run.stdout.splitlines()
+    if kept != 'True':
+        pytest.skip('no glibc')
+    assert 'memory' in said
 
 
 def test_a_killed_process_is_replaced(capfd):
