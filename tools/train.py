@@ -12,6 +12,7 @@ from pathlib import Path
 import mmfrac  # noqa: F401  before mmdet, which asks for operators of mmcv that may not be there
 
 # isort: split
+import torch
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -26,6 +27,7 @@ from mmfrac.engine.runner.launch import (
 from mmfrac.engine.runner.precision import use_amp
 from mmfrac.engine.runner.stopping import Ended, StopHook, leave, watch
 from mmfrac.utils.cli import add_common_arguments, add_launch_arguments, config_from_arguments
+from mmfrac.utils.device import keep_freed_memory
 from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.io import remove_temporary_files
 from mmfrac.utils.lock import locked
@@ -74,6 +76,8 @@ def main() -> None:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError(f'{args.config} has no auto_scale_lr.base_batch_size to scale from')
         cfg.auto_scale_lr.enable = True
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     state = watch(with_parent=cfg.launcher == 'pytorch')
     is_first = is_first_rank(cfg.launcher)
     # one training at a time in a work dir; this process holds it until it ends, whoever started it

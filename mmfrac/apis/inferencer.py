@@ -30,7 +30,7 @@ from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config, type_name
-from mmfrac.utils.device import keep_freed_memory, usable_device
+from mmfrac.utils.device import usable_device
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import OutputFolder, write_image, write_json
 from mmfrac.visualization.prob_map_visualization_hook import ImageNames, overlay_of_sample
@@ -259,8 +259,6 @@ class FracInferencer(ImageLoader):
     >>> result = inferencer('films/', out_dir='found')
     >>> result['predictions'][0]['score']
 
-    Where it computes on the CPU, this process keeps freed memory from then on (``keep_freed_memory``).
-
     Args:
         model (str, PathLike or Config): Config, of which the model and the test pipeline are used.
         weights (str, PathLike or dict): Checkpoint that was trained with this config; or one that is
@@ -292,8 +290,6 @@ class FracInferencer(ImageLoader):
             model = load_config(model)
         self.cfg = model
         self.device = usable_device(device or get_device())
-        if self.device.type == 'cpu':
-            keep_freed_memory()
         super().__init__(model)
         self.weights = 'loaded weights' if isinstance(weights, dict) else os.fspath(weights)
         self.model: Any = _load_model(model, weights).to(self.device)

@@ -9,17 +9,13 @@ import torch
 from mmengine.config import Config
 from torch import distributed
 
-from mmfrac.utils.device import keep_freed_memory
-
 
 def prepare_launch(cfg: Config) -> None:
-    """Make a launch work on machines without an accelerator.
-
-    Memory of freed tensors is kept (``keep_freed_memory``) where the CPU computes.
+    """Make a distributed launch work on machines without an accelerator.
 
     mmengine's own start-up calls ``torch.cuda.set_device`` and hands ``device_ids`` to DDP, both of
     which fail there. Without CUDA the process group is started here, with gloo, and the model is
-    wrapped without device ids. With CUDA, or without a launcher, nothing else is changed.
+    wrapped without device ids. With CUDA, or without a launcher, nothing is changed.
 
     Args:
         cfg (Config): With ``launcher`` set; ``model_wrapper_cfg`` is set where needed.
@@ -29,10 +25,7 @@ def prepare_launch(cfg: Config) -> None:
             synchronised BN, which only GPUs can run.
     """
     launcher = cfg.get('launcher', 'none')
-    if torch.cuda.is_available():
-        return
-    keep_freed_memory()
-    if launcher == 'none':
+    if launcher == 'none' or torch.cuda.is_available():
         return
     if cfg.get('sync_bn'):
         raise ValueError(

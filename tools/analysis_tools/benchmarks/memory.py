@@ -65,16 +65,16 @@ def _serve(pipe: Connection, config: str, size: int, images: int, threads: int, 
 
 def measure(
     repeats: int = 5,
-    sizes: Sequence[int] = (320, 512),
-    images: int = 4,
+    sizes: Sequence[int] = (320,),
+    images: int = 12,
     configs: Sequence[str] = CONFIGS,
 ) -> Iterator[Comparison]:
     """How much faster a CPU is that keeps the memory of freed tensors.
 
     Args:
         repeats (int): Pairs a case. Defaults to 5.
-        sizes (Sequence[int]): Edges of the network input in px. Defaults to (320, 512).
-        images (int): Images of a batch. Defaults to 4.
+        sizes (Sequence[int]): Edges of the network input in px. Defaults to (320,).
+        images (int): Images of a batch. Defaults to 12.
         configs (Sequence[str]): Supervised prob map detectors. Defaults to R-50, EfficientNet-Lite0 and
             the small net.
 
