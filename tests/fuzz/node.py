@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,7 +95,7 @@ def run_node(count: int, seed: int, folder: Path) -> NodeOutcome:
     for path in seeds:
         _give_uids(path)
     archive = FolderArchive(folder / 'archive')
-    before = _everything(folder)
+    before = everything(folder)
     answers: Counter = Counter()
     facts: list[tuple[int, int, int]] = []
     with DicomNode(folder / 'node', score, archive, replace(QUICK, timeout=5.0)) as node:
@@ -106,7 +106,7 @@ def run_node(count: int, seed: int, folder: Path) -> NodeOutcome:
             answers[_send(node.port, content, source)] += 1
             if index in (count // 10, count - 1):
                 wait_for(lambda: _is_idle(node))
-                facts.append(_facts())
+                facts.append(facts_of_process())
         scored = node.queue.counts()['images'].get('scored', 0)
         sound = seeds[0].read_bytes().replace(_NUMBER, b'.7.3000000')
         status = _send(node.port, sound, seeds[0])
@@ -117,7 +117,7 @@ def run_node(count: int, seed: int, folder: Path) -> NodeOutcome:
         answers_still = answers_still and bool(node.health()['ok'])
     strays = [
         name
-        for name in _everything(folder) - before
+        for name in everything(folder) - before
         if not name.startswith(('node/queue.sqlite', 'archive/', 'node/.lock'))
     ]
     first, last = facts[0], facts[-1]
@@ -195,29 +195,30 @@ def _is_idle(node: DicomNode) -> bool:
     return not any('waiting' in states for states in node.queue.counts().values())
 
 
-def _everything(folder: Path) -> set[str]:
+def everything(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()}
 
 
-def _facts() -> tuple[int, int, int]:
+def facts_of_process() -> tuple[int, int, int]:
     process = psutil.Process()
     return threading.active_count(), process.num_fds(), process.memory_info().rss // 2**20
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def print_outcome(run: Callable[[int, int, Path], Any], description: str | None) -> None:
+    """The command line of a module like this one: ``run`` with a folder that is removed after it."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument('--count', type=int, default=1000)
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
     logging.basicConfig(level=logging.CRITICAL)
     folder = Path(tempfile.mkdtemp())
-    os.environ['TMPDIR'] = str(folder)
+    tempfile.tempdir = os.environ['TMPDIR'] = str(folder)
     try:
-        for name, value in run_node(args.count, args.seed, folder)._asdict().items():
+        for name, value in run(args.count, args.seed, folder)._asdict().items():
             print(f'{name}: {dict(value) if isinstance(value, Counter) else value}')
     finally:
         shutil.rmtree(folder)
 
 
 if __name__ == '__main__':
-    main()
+    print_outcome(run_node, __doc__)

@@ -5,11 +5,7 @@
 one server gets all inputs, as it would from a broken device.
 """
 
-import argparse
-import logging
 import os
-import shutil
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +20,7 @@ from tests.deployment.page.serving import serving
 from tests.deployment.tiny_package import tiny_package
 from tests.fuzz import dicom
 from tests.fuzz.engine import make_input
-from tests.fuzz.node import _everything, _facts
+from tests.fuzz.node import everything, facts_of_process, print_outcome
 
 # of this checkout, which no answer tells; nor what errors look like that nobody foresaw
 _UNTOLD = (os.fspath(Path(__file__).resolve().parents[2]).encode(), b'Traceback', b'Doe^Jane')
@@ -72,7 +68,7 @@ def run_page(count: int, seed: int, folder: Path) -> PageOutcome:
     package = tiny_package(folder)
     scorer = PageScorer(package, package_inferencer(package, 'cpu', 'fp32'))
     limits = UploadLimits(request_bytes=2**24, image_bytes=2**23, images=20, seconds=30)
-    before = _everything(folder)
+    before = everything(folder)
     answers: Counter = Counter()
     images: Counter = Counter()
     reasons: Counter = Counter()
@@ -98,9 +94,9 @@ def run_page(count: int, seed: int, folder: Path) -> PageOutcome:
                 if result.reason:
                     reasons[result.reason.partition(' (')[0]] += 1
             if index in (count // 10, count - 1):
-                facts.append(_facts())
+                facts.append(facts_of_process())
         (frame,) = read_frames(send(url, seeds[0].read_bytes()).content)
-    strays = sorted(_everything(folder) - before)
+    strays = sorted(everything(folder) - before)
     first, last = facts[0], facts[-1]
     return PageOutcome(
         answers,
@@ -113,20 +109,5 @@ def run_page(count: int, seed: int, folder: Path) -> PageOutcome:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--count', type=int, default=1000)
-    parser.add_argument('--seed', type=int, default=0)
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.CRITICAL)
-    folder = Path(tempfile.mkdtemp())
-    tempfile.tempdir = os.environ['TMPDIR'] = str(folder)
-    try:
-        for name, value in run_page(args.count, args.seed, folder)._asdict().items():
-            print(f'{name}: {dict(value) if isinstance(value, Counter) else value}')
-    finally:
-        shutil.rmtree(folder)
-
-
 if __name__ == '__main__':
-    main()
+    print_outcome(run_page, __doc__)
