@@ -47,6 +47,28 @@ others['posterior_frozen'] = dict(
         'model.pseudo_pipeline.0.teacher_alpha_r': 1.0,
     },
 )
+# and is doubled and more in its odds, so that it is as sure as the hidden boxes say (README.md)
+others['posterior_surer'] = dict(
+    others['posterior'],
+    label='Posterior given the label, frozen teacher, surer',
+    options={
+        **others['posterior_frozen']['options'],
+        'model.pseudo_pipeline.0.teacher_alpha_r': 0.4,
+    },
+)
+# the same with the supervised models of three seeds
+others['plus'] = dict(
+    others['posterior'],
+    label='Ours, plus',
+    options={
+        **others['posterior_surer']['options'],
+        'model.teacher.teacher': dict(
+            _delete_=True,
+            type='FrozenTeacher',
+            checkpoints=['{pretrained}', '{pretrained+1}', '{pretrained+2}'],
+        ),
+    },
+)
 for key in ('pi_model', 'temporal_ensembling', 'focal_mix'):
     others[key]['options'] = {'model.semi_train_cfg.unsup_weight': 30.0}
 methods = dict(

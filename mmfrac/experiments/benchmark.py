@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """What a benchmark consists of: its films, its methods, the search that each method gets."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,8 @@ from mmfrac.utils.packaged import config_path
 
 # what the intervals of a comparison count: the seeds that there are are fixed, or drawn as patients are
 INTERVALS = ('patients', 'seeds and patients')
-# in the options of a method: the checkpoint of its seed's supervised model
-PRETRAINED = '{pretrained}'
+# in the options of a method: the checkpoint of its seed's supervised model, or of a later seed's
+PRETRAINED = re.compile(r'\{pretrained(?:\+(\d+))?\}')
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Method:
         label (str): Row of the table. Defaults to the name.
         pretrained (bool): Whether it goes on from the seed's supervised model. Defaults to True.
         options (dict): Settings over the config, as of ``--cfg-options``; '{pretrained}' in them is the
-            checkpoint that the method goes on from. Defaults to none.
+            checkpoint that the method goes on from, '{pretrained+1}' that of the next seed. Defaults to
+            none.
         search (bool | dict): Whether the benchmark's search is made for it, or a search of its own in
             the place of that one, with ``setting`` and ``values``. Defaults to True.
     """

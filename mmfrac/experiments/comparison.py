@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Methods x seeds of a benchmark: trained and tested; what is done stays done."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -313,21 +313,27 @@ def _known(
     return results, left
 
 
-def _fill_pretrained(values: dict | list, checkpoint: str) -> None:
-    """Put a checkpoint where a config asks for the supervised model, in place."""
+def _wanted(values: dict | list) -> Iterator[tuple[dict | list, Any, int]]:
+    """Where a config asks for a supervised model: what holds the place, its key, how many seeds on."""
     for key, value in values.items() if isinstance(values, dict) else enumerate(values):
         if isinstance(value, (dict, list)):
-            _fill_pretrained(value, checkpoint)
-        elif value == PRETRAINED:
-            values[key] = checkpoint
+            yield from _wanted(value)
+        elif isinstance(value, str) and (match := PRETRAINED.fullmatch(value)):
+            yield values, key, int(match[1] or 0)
 
 
 def _pretrained(
     jobs: Sequence[MethodRun], folders: Folders, executor: Executor, report: Report
 ) -> list[MethodRun]:
-    """Jobs with the supervised model of their seed, which is trained first."""
+    """Jobs with the supervised models of their seed, and of others, which are trained first."""
     starts_of = sorted(
-        {(job.seed, job.fold) for job in jobs if job.method.pretrained}, key=lambda one: str(one)
+        {
+            (job.seed + later, job.fold)
+            for job in jobs
+            if job.method.pretrained
+            for later in {0, *(later for _, _, later in _wanted(job.cfg._cfg_dict))}
+        },
+        key=lambda one: str(one),
     )
     pretrainings = []
     for seed, fold in starts_of:
@@ -341,13 +347,17 @@ def _pretrained(
             TrainingJob(name, folders.work_dir / name, cfg, fingerprint, folders.tools)
         )
     starts = dict(zip(starts_of, zip(pretrainings, executor.run(pretrainings, report))))
+
+    def checkpoint_of(seed: int, fold: int | None) -> str:
+        pretraining, training = starts[seed, fold]
+        return str(pretraining.work_dir / training.checkpoint)
+
     started = []
     for job in jobs:
         if job.method.pretrained:
-            pretraining, training = starts[job.seed, job.fold]
-            checkpoint = str(pretraining.work_dir / training.checkpoint)
-            job.cfg.load_from = checkpoint
-            _fill_pretrained(job.cfg._cfg_dict, checkpoint)
-            job = replace(job, start_steps=training.steps)
+            job.cfg.load_from = checkpoint_of(job.seed, job.fold)
+            for place, key, later in list(_wanted(job.cfg._cfg_dict)):
+                place[key] = checkpoint_of(job.seed + later, job.fold)
+            job = replace(job, start_steps=starts[job.seed, job.fold][1].steps)
         started.append(job)
     return started

@@ -180,7 +180,8 @@ def test_trainings_end_with_a_benchmark_that_is_ended(toy, tmp_path):
 
 def test_a_run_goes_on_from_the_supervised_model_of_its_seed(toy):
     benchmark, folders = toy
-    teacher = dict(_delete_=True, type='FrozenTeacher', checkpoints=['{pretrained}'])
+    checkpoints = ['{pretrained}', '{pretrained+1}']
+    teacher = dict(_delete_=True, type='FrozenTeacher', checkpoints=checkpoints)
     ours = replace(benchmark.methods['ours'], options={'model.teacher': teacher})
     benchmark = replace(benchmark, methods=dict(benchmark.methods, ours=ours))
     begun = []
@@ -199,14 +200,15 @@ def test_a_run_goes_on_from_the_supervised_model_of_its_seed(toy):
         run_benchmark(benchmark, folders, benchmark.chosen(None), [3, 7], Recorder(), str)
     # nothing is searched
     _, _, (pretrainings, _), (runs, _) = begun
-    assert [job.name for job in pretrainings] == ['pretraining-seed3', 'pretraining-seed7']
+    assert {job.name for job in pretrainings} == {f'pretraining-seed{seed}' for seed in (3, 4, 7, 8)}
     assert [job.name for job in runs] == ['ours-seed3', 'ours-seed7']
     for job, seed in zip(runs, (3, 7)):
         assert job.cfg.load_from == str(
             folders.work_dir / f'pretraining-seed{seed}/epoch_{seed}.pth'
         )
         assert job.start_steps == 4
-        assert job.cfg.model.teacher.checkpoints == [job.cfg.load_from]
+        next_seed = folders.work_dir / f'pretraining-seed{seed + 1}/epoch_{seed + 1}.pth'
+        assert job.cfg.model.teacher.checkpoints == [job.cfg.load_from, str(next_seed)]
         # which says nothing of what it is made from: another work dir gives the same run
         method = benchmark.methods['ours']
         assert job.fingerprint == method_run(benchmark, folders, method, seed, None).fingerprint

@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # Expected L_sup of P_pub given the label: probabilities of the averaged teacher, mean of an image's and
 # its mirror image's, divided by that of a lesion anywhere. Not in the paper.
-alpha_r = _base_.model.detector.prob_map_head.loss.alpha_r
 model = dict(
     teacher=dict(
         _delete_=True,
@@ -10,7 +9,7 @@ model = dict(
         views=('none', 'horizontal'),
     ),
     pseudo_pipeline=[
-        dict(type='NoisyOrPosterior', alpha_r=alpha_r),
+        dict(type='NoisyOrPosterior'),
         dict(type='WarpToStudent'),
     ],
 )

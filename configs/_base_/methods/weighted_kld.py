@@ -1,5 +1,3 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-# Dynamic sharpening with fracture cells of the pseudo map weighted as in L_sup, by alpha_r. Not in the
-# paper.
-alpha_r = _base_.model.detector.prob_map_head.loss.alpha_r
-model = dict(semi_loss=dict(type='KLDLoss', alpha_r=alpha_r))
+# Dynamic sharpening; fracture cells of the pseudo map weigh alpha_r, that of L_sup. Not in the paper.
+model = dict(semi_loss=dict(type='KLDLoss', alpha_r='auto'))

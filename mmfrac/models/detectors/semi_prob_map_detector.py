@@ -79,10 +79,11 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             ``(pseudo_map, weight, teacher_samples, student_samples)`` and returns
             ``(pseudo_map, weight)``; ``weight`` ``(N, 1, h, w)`` is that of each cell in L_semi, 0
             leaves it out. A step that brings both into the student's view has
-            ``moves_to_student = True``. Defaults to ``DynamicSharpening``, then ``WarpToStudent``.
+            ``moves_to_student = True``; ``attach(student)`` of one that has it is called when the model
+            is built. Defaults to ``DynamicSharpening``, then ``WarpToStudent``.
         semi_loss (dict | Sequence[dict]): L_semi, or several whose sum it is, each with its
-            ``loss_weight``; one of image labels (``MILLoss``) may stand beside others. Defaults to
-            ``dict(type='KLDLoss')``.
+            ``loss_weight``; one of image labels (``MILLoss``) may stand beside others. ``attach`` is
+            called as that of steps. Defaults to ``dict(type='KLDLoss')``.
         batch_augments (Sequence[dict]): Change the images of a semi-supervised step and their targets
             together, one after the other, e.g. ``dict(type='MixUp')`` or
             ``dict(type='EraseBackground')``. Defaults to none.
@@ -138,6 +139,9 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
                 'a semi_loss of image labels cannot be had with MixUp: a mixed image has two labels'
             )
         self.teacher.attach(self.student)
+        for part in (*self.pseudo_pipeline, *self.semi_losses):
+            if hasattr(part, 'attach'):
+                part.attach(self.student)
         defaults = {
             'burn_in_epochs': 0,
             'sup_weight': 1.0,

@@ -1,9 +1,12 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from mmfrac.models.losses.alpha_r import AlphaR
 from mmfrac.models.losses.cell_loss import SemiLoss
 
 
@@ -29,21 +32,24 @@ class KLDLoss(SemiLoss):
         reduction (str): ``'mean'`` over the valid cells of the batch, or ``'sum'`` as the paper
             writes it. Defaults to ``'mean'``.
         loss_weight (float): Defaults to 1.
-        alpha_r (float): Weight of a cell that is 1 in the pseudo map; one of 0 weighs 1, and those
-            between linearly. Not in the paper, which uses it in L_sup alone. Defaults to 1.
+        alpha_r (float | str): Weight of a cell that is 1 in the pseudo map; one of 0 weighs 1, and
+            those between linearly. ``'auto'``: that of L_sup. Not in the paper, which uses it in L_sup
+            alone. Defaults to 1.
 
     Raises:
-        ValueError: When ``reduction`` is neither, or ``alpha_r`` is not positive.
+        ValueError: When ``reduction`` is neither, or ``alpha_r`` is neither positive nor ``'auto'``.
     """
 
     def __init__(
-        self, reduction: str = 'mean', loss_weight: float = 1.0, alpha_r: float = 1.0
+        self, reduction: str = 'mean', loss_weight: float = 1.0, alpha_r: float | str = 1.0
     ) -> None:
         super().__init__(reduction, loss_weight)
-        if alpha_r <= 0:
-            raise ValueError(f'alpha_r must be positive, got {alpha_r}')
-        self.alpha_r = alpha_r
+        self.alpha_r = AlphaR(alpha_r, type(self).__name__)
+
+    def attach(self, student: Any) -> None:
+        """Learn the ``alpha_r`` of L_sup of a ``ProbMapDetector``."""
+        self.alpha_r.attach(student)
 
     def cells(self, logits: Tensor, pseudo_map: Tensor) -> Tensor:
         """Divergence of each cell, weighted by ``alpha_r``."""
-        return kld_cells(logits, pseudo_map) * (1 + (self.alpha_r - 1) * pseudo_map)
+        return kld_cells(logits, pseudo_map) * (1 + (self.alpha_r() - 1) * pseudo_map)

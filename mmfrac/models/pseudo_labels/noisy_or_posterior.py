@@ -1,10 +1,13 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
+from mmfrac.models.losses.alpha_r import AlphaR
 from mmfrac.models.postprocess import cells_of_images
 from mmfrac.models.pseudo_labels.sharpening import is_positive
 from mmfrac.utils.device import to_device
@@ -53,27 +56,35 @@ class NoisyOrPosterior(nn.Module):
 
     Args:
         window (int): See ``noisy_or``. Defaults to 5.
-        alpha_r (float): That of L_sup; 1: target and weight are ``q_i`` and 1. Defaults to 1.
+        alpha_r (float | str): Weight of fracture cells; 1: target and weight are ``q_i`` and 1. Defaults
+            to ``'auto'``, that of L_sup.
         teacher_alpha_r (float, optional): What the teacher's odds are divided by. A teacher that does
             not learn from the targets and never saw the images is rather too unsure of them: 1 is better
             for it. Defaults to None, ``alpha_r``, without which a teacher that follows the student
             would grow ever surer.
 
     Raises:
-        ValueError: When the window is not odd and positive, or an ``alpha_r`` is not positive.
+        ValueError: When the window is not odd and positive, or an ``alpha_r`` neither positive nor
+            ``'auto'``.
     """
 
     def __init__(
-        self, window: int = 5, alpha_r: float = 1.0, teacher_alpha_r: float | None = None
+        self, window: int = 5, alpha_r: float | str = 'auto', teacher_alpha_r: float | None = None
     ) -> None:
         super().__init__()
         if window < 1 or window % 2 == 0:
             raise ValueError(f'window must be odd and positive, got {window}')
         self.window = window
-        self.alpha_r = alpha_r
-        self.teacher_alpha_r = alpha_r if teacher_alpha_r is None else teacher_alpha_r
-        if min(self.alpha_r, self.teacher_alpha_r) <= 0:
-            raise ValueError(f'alpha_r must be positive, got {alpha_r} and {teacher_alpha_r}')
+        name = type(self).__name__
+        self.alpha_r = AlphaR(alpha_r, name)
+        self.teacher_alpha_r = (
+            self.alpha_r if teacher_alpha_r is None else AlphaR(teacher_alpha_r, f'{name}, teacher')
+        )
+
+    def attach(self, student: Any) -> None:
+        """Learn the ``alpha_r`` of L_sup of a ``ProbMapDetector``."""
+        self.alpha_r.attach(student)
+        self.teacher_alpha_r.attach(student)
 
     def forward(
         self,
@@ -83,7 +94,7 @@ class NoisyOrPosterior(nn.Module):
         student_samples: SampleList,
     ) -> tuple[Tensor, Tensor]:
         """Maps ``(N, 1, h, w)`` in [0, 1] in the teacher's view; padding has no peaks."""
-        divisor = self.teacher_alpha_r
+        alpha_r, divisor = self.alpha_r(), self.teacher_alpha_r()
         y = pseudo_map / (divisor + (1 - divisor) * pseudo_map)
         own = y.masked_fill(~cells_of_images(y, teacher_samples), 0)
         known = to_device(
@@ -93,8 +104,8 @@ class NoisyOrPosterior(nn.Module):
         # a map of zeros stays as it is, and so does that of an image whose label is not known
         total = total.masked_fill(~known | (total <= 0), 1)
         posterior = (y / total.view(-1, 1, 1, 1)).clamp(max=1)
-        own_weight = 1 + (self.alpha_r - 1) * posterior
-        return self.alpha_r * posterior / own_weight, weight * own_weight
+        own_weight = 1 + (alpha_r - 1) * posterior
+        return alpha_r * posterior / own_weight, weight * own_weight
 
     def extra_repr(self) -> str:
         """The options."""

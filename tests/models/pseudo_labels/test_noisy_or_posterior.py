@@ -4,9 +4,12 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
 from mmfrac.models.pseudo_labels import noisy_or
+from tests.configs.test_configs import CONFIGS
 
 
 def samples(valid, label=1):
@@ -16,7 +19,7 @@ def samples(valid, label=1):
 
 
 def run(maps, label=1, valid=None, **options):
-    step = MODELS.build(dict(type='NoisyOrPosterior', **options))
+    step = MODELS.build(dict(type='NoisyOrPosterior', **{'alpha_r': 1.0, **options}))
     valid = torch.ones_like(maps[0], dtype=torch.bool) if valid is None else valid
     found, weight = step(maps, torch.ones_like(maps), samples(valid, label), samples(valid, label))
     if 'alpha_r' in options:
@@ -99,12 +102,40 @@ def test_a_peak_in_the_padding_is_none():
     assert run(y, valid=valid)[0, 0, 1, 1] == 1
 
 
+@pytest.mark.parametrize('method', ['posterior', 'weighted_kld'])
+def test_alpha_r_follows_that_of_the_head(method):
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(CONFIGS / f'ablations/{method}.py')
+    cfg.merge_from_dict({'model.detector.prob_map_head.loss.alpha_r': 3.0})
+    cfg.model.detector.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    part = model.pseudo_pipeline[0] if method == 'posterior' else model.semi_losses[0]
+    assert part.alpha_r() == 3.0
+    if method == 'posterior':
+        assert part.teacher_alpha_r() == 3.0
+
+
+def test_alpha_r_of_nobody_is_refused():
+    step = MODELS.build(dict(type='NoisyOrPosterior'))
+    with pytest.raises(ValueError, match='outside a SemiProbMapDetector'):
+        y = torch.rand(1, 1, 7, 7)
+        step(y, torch.ones_like(y), samples(y[0] >= 0), samples(y[0] >= 0))
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(CONFIGS / 'ablations/posterior.py')
+    cfg.model.detector.prob_map_head.loss = dict(type='WindowLoss', alpha_r=10.0)
+    cfg.model.detector.backbone.init_cfg = None
+    with pytest.raises(ValueError, match='L_sup is WindowLoss: give it a number'):
+        MODELS.build(cfg.model)
+
+
 @pytest.mark.parametrize(
     'options, message',
     [
         (dict(window=0), 'odd'),
         (dict(window=4), 'odd'),
         (dict(alpha_r=0.0), 'alpha_r must be'),
+        (dict(alpha_r='sup'), 'alpha_r must be'),
+        (dict(alpha_r=True), 'alpha_r must be'),
         (dict(teacher_alpha_r=-1.0), 'alpha_r must be'),
     ],
 )
