@@ -24,6 +24,7 @@ shelf = dict(
     soft_cells='Ours, cells by confidence',
     strong_view='Ours, strong view',
     posterior='Posterior given the label',
+    plus='Ours, plus',
 )
 others = {
     name: dict(method, config=ssl, search=False)
@@ -57,9 +58,9 @@ others['posterior_surer'] = dict(
     },
 )
 # the same with the supervised models of three seeds
-others['plus'] = dict(
+others['posterior_ensemble'] = dict(
     others['posterior'],
-    label='Ours, plus',
+    label='Posterior given the label, three frozen teachers, surer',
     options={
         **others['posterior_surer']['options'],
         'model.teacher.teacher': dict(

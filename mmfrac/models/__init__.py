@@ -45,6 +45,7 @@ from mmfrac.models.teachers import (
     FrozenTeacher,
     MeanTeacher,
     PiTeacher,
+    SnapshotTeacher,
     TemporalEnsembleTeacher,
     WrappingTeacher,
 )
@@ -80,6 +81,7 @@ __all__ = [
     'ProbMapTTAModel',
     'SemiDataPreprocessor',
     'SemiProbMapDetector',
+    'SnapshotTeacher',
     'SoftFocalLoss',
     'SoftMatchWeight',
     'TemperatureSharpening',

@@ -200,7 +200,9 @@ def test_a_run_goes_on_from_the_supervised_model_of_its_seed(toy):
         run_benchmark(benchmark, folders, benchmark.chosen(None), [3, 7], Recorder(), str)
     # nothing is searched
     _, _, (pretrainings, _), (runs, _) = begun
-    assert {job.name for job in pretrainings} == {f'pretraining-seed{seed}' for seed in (3, 4, 7, 8)}
+    assert {job.name for job in pretrainings} == {
+        f'pretraining-seed{seed}' for seed in (3, 4, 7, 8)
+    }
     assert [job.name for job in runs] == ['ours-seed3', 'ours-seed7']
     for job, seed in zip(runs, (3, 7)):
         assert job.cfg.load_from == str(

@@ -80,7 +80,8 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             ``(pseudo_map, weight)``; ``weight`` ``(N, 1, h, w)`` is that of each cell in L_semi, 0
             leaves it out. A step that brings both into the student's view has
             ``moves_to_student = True``; ``attach(student)`` of one that has it is called when the model
-            is built. Defaults to ``DynamicSharpening``, then ``WarpToStudent``.
+            is built, ``note_targets(targets)`` with those of each L_sup. Defaults to
+            ``DynamicSharpening``, then ``WarpToStudent``.
         semi_loss (dict | Sequence[dict]): L_semi, or several whose sum it is, each with its
             ``loss_weight``; one of image labels (``MILLoss``) may stand beside others. ``attach`` is
             called as that of steps. Defaults to ``dict(type='KLDLoss')``.
@@ -242,6 +243,9 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         targets: dict[str, dict[str, Tensor]] = {}
         if with_sup:
             targets['sup'] = self.student.prob_map_head.targets(samples['sup'])
+            for step in self.pseudo_pipeline:
+                if hasattr(step, 'note_targets'):
+                    step.note_targets(targets['sup'])
         if with_semi:
             teacher_samples, student_samples = samples['unsup_teacher'], samples['unsup_student']
             teacher_map, pseudo_map, weight = self.pseudo_maps(

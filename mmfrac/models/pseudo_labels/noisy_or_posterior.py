@@ -12,6 +12,9 @@ from mmfrac.models.postprocess import cells_of_images
 from mmfrac.models.pseudo_labels.sharpening import is_positive
 from mmfrac.utils.device import to_device
 
+# how far a batch moves what is matched, and the largest logarithm of a divisor
+_RATE, _FARTHEST = 0.1, 5.0
+
 
 def noisy_or(y: Tensor, window: int = 5) -> Tensor:
     r"""Probability that an image has a lesion at all, if its peaks are independent of each other.
@@ -58,18 +61,26 @@ class NoisyOrPosterior(nn.Module):
         window (int): See ``noisy_or``. Defaults to 5.
         alpha_r (float | str): Weight of fracture cells; 1: target and weight are ``q_i`` and 1. Defaults
             to ``'auto'``, that of L_sup.
-        teacher_alpha_r (float, optional): What the teacher's odds are divided by. A teacher that does
-            not learn from the targets and never saw the images is rather too unsure of them: 1 is better
-            for it. Defaults to None, ``alpha_r``, without which a teacher that follows the student
-            would grow ever surer.
+        teacher_alpha_r (float | str, optional): What the teacher's odds are divided by. A teacher that
+            does not learn from the targets and never saw the images is rather too unsure of them: 1 or
+            less is better for it. ``'match'``: that for which a positive image has, under the posterior,
+            as many fracture cells in the mean as the images with boxes have, found during training.
+            Defaults to None, ``alpha_r``, without which a teacher that follows the student would grow
+            ever surer.
 
     Raises:
         ValueError: When the window is not odd and positive, or an ``alpha_r`` neither positive nor
-            ``'auto'``.
+            one of the words.
     """
 
+    log_divisor: Tensor
+    log_cells: Tensor
+
     def __init__(
-        self, window: int = 5, alpha_r: float | str = 'auto', teacher_alpha_r: float | None = None
+        self,
+        window: int = 5,
+        alpha_r: float | str = 'auto',
+        teacher_alpha_r: float | str | None = None,
     ) -> None:
         super().__init__()
         if window < 1 or window % 2 == 0:
@@ -77,14 +88,38 @@ class NoisyOrPosterior(nn.Module):
         self.window = window
         name = type(self).__name__
         self.alpha_r = AlphaR(alpha_r, name)
-        self.teacher_alpha_r = (
-            self.alpha_r if teacher_alpha_r is None else AlphaR(teacher_alpha_r, f'{name}, teacher')
-        )
+        self.matches = teacher_alpha_r == 'match'
+        if self.matches:
+            self.register_buffer('log_divisor', torch.zeros(()))
+            self.register_buffer('log_cells', torch.tensor(float('nan')))
+        elif teacher_alpha_r is None:
+            self.teacher_alpha_r = self.alpha_r
+        else:
+            self.teacher_alpha_r = AlphaR(teacher_alpha_r, f'{name}, teacher')
 
     def attach(self, student: Any) -> None:
         """Learn the ``alpha_r`` of L_sup of a ``ProbMapDetector``."""
         self.alpha_r.attach(student)
-        self.teacher_alpha_r.attach(student)
+        if not self.matches:
+            self.teacher_alpha_r.attach(student)
+
+    def note_targets(self, targets: dict[str, Tensor]) -> None:
+        """Learn how many fracture cells an image with boxes has.
+
+        Args:
+            targets (dict[str, Tensor]): Of L_sup: ``target`` ``(N, 1, h, w)`` in [0, 1], ``valid`` and
+                ``labels``.
+        """
+        if not self.matches:
+            return
+        valid = targets['valid']
+        target = targets['target'].float().masked_fill(~valid, 0).flatten(1)
+        has_boxes = (targets['labels'] == 1) & valid.flatten(1).any(1)
+        cells = _mean_of(target.sum(1), has_boxes)
+        log = cells.log()
+        before = torch.where(self.log_cells.isnan(), log, self.log_cells)
+        after = before + _RATE * (log - before).clamp(-1, 1)
+        self.log_cells.copy_(torch.where(cells > 0, after, self.log_cells))
 
     def forward(
         self,
@@ -94,7 +129,8 @@ class NoisyOrPosterior(nn.Module):
         student_samples: SampleList,
     ) -> tuple[Tensor, Tensor]:
         """Maps ``(N, 1, h, w)`` in [0, 1] in the teacher's view; padding has no peaks."""
-        alpha_r, divisor = self.alpha_r(), self.teacher_alpha_r()
+        alpha_r = self.alpha_r()
+        divisor = self.log_divisor.exp() if self.matches else self.teacher_alpha_r()
         y = pseudo_map / (divisor + (1 - divisor) * pseudo_map)
         own = y.masked_fill(~cells_of_images(y, teacher_samples), 0)
         known = to_device(
@@ -104,11 +140,24 @@ class NoisyOrPosterior(nn.Module):
         # a map of zeros stays as it is, and so does that of an image whose label is not known
         total = total.masked_fill(~known | (total <= 0), 1)
         posterior = (y / total.view(-1, 1, 1, 1)).clamp(max=1)
+        if self.matches and self.training:
+            self._follow(posterior, known)
         own_weight = 1 + (alpha_r - 1) * posterior
         return alpha_r * posterior / own_weight, weight * own_weight
 
+    def _follow(self, posterior: Tensor, known: Tensor) -> None:
+        """Move the divisor by a batch: up where it finds more cells than images with boxes have."""
+        found = _mean_of(posterior.float().flatten(1).sum(1), known)
+        excess = (found.log() - self.log_cells).clamp(-1, 1)
+        moved = (self.log_divisor + _RATE * excess).clamp(-_FARTHEST, _FARTHEST)
+        self.log_divisor.copy_(torch.where(excess.isnan(), self.log_divisor, moved))
+
     def extra_repr(self) -> str:
         """The options."""
-        return (
-            f'window={self.window}, alpha_r={self.alpha_r}, teacher_alpha_r={self.teacher_alpha_r}'
-        )
+        teacher = 'match' if self.matches else self.teacher_alpha_r
+        return f'window={self.window}, alpha_r={self.alpha_r}, teacher_alpha_r={teacher}'
+
+
+def _mean_of(values: Tensor, which: Tensor) -> Tensor:
+    """Mean of the chosen of values (N,); NaN where none is."""
+    return values.masked_fill(~which, 0).sum() / which.sum()

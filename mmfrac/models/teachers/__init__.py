@@ -9,6 +9,7 @@ from mmfrac.models.teachers.base import BaseTeacher, WrappingTeacher
 from mmfrac.models.teachers.frozen import FrozenTeacher
 from mmfrac.models.teachers.mean_teacher import MeanTeacher
 from mmfrac.models.teachers.pi import PiTeacher
+from mmfrac.models.teachers.snapshot import SnapshotTeacher
 from mmfrac.models.teachers.temporal_ensemble.teacher import TemporalEnsembleTeacher
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'FrozenTeacher',
     'MeanTeacher',
     'PiTeacher',
+    'SnapshotTeacher',
     'TemporalEnsembleTeacher',
     'WrappingTeacher',
 ]

@@ -10,6 +10,7 @@ from mmengine.structures import PixelData
 
 from mmfrac.models.pseudo_labels import noisy_or
 from tests.configs.test_configs import CONFIGS
+from tests.models.small_model import build, film, semi_batch, semi_cfg
 
 
 def samples(valid, label=1):
@@ -100,6 +101,84 @@ def test_a_peak_in_the_padding_is_none():
     valid = torch.ones(1, 4, 8, dtype=torch.bool)
     valid[..., 4:] = False
     assert run(y, valid=valid)[0, 0, 1, 1] == 1
+
+
+def noted(step, cells, labels):
+    """Targets of images with so many fracture cells."""
+    target = torch.zeros(len(cells), 1, 9, 9)
+    for image, count in zip(target, cells):
+        image.view(-1)[:count] = 1
+    valid = torch.ones_like(target, dtype=torch.bool)
+    # an image with a fracture that nobody marked counts for nothing
+    valid[[label == 1 and count == 0 for label, count in zip(labels, cells)]] = False
+    step.note_targets(dict(target=target, valid=valid, labels=torch.tensor(labels)))
+
+
+def test_the_divisor_is_matched_to_images_with_boxes():
+    step = MODELS.build(dict(type='NoisyOrPosterior', alpha_r=1.0, teacher_alpha_r='match')).train()
+    noted(step, [7, 5, 0, 0], [1, 1, 0, 1])
+    assert step.log_cells.exp().item() == pytest.approx(6)
+    # nine lesions of one cell in each image, all but certain once the odds are multiplied enough
+    y = torch.zeros(2, 1, 9, 9)
+    y[:, :, ::4, ::4] = 0.1
+    both = samples(torch.ones(1, 9, 9, dtype=torch.bool)) * 2
+    found = []
+    for _ in range(400):
+        noted(step, [6], [1])
+        target, _ = step(y, torch.ones_like(y), both, both)
+        found.append(target.flatten(1).sum(1).mean().item())
+    # at first .9 / (1 - .9 ** 9); an image with one has q / (1 - (1 - q) ** 9) in each cell
+    assert found[0] == pytest.approx(0.9 / (1 - 0.9**9))
+    assert found[-1] == pytest.approx(6, rel=1e-3)
+    odds = (1 - step.log_divisor.exp().item()) * 0.1 + step.log_divisor.exp().item()
+    assert 0.1 / odds == pytest.approx(6 / 9, rel=1e-2)
+    # what is not training moves nothing, and it is resumed
+    state = {name: value.clone() for name, value in step.state_dict().items()}
+    step.eval()(y, torch.ones_like(y), both, both)
+    other = MODELS.build(dict(type='NoisyOrPosterior', alpha_r=1.0, teacher_alpha_r='match'))
+    other.load_state_dict(state)
+    assert torch.equal(other.log_divisor, step.log_divisor)
+
+
+def test_a_divisor_without_anything_to_match_stays():
+    step = MODELS.build(dict(type='NoisyOrPosterior', alpha_r=1.0, teacher_alpha_r='match')).train()
+    y = torch.rand(1, 1, 9, 9, generator=torch.manual_seed(0))
+    valid = torch.ones(1, 9, 9, dtype=torch.bool)
+    # no image with boxes yet, or none at all in a batch, or a batch of unknown labels
+    for cells, labels, label in (([], [], 1), ([0], [0], 1), ([4], [1], -1)):
+        if labels:
+            noted(step, cells, labels)
+        found, _ = step(y, torch.ones_like(y), samples(valid, label), samples(valid, label))
+        assert found.isfinite().all()
+        assert step.log_divisor.item() == 0
+    # of a teacher that finds nothing the odds rise to a bound
+    nothing = torch.zeros(1, 1, 9, 9)
+    for _ in range(300):
+        step(nothing, torch.ones_like(nothing), samples(valid), samples(valid))
+    assert step.log_divisor.item() == pytest.approx(-5)
+
+
+def test_the_step_is_told_of_each_supervised_batch(monkeypatch):
+    cells = []
+    model = build(
+        semi_cfg(
+            pseudo_pipeline=[
+                dict(type='NoisyOrPosterior', teacher_alpha_r='match'),
+                dict(type='WarpToStudent'),
+            ]
+        )
+    ).train()
+    step = model.pseudo_pipeline[0]
+    monkeypatch.setattr(
+        step, 'note_targets', lambda targets: cells.append(targets['target'].sum().item())
+    )
+    model.set_epoch(0)
+    model.start_teacher()
+    data = semi_batch([film('a', boxes=[(8, 8, 24, 24)])], [film('c', regions=False)])
+    batch = model.data_preprocessor(data, training=True)
+    model(**batch, mode='loss')
+    assert cells == [batch['data_samples']['sup'][0].gt_prob_map.prob_map.sum().item()]
+    assert cells[0] > 0
 
 
 @pytest.mark.parametrize('method', ['posterior', 'weighted_kld'])

@@ -1,0 +1,12 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+# tools/dist_train.sh configs/frac_ssl_plus.py 4
+# Ours, not the paper's: frac_ssl.py with pseudo maps that use the label, of a teacher that stays as
+# burn-in left it. From a supervised model, or with several as teacher:
+#   --cfg-options load_from=work_dirs/frac_sup/best_frac_AUROC_epoch_30.pth
+#     model.semi_train_cfg.burn_in_epochs=0
+#   --cfg-options model.teacher.teacher.type=FrozenTeacher
+#     model.teacher.teacher.checkpoints="[work_dirs/a/epoch_30.pth,work_dirs/b/epoch_30.pth]"
+_base_ = 'frac_ssl.py'
+from mmfrac.utils.config import merge_config_file
+
+merge_config_file(_base_, '_base_/methods/plus.py')

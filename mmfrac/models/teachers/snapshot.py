@@ -1,0 +1,48 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import copy
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from torch import Tensor
+
+from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
+from mmfrac.models.teachers.base import BaseTeacher, eval_mode
+from mmfrac.utils.device import HostBuffers
+
+
+@MODELS.register_module()
+class SnapshotTeacher(HostBuffers, BaseTeacher):
+    """The student as it was when semi-supervised training began, which does not learn any more.
+
+    What it teaches does not come back to it, so that nothing grows surer of itself. After burn-in it is
+    the supervised model; without one it is what ``load_from`` names. ``FrozenTeacher`` takes models of
+    other trainings, and several.
+
+    The weights are copied at the first training step that asks for a map, and saved with every
+    checkpoint. Until then maps are the student's.
+    """
+
+    host_buffers = ('is_taken',)
+
+    is_taken: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer('is_taken', torch.zeros((), dtype=torch.bool))
+        self.model: Any = None
+
+    def attach(self, student: ProbMapDetector) -> None:
+        """Copy the student's structure."""
+        self.model = copy.deepcopy(student).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, student: ProbMapDetector, inputs: Tensor, samples: SampleList) -> Tensor:
+        """Teacher prob map ``(N, 1, h, w)`` of the snapshot, see :class:`BaseTeacher`."""
+        if self.training and not self.is_taken:
+            self.model.load_state_dict(student.state_dict())
+            self.is_taken.fill_(True)
+        teacher = self.model if self.is_taken else student
+        with eval_mode(teacher):
+            return teacher.logits(inputs).float().sigmoid()
