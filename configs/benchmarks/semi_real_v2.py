@@ -57,7 +57,13 @@ others['posterior_surer'] = dict(
         'model.pseudo_pipeline.0.teacher_alpha_r': 0.4,
     },
 )
-# the same with the supervised models of three seeds
+# the student is its own teacher, as sure as the boxes say: E and M step in turn
+others['plus_student'] = dict(
+    others['plus'],
+    label='Ours, plus, the student as teacher',
+    options={'model.teacher.teacher.type': 'PiTeacher'},
+)
+# supervised models of three seeds
 others['posterior_ensemble'] = dict(
     others['posterior'],
     label='Posterior given the label, three frozen teachers, surer',
