@@ -134,7 +134,7 @@ def test_the_divisor_is_matched_to_images_with_boxes():
     assert 0.1 / odds == pytest.approx(6 / 9, rel=1e-2)
     # what is not training moves nothing, and it is resumed
     state = {name: value.clone() for name, value in step.state_dict().items()}
-    step.eval()(y, torch.ones_like(y), both, both)
+    step.eval()(y * 0, torch.ones_like(y), both, both)
     other = MODELS.build(dict(type='NoisyOrPosterior', alpha_r=1.0, teacher_alpha_r='match'))
     other.load_state_dict(state)
     assert torch.equal(other.log_divisor, step.log_divisor)
