@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,7 +22,8 @@ class SnapshotTeacher(HostBuffers, BaseTeacher):
     other trainings, and several.
 
     The weights are copied at the first training step that asks for a map, and saved with every
-    checkpoint. Until then maps are the student's.
+    checkpoint; only a resumed training goes on with those of its checkpoint. Until they are copied maps
+    are the student's.
     """
 
     host_buffers = ('is_taken',)
@@ -32,10 +34,20 @@ class SnapshotTeacher(HostBuffers, BaseTeacher):
         super().__init__()
         self.register_buffer('is_taken', torch.zeros((), dtype=torch.bool))
         self.model: Any = None
+        self._is_new = False
 
     def attach(self, student: ProbMapDetector) -> None:
         """Copy the student's structure."""
         self.model = copy.deepcopy(student).requires_grad_(False)
+
+    def open(self, images: Sequence[tuple[str, str]], work_dir: str, resume: bool) -> None:
+        """Learn whether the training is a new one."""
+        self._is_new = not resume
+
+    def start(self, student: ProbMapDetector) -> None:
+        """Forget the snapshot of another training, which ``load_from`` may have brought."""
+        if self._is_new:
+            self.is_taken.fill_(False)
 
     @torch.no_grad()
     def forward(self, student: ProbMapDetector, inputs: Tensor, samples: SampleList) -> Tensor:

@@ -60,6 +60,19 @@ def test_a_resumed_training_keeps_it():
     assert not torch.allclose(maps_of(other.student, images), wanted)
 
 
+def test_a_new_training_takes_its_own():
+    images = torch.rand(1, 1, 64, 64)
+    model = moved(small_model(), 1).train()
+    model.teacher(model.student, images, [])
+    moved(model, 2)
+    other = small_model().train()
+    other.teacher.open([], '', resume=False)
+    other.load_state_dict(model.state_dict())
+    other.start_teacher()
+    wanted = maps_of(model.student, images)
+    torch.testing.assert_close(other.teacher(other.student, images, []), wanted)
+
+
 def test_its_flag_stays_on_the_host():
     model = small_model().to('meta')
     assert model.teacher.is_taken.device.type == 'cpu'
