@@ -6,8 +6,11 @@ from dataclasses import fields, replace
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -83,6 +86,57 @@ def test_without_preamble(tmp_path, part):
     here, whole = header_of(tmp_path, verify=True), header_of(tmp_path, 'whole')
     assert here == replace(whole, name='a', pixels=here.pixels)
     assert here.pixels[1] == whole.pixels[1]
+
+
+TEXTS = [
+    *(
+        b'',
+        b' ',
+        b'CHEST',
+        b' a b ',
+        b'A\\B',
+        b'x\0',
+        b'a\0b',
+        b'\0\0',
+        b'1.2.3\0',
+        b'Doe^Jane=J',
+        b'a\tb',
+    ),
+    *(
+        b'a~b',
+        b'\x1b$B;3ED\x1b(B',
+        b'\xd4\xcf\xc0\xde',
+        'Müller'.encode(),
+        b'[x]',
+        b'_{}|',
+        b'\xff',
+    ),
+]
+
+
+@pytest.mark.parametrize('charset', ['', 'ISO_IR 13', 'ISO_IR 192', '\\ISO 2022 IR 87'])
+@pytest.mark.parametrize('syntax', [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.filterwarnings('ignore')
+def test_texts_are_those_of_pydicom(tmp_path, charset, syntax):
+    keywords = ('PatientID', 'PatientName', 'ImageType', 'StudyInstanceUID', 'AcquisitionTime')
+    for text in TEXTS:
+        ds = Dataset()
+        ds.SpecificCharacterSet = charset.split('\\')
+        for keyword in keywords:
+            vr = pydicom.datadict.dictionary_VR(keyword)
+            ds[keyword] = RawDataElement(
+                Tag(keyword), vr, len(text), text, 0, syntax == ImplicitVRLittleEndian, True
+            )
+        pydicom.dcmwrite(
+            tmp_path / 'a', ds, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True
+        )
+        for keyword in keywords:
+            here, slow = (pydicom.dcmread(tmp_path / 'a', force=True) for _ in range(2))
+            value = slow.get(keyword)
+            if isinstance(value, MultiValue):
+                value = '\\'.join(map(str, value))
+            expected = str('' if value is None else value).replace('\0', '').strip()
+            assert dicom_header._text(here, keyword) == expected, (keyword, text)
 
 
 def test_view_from_descriptions_codes_and_orientation(tmp_path):
