@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmfrac.models.batch_augments.mix_up import MixUp
+from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 from mmfrac.models.heads.prob_map_head import check_same_cells
 from mmfrac.models.losses.cell_loss import reduce_cells
 from mmfrac.models.postprocess import image_scores
@@ -23,6 +24,7 @@ from mmfrac.models.pseudo_labels.warp import homography_of
 from mmfrac.models.state_dicts import STUDENT, AdaptedWeights
 from mmfrac.models.teachers.base import build_teacher
 from mmfrac.utils.device import host_buffer_names, to_device
+from mmfrac.utils.events import check_events
 
 
 def consistency_weight(epoch: int, ramp_up_epochs: int) -> float:
@@ -99,7 +101,8 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         low_precision (bool): True: its predictions may be computed in bf16 or fp16.
 
     Raises:
-        TypeError: When the teacher is no ``BaseTeacher``, or ``batch_augments`` no list.
+        TypeError: When the teacher is no ``BaseTeacher``, ``batch_augments`` no list, or a method of a
+            step or loss is named almost as one that would be called.
         ValueError: When ``semi_train_cfg`` has an unknown option, there is no ``semi_loss``, or a step
             takes other arguments.
     """
@@ -141,6 +144,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             )
         self.teacher.attach(self.student)
         for part in (*self.pseudo_pipeline, *self.semi_losses):
+            check_events_of(part)
             if hasattr(part, 'attach'):
                 part.attach(self.student)
         defaults = {
@@ -435,6 +439,22 @@ def check_step(step: nn.Module) -> None:
             f'{type(step).__name__} is no step of a pseudo-label pipeline ({error}): its forward takes '
             '(pseudo_map, weight, teacher_samples, student_samples) and returns (pseudo_map, weight)'
         ) from None
+
+
+class _Told:
+    """What a step or a loss may have to be told."""
+
+    def attach(self, student: ProbMapDetector) -> None: ...
+
+    def note_targets(self, targets: dict[str, Tensor]) -> None: ...
+
+
+def check_events_of(part: nn.Module) -> None:
+    """Raise a ``TypeError`` where a step or loss would not be told what it wants to be."""
+    events = {name: getattr(_Told, name) for name in ('attach', 'note_targets')}
+    for cls in type(part).__mro__:
+        if issubclass(cls, nn.Module) and cls is not nn.Module:
+            check_events(cls, events)
 
 
 def check_result(step: nn.Module, result: object) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """What a teacher is, and what it is told."""
 
-import difflib
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +11,7 @@ from mmdet.utils import ConfigType
 from torch import Tensor, nn
 
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
+from mmfrac.utils.events import check_events
 
 
 @contextmanager
@@ -46,7 +45,7 @@ class BaseTeacher(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        check_events(cls)
+        check_events(cls, {name: getattr(BaseTeacher, name) for name in EVENTS})
 
     def attach(self, student: ProbMapDetector) -> None:
         """Called once, when the model is built."""
@@ -115,33 +114,6 @@ EVENTS = (
     'note_checkpoint',
     'known',
 )
-
-
-def check_events(teacher: type[BaseTeacher]) -> None:
-    """Raise unless the methods of a teacher's class are events as they are called, or its own.
-
-    Args:
-        teacher (type): Subclass of ``BaseTeacher``.
-
-    Raises:
-        TypeError: When a method is named almost as an event, or takes other arguments than one.
-    """
-    for name, method in vars(teacher).items():
-        if not inspect.isfunction(method) or name.startswith('_') or hasattr(nn.Module, name):
-            continue
-        if name in EVENTS:
-            wanted = inspect.signature(getattr(BaseTeacher, name))
-            try:
-                inspect.signature(method).bind(*wanted.parameters)
-            except TypeError as error:
-                raise TypeError(
-                    f'{teacher.__name__}.{name} is called as {name}{wanted}: {error}'
-                ) from None
-        elif near := difflib.get_close_matches(name, EVENTS, n=1, cutoff=0.75):
-            raise TypeError(
-                f'{teacher.__name__}.{name} is never called: the event is {near[0]!r}. A method of its '
-                f'own needs a name that is not so near to one of {", ".join(EVENTS)}'
-            )
 
 
 class WrappingTeacher(BaseTeacher):

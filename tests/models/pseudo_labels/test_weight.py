@@ -212,6 +212,33 @@ def test_what_is_no_step_is_named():
             model.project_pseudo_maps(torch.zeros(1, 1, 16, 16), [], [])
 
 
+@MODELS.register_module(force=True)
+class ToldNothing(ConfidenceWeight):
+    def note_target(self, targets):
+        raise AssertionError
+
+
+@MODELS.register_module(force=True)
+class ToldMore(ConfidenceWeight):
+    def attach(self, student, teacher):
+        raise AssertionError
+
+
+@MODELS.register_module(force=True)
+class Heir(ToldNothing):
+    """Inherits the misspelt one."""
+
+
+def test_what_a_step_would_not_be_told_is_an_error():
+    for name in ('ToldNothing', 'Heir'):
+        with pytest.raises(
+            TypeError, match=r"ToldNothing.note_target is never called.*'note_targets'"
+        ):
+            build(semi_cfg(pseudo_pipeline=[dict(type=name)]))
+    with pytest.raises(TypeError, match=r'ToldMore.attach is called as attach\(self, student'):
+        build(semi_cfg(pseudo_pipeline=[dict(type='ToldMore')]))
+
+
 def test_several_semi_losses_are_added():
     pipeline = [dict(type='ConfidenceWeight')]
     kld, _ = semi_loss(pipeline)
