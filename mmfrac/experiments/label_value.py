@@ -1,0 +1,147 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""What the label "fracture" adds to what a model already sees, in films whose boxes are known."""
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import DATASETS, MODELS
+from mmdet.structures import SampleList
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
+from mmfrac.models.pseudo_labels.noisy_or_posterior import NoisyOrPosterior
+
+# the odds of a map times e^-3 to e^3
+LOG_FACTORS = tuple(step / 4 for step in range(-12, 13))
+
+
+class LabelValue(NamedTuple):
+    """Cross-entropy of maps and boxes in nats per 1,000 cells: lower is nearer to the boxes.
+
+    Attributes:
+        films (int): How many.
+        mass (float): Sum of the maps, for each true cell.
+        peak (float): Share of films whose highest cell is true.
+        as_is (float): Of the maps.
+        scaled (float): With the odds times the best of ``LOG_FACTORS``: what one number tells that is
+            the same for all films.
+        posterior (float): Of ``NoisyOrPosterior``: divided by the probability of a lesion anywhere.
+        scaled_posterior (float): With the odds times the best factor before that. What it is below
+            ``scaled`` is what the labels tell besides that number.
+    """
+
+    films: int
+    mass: float
+    peak: float
+    as_is: float
+    scaled: float
+    posterior: float
+    scaled_posterior: float
+
+
+def label_value(batches: Iterable[tuple[Tensor, Tensor, Tensor, SampleList]]) -> LabelValue:
+    """What the labels of positive films tell.
+
+    Args:
+        batches (Iterable): Of each batch the maps in [0, 1], the truth (1: fracture) and which cells
+            count, all ``(N, 1, h, w)``, and the data samples.
+
+    Returns:
+        LabelValue: Of all films. Its factors are chosen on them: it explains, and chooses nothing.
+
+    Raises:
+        ValueError: If there is no film, or none has a true cell.
+    """
+    films = peaks = 0
+    cells = true = mass = 0.0
+    losses = torch.zeros(2, len(LOG_FACTORS), dtype=torch.float64)
+    for maps, truth, valid, samples in batches:
+        truth = truth.double() * valid
+        films += len(maps)
+        cells += valid.sum().item()
+        true += truth.sum().item()
+        mass += maps.double().mul(valid).sum().item()
+        at = maps.masked_fill(~valid, -1).flatten(1).argmax(1, keepdim=True)
+        peaks += int((truth.flatten(1).gather(1, at) > 0).sum())
+        for index, log_factor in enumerate(LOG_FACTORS):
+            for kind, other in enumerate(_with_odds(maps, log_factor, samples)):
+                losses[kind, index] += _cross_entropy(other, truth, valid)
+    if not true:
+        raise ValueError(
+            f'{films} films without a true cell: their boxes are needed (truth_dataset)'
+        )
+    plain, posterior = (losses * (1000 / cells)).tolist()
+    none = LOG_FACTORS.index(0)
+    return LabelValue(
+        films,
+        mass / true,
+        peaks / films,
+        plain[none],
+        min(plain),
+        posterior[none],
+        min(posterior),
+    )
+
+
+def _with_odds(maps: Tensor, log_factor: float, samples: SampleList) -> tuple[Tensor, Tensor]:
+    """Maps of other odds, and their posterior."""
+    divisor = float(torch.tensor(-log_factor).exp())
+    scaled = maps / (divisor + (1 - divisor) * maps)
+    step = NoisyOrPosterior(alpha_r=1.0, teacher_alpha_r=divisor)
+    return scaled, step(maps, torch.ones_like(maps), samples, samples)[0]
+
+
+def _cross_entropy(maps: Tensor, truth: Tensor, valid: Tensor) -> float:
+    maps = maps.double().clamp(1e-6, 1 - 1e-6)
+    return F.binary_cross_entropy(maps, truth, valid.double(), reduction='sum').item()
+
+
+@torch.no_grad()
+def measure_label_value(cfg: Config, checkpoints: Sequence[str], batch_size: int = 8) -> LabelValue:
+    """The same of trained models: mean of their maps of both flips, on the films of P_pub.
+
+    Args:
+        cfg (Config): Of teacher-student training, with ``truth_dataset``.
+        checkpoints (Sequence[str]): One, or several whose mean is taken.
+        batch_size (int): Films at a time. Defaults to 8.
+
+    Returns:
+        LabelValue: On the GPU where there is one.
+
+    Raises:
+        ValueError: If the config has no ``truth_dataset``, or a checkpoint is of another model.
+    """
+    if cfg.get('truth_dataset') is None:
+        raise ValueError(
+            f"'{cfg.filename}' has no truth_dataset: take a config of teacher-student training on films "
+            'whose boxes are known, as configs/semi_real/frac_ssl_semi_real_v2.py'
+        )
+    settings = copy.deepcopy(cfg.model)
+    settings.teacher = dict(
+        type='AugmentedTeacher', teacher=dict(type='FrozenTeacher', checkpoints=list(checkpoints))
+    )
+    model = MODELS.build(settings)
+    if not isinstance(model, SemiProbMapDetector):
+        raise ValueError(f"'{cfg.filename}' is of no teacher-student training ({settings.type})")
+    model.start_teacher()
+    model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+    loader = DataLoader(
+        DATASETS.build(cfg.truth_dataset), batch_size=batch_size, collate_fn=pseudo_collate
+    )
+
+    def batches() -> Iterable[tuple[Tensor, Tensor, Tensor, SampleList]]:
+        for data in loader:
+            batch = model.data_preprocessor(data, training=True)
+            inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
+            maps, _ = model.get_teacher_maps(inputs, samples)
+            truth = torch.stack([sample.gt_prob_map.prob_map for sample in samples]) > 0
+            valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
+            yield maps, truth, valid, samples
+
+    return label_value(batches())

@@ -1,0 +1,105 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import json
+import math
+import runpy
+import sys
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+
+from mmfrac.experiments.label_value import LOG_FACTORS, label_value
+from tests.tools.tiny_run import ROOT, write_config
+
+TOOL = str(ROOT / 'tools/analysis_tools/label_value.py')
+
+
+def batch(maps, truth, valid=None):
+    valid = torch.ones_like(maps, dtype=torch.bool) if valid is None else valid
+    samples = []
+    for cells in valid:
+        sample = DetDataSample(metainfo=dict(img_path='film', label=1))
+        sample.gt_prob_map = PixelData(valid=cells)
+        samples.append(sample)
+    return maps, truth, valid, samples
+
+
+def test_by_hand():
+    maps, truth = torch.zeros(2, 1, 6, 6), torch.zeros(2, 1, 6, 6)
+    # two peaks of .2 and .5, the second is true: P = .6; a film of one wrong peak
+    maps[0, 0, 0, 0], maps[0, 0, 5, 5], truth[0, 0, 5, 5] = 0.2, 0.5, 1
+    maps[1, 0, 3, 3], truth[1, 0, 0, 3] = 0.25, 1
+    found = label_value([batch(maps, truth)])
+    assert found.films == 2
+    assert found.mass == pytest.approx(0.95 / 2, rel=1e-3)
+    assert found.peak == 0.5
+    missed = -math.log(1e-6)  # cells are at least that probable, and at most 1 less that
+    as_is = -math.log(0.8) - math.log(0.5) - math.log(0.75) + missed
+    assert found.as_is == pytest.approx(as_is / 72 * 1000, rel=1e-3)
+    # the one wrong peak explains the label alone
+    posterior = -math.log(1 - 0.2 / 0.6) - math.log(0.5 / 0.6) + missed + missed
+    assert found.posterior == pytest.approx(posterior / 72 * 1000, rel=1e-3)
+    assert found.scaled <= found.as_is
+    assert found.scaled_posterior <= found.posterior
+
+
+def test_best_factor_undoes_another_one():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(40, 1, 12, 12, generator=generator) * 0.2
+    truth = (torch.rand(40, 1, 12, 12, generator=generator) < maps).float()
+    calibrated = label_value([batch(maps, truth)])
+    unsure = maps / (math.e + (1 - math.e) * maps)
+    found = label_value([batch(unsure[:13], truth[:13]), batch(unsure[13:], truth[13:])])
+    assert found.scaled == pytest.approx(calibrated.scaled, rel=1e-5)
+    assert found.as_is > 1.03 * found.scaled
+    assert calibrated.mass == pytest.approx(1, rel=0.1)
+    assert found.mass < 0.5 < calibrated.mass
+    assert 1.0 in LOG_FACTORS
+
+
+def test_cells_without_an_image_do_not_count():
+    maps, truth = torch.rand(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    truth[..., 2, 2] = 1
+    valid = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    valid[..., 6:] = False
+    other, other_truth = maps.clone(), truth.clone()
+    other[..., 6:], other_truth[..., 6:] = 0.999, 1
+    assert label_value([batch(maps, truth, valid)]) == label_value(
+        [batch(other, other_truth, valid)]
+    )
+
+
+def test_without_boxes_nothing_can_be_said():
+    with pytest.raises(ValueError, match='2 films without a true cell'):
+        label_value([batch(torch.rand(2, 1, 4, 4), torch.zeros(2, 1, 4, 4))])
+
+
+def test_tool(tiny_data, tmp_path, monkeypatch, capsys):
+    init_default_scope('mmdet')
+    config = write_config(tmp_path, tiny_data, base='phantom/frac_ssl_phantom_v2.py')
+    for seed in range(2):
+        torch.manual_seed(seed)
+        model = MODELS.build(Config.fromfile(config).model.detector)
+        torch.save(dict(state_dict=model.state_dict()), tmp_path / f'{seed}.pth')
+    words = [TOOL, str(config), *(str(tmp_path / f'{seed}.pth') for seed in range(2))]
+    monkeypatch.setattr(sys, 'argv', [*words, '--out', str(tmp_path / 'value.json')])
+    runpy.run_path(TOOL, run_name='__main__')
+    content = json.loads((tmp_path / 'value.json').read_text())
+    first, second, both = content.values()
+    assert list(content)[2] == 'mean of 2'
+    # of the tiny set's five films of P_pub
+    assert [one['films'] for one in content.values()] == [5, 5, 5]
+    assert both['mass'] == pytest.approx((first['mass'] + second['mass']) / 2)
+    assert f'| mean of 2 | 5 | {both["mass"]:.2f} |' in capsys.readouterr().out
+
+
+def test_config_without_hidden_boxes_is_named(tmp_path, tiny_data, monkeypatch, capsys):
+    config = write_config(tmp_path, tiny_data)
+    monkeypatch.setattr(sys, 'argv', [TOOL, str(config), 'any.pth'])
+    with pytest.raises(SystemExit):
+        runpy.run_path(TOOL, run_name='__main__')
+    assert 'has no truth_dataset' in capsys.readouterr().err
