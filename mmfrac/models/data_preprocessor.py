@@ -1,6 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from typing import Any, NamedTuple
+
 from mmdet.models.data_preprocessors import MultiBranchDataPreprocessor
 from mmdet.registry import MODELS
+from torch import nn
 
 
 @MODELS.register_module()
@@ -32,3 +35,34 @@ class SemiDataPreprocessor(MultiBranchDataPreprocessor):
                 for key, branches in data.items()
             }
         return super().forward(data, training)
+
+
+class Normalisation(NamedTuple):
+    """What a preprocessor does to the values of an image.
+
+    Attributes:
+        mean, std (tuple[float, ...]): For each channel.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __str__(self) -> str:
+        mean, std = (', '.join(f'{value:.6g}' for value in values) for values in self)
+        return f'mean {mean} and std {std}'
+
+
+def normalisation_of(preprocessor: nn.Module) -> Normalisation | None:
+    """That of a preprocessor, of ``SemiDataPreprocessor`` the inner one's.
+
+    Args:
+        preprocessor (nn.Module): Of any model.
+
+    Returns:
+        Normalisation or None: None where there is none, or on the device ``meta``, without values.
+    """
+    inner: Any = getattr(preprocessor, 'data_preprocessor', preprocessor)
+    mean = getattr(inner, 'mean', None)
+    if mean is None or mean.is_meta:
+        return None
+    return Normalisation(*(tuple(values.flatten().tolist()) for values in (inner.mean, inner.std)))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmfrac.models.batch_augments.mix_up import MixUp
+from mmfrac.models.data_preprocessor import normalisation_of
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 from mmfrac.models.heads.prob_map_head import check_same_cells
 from mmfrac.models.losses.cell_loss import reduce_cells
@@ -93,7 +94,8 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0),
             ``sup_weight`` and ``unsup_weight`` (default 1), ``ramp_up_epochs`` (semi-supervised epochs
             in which ``unsup_weight`` grows, see ``consistency_weight``; default 0, none).
-        data_preprocessor (dict, optional): ``SemiDataPreprocessor``. Defaults to None.
+        data_preprocessor (dict, optional): ``SemiDataPreprocessor``; the detector's own, for its use
+            alone and in ensembles, must say the same. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Attributes:
@@ -103,8 +105,8 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
     Raises:
         TypeError: When the teacher is no ``BaseTeacher``, ``batch_augments`` no list, or a method of a
             step or loss is named almost as one that would be called.
-        ValueError: When ``semi_train_cfg`` has an unknown option, there is no ``semi_loss``, or a step
-            takes other arguments.
+        ValueError: When ``semi_train_cfg`` has an unknown option, there is no ``semi_loss``, a step
+            takes other arguments, or the two preprocessors normalise differently.
     """
 
     training_only = ('teacher.', 'pseudo_pipeline.')
@@ -126,6 +128,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.student = MODELS.build(detector)
+        check_normalisation(self.data_preprocessor, self.student.data_preprocessor)
         self.teacher = build_teacher(teacher)
         self.pseudo_pipeline = MMModuleList([MODELS.build(step) for step in pseudo_pipeline])
         for step in self.pseudo_pipeline:
@@ -426,6 +429,17 @@ def _labels_of(samples: SampleList, device: torch.device) -> Tensor:
                 'image labels needs: keep it in meta_keys of PackProbMapInputs'
             )
     return to_device(torch.tensor([sample.label for sample in samples]), device)
+
+
+def check_normalisation(whole: nn.Module, detector: nn.Module) -> None:
+    """Raise a ``ValueError`` where a model and its detector would see different images."""
+    outer, inner = normalisation_of(whole), normalisation_of(detector)
+    if outer is not None and inner is not None and outer != inner:
+        raise ValueError(
+            f'model.data_preprocessor.data_preprocessor has {outer}, model.detector.data_preprocessor '
+            f'{inner}: the first trains, the second predicts in ensembles and packages. Change both, or '
+            'take set_backbone of mmfrac.utils.config'
+        )
 
 
 def check_step(step: nn.Module) -> None:

@@ -6,7 +6,15 @@ import torch
 
 from mmfrac.models import BaseTeacher
 from mmfrac.models.pseudo_labels.sharpening import dynamic_sharpen
-from tests.models.small_model import build, collate, detector_cfg, film, semi_batch, semi_cfg
+from tests.models.small_model import (
+    PREPROCESSOR,
+    build,
+    collate,
+    detector_cfg,
+    film,
+    semi_batch,
+    semi_cfg,
+)
 
 
 def batch():
@@ -145,3 +153,15 @@ def test_monitors_leave_the_padding_out():
     found = losses(model, batch())
     assert found['teacher_score'].item() == 0.25 and found['pseudo_positive'].item() == 0
     assert found['teacher_student_gap'].item() == 0.25
+
+
+def test_two_normalisations_are_an_error():
+    cfg = semi_cfg()
+    cfg['data_preprocessor'] = dict(
+        type='SemiDataPreprocessor', data_preprocessor=PREPROCESSOR | dict(mean=[0.5])
+    )
+    with pytest.raises(ValueError, match=r'mean 0\.5 and std 0\.226.*mean 0\.449 and std'):
+        build(cfg)
+    # the detector's own may be left out
+    del cfg['detector']['data_preprocessor']
+    build(cfg)

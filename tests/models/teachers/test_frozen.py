@@ -2,6 +2,7 @@
 import pytest
 import torch
 
+from mmfrac.models import ProbMapDetector
 from tests.models.small_model import build, detector_cfg, film, semi_batch, semi_cfg
 
 
@@ -58,3 +59,37 @@ def test_of_another_structure(tmp_path):
 def test_without_checkpoints():
     with pytest.raises(ValueError, match='at least one checkpoint'):
         build(semi_cfg(teacher=dict(type='FrozenTeacher', checkpoints=[])))
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_of_another_normalisation(tmp_path, wrapped, monkeypatch):
+    seen = []
+    logits = ProbMapDetector.logits
+    monkeypatch.setattr(
+        ProbMapDetector, 'logits', lambda self, images: seen.append(images) or logits(self, images)
+    )
+    own = detector_cfg()
+    own['data_preprocessor'] = own['data_preprocessor'] | dict(mean=[0.5], std=[1 / 2048])
+    saved(tmp_path / 'a.pth', 1)
+    images = torch.rand(2, 1, 64, 64)
+    for detector, expected in (
+        (own, (images - 0.5) * 2048),
+        (detector_cfg(), (images - 0.449) / 0.226),
+        (None, (images - 0.449) / 0.226),
+    ):
+        teacher = dict(type='FrozenTeacher', checkpoints=str(tmp_path / 'a.pth'), detector=detector)
+        if wrapped:
+            teacher = dict(type='AugmentedTeacher', views=['none'], teacher=teacher)
+        model = build(semi_cfg(teacher=teacher))
+        model.teacher(model.student, (images - 0.449) / 0.226, [])
+        torch.testing.assert_close(seen.pop(), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_channels_of_another_normalisation(tmp_path):
+    own = detector_cfg()
+    own['data_preprocessor'] = own['data_preprocessor'] | dict(mean=[0.5] * 3, std=[0.5] * 3)
+    saved(tmp_path / 'a.pth', 1)
+    teacher = dict(type='FrozenTeacher', checkpoints=str(tmp_path / 'a.pth'), detector=own)
+    model = build(semi_cfg(teacher=teacher))
+    with pytest.raises(ValueError, match='normalises 3 channels, the student 1'):
+        model.teacher(model.student, torch.rand(1, 1, 64, 64), [])
