@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
+from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mmfrac.models.losses.alpha_r import AlphaR
@@ -15,13 +16,17 @@ from mmfrac.utils.device import to_device
 # how far a batch moves what is matched, and the largest logarithm of a divisor
 _RATE, _FARTHEST = 0.1, 5.0
 
+# how far equal cells are followed from one to the next
+_WINDOWS_OF_A_PLATEAU = 4
+
 
 def noisy_or(y: Tensor, window: int = 5) -> Tensor:
     r"""Probability that an image has a lesion at all, if its peaks are independent of each other.
 
     .. math:: P = 1 - \prod_{i \in \text{peaks}} (1 - y_i)
 
-    A peak is a cell that none in a window around it exceeds.
+    A peak is a cell that none in a window around it exceeds. Equal ones beside each other count once, as
+    bf16 makes many equal.
 
     Args:
         y (Tensor): ``(N, 1, h, w)`` in [0, 1], 0 where the image is not.
@@ -30,10 +35,28 @@ def noisy_or(y: Tensor, window: int = 5) -> Tensor:
     Returns:
         Tensor: ``(N,)`` in [0, 1], at least the maximum of each map.
     """
-    is_peak = y == F.max_pool2d(y, window, stride=1, padding=window // 2)
+    is_peak = _peaks(y, window)
     # in float32: the product of many factors next to 1
     log_none = torch.log1p(-y.float().clamp(max=1 - 1e-6)).masked_fill(~is_peak, 0)
     return torch.maximum(-torch.expm1(log_none.flatten(1).sum(1)), y.flatten(1).amax(1).float())
+
+
+def _peaks(y: Tensor, window: int) -> Tensor:
+    """One cell of each peak, bool, also where rounding makes cells of a slope equal."""
+
+    def largest_around(values: Tensor) -> Tensor:
+        return F.max_pool2d(values, window, stride=1, padding=window // 2)
+
+    is_peak = y == largest_around(y)
+    for _ in range(_WINDOWS_OF_A_PLATEAU):
+        # beside an equal cell that is none
+        is_peak = is_peak & (largest_around(y.masked_fill(is_peak, -1)) < y)
+    places = torch.arange(y[0].numel(), 0, -1, device=y.device, dtype=torch.float32)
+    places = places.view(y[0].shape).where(is_peak, 0)
+    firsts = places
+    for _ in range(_WINDOWS_OF_A_PLATEAU):
+        firsts = largest_around(firsts).where(is_peak, 0)
+    return is_peak & (firsts == places)
 
 
 @MODELS.register_module()
@@ -58,7 +81,8 @@ class NoisyOrPosterior(nn.Module):
     ``-alpha_r q_i log p_i - (1 - q_i) log(1 - p_i)``.
 
     Args:
-        window (int): See ``noisy_or``. Defaults to 5.
+        window (int): See ``noisy_or``, cells; of a finer map it is larger, or its background has more
+            peaks. Defaults to 5, for maps of 80 x 80.
         alpha_r (float | str): Weight of fracture cells; 1: target and weight are ``q_i`` and 1. Defaults
             to ``'auto'``, that of L_sup.
         teacher_alpha_r (float | str, optional): What the teacher's odds are divided by. A teacher that
@@ -75,6 +99,7 @@ class NoisyOrPosterior(nn.Module):
 
     log_divisor: Tensor
     log_cells: Tensor
+    noted: Tensor
 
     def __init__(
         self,
@@ -92,6 +117,8 @@ class NoisyOrPosterior(nn.Module):
         if self.matches:
             self.register_buffer('log_divisor', torch.zeros(()))
             self.register_buffer('log_cells', torch.tensor(float('nan')))
+            # fracture cells and images with boxes since the last pseudo maps
+            self.register_buffer('noted', torch.zeros(2))
         elif teacher_alpha_r is None:
             self.teacher_alpha_r = self.alpha_r
         else:
@@ -115,11 +142,8 @@ class NoisyOrPosterior(nn.Module):
         valid = targets['valid']
         target = targets['target'].float().masked_fill(~valid, 0).flatten(1)
         has_boxes = (targets['labels'] == 1) & valid.flatten(1).any(1)
-        cells = _mean_of(target.sum(1), has_boxes)
-        log = cells.log()
-        before = torch.where(self.log_cells.isnan(), log, self.log_cells)
-        after = before + _RATE * (log - before).clamp(-1, 1)
-        self.log_cells.copy_(torch.where(cells > 0, after, self.log_cells))
+        cells = target.sum(1).masked_fill(~has_boxes, 0).sum()
+        self.noted.add_(torch.stack([cells, has_boxes.sum().to(cells)]))
 
     def forward(
         self,
@@ -146,9 +170,19 @@ class NoisyOrPosterior(nn.Module):
         return alpha_r * posterior / own_weight, weight * own_weight
 
     def _follow(self, posterior: Tensor, known: Tensor) -> None:
-        """Move the divisor by a batch: up where it finds more cells than images with boxes have."""
-        found = _mean_of(posterior.float().flatten(1).sum(1), known)
-        excess = (found.log() - self.log_cells).clamp(-1, 1)
+        """Move the divisor by a step: up where it finds more cells than images with boxes have.
+
+        All ranks count alike, whichever has the images.
+        """
+        found = posterior.float().flatten(1).sum(1).masked_fill(~known, 0).sum()
+        sums = torch.stack([*self.noted, found, known.sum().to(found)])
+        all_reduce(sums, op='sum')
+        self.noted.zero_()
+        wanted, found = (sums[0] / sums[1]).log(), (sums[2] / sums[3]).log()
+        before = torch.where(self.log_cells.isnan(), wanted, self.log_cells)
+        after = before + _RATE * (wanted - before).clamp(-1, 1)
+        self.log_cells.copy_(torch.where(sums[0] > 0, after, self.log_cells))
+        excess = (found - self.log_cells).clamp(-1, 1)
         moved = (self.log_divisor + _RATE * excess).clamp(-_FARTHEST, _FARTHEST)
         self.log_divisor.copy_(torch.where(excess.isnan(), self.log_divisor, moved))
 
@@ -156,8 +190,3 @@ class NoisyOrPosterior(nn.Module):
         """The options."""
         teacher = 'match' if self.matches else self.teacher_alpha_r
         return f'window={self.window}, alpha_r={self.alpha_r}, teacher_alpha_r={teacher}'
-
-
-def _mean_of(values: Tensor, which: Tensor) -> Tensor:
-    """Mean of the chosen of values (N,); NaN where none is."""
-    return values.masked_fill(~which, 0).sum() / which.sum()

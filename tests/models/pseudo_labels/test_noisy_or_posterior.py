@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
-from mmfrac.models.pseudo_labels import noisy_or
+from mmfrac.models.pseudo_labels import noisy_or, noisy_or_posterior
 from tests.configs.test_configs import CONFIGS
 from tests.models.small_model import build, film, semi_batch, semi_cfg
 
@@ -42,6 +42,22 @@ def test_by_hand():
     # in windows of one cell each is a peak: 1 - .8 * .9 * .5 = .64
     torch.testing.assert_close(noisy_or(y, 1), torch.tensor([0.64]))
     torch.testing.assert_close(run(y, window=1), y / 0.64)
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_equal_cells_count_once(memory_format):
+    y = torch.full((2, 1, 12, 9), 0.3).contiguous(memory_format=memory_format)
+    torch.testing.assert_close(noisy_or(y), torch.tensor([0.3, 0.3]))
+    y = torch.zeros(1, 1, 16, 16)
+    y[..., 2:4, 2:4], y[..., 10:12, 3] = 0.2, 0.4
+    torch.testing.assert_close(noisy_or(y), torch.tensor([1 - 0.8 * 0.6]))
+    # what bf16 makes equal is no evidence (counted as peaks it would be half as much again)
+    logits = F.interpolate(
+        torch.randn(4, 1, 20, 20, generator=torch.manual_seed(0)), scale_factor=4
+    )
+    logits = F.avg_pool2d(logits, 9, stride=1, padding=4) - 5
+    whole, rounded = noisy_or(logits.sigmoid()), noisy_or(logits.bfloat16().float().sigmoid())
+    torch.testing.assert_close(rounded, whole, rtol=0.15, atol=0)
 
 
 def test_equals_all_combinations_of_independent_lesions():
@@ -117,6 +133,9 @@ def noted(step, cells, labels):
 def test_the_divisor_is_matched_to_images_with_boxes():
     step = MODELS.build(dict(type='NoisyOrPosterior', alpha_r=1.0, teacher_alpha_r='match')).train()
     noted(step, [7, 5, 0, 0], [1, 1, 0, 1])
+    nothing = torch.zeros(1, 1, 9, 9)
+    unknown = samples(torch.ones(1, 9, 9, dtype=torch.bool), -1)
+    step(nothing, torch.ones_like(nothing), unknown, unknown)
     assert step.log_cells.exp().item() == pytest.approx(6)
     # nine lesions of one cell in each image, all but certain once the odds are multiplied enough
     y = torch.zeros(2, 1, 9, 9)
@@ -138,6 +157,30 @@ def test_the_divisor_is_matched_to_images_with_boxes():
     other = MODELS.build(dict(type='NoisyOrPosterior', alpha_r=1.0, teacher_alpha_r='match'))
     other.load_state_dict(state)
     assert torch.equal(other.log_divisor, step.log_divisor)
+
+
+def test_ranks_match_together(monkeypatch):
+    y = torch.full((2, 1, 9, 9), 0.01)
+    y[:, :, ::4, ::4] = torch.tensor([0.1, 0.2]).view(2, 1, 1, 1)
+    both = samples(torch.ones(1, 9, 9, dtype=torch.bool)) * 2
+
+    def step_of(parts, shared):
+        step = MODELS.build(dict(type='NoisyOrPosterior', alpha_r=1.0, teacher_alpha_r='match'))
+        monkeypatch.setattr(noisy_or_posterior, 'all_reduce', shared)
+        for cells, images in parts:
+            noted(step.train(), cells, [1] * len(cells))
+            step(y[images], torch.ones_like(y[images]), both[images], both[images])
+        return step
+
+    whole = step_of([([7, 5, 3], slice(0, 2))], lambda sums, op: None)
+    sent = []
+    step_of([([7, 5], slice(0, 1))], lambda sums, op: sent.append(sums.clone()))
+    # the rank without boxes, and with another image, ends as the one with all
+    rank = step_of([([3], slice(1, 2))], lambda sums, op: sums.add_(sent[0]))
+    torch.testing.assert_close(rank.log_cells, whole.log_cells)
+    torch.testing.assert_close(rank.log_divisor, whole.log_divisor)
+    assert rank.log_cells.exp().item() == pytest.approx(5)
+    assert rank.log_divisor.item() != 0
 
 
 def test_a_divisor_without_anything_to_match_stays():
