@@ -45,13 +45,20 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_precision_argument(parser: argparse.ArgumentParser) -> None:
-    """``--precision`` of a tool that predicts; its meaning is that of ``choose_precision``."""
+    """``--precision`` and ``--amp`` of a tool that predicts; see ``choose_precision``."""
     parser.add_argument(
         '--precision',
         choices=PRECISIONS,
         default='auto',
         help='of the network, default auto: bf16 where the CPU or GPU computes in it and the model '
         'predicts prob maps, else fp32',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_const',
+        const='amp',
+        dest='precision',
+        help='as auto, but fp16 on a GPU without bf16, as train.py --amp trains there',
     )
 
 

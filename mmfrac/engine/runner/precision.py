@@ -29,7 +29,8 @@ def choose_precision(precision: str, device: str | torch.device, model: nn.Modul
 
     Args:
         precision (str): 'auto': bf16 where the device has it and the model is made for it, else fp32;
-            or 'fp32', 'bf16', 'fp16'.
+            'amp': the same, but fp16 on an accelerator without bf16, as ``--amp`` trains; or 'fp32',
+            'bf16', 'fp16'.
         device (str or torch.device): Where the model is.
         model (nn.Module): Those that predict a prob map are made for low precision: they say
             ``low_precision = True``. The boxes of others would be rounded to several px.
@@ -40,14 +41,17 @@ def choose_precision(precision: str, device: str | torch.device, model: nn.Modul
     Raises:
         ValueError: If it is none of these, or the device or the model cannot have it.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f'precision must be one of {PRECISIONS}, got {precision!r}')
+    if precision not in (*PRECISIONS, 'amp'):
+        raise ValueError(f"precision must be one of {PRECISIONS} or 'amp', got {precision!r}")
     detector: Any = model.module if is_model_wrapper(model) else model
     # a model for test-time augmentation holds the detector
     detector = getattr(detector, 'module', detector)
     is_made_for_it = getattr(detector, 'low_precision', False)
-    if precision == 'auto':
-        return 'bf16' if is_made_for_it and has_bf16(device) else 'fp32'
+    if precision in ('auto', 'amp'):
+        if is_made_for_it and has_bf16(device):
+            return 'bf16'
+        has_fp16 = precision == 'amp' and torch.device(device).type != 'cpu'
+        return 'fp16' if is_made_for_it and has_fp16 else 'fp32'
     if precision != 'fp32' and not is_made_for_it:
         raise ValueError(
             f'{type(detector).__name__} predicts boxes, which {precision} would round to several px; '

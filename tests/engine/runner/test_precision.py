@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import argparse
 import copy
 import json
 
@@ -14,6 +15,7 @@ from torch import nn
 from mmfrac.engine.runner import precision
 from mmfrac.engine.runner.batch_norms import fold_batch_norms
 from mmfrac.utils import device
+from mmfrac.utils.cli import add_precision_argument
 from tests.configs.test_configs import tiny_config
 
 
@@ -92,6 +94,10 @@ def test_what_a_model_and_a_device_can_have(monkeypatch):
         assert precision.choose_precision('auto', 'cpu', boxes) == 'fp32'
         assert precision.choose_precision('bf16', 'cpu', low) == 'bf16'
         assert precision.choose_precision('fp32', 'cpu', low) == 'fp32'
+        # as --amp trains: fp16 is for accelerators without bf16
+        assert precision.choose_precision('amp', 'cpu', low) == wanted
+        assert precision.choose_precision('amp', 'cuda', low) == ('bf16' if has_units else 'fp16')
+        assert precision.choose_precision('amp', 'cuda', boxes) == 'fp32'
     assert precision.choose_precision('fp16', 'cuda', low) == 'fp16'
     for name, model, words in (
         ('half', low, 'must be one of'),
@@ -187,3 +193,11 @@ def test_a_loop_that_knows_no_precision_is_not_given_one():
     assert cfg.test_cfg == dict(type='PrecisionTestLoop', precision='fp32', fold_bn=False)
     precision.set_test_precision(cfg, 'bf16')
     assert cfg.test_cfg.precision == 'bf16'
+
+
+def test_one_switch_in_training_and_testing():
+    parser = argparse.ArgumentParser()
+    add_precision_argument(parser)
+    assert parser.parse_args([]).precision == 'auto'
+    assert parser.parse_args(['--amp']).precision == 'amp'
+    assert parser.parse_args(['--precision', 'bf16']).precision == 'bf16'
