@@ -27,7 +27,7 @@ from torch import nn
 
 from mmfrac.engine.costs.step_timer_hook import StepTimerHook, now
 from mmfrac.engine.runner.unwrap import unwrapped_model
-from mmfrac.utils.config import fill_stride, film_sets, load_config, set_data_root
+from mmfrac.utils.config import fill_stride, film_sets, load_config, merge_options, set_data_root
 
 
 def predicting_network(model: Any) -> Any:
@@ -166,7 +166,7 @@ def measure(
     if steps < 1:
         raise ValueError(f'steps must be a positive number of training steps, got {steps}')
     cfg = load_config(config)
-    cfg.merge_from_dict(cfg_options or {})
+    merge_options(cfg, cfg_options or {})
     if data_root:
         set_data_root(cfg._cfg_dict, data_root)
     fill_stride(cfg)
