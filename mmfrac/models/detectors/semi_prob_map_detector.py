@@ -3,7 +3,7 @@
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -103,8 +103,8 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
     Raises:
         TypeError: When the teacher is no ``BaseTeacher``, ``batch_augments`` no list, or a method of a
             step or loss is named almost as one that would be called.
-        ValueError: When ``semi_train_cfg`` has an unknown option, there is no ``semi_loss``, or a step
-            takes other arguments.
+        ValueError: When ``semi_train_cfg`` has an unknown option, there is no ``semi_loss``, a step
+            takes other arguments, or both a step and a loss weigh fracture cells.
     """
 
     training_only = ('teacher.', 'pseudo_pipeline.')
@@ -147,6 +147,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             check_events_of(part)
             if hasattr(part, 'attach'):
                 part.attach(self.student)
+        check_one_weight(self.pseudo_pipeline, self.semi_losses)
         defaults = {
             'burn_in_epochs': 0,
             'sup_weight': 1.0,
@@ -439,6 +440,26 @@ def check_step(step: nn.Module) -> None:
             f'{type(step).__name__} is no step of a pseudo-label pipeline ({error}): its forward takes '
             '(pseudo_map, weight, teacher_samples, student_samples) and returns (pseudo_map, weight)'
         ) from None
+
+
+def check_one_weight(steps: Iterable[nn.Module], losses: Iterable[nn.Module]) -> None:
+    """Raise a ``ValueError`` where both a step and a loss weigh fracture cells.
+
+    Args:
+        steps (Iterable[nn.Module]): Of the pseudo-label pipeline. One that gives fracture cells another
+            weight than the rest has ``weighs_fracture_cells = True``.
+        losses (Iterable[nn.Module]): As ``steps``.
+    """
+    weighing = [
+        [type(part).__name__ for part in parts if getattr(part, 'weighs_fracture_cells', False)]
+        for parts in (steps, losses)
+    ]
+    if all(weighing):
+        (step, *_), (loss, *_) = weighing
+        raise ValueError(
+            f'alpha_r would weigh the fracture cells of L_semi twice, in {step} of pseudo_pipeline and '
+            f'in {loss} of semi_loss: give one of them alpha_r=1'
+        )
 
 
 class _Told:
