@@ -2,6 +2,7 @@
 """Parameters, operations, seconds and memory of a model."""
 
 import copy
+import math
 import multiprocessing
 import os
 import resource
@@ -27,6 +28,7 @@ from torch import nn
 
 from mmfrac.engine.costs.step_timer_hook import StepTimerHook, now
 from mmfrac.engine.runner.unwrap import unwrapped_model
+from mmfrac.models.detectors.burn_in import ALL, burn_in_length
 from mmfrac.utils.config import fill_stride, film_sets, load_config, merge_options, set_data_root
 
 
@@ -213,8 +215,9 @@ def training_config(cfg: Config, work_dir: str, steps: int) -> Config:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     semi = cfg.model.get('semi_train_cfg', {})
     # one whose burn-in fills the run is a supervised one
-    if semi.get('burn_in_epochs', 0) < cfg.train_cfg.get('max_epochs', 0):
-        semi['burn_in_epochs'] = 0
+    epochs = cfg.train_cfg.get('max_epochs', math.inf)
+    is_supervised = burn_in_length(semi.get('burn_in_epochs', 0)) >= epochs
+    semi['burn_in_epochs'] = ALL if is_supervised else 0
     for dataset in film_sets(cfg.train_dataloader):
         # of fewer films mmengine takes no subset
         if len(DATASETS.build(dataset)) > MAX_IMAGES:

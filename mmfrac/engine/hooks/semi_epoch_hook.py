@@ -1,4 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import math
+
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -16,11 +18,30 @@ class SemiEpochHook(Hook):
     It drives a ``SemiProbMapDetector`` or a ``ConsistentTeacher``; with any other model it does nothing.
 
     The number of burn-in epochs is the model's (``semi_train_cfg.burn_in_epochs``), so that it is
-    written in one place. When burn-in is over its state is kept as ``burn_in.pth``, for comparison and
-    for other runs to go on from with ``--resume``.
+    written in one place. The log says which epochs are burn-in, with a warning where that leaves none
+    for an unsupervised source. When burn-in is over its state is kept as ``burn_in.pth``, for
+    comparison and for other runs to go on from with ``--resume``.
     """
 
     priority = 'ABOVE_NORMAL'
+
+    def before_train(self, runner: Runner) -> None:
+        """Say which epochs are burn-in."""
+        model = unwrapped_model(runner)
+        if not isinstance(model, (SemiProbMapDetector, ConsistentTeacher)):
+            return
+        if not is_latest(self, runner):
+            return
+        burn_in, epochs = model.burn_in_epochs, runner.max_epochs
+        runner.logger.info(f'{type(model).__name__}: {epoch_plan(burn_in, epochs)}')
+        batch_sampler = runner.train_dataloader.batch_sampler
+        if epochs <= burn_in < math.inf and getattr(batch_sampler, 'has_unsup_sources', True):
+            runner.logger.warning(
+                f'no epoch of this training is semi-supervised: it has {epochs}, and '
+                f'model.semi_train_cfg.burn_in_epochs is {burn_in}, so that the images of the '
+                'unsupervised source are never read; train longer, set fewer, or say '
+                "burn_in_epochs='all' if that is meant"
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the epoch before any batch of it is drawn."""
@@ -40,3 +61,24 @@ class SemiEpochHook(Hook):
                 meta=dict(epoch=runner.epoch, iter=runner.iter),
                 backend_args=dict(backend='atomic'),
             )
+
+
+def epoch_plan(burn_in_epochs: float, max_epochs: int) -> str:
+    """Which epochs of a training are burn-in, and which are semi-supervised.
+
+    Args:
+        burn_in_epochs (float): Epochs of burn-in; infinity: all.
+        max_epochs (int): Epochs of the training.
+
+    Returns:
+        str: The epochs, counted from 1 as in the log.
+    """
+    last = int(min(burn_in_epochs, max_epochs))
+    if last == max_epochs:
+        return f'all {max_epochs} epochs are burn-in, supervised alone'
+    if last == 0:
+        return f'all {max_epochs} epochs are semi-supervised'
+    return (
+        f'of {max_epochs} epochs the first {last} are burn-in, supervised alone, the other '
+        f'{max_epochs - last} semi-supervised'
+    )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmfrac.models.batch_augments.mix_up import MixUp
+from mmfrac.models.detectors.burn_in import burn_in_length
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 from mmfrac.models.heads.prob_map_head import check_same_cells
 from mmfrac.models.losses.cell_loss import reduce_cells
@@ -27,13 +28,13 @@ from mmfrac.utils.device import host_buffer_names, to_device
 from mmfrac.utils.events import check_events
 
 
-def consistency_weight(epoch: int, ramp_up_epochs: int) -> float:
+def consistency_weight(epoch: float, ramp_up_epochs: int) -> float:
     r"""Weight of L_semi while it ramps up (Temporal Ensembling [9], Mean Teacher [10]).
 
     .. math:: w(t) = \exp(-5 (1 - \min(t, T) / T)^2)
 
     Args:
-        epoch (int): ``t``, semi-supervised epochs so far; 0 in the first.
+        epoch (float): ``t``, semi-supervised epochs so far; 0 in the first.
         ramp_up_epochs (int): ``T``; 0 for no ramp.
 
     Returns:
@@ -90,9 +91,10 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         batch_augments (Sequence[dict]): Change the images of a semi-supervised step and their targets
             together, one after the other, e.g. ``dict(type='MixUp')`` or
             ``dict(type='EraseBackground')``. Defaults to none.
-        semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0),
-            ``sup_weight`` and ``unsup_weight`` (default 1), ``ramp_up_epochs`` (semi-supervised epochs
-            in which ``unsup_weight`` grows, see ``consistency_weight``; default 0, none).
+        semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0;
+            ``'all'``: however many there are), ``sup_weight`` and ``unsup_weight`` (default 1),
+            ``ramp_up_epochs`` (semi-supervised epochs in which ``unsup_weight`` grows, see
+            ``consistency_weight``; default 0, none).
         data_preprocessor (dict, optional): ``SemiDataPreprocessor``. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
@@ -103,8 +105,9 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
     Raises:
         TypeError: When the teacher is no ``BaseTeacher``, ``batch_augments`` no list, or a method of a
             step or loss is named almost as one that would be called.
-        ValueError: When ``semi_train_cfg`` has an unknown option, there is no ``semi_loss``, a step
-            takes other arguments, or both a step and a loss weigh fracture cells.
+        ValueError: When ``semi_train_cfg`` has an unknown option or another ``burn_in_epochs``, there is
+            no ``semi_loss``, a step takes other arguments, or both a step and a loss weigh fracture
+            cells.
     """
 
     training_only = ('teacher.', 'pseudo_pipeline.')
@@ -160,6 +163,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
                 f'semi_train_cfg has no option {sorted(unknown)}; it takes {sorted(defaults)}'
             )
         self.semi_train_cfg = {**defaults, **(semi_train_cfg or {})}
+        burn_in_length(self.semi_train_cfg['burn_in_epochs'])
         self._epoch: int | None = None
         self._is_started = False
         # all ranks count alike, and NCCL takes nothing from the host
@@ -168,9 +172,9 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         )
 
     @property
-    def burn_in_epochs(self) -> int:
-        """Epochs of L_sup alone before semi-supervised training."""
-        return self.semi_train_cfg['burn_in_epochs']
+    def burn_in_epochs(self) -> float:
+        """Epochs of L_sup alone before semi-supervised training; infinity where it never begins."""
+        return burn_in_length(self.semi_train_cfg['burn_in_epochs'])
 
     @property
     def epoch(self) -> int:
