@@ -228,7 +228,9 @@ def training_config(cfg: Config, work_dir: str, steps: int) -> Config:
             cfg[f'{part}_{name}'] = None
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=steps)
     cfg.param_scheduler = None
-    cfg.default_hooks.update(checkpoint=None)
+    cfg.default_hooks.update(
+        checkpoint=None, semi_epoch=dict(type='SemiEpochHook', allows_iterations=True)
+    )
     cfg.log_processor = dict(type='LogProcessor', by_epoch=False)
     cfg.visualizer = dict(type='DetLocalVisualizer')
     cfg.update(work_dir=work_dir, load_from=None, resume=False, log_level='ERROR')

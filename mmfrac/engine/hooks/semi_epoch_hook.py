@@ -3,7 +3,7 @@ import math
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmfrac.engine.hooks.semi_hook import is_latest
 from mmfrac.engine.runner.unwrap import unwrapped_model
@@ -21,9 +21,38 @@ class SemiEpochHook(Hook):
     written in one place. The log says which epochs are burn-in, with a warning where that leaves none
     for an unsupervised source. When burn-in is over its state is kept as ``burn_in.pth``, for
     comparison and for other runs to go on from with ``--resume``.
+
+    Args:
+        allows_iterations (bool): Whether a training may be counted in iterations
+            (``IterBasedTrainLoop``), all of which are its first epoch: for measurements of a step.
+            Defaults to False.
+
+    Raises:
+        ValueError: At the start of such a training, unless it is allowed or the model is a
+            ``ConsistentTeacher`` without burn-in, which counts no epochs.
     """
 
     priority = 'ABOVE_NORMAL'
+
+    def __init__(self, allows_iterations: bool = False) -> None:
+        self.allows_iterations = allows_iterations
+
+    def before_run(self, runner: Runner) -> None:
+        """Refuse a training without epochs, before anything is loaded."""
+        model = unwrapped_model(runner)
+        # a run that only tests leaves the loop's config unbuilt
+        if self.allows_iterations or not isinstance(runner._train_loop, IterBasedTrainLoop):
+            return
+        if isinstance(model, SemiProbMapDetector) or (
+            isinstance(model, ConsistentTeacher) and model.burn_in_epochs
+        ):
+            raise ValueError(
+                f'{type(model).__name__} counts epochs, for burn-in and what is updated after each, and '
+                'an IterBasedTrainLoop has none: set '
+                "train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=..., "
+                'val_interval=1), and the iterations of an epoch as '
+                'train_dataloader.batch_sampler.epoch_length'
+            )
 
     def before_train(self, runner: Runner) -> None:
         """Say which epochs are burn-in."""

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmfrac.engine import SemiEpochHook
 from mmfrac.engine.hooks.semi_epoch_hook import epoch_plan
@@ -130,3 +130,38 @@ def test_a_burn_in_to_the_end_has_no_semi_supervised_epoch(tiny_data, tmp_path):
     assert runner.iter == 2 and 'train/loss_semi' not in scalars
     assert len(scalars['train/loss_sup'].data[0]) == 2
     assert not (tmp_path / 'burn_in.pth').exists()
+
+
+def by_iterations(cfg):
+    """Two iterations in place of epochs."""
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=10)
+    cfg.param_scheduler = []
+    cfg.default_hooks.checkpoint = None
+    return cfg
+
+
+@pytest.mark.parametrize(
+    'name, burn_in',
+    [
+        ('phantom/frac_ssl_phantom.py', 0),
+        ('phantom/frac_ssl_phantom.py', 1),
+        ('phantom/frac_ssl_phantom.py', 'all'),
+        ('compare/phantom/consistent_teacher.py', 1),
+    ],
+)
+def test_a_training_without_epochs_is_refused(name, burn_in, tiny_data, tmp_path):
+    cfg = by_iterations(tiny_config(name, tiny_data, tmp_path))
+    cfg.model.semi_train_cfg.burn_in_epochs = burn_in
+    with pytest.raises(ValueError, match=r'IterBasedTrainLoop has none: .*epoch_length'):
+        Runner.from_cfg(cfg).train()
+
+
+@pytest.mark.parametrize('name', ['compare/phantom/consistent_teacher.py', 'frac_sup.py'])
+def test_what_counts_no_epochs_trains_without(name):
+    cfg = load_config(CONFIGS / name).model
+    if 'semi_train_cfg' in cfg:
+        cfg.semi_train_cfg.burn_in_epochs = 0
+    else:
+        cfg.backbone.init_cfg = None
+    loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    SemiEpochHook().before_run(SimpleNamespace(model=build(cfg), _train_loop=loop))
