@@ -229,7 +229,9 @@ def training_config(cfg: Config, work_dir: str, steps: int) -> Config:
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=steps)
     cfg.param_scheduler = None
     cfg.default_hooks.update(
-        checkpoint=None, semi_epoch=dict(type='SemiEpochHook', allows_iterations=True)
+        checkpoint=None,
+        semi_epoch=dict(type='SemiEpochHook', allows_iterations=True),
+        teacher=dict(type='TeacherHook', allows_untrained=True),
     )
     cfg.log_processor = dict(type='LogProcessor', by_epoch=False)
     cfg.visualizer = dict(type='DetLocalVisualizer')
