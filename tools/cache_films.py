@@ -15,7 +15,7 @@ from mmfrac.datasets.film_cache.cache_writer import (
     images_of_config,
 )
 from mmfrac.utils.cli import CFG_OPTIONS_HELP, KeyValues
-from mmfrac.utils.config import load_config, set_data_root
+from mmfrac.utils.config import load_config, merge_options, set_data_root
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
@@ -72,7 +72,7 @@ def show(films: ImageSet, report: CacheReport) -> None:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options or {})
     if args.data_root:
         set_data_root(cfg._cfg_dict, args.data_root)
     problems: list[str] = []

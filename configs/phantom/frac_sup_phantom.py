@@ -2,4 +2,4 @@
 # python tools/train.py configs/phantom/frac_sup_phantom.py
 # Supervised training with as many steps as frac_ssl_phantom.py: burn-in that never ends.
 _base_ = 'frac_ssl_phantom.py'
-model = dict(semi_train_cfg=dict(burn_in_epochs=_base_.train_cfg.max_epochs))
+model = dict(semi_train_cfg=dict(burn_in_epochs='all'))

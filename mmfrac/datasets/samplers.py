@@ -73,6 +73,11 @@ class MultiSourceBatchSampler(Sampler):
         self.supervised_only = False
         self.num_batches = self._epoch_length(epoch_length)
 
+    @property
+    def has_unsup_sources(self) -> bool:
+        """Whether burn-in leaves out what other epochs read."""
+        return self.supervised_shares != self.shares
+
     def _epoch_length(self, epoch_length: str | int) -> int:
         if isinstance(epoch_length, int) and epoch_length > 0:
             return epoch_length

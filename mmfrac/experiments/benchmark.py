@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from mmfrac.engine.runner.precision import use_amp
 from mmfrac.experiments.jobs import Tools
-from mmfrac.utils.config import load_config, merge_config_file
+from mmfrac.utils.config import load_config, merge_config_file, merge_options
 from mmfrac.utils.packaged import config_path
 
 # what the intervals of a comparison count: the seeds that there are are fixed, or drawn as patients are
@@ -58,7 +58,7 @@ class Method:
         cfg = load_config(repository / self.config)
         if self.changes:
             merge_config_file(cfg._cfg_dict, repository / self.changes)
-        cfg.merge_from_dict({**self.options, **options})
+        merge_options(cfg, {**self.options, **options})
         return cfg
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmfrac.models.detectors.burn_in import ALL
 from mmfrac.utils.config import film_sets
 
 DECISIVE = (
@@ -77,11 +78,27 @@ def run_fingerprint(data_root: Path, configs: Sequence[Config]) -> str:
 
 
 def _decisive(cfg: Config) -> dict[str, Any]:
-    content = cfg.to_dict()
+    content = _with_length_of_burn_in(cfg.to_dict())
     hooks = content.get('default_hooks', {})
     return {key: value for key, value in content.items() if key in DECISIVE} | dict(
         default_hooks={name: hook for name, hook in hooks.items() if name not in REPORTING}
     )
+
+
+def _with_length_of_burn_in(content: dict[str, Any]) -> dict[str, Any]:
+    """A config whose burn-in to the end is written as the number of epochs that it is.
+
+    It is the same training, and runs of before ``'all'`` was a word have the number.
+    """
+    model = content.get('model') or {}
+    semi = model.get('semi_train_cfg') or {}
+    epochs = (content.get('train_cfg') or {}).get('max_epochs')
+    if semi.get('burn_in_epochs') != ALL or epochs is None:
+        return content
+    return {
+        **content,
+        'model': {**model, 'semi_train_cfg': {**semi, 'burn_in_epochs': epochs}},
+    }
 
 
 def fold_fingerprint(cfg: Config, options: Sequence[str]) -> str:
@@ -94,7 +111,8 @@ def fold_fingerprint(cfg: Config, options: Sequence[str]) -> str:
     Returns:
         str: See ``fingerprint``.
     """
-    content = {key: value for key, value in cfg.to_dict().items() if key != 'work_dir'}
+    content = _with_length_of_burn_in(cfg.to_dict())
+    content = {key: value for key, value in content.items() if key != 'work_dir'}
     files = [
         Path(path)
         for part in ('train', 'val', 'test')

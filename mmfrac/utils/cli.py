@@ -9,7 +9,13 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from mmfrac.utils.config import fill_stride, load_config, set_data_root, set_film_cache
+from mmfrac.utils.config import (
+    fill_stride,
+    load_config,
+    merge_options,
+    set_data_root,
+    set_film_cache,
+)
 from mmfrac.utils.device import PRECISIONS
 from mmfrac.utils.packaged import config_path
 from mmfrac.utils.runner_settings import check_runner_settings
@@ -86,14 +92,15 @@ def config_from_arguments(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: When there is no such config.
-        ValueError: When it is no config of a model, or has misspelt settings.
+        ValueError: When it is no config of a model, has misspelt settings, or an option fits none of its
+            settings.
     """
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     args.config = config_path(args.config)
     cfg = load_config(args.config)
     cfg.launcher = getattr(args, 'launcher', 'none')
     options = args.cfg_options or {}
-    cfg.merge_from_dict(options)
+    merge_options(cfg, options)
     data_root = args.data_root or options.get('data_root')
     if data_root:
         set_data_root(cfg._cfg_dict, data_root)

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
@@ -104,6 +104,59 @@ def type_name(node: Any) -> str | None:
     if isinstance(value, (LazyAttr, LazyObject)):
         return str(value)
     return getattr(value, '__name__', None)
+
+
+def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Set options in a config, in place, as ``--cfg-options`` does.
+
+    Args:
+        cfg (Config): The config.
+        options (Mapping): Values of dotted keys; a number in a key counts in a list.
+
+    Raises:
+        ValueError: When a key goes below what is no dict, or does not say which of a list it means.
+    """
+    wanted: dict[str, Any] = {}
+    for key, value in copy.deepcopy(dict(options)).items():
+        node, parts = wanted, key.split('.')
+        for part in parts[:-1]:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                raise ValueError(f'{key}: another option says {part}={node!r} as a whole')
+        node[parts[-1]] = value
+    _check_options(wanted, cfg._cfg_dict, '')
+    # mmengine takes _delete_ out of what it is given
+    cfg.merge_from_dict(copy.deepcopy(dict(options)))
+
+
+def _check_options(wanted: dict[str, Any], base: Any, prefix: str) -> None:
+    """Raise a ``ValueError`` for an option of ``wanted`` that mmengine cannot merge into ``base``."""
+    for key, value in wanted.items():
+        name, of = f'{prefix}{key}', prefix[:-1]
+        if isinstance(base, list):
+            if not key.isdigit() or int(key) >= len(base):
+                numbers = f'{of}.0 to {of}.{len(base) - 1}' if base else 'none'
+                raise ValueError(
+                    f'{name}: {of} is a list of {len(base)}, whose items are {numbers}: say which one, '
+                    f"or give the whole list as {of}='[...]'"
+                )
+            if not isinstance(value, dict):
+                raise ValueError(
+                    f"{name}: an item of a list cannot be replaced: give the whole list as {of}='[...]'"
+                )
+            below = base[int(key)]
+        elif isinstance(base, dict) and dict.__contains__(base, key):
+            # dict's own: a ConfigDict's would import what a lazy type names
+            below = dict.__getitem__(base, key)
+        else:
+            continue
+        if not isinstance(value, dict) or value.get('_delete_'):
+            continue
+        if not isinstance(below, (dict, list)):
+            raise ValueError(
+                f'{name}.{next(iter(value), "...")}: {name} is {below!r}, which has no settings'
+            )
+        _check_options(value, below, f'{name}.')
 
 
 _MERGED = 'merged_file_'

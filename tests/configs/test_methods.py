@@ -33,3 +33,47 @@ def test_has_a_config_at_full_size(method):
     cfg = Config.fromfile(CONFIGS / BASES[-1])
     merge_config_file(cfg._cfg_dict, CONFIGS / f'_base_/methods/{method}.py')
     assert Config.fromfile(CONFIGS / name).to_dict() == cfg.to_dict()
+
+
+KLD, WEIGHTED = dict(type='KLDLoss'), dict(type='KLDLoss', alpha_r='auto')
+MIL = dict(type='MILLoss', pool='top_k', k=10, loss_weight=0.1)
+
+
+@pytest.mark.parametrize(
+    'methods, losses',
+    [
+        (['mil'], [KLD, MIL]),
+        (['weighted_kld'], WEIGHTED),
+        (['mil', 'weighted_kld'], [WEIGHTED, MIL]),
+        (['weighted_kld', 'mil'], [WEIGHTED, MIL]),
+        (['pi_model', 'mil'], [dict(type='MapMSELoss'), MIL]),
+    ],
+)
+def test_a_loss_stays_under_the_next_method(methods, losses):
+    cfg = Config.fromfile(CONFIGS / BASES[0])
+    for method in methods:
+        merge_config_file(cfg, CONFIGS / f'_base_/methods/{method}.py')
+    assert cfg.to_dict()['model']['semi_loss'] == losses
+
+
+def test_weighted_kld_needs_a_kld():
+    cfg = Config.fromfile(CONFIGS / BASES[0])
+    merge_config_file(cfg, CONFIGS / '_base_/methods/pi_model.py')
+    with pytest.raises(ValueError, match=r'no KLDLoss in the config; there are MapMSELoss'):
+        merge_config_file(cfg, CONFIGS / '_base_/methods/weighted_kld.py')
+
+
+@pytest.mark.parametrize('method', ['plus', 'posterior'])
+def test_fracture_cells_are_weighted_once(method):
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(CONFIGS / BASES[0])
+    for name in (method, 'weighted_kld'):
+        merge_config_file(cfg, CONFIGS / f'_base_/methods/{name}.py')
+    with pytest.raises(ValueError, match=r'twice, in NoisyOrPosterior of .* and in KLDLoss of'):
+        MODELS.build(cfg.model)
+    # either of the two alone
+    cfg.model.pseudo_pipeline[0].alpha_r = 1.0
+    MODELS.build(cfg.model)
+    cfg.model.pseudo_pipeline[0].alpha_r = 'auto'
+    cfg.model.semi_loss.alpha_r = 1.0
+    MODELS.build(cfg.model)

@@ -96,6 +96,20 @@ def test_burn_in_reads_supervised_sources_alone():
 
 
 @pytest.mark.parametrize(
+    'ratio, options, expected',
+    [
+        ([1, 3, 4], {}, True),
+        ([1, 3, 0], {}, False),
+        ([1, 3, 4], dict(unsup_sources=[]), False),
+        ([0, 0, 4], {}, True),
+    ],
+)
+def test_it_knows_whether_burn_in_leaves_a_source_out(ratio, options, expected):
+    sampler = DefaultSampler(dataset(8, 20, 10))
+    assert MultiSourceBatchSampler(sampler, 8, ratio, **options).has_unsup_sources is expected
+
+
+@pytest.mark.parametrize(
     ('options', 'match'),
     [
         (dict(source_ratio=[1]), 'source_ratio'),

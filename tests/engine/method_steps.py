@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from mmfrac.engine.hooks.teacher_hook import training_images
 from mmfrac.models import DynamicSharpening, SemiProbMapDetector
+from mmfrac.models.detectors.burn_in import burn_in_length
 from mmfrac.models.losses import WeightedBCELoss
 from mmfrac.utils.config import merge_config_file
 from tests.configs.test_configs import CONFIGS, NAMES, make_tiny
@@ -46,7 +47,7 @@ def config_of(case, tiny_data, tmp_path):
         cfg = Config.fromfile(CONFIGS / case)
     # burn-in is that of the base, unless it is all
     semi = cfg.model.get('semi_train_cfg', {})
-    is_supervised = semi.get('burn_in_epochs', 0) >= cfg.train_cfg.max_epochs
+    is_supervised = burn_in_length(semi.get('burn_in_epochs', 0)) >= cfg.train_cfg.max_epochs
     with_burn_in = is_supervised or not case.startswith('_base_')
     cfg = make_tiny(cfg, tiny_data, tmp_path)
     detector = cfg.model.get('detector', cfg.model)

@@ -2,7 +2,7 @@
 import pytest
 
 from mmfrac.experiments.benchmark import Method
-from mmfrac.experiments.fingerprint import run_fingerprint
+from mmfrac.experiments.fingerprint import fold_fingerprint, run_fingerprint
 from tests.tools.tiny_run import ROOT, write_config
 
 
@@ -37,3 +37,16 @@ def test_the_fingerprint_follows_config_and_films(tiny_data, tmp_path):
     assert run_fingerprint(tmp_path / 'films', [config]) != before
     with pytest.raises(FileNotFoundError, match=r'no annotation file .*train\.json'):
         run_fingerprint(tmp_path / 'nothing', [config])
+
+
+def test_burn_in_to_the_end_is_the_number_of_epochs(tiny_data, tmp_path):
+    method = Method('ours', str(write_config(tmp_path, tiny_data)), 'Ours')
+    settings = dict(short=1, number=2, word='all')
+    found = {}
+    for name, burn_in in settings.items():
+        options = {'model.semi_train_cfg.burn_in_epochs': burn_in, 'train_cfg.max_epochs': 2}
+        cfg = method.build_config(ROOT, options)
+        found[name] = (run_fingerprint(tiny_data, [cfg]), fold_fingerprint(cfg, []))
+        # the config itself stays
+        assert cfg.model.semi_train_cfg.burn_in_epochs == burn_in
+    assert found['word'] == found['number'] != found['short']

@@ -18,6 +18,7 @@ from mmfrac.utils.config import (
     keep_only,
     load_config,
     merge_config_file,
+    merge_options,
     set_data_root,
     set_film_cache,
     set_fold,
@@ -58,6 +59,44 @@ def test_a_missing_file_of_changes_is_said(tmp_path):
     (tmp_path / 'one.py').write_text('')
     with pytest.raises(FileNotFoundError, match=r'other\.py; .* holds one\.py'):
         merge_config_file(Config()._cfg_dict, tmp_path / 'other.py')
+
+
+def test_options_reach_dicts_and_items_of_lists():
+    cfg = Config(dict(loss=[dict(k=1), dict(k=2)], head=dict(a=1, b=2), none=None))
+    options = {
+        'loss.1.k': 5,
+        'head': dict(_delete_=True, c=3),
+        'head.d': 4,
+        'none': 6,
+        'new.one': 7,
+    }
+    merge_options(cfg, options)
+    assert cfg.to_dict() == dict(
+        loss=[dict(k=1), dict(k=5)], head=dict(c=3, d=4), none=6, new=dict(one=7)
+    )
+    # what the caller holds stays
+    assert options['head'] == dict(_delete_=True, c=3)
+
+
+@pytest.mark.parametrize(
+    'option, words',
+    [
+        ({'loss.k': 5}, r'^loss\.k: loss is a list of 2, whose items are loss\.0 to loss\.1'),
+        ({'loss.2.k': 5}, r'^loss\.2: loss is a list of 2, .* give the whole list as'),
+        ({'loss': dict(k=5)}, r'^loss\.k: loss is a list of 2'),
+        ({'loss.1': 5}, r'^loss\.1: an item of a list cannot be replaced'),
+        ({'empty.0.k': 5}, r'^empty\.0: empty is a list of 0, whose items are none'),
+        ({'head.a.k': 5}, r'^head\.a\.k: head\.a is 1, which has no settings'),
+        ({'pair.0': 5}, r'^pair\.0: pair is \(1, 2\), which has no settings'),
+        ({'head.a': 5, 'head.a.k': 5}, r'^head\.a\.k: another option says a=5 as a whole'),
+    ],
+)
+def test_an_option_that_fits_no_setting_is_named(option, words):
+    cfg = Config(dict(loss=[dict(k=1), dict(k=2)], empty=[], head=dict(a=1), pair=(1, 2)))
+    before = cfg.to_dict()
+    with pytest.raises(ValueError, match=words):
+        merge_options(cfg, option)
+    assert cfg.to_dict() == before
 
 
 def test_every_pipeline_and_data_root_is_changed():

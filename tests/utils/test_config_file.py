@@ -64,6 +64,16 @@ def from_command_line(*arguments):
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
+def test_an_option_of_a_list_says_of_which_item():
+    mil = CONFIGS / 'ablations/mil.py'
+    with pytest.raises(
+        ValueError, match=r'model\.semi_loss\.reduction: model\.semi_loss is a list'
+    ):
+        from_command_line(mil, '--cfg-options', 'model.semi_loss.reduction=sum')
+    cfg = from_command_line(mil, '--cfg-options', 'model.semi_loss.0.reduction=sum')
+    assert [loss.get('reduction') for loss in cfg.model.semi_loss] == ['sum', None]
+
+
 @pytest.mark.parametrize('stride', [2, 8])
 @pytest.mark.parametrize('written', [False, True])
 def test_one_line_sets_the_stride(tmp_path, stride, written):

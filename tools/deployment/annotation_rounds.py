@@ -31,7 +31,6 @@ train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 train_dataloader = dict(batch_size=8, num_workers=0, batch_sampler=dict(epoch_length=10))
 val_dataloader = dict(num_workers=0)
 test_dataloader = dict(num_workers=0)
-model = dict(semi_train_cfg=dict(burn_in_epochs=max_epochs))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = []
 """

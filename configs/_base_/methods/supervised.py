@@ -1,3 +1,3 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 # Supervised training alone: burn-in that never ends.
-model = dict(semi_train_cfg=dict(burn_in_epochs=_base_.train_cfg.max_epochs))
+model = dict(semi_train_cfg=dict(burn_in_epochs='all'))

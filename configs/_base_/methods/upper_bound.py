@@ -4,4 +4,4 @@
 hos, *others = _base_.train_dataloader.dataset.datasets
 truth = dict(hos, ann_file='annotations/train_truth.json', complete_boxes=True)
 train_dataloader = dict(dataset=dict(datasets=[truth, *others]))
-model = dict(semi_train_cfg=dict(burn_in_epochs=_base_.train_cfg.max_epochs))
+model = dict(semi_train_cfg=dict(burn_in_epochs='all'))

@@ -7,5 +7,5 @@ window = dict(type='WindowTarget', inner=0.015, outer=0.05)
 change_transform(_base_.train_dataloader, 'ProbMapTarget', **window)
 model = dict(
     detector=dict(prob_map_head=dict(loss=dict(_delete_=True, type='WindowLoss', alpha_r=10.0))),
-    semi_train_cfg=dict(burn_in_epochs=_base_.train_cfg.max_epochs),
+    semi_train_cfg=dict(burn_in_epochs='all'),
 )

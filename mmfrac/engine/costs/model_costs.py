@@ -2,6 +2,7 @@
 """Parameters, operations, seconds and memory of a model."""
 
 import copy
+import math
 import multiprocessing
 import os
 import resource
@@ -27,7 +28,8 @@ from torch import nn
 
 from mmfrac.engine.costs.step_timer_hook import StepTimerHook, now
 from mmfrac.engine.runner.unwrap import unwrapped_model
-from mmfrac.utils.config import fill_stride, film_sets, load_config, set_data_root
+from mmfrac.models.detectors.burn_in import ALL, burn_in_length
+from mmfrac.utils.config import fill_stride, film_sets, load_config, merge_options, set_data_root
 
 
 def predicting_network(model: Any) -> Any:
@@ -166,7 +168,7 @@ def measure(
     if steps < 1:
         raise ValueError(f'steps must be a positive number of training steps, got {steps}')
     cfg = load_config(config)
-    cfg.merge_from_dict(cfg_options or {})
+    merge_options(cfg, cfg_options or {})
     if data_root:
         set_data_root(cfg._cfg_dict, data_root)
     fill_stride(cfg)
@@ -213,8 +215,9 @@ def training_config(cfg: Config, work_dir: str, steps: int) -> Config:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     semi = cfg.model.get('semi_train_cfg', {})
     # one whose burn-in fills the run is a supervised one
-    if semi.get('burn_in_epochs', 0) < cfg.train_cfg.get('max_epochs', 0):
-        semi['burn_in_epochs'] = 0
+    epochs = cfg.train_cfg.get('max_epochs', math.inf)
+    is_supervised = burn_in_length(semi.get('burn_in_epochs', 0)) >= epochs
+    semi['burn_in_epochs'] = ALL if is_supervised else 0
     for dataset in film_sets(cfg.train_dataloader):
         # of fewer films mmengine takes no subset
         if len(DATASETS.build(dataset)) > MAX_IMAGES:
@@ -225,7 +228,11 @@ def training_config(cfg: Config, work_dir: str, steps: int) -> Config:
             cfg[f'{part}_{name}'] = None
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=steps)
     cfg.param_scheduler = None
-    cfg.default_hooks.update(checkpoint=None)
+    cfg.default_hooks.update(
+        checkpoint=None,
+        semi_epoch=dict(type='SemiEpochHook', allows_iterations=True),
+        teacher=dict(type='TeacherHook', allows_untrained=True),
+    )
     cfg.log_processor = dict(type='LogProcessor', by_epoch=False)
     cfg.visualizer = dict(type='DetLocalVisualizer')
     cfg.update(work_dir=work_dir, load_from=None, resume=False, log_level='ERROR')

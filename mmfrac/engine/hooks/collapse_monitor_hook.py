@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from mmfrac.engine.hooks.semi_hook import is_latest
 from mmfrac.engine.runner.unwrap import unwrapped_model
+from mmfrac.models.detectors.burn_in import burn_in_length
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
 
 MONITORS = ('pseudo_positive', 'teacher_score', 'teacher_student_gap')
@@ -82,7 +83,7 @@ class CollapseMonitorHook(Hook):
         options = getattr(model, 'semi_train_cfg', {})
         ramp = options.get('ramp_up_epochs', 0)
         smallest, largest = self.ratio_bounds
-        if runner.epoch < options.get('burn_in_epochs', 0) + ramp:
+        if runner.epoch < burn_in_length(options.get('burn_in_epochs', 0)) + ramp:
             smallest = 0.0
         found = problems(values, self.min_pseudo_positive, self.max_median, (smallest, largest))
         for name, finding in found.items():

@@ -1,7 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import math
+
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmfrac.engine.hooks.semi_hook import is_latest
 from mmfrac.engine.runner.unwrap import unwrapped_model
@@ -16,11 +18,59 @@ class SemiEpochHook(Hook):
     It drives a ``SemiProbMapDetector`` or a ``ConsistentTeacher``; with any other model it does nothing.
 
     The number of burn-in epochs is the model's (``semi_train_cfg.burn_in_epochs``), so that it is
-    written in one place. When burn-in is over its state is kept as ``burn_in.pth``, for comparison and
-    for other runs to go on from with ``--resume``.
+    written in one place. The log says which epochs are burn-in, with a warning where that leaves none
+    for an unsupervised source. When burn-in is over its state is kept as ``burn_in.pth``, for
+    comparison and for other runs to go on from with ``--resume``.
+
+    Args:
+        allows_iterations (bool): Whether a training may be counted in iterations
+            (``IterBasedTrainLoop``), all of which are its first epoch: for measurements of a step.
+            Defaults to False.
+
+    Raises:
+        ValueError: At the start of such a training, unless it is allowed or the model is a
+            ``ConsistentTeacher`` without burn-in, which counts no epochs.
     """
 
     priority = 'ABOVE_NORMAL'
+
+    def __init__(self, allows_iterations: bool = False) -> None:
+        self.allows_iterations = allows_iterations
+
+    def before_run(self, runner: Runner) -> None:
+        """Refuse a training without epochs, before anything is loaded."""
+        model = unwrapped_model(runner)
+        # a run that only tests leaves the loop's config unbuilt
+        if self.allows_iterations or not isinstance(runner._train_loop, IterBasedTrainLoop):
+            return
+        if isinstance(model, SemiProbMapDetector) or (
+            isinstance(model, ConsistentTeacher) and model.burn_in_epochs
+        ):
+            raise ValueError(
+                f'{type(model).__name__} counts epochs, for burn-in and what is updated after each, and '
+                'an IterBasedTrainLoop has none: set '
+                "train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=..., "
+                'val_interval=1), and the iterations of an epoch as '
+                'train_dataloader.batch_sampler.epoch_length'
+            )
+
+    def before_train(self, runner: Runner) -> None:
+        """Say which epochs are burn-in."""
+        model = unwrapped_model(runner)
+        if not isinstance(model, (SemiProbMapDetector, ConsistentTeacher)):
+            return
+        if not is_latest(self, runner):
+            return
+        burn_in, epochs = model.burn_in_epochs, runner.max_epochs
+        runner.logger.info(f'{type(model).__name__}: {epoch_plan(burn_in, epochs)}')
+        batch_sampler = runner.train_dataloader.batch_sampler
+        if epochs <= burn_in < math.inf and getattr(batch_sampler, 'has_unsup_sources', True):
+            runner.logger.warning(
+                f'no epoch of this training is semi-supervised: it has {epochs}, and '
+                f'model.semi_train_cfg.burn_in_epochs is {burn_in}, so that the images of the '
+                'unsupervised source are never read; train longer, set fewer, or say '
+                "burn_in_epochs='all' if that is meant"
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the epoch before any batch of it is drawn."""
@@ -40,3 +90,24 @@ class SemiEpochHook(Hook):
                 meta=dict(epoch=runner.epoch, iter=runner.iter),
                 backend_args=dict(backend='atomic'),
             )
+
+
+def epoch_plan(burn_in_epochs: float, max_epochs: int) -> str:
+    """Which epochs of a training are burn-in, and which are semi-supervised.
+
+    Args:
+        burn_in_epochs (float): Epochs of burn-in; infinity: all.
+        max_epochs (int): Epochs of the training.
+
+    Returns:
+        str: The epochs, counted from 1 as in the log.
+    """
+    last = int(min(burn_in_epochs, max_epochs))
+    if last == max_epochs:
+        return f'all {max_epochs} epochs are burn-in, supervised alone'
+    if last == 0:
+        return f'all {max_epochs} epochs are semi-supervised'
+    return (
+        f'of {max_epochs} epochs the first {last} are burn-in, supervised alone, the other '
+        f'{max_epochs - last} semi-supervised'
+    )

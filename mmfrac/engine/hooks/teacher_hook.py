@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from mmfrac.engine.hooks.semi_hook import semi_model
+from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
+from mmfrac.utils.config import type_name
 
 
 @HOOKS.register_module()
@@ -17,9 +19,21 @@ class TeacherHook(Hook):
 
     It runs before the hooks that ask the teacher for maps, and before those that check or save
     checkpoints. With any other model it does nothing.
+
+    Args:
+        allows_untrained (bool): Whether a teacher may stay a random initialisation for good: for
+            measurements of a step. Defaults to False.
+
+    Raises:
+        ValueError: At the start of another training whose teacher needs a trained student
+            (``BaseTeacher.needs_trained_student``), when there is no burn-in and no weights are loaded.
     """
 
     priority = 'ABOVE_NORMAL'
+
+    def __init__(self, allows_untrained: bool = False) -> None:
+        self.allows_untrained = allows_untrained
+        self._has_loaded = False
 
     def before_run(self, runner: Runner) -> None:
         """The images are known, and no weights are loaded yet."""
@@ -30,6 +44,7 @@ class TeacherHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """A checkpoint is there, and not used yet."""
+        self._has_loaded = True
         model = semi_model(self, runner)
         if model is not None and runner._resume:
             model.teacher.check_checkpoint(teacher_state(checkpoint))
@@ -38,6 +53,8 @@ class TeacherHook(Hook):
         """All weights are loaded."""
         model = semi_model(self, runner)
         if model is not None:
+            if not (self._has_loaded or self.allows_untrained):
+                check_start(model)
             model.start_teacher()
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -65,6 +82,23 @@ class TeacherHook(Hook):
         model = semi_model(self, runner)
         if model is not None:
             model.teacher.note_checkpoint()
+
+
+def check_start(model: SemiProbMapDetector) -> None:
+    """Raise a ``ValueError`` where a teacher would be a random initialisation for good.
+
+    Args:
+        model (SemiProbMapDetector): Of a training that no checkpoint was loaded into.
+    """
+    if not model.teacher.needs_trained_student or model.burn_in_epochs:
+        return
+    if any(type_name(cfg) == 'Pretrained' for cfg in (model.init_cfg, model.student.init_cfg)):
+        return
+    raise ValueError(
+        f'{type(model.teacher).__name__}: the teacher stays what the student is when semi-supervised '
+        'training begins, which is now, since model.semi_train_cfg.burn_in_epochs is 0, and no weights '
+        'are loaded: name those of a supervised model as load_from=FILE.pth, or set burn_in_epochs'
+    )
 
 
 def made_step(optim_wrapper: OptimWrapper | OptimWrapperDict) -> bool:

@@ -13,6 +13,7 @@ from mmengine.dist import all_gather_object
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmfrac.models.detectors.burn_in import burn_in_length
 from mmfrac.models.pseudo_labels.score_mixture import mode_threshold
 
 
@@ -33,11 +34,12 @@ class ConsistentTeacher(SemiBaseDetector):
     Args:
         detector (dict): Student and teacher, a single-stage detector of mmdet.
         semi_train_cfg (dict, optional): ``sup_weight`` (default 1); ``unsup_weight`` (2);
-            ``burn_in_epochs``, epochs without pseudo boxes (0); ``background_weight``, the weight of
-            pseudo boxes is multiplied by it where fewer than half of the films have any (0.01);
-            ``initial_score_thr``, score of a candidate at least (0.05); ``num_scores``, size of the bank
-            (100); ``min_scores``, scores below which the threshold is 0 (4); ``min_pseudo_bbox_wh``,
-            smallest box in px of the student's view ((0.01, 0.01)). Defaults to None.
+            ``burn_in_epochs``, epochs without pseudo boxes (0), or ``'all'``; ``background_weight``, the
+            weight of pseudo boxes is multiplied by it where fewer than half of the films have any
+            (0.01); ``initial_score_thr``, score of a candidate at least (0.05); ``num_scores``, size of
+            the bank (100); ``min_scores``, scores below which the threshold is 0 (4);
+            ``min_pseudo_bbox_wh``, smallest box in px of the student's view ((0.01, 0.01)). Defaults to
+            None.
         semi_test_cfg (dict, optional): ``predict_on``, 'teacher' or 'student'. Defaults to the teacher.
         data_preprocessor (dict, optional): ``SemiDataPreprocessor``. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
@@ -78,9 +80,9 @@ class ConsistentTeacher(SemiBaseDetector):
         self._epoch: int | None = None
 
     @property
-    def burn_in_epochs(self) -> int:
-        """Epochs without pseudo boxes before semi-supervised training."""
-        return self.semi_train_cfg['burn_in_epochs']
+    def burn_in_epochs(self) -> float:
+        """Epochs without pseudo boxes before semi-supervised training; infinity for ``'all'``."""
+        return burn_in_length(self.semi_train_cfg['burn_in_epochs'])
 
     @property
     def is_semi_supervised(self) -> bool:
@@ -235,7 +237,8 @@ def _checked(given: ConfigType) -> dict:
             f'{sorted(options)}'
         )
     options.update(given)
-    for name in ('sup_weight', 'unsup_weight', 'burn_in_epochs', 'background_weight'):
+    burn_in_length(options['burn_in_epochs'])
+    for name in ('sup_weight', 'unsup_weight', 'background_weight'):
         if not options[name] >= 0:
             raise ValueError(f'{name} must be >= 0, got {options[name]}')
     if not 0 <= options['initial_score_thr'] < 1:

@@ -3,7 +3,7 @@
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmfrac.models.batch_augments.mix_up import MixUp
 from mmfrac.models.data_preprocessor import normalisation_of
+from mmfrac.models.detectors.burn_in import burn_in_length
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
 from mmfrac.models.heads.prob_map_head import check_same_cells
 from mmfrac.models.losses.cell_loss import reduce_cells
@@ -28,13 +29,13 @@ from mmfrac.utils.device import host_buffer_names, to_device
 from mmfrac.utils.events import check_events
 
 
-def consistency_weight(epoch: int, ramp_up_epochs: int) -> float:
+def consistency_weight(epoch: float, ramp_up_epochs: int) -> float:
     r"""Weight of L_semi while it ramps up (Temporal Ensembling [9], Mean Teacher [10]).
 
     .. math:: w(t) = \exp(-5 (1 - \min(t, T) / T)^2)
 
     Args:
-        epoch (int): ``t``, semi-supervised epochs so far; 0 in the first.
+        epoch (float): ``t``, semi-supervised epochs so far; 0 in the first.
         ramp_up_epochs (int): ``T``; 0 for no ramp.
 
     Returns:
@@ -91,9 +92,10 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         batch_augments (Sequence[dict]): Change the images of a semi-supervised step and their targets
             together, one after the other, e.g. ``dict(type='MixUp')`` or
             ``dict(type='EraseBackground')``. Defaults to none.
-        semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0),
-            ``sup_weight`` and ``unsup_weight`` (default 1), ``ramp_up_epochs`` (semi-supervised epochs
-            in which ``unsup_weight`` grows, see ``consistency_weight``; default 0, none).
+        semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0;
+            ``'all'``: however many there are), ``sup_weight`` and ``unsup_weight`` (default 1),
+            ``ramp_up_epochs`` (semi-supervised epochs in which ``unsup_weight`` grows, see
+            ``consistency_weight``; default 0, none).
         data_preprocessor (dict, optional): ``SemiDataPreprocessor``; the detector's own, for its use
             alone and in ensembles, must say the same. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
@@ -105,8 +107,9 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
     Raises:
         TypeError: When the teacher is no ``BaseTeacher``, ``batch_augments`` no list, or a method of a
             step or loss is named almost as one that would be called.
-        ValueError: When ``semi_train_cfg`` has an unknown option, there is no ``semi_loss``, a step
-            takes other arguments, or the two preprocessors normalise differently.
+        ValueError: When ``semi_train_cfg`` has an unknown option or another ``burn_in_epochs``, there is
+            no ``semi_loss``, a step takes other arguments, both a step and a loss weigh fracture cells,
+            or the two preprocessors normalise differently.
     """
 
     training_only = ('teacher.', 'pseudo_pipeline.')
@@ -150,6 +153,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             check_events_of(part)
             if hasattr(part, 'attach'):
                 part.attach(self.student)
+        check_one_weight(self.pseudo_pipeline, self.semi_losses)
         defaults = {
             'burn_in_epochs': 0,
             'sup_weight': 1.0,
@@ -162,6 +166,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
                 f'semi_train_cfg has no option {sorted(unknown)}; it takes {sorted(defaults)}'
             )
         self.semi_train_cfg = {**defaults, **(semi_train_cfg or {})}
+        burn_in_length(self.semi_train_cfg['burn_in_epochs'])
         self._epoch: int | None = None
         self._is_started = False
         # all ranks count alike, and NCCL takes nothing from the host
@@ -170,9 +175,9 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         )
 
     @property
-    def burn_in_epochs(self) -> int:
-        """Epochs of L_sup alone before semi-supervised training."""
-        return self.semi_train_cfg['burn_in_epochs']
+    def burn_in_epochs(self) -> float:
+        """Epochs of L_sup alone before semi-supervised training; infinity where it never begins."""
+        return burn_in_length(self.semi_train_cfg['burn_in_epochs'])
 
     @property
     def epoch(self) -> int:
@@ -453,6 +458,26 @@ def check_step(step: nn.Module) -> None:
             f'{type(step).__name__} is no step of a pseudo-label pipeline ({error}): its forward takes '
             '(pseudo_map, weight, teacher_samples, student_samples) and returns (pseudo_map, weight)'
         ) from None
+
+
+def check_one_weight(steps: Iterable[nn.Module], losses: Iterable[nn.Module]) -> None:
+    """Raise a ``ValueError`` where both a step and a loss weigh fracture cells.
+
+    Args:
+        steps (Iterable[nn.Module]): Of the pseudo-label pipeline. One that gives fracture cells another
+            weight than the rest has ``weighs_fracture_cells = True``.
+        losses (Iterable[nn.Module]): As ``steps``.
+    """
+    weighing = [
+        [type(part).__name__ for part in parts if getattr(part, 'weighs_fracture_cells', False)]
+        for parts in (steps, losses)
+    ]
+    if all(weighing):
+        (step, *_), (loss, *_) = weighing
+        raise ValueError(
+            f'alpha_r would weigh the fracture cells of L_semi twice, in {step} of pseudo_pipeline and '
+            f'in {loss} of semi_loss: give one of them alpha_r=1'
+        )
 
 
 class _Told:

@@ -38,6 +38,9 @@ class KLDLoss(SemiLoss):
 
     Raises:
         ValueError: When ``reduction`` is neither, or ``alpha_r`` is neither positive nor ``'auto'``.
+
+    Attributes:
+        weighs_fracture_cells (bool): Whether ``alpha_r`` is another than 1, once the model is built.
     """
 
     def __init__(
@@ -49,6 +52,11 @@ class KLDLoss(SemiLoss):
     def attach(self, student: Any) -> None:
         """Learn the ``alpha_r`` of L_sup of a ``ProbMapDetector``."""
         self.alpha_r.attach(student)
+
+    @property
+    def weighs_fracture_cells(self) -> bool:
+        """See the class."""
+        return self.alpha_r() != 1
 
     def cells(self, logits: Tensor, pseudo_map: Tensor) -> Tensor:
         """Divergence of each cell, weighted by ``alpha_r``."""

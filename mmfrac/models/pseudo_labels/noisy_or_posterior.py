@@ -95,6 +95,10 @@ class NoisyOrPosterior(nn.Module):
     Raises:
         ValueError: When the window is not odd and positive, or an ``alpha_r`` neither positive nor
             one of the words.
+
+    Attributes:
+        weighs_fracture_cells (bool): Whether ``alpha_r`` is another than 1, once the model is built: a
+            loss that weighs them, too, would count them twice.
     """
 
     log_divisor: Tensor
@@ -129,6 +133,11 @@ class NoisyOrPosterior(nn.Module):
         self.alpha_r.attach(student)
         if not self.matches:
             self.teacher_alpha_r.attach(student)
+
+    @property
+    def weighs_fracture_cells(self) -> bool:
+        """See the class."""
+        return self.alpha_r() != 1
 
     def note_targets(self, targets: dict[str, Tensor]) -> None:
         """Learn how many fracture cells an image with boxes has.

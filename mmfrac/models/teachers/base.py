@@ -35,6 +35,9 @@ class BaseTeacher(nn.Module):
     Attributes:
         has_memory (bool): Whether it remembers maps of the un-augmented images, so that it cannot be
             asked for another view of them. Defaults to False.
+        needs_trained_student (bool): Whether it teaches what the student was at the first
+            semi-supervised step for good, so that a training without burn-in has to begin with trained
+            weights. Defaults to False.
 
     Raises:
         TypeError: When a subclass is defined whose method looks like a misspelt event, or takes other
@@ -42,6 +45,7 @@ class BaseTeacher(nn.Module):
     """
 
     has_memory = False
+    needs_trained_student = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -126,6 +130,7 @@ class WrappingTeacher(BaseTeacher):
     def __init__(self, teacher: ConfigType = dict(type='PiTeacher')) -> None:
         super().__init__()
         self.teacher = build_teacher(teacher)
+        self.needs_trained_student = self.teacher.needs_trained_student
 
     def attach(self, student: ProbMapDetector) -> None:
         """Tell the inner teacher."""

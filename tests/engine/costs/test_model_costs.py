@@ -96,6 +96,18 @@ def test_costs_of_a_config(base, tiny_data, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('burn_in', [0, 'all'])
+def test_costs_need_no_trained_weights(burn_in, tiny_data, tmp_path):
+    changes = (
+        "model['teacher'] = dict(type='SnapshotTeacher')",
+        f"model['semi_train_cfg'] = dict(burn_in_epochs={burn_in!r})",
+    )
+    config = write_config(tmp_path, tiny_data, *changes)
+    costs = measure(config, str(tiny_data), TINY, steps=2)
+    assert costs.train_params == 2 * costs.params and costs.train_step_seconds > 0
+
+
+@pytest.mark.slow
 def test_each_config_has_a_process_of_its_own(tiny_data, tmp_path, monkeypatch):
     config = write_config(tmp_path, tiny_data)
     held = torch.ones(100 * 2**20)  # 400 MiB that must not count

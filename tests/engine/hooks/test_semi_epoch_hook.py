@@ -1,11 +1,16 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import math
 from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmfrac.engine import SemiEpochHook
-from tests.configs.test_configs import CONFIGS
+from mmfrac.engine.hooks.semi_epoch_hook import epoch_plan
+from mmfrac.models.detectors.burn_in import burn_in_length
+from mmfrac.utils.config import load_config, merge_config_file, merge_options
+from tests.configs.test_configs import CONFIGS, tiny_config
 from tests.models.small_model import build, semi_cfg
 
 
@@ -31,3 +36,132 @@ def test_burn_in_is_told_to_model_and_sampler_and_kept(make_cfg):
         told.append((batch_sampler.supervised_only, runner.model.is_semi_supervised))
     assert told == [(True, False), (True, False), (False, True), (False, True)]
     assert saved == [(2, 'burn_in.pth')]
+
+
+@pytest.mark.parametrize(
+    'burn_in, epochs, plan',
+    [
+        (0, 6, 'all 6 epochs are semi-supervised'),
+        (
+            *(8, 14),
+            'of 14 epochs the first 8 are burn-in, supervised alone, the other 6 semi-supervised',
+        ),
+        (14, 14, 'all 14 epochs are burn-in, supervised alone'),
+        (20, 14, 'all 14 epochs are burn-in, supervised alone'),
+        (math.inf, 14, 'all 14 epochs are burn-in, supervised alone'),
+    ],
+)
+def test_plan_of_a_training(burn_in, epochs, plan):
+    assert epoch_plan(burn_in, epochs) == plan
+
+
+class Log(list):
+    def info(self, text):
+        self.append(('info', text))
+
+    def warning(self, text):
+        self.append(('warning', text))
+
+
+@pytest.mark.parametrize('make_cfg', [semi_cfg, boxes_cfg])
+@pytest.mark.parametrize(
+    'burn_in, has_unsup_sources, levels',
+    [
+        (0, True, ['info']),
+        (2, True, ['info']),
+        (3, True, ['info', 'warning']),
+        (3, False, ['info']),
+        ('all', True, ['info']),
+    ],
+)
+def test_a_training_without_semi_supervised_epoch_is_said(
+    make_cfg, burn_in, has_unsup_sources, levels
+):
+    log = Log()
+    runner = SimpleNamespace(
+        model=build(make_cfg(semi_train_cfg=dict(burn_in_epochs=burn_in))),
+        train_dataloader=SimpleNamespace(
+            batch_sampler=SimpleNamespace(has_unsup_sources=has_unsup_sources)
+        ),
+        max_epochs=3,
+        logger=log,
+    )
+    SemiEpochHook().before_train(runner)
+    assert [level for level, _ in log] == levels
+    if 'warning' in levels:
+        assert 'no epoch of this training is semi-supervised: it has 3' in log[1][1]
+
+
+@pytest.mark.parametrize('make_cfg', [semi_cfg, boxes_cfg])
+@pytest.mark.parametrize('burn_in', ['al', -1, 1.5, True, None])
+def test_another_burn_in_is_refused(make_cfg, burn_in):
+    with pytest.raises(
+        ValueError, match=r"burn_in_epochs must be a number of epochs >= 0 or 'all'"
+    ):
+        build(make_cfg(semi_train_cfg=dict(burn_in_epochs=burn_in)))
+
+
+SUPERVISED = [
+    'ablations/upper_bound.py',
+    'baselines/window_loss.py',
+    'phantom/frac_sup_phantom.py',
+    'phantom/frac_sup_phantom_v2.py',
+    'semi_real/frac_sup_semi_real.py',
+]
+
+
+@pytest.mark.parametrize('name', [*SUPERVISED, 'phantom/frac_ssl_phantom.py'])
+def test_a_supervised_training_stays_one_when_it_is_lengthened(name):
+    cfg = load_config(CONFIGS / name)
+    if name.startswith('phantom/frac_ssl'):
+        merge_config_file(cfg, CONFIGS / '_base_/methods/supervised.py')
+    merge_options(cfg, {'train_cfg.max_epochs': 50})
+    semi = burn_in_length(cfg.model.semi_train_cfg.burn_in_epochs) < cfg.train_cfg.max_epochs
+    assert not semi
+
+
+def test_a_burn_in_to_the_end_has_no_semi_supervised_epoch(tiny_data, tmp_path):
+    cfg = tiny_config('phantom/frac_sup_phantom.py', tiny_data, tmp_path)
+    cfg.model.semi_train_cfg.burn_in_epochs = 'all'
+    cfg.train_cfg.val_interval = 10
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    scalars = runner.message_hub.log_scalars
+    assert runner.iter == 2 and 'train/loss_semi' not in scalars
+    assert len(scalars['train/loss_sup'].data[0]) == 2
+    assert not (tmp_path / 'burn_in.pth').exists()
+
+
+def by_iterations(cfg):
+    """Two iterations in place of epochs."""
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=10)
+    cfg.param_scheduler = []
+    cfg.default_hooks.checkpoint = None
+    return cfg
+
+
+@pytest.mark.parametrize(
+    'name, burn_in',
+    [
+        ('phantom/frac_ssl_phantom.py', 0),
+        ('phantom/frac_ssl_phantom.py', 1),
+        ('phantom/frac_ssl_phantom.py', 'all'),
+        ('compare/phantom/consistent_teacher.py', 1),
+    ],
+)
+def test_a_training_without_epochs_is_refused(name, burn_in, tiny_data, tmp_path):
+    cfg = by_iterations(tiny_config(name, tiny_data, tmp_path))
+    cfg.model.semi_train_cfg.burn_in_epochs = burn_in
+    with pytest.raises(ValueError, match=r'IterBasedTrainLoop has none: .*epoch_length'):
+        Runner.from_cfg(cfg).train()
+
+
+@pytest.mark.parametrize('name', ['compare/phantom/consistent_teacher.py', 'frac_sup.py'])
+def test_what_counts_no_epochs_trains_without(name):
+    cfg = load_config(CONFIGS / name).model
+    if 'semi_train_cfg' in cfg:
+        cfg.semi_train_cfg.burn_in_epochs = 0
+    else:
+        cfg.backbone.init_cfg = None
+    loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    SemiEpochHook().before_run(SimpleNamespace(model=build(cfg), _train_loop=loop))
