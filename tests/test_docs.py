@@ -241,6 +241,14 @@ def test_figures_of_the_readme_are_published():
     assert len(differences) > 8 and set(differences) <= published
 
 
+def test_every_box_detector_is_named():
+    guide = (ROOT / 'tools/analysis_tools/README.md').read_text()
+    section = guide.split('## Box detectors')[1].split('\n## ')[0]
+    named = re.sub(r'[\s-]', '', section).lower()
+    detectors = {path.stem.replace('_', '') for path in ROOT.glob('configs/compare/*.py')}
+    assert detectors and {name for name in detectors if name not in named} == set()
+
+
 def test_every_guide_can_be_reached_from_the_readme():
     reached, new = set(), {ROOT / 'README.md'}
     while new:

@@ -2,8 +2,10 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
+from mmdet.datasets.transforms import MultiBranch
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import ConcatDataset, Sampler
@@ -30,10 +32,14 @@ class MultiSourceBatchSampler(Sampler):
         epoch_length (str | int): ``'max'``: every film of every source is read at least once;
             ``'min'``: one pass over the source that ends first; or a number of batches per rank.
             Defaults to ``'max'``.
-        unsup_sources (Sequence[int]): Sources left out during burn-in. Defaults to the last one.
+        unsup_sources (Sequence[int], optional): Sources left out during burn-in. Defaults to None:
+            those whose pipeline has no branch ``sup``, see ``sources_without_sup``.
+
+    Attributes:
+        unsup_sources (list[int]): Their indices, in ascending order.
 
     Raises:
-        ValueError: When the ratio does not fit the data sets.
+        ValueError: When the ratio does not fit the data sets, or there is no such unsupervised source.
     """
 
     def __init__(
@@ -42,7 +48,7 @@ class MultiSourceBatchSampler(Sampler):
         batch_size: int,
         source_ratio: Sequence[float],
         epoch_length: str | int = 'max',
-        unsup_sources: Sequence[int] = (-1,),
+        unsup_sources: Sequence[int] | None = None,
     ) -> None:
         dataset = getattr(sampler, 'dataset', None)
         if not isinstance(dataset, ConcatDataset):
@@ -66,8 +72,16 @@ class MultiSourceBatchSampler(Sampler):
         self.sampler = sampler
         self.batch_size = batch_size
         self.shares = _shares(source_ratio, batch_size)
+        if unsup_sources is None:
+            unsup_sources = sources_without_sup(dataset.datasets)
+        count = len(self.sizes)
+        if any(not -count <= source < count for source in unsup_sources):
+            raise ValueError(
+                f'unsup_sources {list(unsup_sources)}: the data set has {count} sources, counted from 0'
+            )
+        self.unsup_sources = sorted({source % count for source in unsup_sources})
         supervised = list(source_ratio)
-        for source in unsup_sources:
+        for source in self.unsup_sources:
             supervised[source] = 0
         self.supervised_shares = _shares(supervised, batch_size) if any(supervised) else None
         self.supervised_only = False
@@ -124,6 +138,31 @@ class MultiSourceBatchSampler(Sampler):
                 else torch.arange(size)
             )
             yield from (order + offset).tolist()
+
+
+def sources_without_sup(datasets: Sequence[Any]) -> list[int]:
+    """Which data sets burn-in has no use for: their pipeline gives no branch ``sup``.
+
+    Args:
+        datasets (Sequence): With ``pipeline``, whose last step is a ``MultiBranch`` in teacher-student
+            training; or wrappers of such (``RepeatDataset``).
+
+    Returns:
+        list[int]: Their indices; the last one where no pipeline has branches.
+    """
+    branches = [_branches(dataset) for dataset in datasets]
+    if not any(branches):
+        return [len(datasets) - 1]
+    return [index for index, names in enumerate(branches) if names and 'sup' not in names]
+
+
+def _branches(dataset: Any) -> set[str]:
+    while hasattr(dataset, 'dataset') and not hasattr(dataset, 'pipeline'):
+        dataset = dataset.dataset
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    return {
+        name for step in steps if isinstance(step, MultiBranch) for name in step.branch_pipelines
+    }
 
 
 def _shares(ratio: Sequence[float], batch_size: int) -> list[float]:

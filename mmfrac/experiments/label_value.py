@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.pseudo_labels.noisy_or_posterior import NoisyOrPosterior
+from mmfrac.models.target_maps import stack_targets, stack_valid
 
 # the odds of a map times e^-3 to e^3
 LOG_FACTORS = tuple(step / 4 for step in range(-12, 13))
@@ -140,8 +141,8 @@ def measure_label_value(cfg: Config, checkpoints: Sequence[str], batch_size: int
             batch = model.data_preprocessor(data, training=True)
             inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
             maps, _ = model.get_teacher_maps(inputs, samples)
-            truth = torch.stack([sample.gt_prob_map.prob_map for sample in samples]) > 0
-            valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
+            truth = stack_targets(samples) > 0
+            valid = stack_valid(samples)
             yield maps, truth, valid, samples
 
     return label_value(batches())

@@ -1,8 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Detectors, backbones, heads, losses, teachers and pseudo labels: tensors in, tensors out.
 
-``postprocess`` makes boxes of maps, ``tta`` averages views, ``batch_augments`` and ``data_preprocessor``
-prepare batches. May import ``utils`` only.
+``postprocess`` makes boxes of maps, ``target_maps`` stacks targets, ``tta`` averages views,
+``batch_augments`` and ``data_preprocessor`` prepare batches. May import ``utils`` only.
 """
 
 from mmfrac.models.backbones.timm_backbone import TimmBackbone

@@ -8,6 +8,7 @@ from mmdet.structures import DetDataSample, SampleList
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
+from mmfrac.models.target_maps import stack_valid
 from mmfrac.utils.prob_map import component_boxes
 
 
@@ -36,9 +37,20 @@ def cells_of_images(prob_map: Tensor, samples: SampleList) -> Tensor:
 
     Returns:
         Tensor: ``(N, 1, h, w)`` bool.
+
+    Raises:
+        ValueError: When the targets of the images are of another stride.
     """
     if samples and 'gt_prob_map' in samples[0]:
-        return torch.stack([sample.gt_prob_map.valid for sample in samples])
+        valid = stack_valid(samples)
+        (rows, columns), (height, width) = prob_map.shape[-2:], valid.shape[-2:]
+        if (height, width) != (rows, columns):
+            raise ValueError(
+                f'maps of {rows} x {columns} cells, the targets of their images have {height} x '
+                f'{width}: give ProbMapTarget the stride of the head, as tools/train.py does where the '
+                'option is left out'
+            )
+        return valid
     return torch.ones_like(prob_map, dtype=torch.bool)
 
 

@@ -2,11 +2,11 @@
 """The changes of every method fit every semi-supervised base."""
 
 import pytest
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmfrac.utils.config import merge_config_file
+from mmfrac.utils.config import merge_config_file, set_data_root, set_label_fraction
 from tests.configs.test_configs import CONFIGS, NAMES
 from tests.slow import slow_but
 
@@ -77,3 +77,17 @@ def test_fracture_cells_are_weighted_once(method):
     cfg.model.pseudo_pipeline[0].alpha_r = 'auto'
     cfg.model.semi_loss.alpha_r = 1.0
     MODELS.build(cfg.model)
+
+
+def test_the_upper_bound_reads_all_boxes_over_a_share_of_them(tiny_data):
+    init_default_scope('mmdet')
+    counts = []
+    for fraction in (None, 0.25):
+        cfg = Config.fromfile(CONFIGS / BASES[0])
+        set_data_root(cfg, str(tiny_data))
+        if fraction is not None:
+            set_label_fraction(cfg, fraction)
+        merge_config_file(cfg, CONFIGS / '_base_/methods/upper_bound.py')
+        source = DATASETS.build(cfg.train_dataloader.dataset.datasets[0])
+        counts.append((len(source), sum(len(one['instances']) for one in source.load_data_list())))
+    assert counts == [(9, 9)] * 2  # 4 P_hos and 5 P_pub films with a box each

@@ -5,10 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import Compose, DefaultSampler
+from mmengine.registry import init_default_scope
 from torch.utils.data import ConcatDataset, TensorDataset
 
-from mmfrac.datasets.samplers import MultiSourceBatchSampler
+from mmfrac.datasets.samplers import MultiSourceBatchSampler, sources_without_sup
 
 
 def dataset(*sizes: int) -> ConcatDataset:
@@ -129,3 +130,47 @@ def test_needs_several_sources():
         MultiSourceBatchSampler(DefaultSampler(TensorDataset(torch.arange(3))), 2, [1])
     with pytest.raises(ValueError, match='holds no film'):
         MultiSourceBatchSampler(DefaultSampler(dataset(3, 0)), 2, [1, 1])
+
+
+class RepeatDataset(TensorDataset):
+    """As mmengine's, which wants meta information: the images stand in ``dataset``."""
+
+    def __init__(self, dataset, times):
+        super().__init__(torch.arange(times * len(dataset)))
+        self.dataset = dataset
+
+
+class Images(TensorDataset):
+    """Two images whose pipeline gives these branches."""
+
+    def __init__(self, *branches):
+        super().__init__(torch.arange(2))
+        steps = [dict(type='MultiBranch', branch_field=[], **{name: [] for name in branches})]
+        self.pipeline = Compose(steps if branches else [])
+
+
+@pytest.mark.parametrize(
+    'branches, expected',
+    [
+        ([(), ()], [1]),  # of no branches, the last
+        ([('sup',), ('unsup_teacher', 'unsup_student')], [1]),
+        ([('unsup_teacher',), ('sup',), ('unsup_teacher', 'unsup_student')], [0, 2]),
+        ([('sup',), ('sup',)], []),
+        ([('sup', 'unsup_teacher'), ('unsup_teacher',)], [1]),
+    ],
+)
+def test_sources_without_a_supervised_branch_are_found(branches, expected):
+    init_default_scope('mmdet')
+    sources = [Images(*names) for names in branches]
+    assert sources_without_sup(sources) == expected
+    sampler = DefaultSampler(ConcatDataset(sources))
+    drawn = MultiSourceBatchSampler(sampler, 2, [1] * len(sources))
+    assert drawn.unsup_sources == expected
+    assert sources_without_sup([RepeatDataset(source, 2) for source in sources]) == expected
+
+
+@pytest.mark.parametrize('wrong', [3, -4])
+def test_an_unsupervised_source_that_is_not_there(wrong):
+    sampler = DefaultSampler(dataset(2, 2, 2))
+    with pytest.raises(ValueError, match=r'has 3 sources'):
+        MultiSourceBatchSampler(sampler, 2, [1, 1, 1], unsup_sources=[wrong])

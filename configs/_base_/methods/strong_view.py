@@ -3,6 +3,7 @@
 # erased where the pseudo map has no lesion. Not in the paper.
 from mmfrac.utils.config import change_transform
 
-student = _base_.train_dataloader.dataset.datasets[-1]
-change_transform(student.pipeline, 'IntensityJitter', type='StrongIntensity', gamma=0.3)
+pipelines = [source.pipeline for source in _base_.train_dataloader.dataset.datasets]
+students = [steps for steps in pipelines if 'unsup_student' in steps[-1]]
+change_transform(students, 'IntensityJitter', type='StrongIntensity', gamma=0.3)
 model = dict(batch_augments=[dict(type='EraseBackground')])

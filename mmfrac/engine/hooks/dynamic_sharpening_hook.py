@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,14 @@ class DynamicSharpeningHook(Hook):
     supervised epoch. A model without a ``DynamicSharpening`` step is left alone.
 
     Args:
-        unsup_source (int): Index of P_pub in the train ``ConcatDataset``. Defaults to the last.
+        unsup_source (int | Sequence[int], optional): Indices in the train ``ConcatDataset`` of the
+            sources whose films with label 1 that first pass scores. Defaults to None: the
+            ``unsup_sources`` of the batch sampler; the last source where it names none.
     """
 
     priority = 'NORMAL'
 
-    def __init__(self, unsup_source: int = -1) -> None:
+    def __init__(self, unsup_source: int | Sequence[int] | None = None) -> None:
         self.unsup_source = unsup_source
 
     def before_train(self, runner: Runner) -> None:
@@ -78,11 +81,18 @@ class DynamicSharpeningHook(Hook):
         self, runner: Runner, model: SemiProbMapDetector, step: DynamicSharpening
     ) -> None:
         loader = runner.train_dataloader
-        source = self._unsup_images(loader.dataset)
+        sources = self._unsup_sources(loader)
+        images: ConcatDataset = ConcatDataset([_positive_images(source) for source in sources])
+        if not len(images):
+            raise ValueError(
+                'no film with label 1 in the unsupervised sources, so that DynamicSharpening has no m: '
+                'give train_dataloader a source of P_pub, name it as unsup_source of '
+                'DynamicSharpeningHook, or take another step in pseudo_pipeline'
+            )
         rank, world_size = get_dist_info()
-        runner.logger.info(f'Teacher scores of {len(source)} P_pub films for the first median')
+        runner.logger.info(f'Teacher scores of {len(images)} P_pub films for the first median')
         batches = DataLoader(
-            Subset(source, range(rank, len(source), world_size)),
+            Subset(images, range(rank, len(images), world_size)),
             batch_size=loader.batch_sampler.batch_size,
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
@@ -95,10 +105,21 @@ class DynamicSharpeningHook(Hook):
             with eval_mode(model.teacher):
                 step.note_scores(model.teacher(model.student, inputs, samples), samples)
 
-    def _unsup_images(self, dataset: Any) -> Any:
-        if isinstance(dataset, ConcatDataset):
-            return dataset.datasets[self.unsup_source]
-        return dataset
+    def _unsup_sources(self, loader: DataLoader) -> list[Any]:
+        if not isinstance(loader.dataset, ConcatDataset):
+            return [loader.dataset]
+        chosen = self.unsup_source
+        if chosen is None:
+            chosen = getattr(loader.batch_sampler, 'unsup_sources', None) or -1
+        indices = [chosen] if isinstance(chosen, int) else chosen
+        return [loader.dataset.datasets[index] for index in indices]
+
+
+def _positive_images(source: Any) -> Any:
+    """Those with label 1; all where a data set does not tell labels."""
+    if not hasattr(source, 'labels'):
+        return source
+    return Subset(source, np.flatnonzero(source.labels() == 1).tolist())
 
 
 def scores_of_images(scores_of_ranks: list[dict[str, list[float]]]) -> list[float]:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from mmfrac.engine.runner.unwrap import unwrapped_model
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.pseudo_labels.warp import map_stride
+from mmfrac.models.target_maps import stack_targets, stack_valid
 
 BINS = 10
 
@@ -98,8 +99,8 @@ def pseudo_map_counts(teacher_map: Tensor, pseudo_map: Tensor, samples: SampleLi
         both; lesions, lesions whose midpoint is positive; then the sums of teacher probability and of
         truth in bins of the probability.
     """
-    target = torch.stack([sample.gt_prob_map.prob_map for sample in samples]) > 0
-    valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
+    target = stack_targets(samples) > 0
+    valid = stack_valid(samples)
     positive = (pseudo_map > 0.5) & valid
     target = target & valid
     lesions = hits = 0

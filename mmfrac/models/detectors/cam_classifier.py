@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmfrac.models.heads.prob_map_head import image_cells
 from mmfrac.models.postprocess import add_prediction
 from mmfrac.models.state_dicts import StudentWeights
+from mmfrac.models.target_maps import stack_valid
 from mmfrac.utils.device import to_device, use_channels_last
 
 
@@ -91,7 +92,7 @@ class CAMClassifier(StudentWeights, BaseDetector):
             dict[str, Tensor]: ``loss_image``.
         """
         logits = self.logits(batch_inputs)
-        valid = torch.stack([sample.gt_prob_map.valid for sample in batch_data_samples])
+        valid = stack_valid(batch_data_samples)
         valid = F.adaptive_max_pool2d(valid.float(), logits.shape[-2:])
         labels = torch.tensor([sample.label for sample in batch_data_samples])
         labels = to_device(labels, logits.device)

@@ -24,6 +24,7 @@ from mmfrac.models.losses.cell_loss import reduce_cells
 from mmfrac.models.postprocess import image_scores
 from mmfrac.models.pseudo_labels.warp import homography_of
 from mmfrac.models.state_dicts import STUDENT, AdaptedWeights
+from mmfrac.models.target_maps import stack_valid
 from mmfrac.models.teachers.base import build_teacher
 from mmfrac.utils.device import host_buffer_names, to_device
 from mmfrac.utils.events import check_events
@@ -263,7 +264,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             teacher_map, pseudo_map, weight = self.pseudo_maps(
                 inputs['unsup_teacher'], teacher_samples, student_samples
             )
-            valid = torch.stack([sample.gt_prob_map.valid for sample in student_samples])
+            valid = stack_valid(student_samples)
             check_same_cells(valid, pseudo_map, self.student.prob_map_head.stride)
             has_target = weight.flatten(1).any()
             targets['unsup_student'] = dict(target=pseudo_map, valid=valid, weight=weight)

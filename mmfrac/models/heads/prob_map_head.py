@@ -10,6 +10,7 @@ from mmdet.utils import ConfigType, OptMultiConfig
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 
+from mmfrac.models.target_maps import stack_targets, stack_valid
 from mmfrac.utils.device import to_device
 from mmfrac.utils.prob_map import whole_cells
 
@@ -149,8 +150,8 @@ class ProbMapHead(BaseModule):
         Raises:
             ValueError: When a sample does not say ``label`` and ``regions``.
         """
-        target = torch.stack([sample.gt_prob_map.prob_map for sample in samples])
-        valid = torch.stack([sample.gt_prob_map.valid for sample in samples])
+        target = stack_targets(samples)
+        valid = stack_valid(samples)
         for sample in samples:
             if not {'label', 'regions'} <= sample.metainfo.keys():
                 raise ValueError(

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
 
@@ -37,6 +37,7 @@ def test_the_quantile_of_the_step_sets_t(quantile, m, t):
     assert step.m.item() == pytest.approx(m) and step.t.item() == pytest.approx(t)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.text('abcdefgh', min_size=1, max_size=2), st.floats(0, 1), min_size=1),
     st.integers(1, 5),

@@ -1,0 +1,44 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Target maps of a batch, which are as large as its padded input."""
+
+import torch
+import torch.nn.functional as F
+from mmdet.structures import DetDataSample, SampleList
+from torch import Tensor
+
+
+def stack_targets(samples: SampleList) -> Tensor:
+    """Targets of a batch of images.
+
+    The data preprocessor pads images to the right and below (``pad_size_divisor``, or to the largest
+    of the batch), not their maps; here these follow, with zeros.
+
+    Args:
+        samples (list[DetDataSample]): With ``gt_prob_map``.
+
+    Returns:
+        Tensor: ``(N, c, h, w)`` uint8, ``h`` and ``w`` those of the padded input.
+    """
+    return torch.stack([_padded(sample, sample.gt_prob_map.prob_map) for sample in samples])
+
+
+def stack_valid(samples: SampleList) -> Tensor:
+    """Which cells of a batch of maps count: those of the images, none of the padding.
+
+    Args:
+        samples (list[DetDataSample]): With ``gt_prob_map``.
+
+    Returns:
+        Tensor: ``(N, 1, h, w)`` bool, as large as ``stack_targets``.
+    """
+    return torch.stack([_padded(sample, sample.gt_prob_map.valid) for sample in samples])
+
+
+def _padded(sample: DetDataSample, cells: Tensor) -> Tensor:
+    image, batch = (sample.metainfo.get(key) for key in ('img_shape', 'batch_input_shape'))
+    if image is None or batch is None or tuple(image[:2]) == tuple(batch):
+        return cells
+    height, width = (
+        round(count * padded / side) for count, padded, side in zip(cells.shape[-2:], batch, image)
+    )
+    return F.pad(cells, (0, width - cells.shape[-1], 0, height - cells.shape[-2]))
