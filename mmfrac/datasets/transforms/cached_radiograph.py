@@ -20,8 +20,8 @@ class CachedRadiograph(BaseTransform):
     """The first steps of a pipeline, up to Resize, with the pixels from the film cache.
 
     ``results`` come out as the steps themselves would leave them, bit for bit. A film that is not in
-    the cache, or whose source has changed since (size or time of change), is decoded; it is counted,
-    and the 1st, 10th, 100th ... is warned of. ``tools/cache_films.py`` writes the cache.
+    the cache, or whose source has changed since, see ``FilmCache.open``, is decoded; it is counted, and
+    the 1st, 10th, 100th ... is warned of. ``tools/cache_films.py`` writes the cache.
 
     Required Keys: those of the steps. Added Keys: those of the steps.
 
