@@ -3,6 +3,7 @@ import inspect
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -284,6 +285,37 @@ def test_tool_goes_on_and_says_what_it_could_not_read(films, weights, tmp_path, 
     assert 'a.png' in result.stdout and 'film_b' in result.stdout
     assert 'd.dcm' in result.stderr and 'Traceback' not in result.stderr
     assert (tmp_path / 'out' / 'predictions.json').is_file()
+
+
+def test_names_of_films_neither_end_the_tool_nor_command_the_terminal(
+    films, weights, tmp_path, repository
+):
+    cfg, odd = tmp_path / 'cfg.py', tmp_path / 'odd'
+    config(detector_cfg()).dump(cfg)
+    odd.mkdir()
+    film, cut = (films / 'a.png').read_bytes(), (films / 'a.png').read_bytes()[:300]
+    for name, content in (
+        (b'bad\xff\xfe.png', film),
+        (b'esc\x1b[31m.png', film),
+        (b'new\n0.9999  1  forged.png', film),
+        (b'\xff\x1b[2J\nnot read: forged.png', cut),
+    ):
+        Path(os.fsdecode(os.fsencode(odd) + b'/' + name)).write_bytes(content)
+    command = [python_for_tools(), str(repository / 'tools' / 'infer.py'), str(odd)]
+    command += ['--config', str(cfg), '--checkpoint', weights, '--out-dir', str(tmp_path / 'out')]
+    told = subprocess.run(
+        [*command, '--device', 'cpu', '--no-overlays'],
+        capture_output=True,
+        env={'PYTHONPATH': str(repository), 'PATH': ''},
+    )
+    assert told.returncode == 1, told.stderr
+    assert b'\x1b' not in told.stdout + told.stderr
+    lines = told.stdout.decode().splitlines()
+    assert len(lines) == 4 and lines[-1].startswith('written: ')
+    for name in (r'bad\udcff\udcfe.png', r'esc\x1b[31m.png', r'new\n0.9999  1  forged.png'):
+        assert sum(line.endswith(name) for line in lines) == 1
+    unread = [line for line in told.stderr.decode().splitlines() if line.startswith('not read: ')]
+    assert len(unread) == 1 and r'\udcff\x1b[2J\nnot read: forged.png' in unread[0]
 
 
 def test_real_films(inferencer, shared_data, tmp_path):

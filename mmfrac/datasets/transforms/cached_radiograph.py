@@ -13,6 +13,7 @@ from mmfrac.datasets.film_cache.cached_file import CachedImage
 from mmfrac.datasets.film_cache.store import FilmCache, NotCachedError, settings_of
 from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph, check_size
 from mmfrac.utils.config import type_name
+from mmfrac.utils.text import printable_line
 
 
 @TRANSFORMS.register_module()
@@ -101,8 +102,8 @@ class CachedRadiograph(BaseTransform):
         count = len(self.missed)
         if count == 10 ** (len(str(count)) - 1):
             print_log(
-                f"film '{film}' is decoded: {reason} ({count} such films in this process); "
-                'tools/cache_films.py brings the cache up to date',
+                f"film '{printable_line(film)}' is decoded: {reason} ({count} such films in this "
+                'process); tools/cache_films.py brings the cache up to date',
                 logger='current',
                 level=logging.WARNING,
             )
