@@ -141,6 +141,29 @@ def test_whatever_an_image_is_the_others_are_predicted(inferencer, films, tmp_pa
     assert not (tmp_path / 'out' / 'predictions.partial.jsonl').exists()
 
 
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('vis', 'vis is there and is no folder'),
+        ('vis/film_b.png', r'film_b\.png is there and was not written by mmfrac'),
+        ('maps', 'maps is there and is no folder'),
+        ('maps/film_b.npz', r'film_b\.npz is there and was not written by mmfrac'),
+        ('predictions.partial.jsonl', r'jsonl is there and was not written by mmfrac'),
+    ],
+)
+def test_what_is_in_the_way_is_said_before_the_first_film(
+    inferencer, films, tmp_path, monkeypatch, name, words
+):
+    theirs = tmp_path / 'out' / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text('theirs')
+    monkeypatch.setattr(inferencer, 'load', None)
+    there = sorted((tmp_path / 'out').rglob('*'))
+    with pytest.raises(ValueError, match=words):
+        inferencer(films, out_dir=tmp_path / 'out', save_maps=True)
+    assert sorted((tmp_path / 'out').rglob('*')) == there and theirs.read_text() == 'theirs'
+
+
 def test_a_stopped_run_leaves_what_is_done(inferencer, films, tmp_path, monkeypatch):
     forward, calls = inferencer._forward, []
 
