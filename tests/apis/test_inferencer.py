@@ -256,6 +256,15 @@ def test_ssl_checkpoint_with_its_config_predicts_with_the_student(inferencer, fi
     assert semi['score'] != inferencer(film)['predictions'][0]['score']
 
 
+def test_a_variance_below_0_is_refused(weights, tmp_path):
+    content = torch.load(weights, weights_only=True)
+    name = next(key for key in content['state_dict'] if key.endswith('running_var'))
+    content['state_dict'][name][0] = -1
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=rf'a\.pth holds a variance below 0 .*, e\.g\. {name}'):
+        FracInferencer(config(detector_cfg()), tmp_path / 'a.pth', device='cpu')
+
+
 def test_checkpoint_of_another_model_is_refused(weights, tmp_path):
     other = detector_cfg()
     other['prob_map_head']['feat_channels'] = 32
