@@ -17,6 +17,7 @@ from mmfrac.datasets.film_cache.cache_writer import (
 from mmfrac.utils.cli import CFG_OPTIONS_HELP, KeyValues
 from mmfrac.utils.config import load_config, merge_options, set_data_root
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable, printable_line
 
 EXAMPLE = """example:
   python tools/cache_films.py configs/frac_ssl.py /data/cache --data-root /data/cxr --estimate
@@ -57,7 +58,7 @@ def parse_args() -> argparse.Namespace:
 def estimate(films: ImageSet) -> None:
     existing = next(p for p in Path(films.cache.folder, '_').parents if p.is_dir())
     print(
-        f'{films.cache.image_dir}: {len(films.sizes)} films, '
+        f'{printable(films.cache.image_dir)}: {len(films.sizes)} films, '
         f'at most {films.most_bytes() / GIB:.2f} GiB; '
         f'free: {shutil.disk_usage(existing).free / GIB:.2f} GiB'
     )
@@ -66,7 +67,7 @@ def estimate(films: ImageSet) -> None:
 def show(films: ImageSet, report: CacheReport) -> None:
     counts = ', '.join(f'{count} {name}' for name, count in sorted(report.counts.items()))
     written = f'; {report.bytes_written / GIB:.2f} GiB written' if report.bytes_written else ''
-    print(f'{films.cache.image_dir}: {counts or "no films"}{written}')
+    print(f'{printable(films.cache.image_dir)}: {counts or "no films"}{written}')
 
 
 def main() -> None:
@@ -88,7 +89,7 @@ def main() -> None:
         show(films, report)
         problems += report.problems
     if problems:
-        lines = [f'  {line}' for line in problems[:MOST_LINES]]
+        lines = [f'  {printable_line(line)}' for line in problems[:MOST_LINES]]
         if len(problems) > MOST_LINES:
             lines.append(f'  ... and {len(problems) - MOST_LINES} more')
         print('\n'.join([f'{len(problems)} films failed:', *lines]), file=sys.stderr)

@@ -76,10 +76,10 @@ def main() -> int:
         checkpoints=[str(path) for path in result.checkpoints],
     )
     written = [*result.written, *write_summary(result.summary, work_dir, about)]
-    print(summary_table(result.summary))
+    print(printable(summary_table(result.summary)))
     print(definitions_text(result.summary.definitions))
     for path in written:
-        print(f'written: {path}')
+        print(printable(f'written: {path}'))
     return 0
 
 

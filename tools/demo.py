@@ -9,6 +9,7 @@ import argparse
 
 from mmfrac.apis.demo import run_demo
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,7 +26,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     for line in run_demo(args.out_dir, args.seed):
-        print(line)
+        print(printable(line))
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ import sys
 
 from mmfrac.apis.doctor import diagnose
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     checks = diagnose(parse_args().work_dir)
-    print(*checks, sep='\n')
+    print(*map(printable, checks), sep='\n')
     return int(any(check.is_needed for check in checks))
 
 

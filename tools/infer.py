@@ -11,6 +11,7 @@ from mmfrac.apis import FracInferencer
 from mmfrac.apis.model_zoo import limits_of
 from mmfrac.utils.cli import add_precision_argument
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable, printable_line
 
 EXAMPLE = """example:
   python tools/infer.py films/ case.dcm --config configs/phantom/frac_ssl_phantom.py \\
@@ -58,12 +59,14 @@ def main() -> int:
         show_progress=True,
     )
     if limits := limits_of(args.checkpoint):
-        print(f'note: {limits}', file=sys.stderr)
+        print(f'note: {printable(limits)}', file=sys.stderr)
     for prediction in results['predictions']:
-        print(f'{prediction["score"]:.4f}  {len(prediction["boxes"])}  {prediction["film"]}')
+        name = printable_line(prediction['film'])
+        print(f'{prediction["score"]:.4f}  {len(prediction["boxes"])}  {name}')
     for error in results['errors']:
-        print(f'not read: {error["film"]}: {error["error"]}', file=sys.stderr)
-    print(f'written: {args.out_dir}')
+        what = f'{error["film"]}: {error["error"]}'
+        print(f'not read: {printable_line(what)}', file=sys.stderr)
+    print(printable(f'written: {args.out_dir}'))
     return 1 if results['errors'] else 0
 
 

@@ -17,6 +17,7 @@ from mmfrac.preparation.semi_real import (  # noqa: E402
     write_semi_real,
 )
 from mmfrac.utils.errors import plain_errors  # noqa: E402
+from mmfrac.utils.text import printable  # noqa: E402
 
 EXAMPLE = r"""example:
   python tools/make_semi_real.py FOLDER/images data/semi_real \
@@ -124,7 +125,7 @@ def main() -> None:
         films, args.out, recipe, args.workers, args.overwrite, left_out=left_out
     )
     print(summary)
-    print(f'wrote {args.out}')
+    print(printable(f'wrote {args.out}'))
     if args.contact_sheet:
         shown = draw_contact_sheet(args.out, films, args.contact_sheet, args.contact_number)
         print(f'wrote {args.contact_sheet}: {shown} fractures, before and after')

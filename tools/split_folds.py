@@ -61,10 +61,10 @@ def main() -> None:
         drop_shared=args.drop_shared,
         overwrite=args.overwrite,
     )
-    print(split_table(counts))
+    print(printable(split_table(counts)))
     for note in read_folds(out)['notes']:
         print(f'note: {printable(note)}')
-    print(f'written: {out}')
+    print(printable(f'written: {out}'))
 
 
 if __name__ == '__main__':

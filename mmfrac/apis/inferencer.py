@@ -362,12 +362,15 @@ class FracInferencer(ImageLoader):
         folder = Path(out_dir) if out_dir else None
         # what is there and not ours stays
         output = None if folder is None else OutputFolder(folder)
-        if output is not None and not no_save_pred:
-            output.path('predictions.json')
+        save_vis = folder is not None and not no_save_vis
+        if output is not None:
+            # before the first film, not when it is the turn of the one whose name is taken
+            output.check(_output_names(images, not no_save_pred, save_vis, save_maps))
+            if not no_save_pred:
+                output.path('predictions.json')
         results: dict[str, list] = dict(predictions=[], visualization=[], errors=[])
         samples: list[DetDataSample] = []
         overlays: list[np.ndarray] = []
-        save_vis = folder is not None and not no_save_vis
         names = ImageNames()
         progress = tqdm(
             images, 'films', unit='film', disable=None if show_progress else True, smoothing=0.1
@@ -431,7 +434,7 @@ class FracInferencer(ImageLoader):
         self, images: Iterable[ImageInput], errors: list[dict], errors_raise: bool
     ) -> Iterator[LoadedImage]:
         for index, source in enumerate(images):
-            name = f'array_{index:04d}' if isinstance(source, np.ndarray) else source
+            name = _name_of(index, source)
             try:
                 loaded = self.load(source, name)
             except (OSError, ValueError) as error:
@@ -446,6 +449,22 @@ class FracInferencer(ImageLoader):
         with low_precision(self.precision, self.device):
             samples = self.model.test_step(pseudo_collate(packed))
         return [sample.cpu() for sample in samples]
+
+
+def _name_of(index: int, source: ImageInput) -> str:
+    return f'array_{index:04d}' if isinstance(source, np.ndarray) else source
+
+
+def _output_names(
+    images: Sequence[ImageInput], save_pred: bool, save_vis: bool, save_maps: bool
+) -> list[str]:
+    """Files that a run may write, below its folder."""
+    of_films, films = ImageNames(), []
+    if save_vis or save_maps:
+        films = [of_films.name(_name_of(*one)) for one in enumerate(images)]
+    found = ['predictions.json', _PARTIAL] if save_pred else []
+    found += [f'vis/{name}.png' for name in films if save_vis]
+    return found + [f'maps/{name}.npz' for name in films if save_maps]
 
 
 class _Journal:

@@ -46,6 +46,7 @@ from mmfrac.utils.io import (
 )
 from mmfrac.utils.lock import locked
 from mmfrac.utils.processes import FilePool, crash_text
+from mmfrac.utils.text import printable
 
 try:
     import fcntl
@@ -403,7 +404,7 @@ def _check_job(folder: Path, content: Any, package: ModelPackage, options: Archi
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 # ---- in the workers -------------------------------------------------------------------------------

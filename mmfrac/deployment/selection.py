@@ -88,7 +88,8 @@ class Selection:
         views (Sequence[str]): Of ``VIEWS``. Defaults to frontal ones and unknown.
         modalities (Sequence[str]): Defaults to CR, DX, DR, RG, OT; images without one are scored.
         body_parts (Sequence[str], optional): BodyPartExamined, in capitals; images without one are
-            scored. Defaults to None, parts of the chest in the words of many devices.
+            scored unless their descriptions name another part ('HAND PA') and none of the chest.
+            Defaults to None, parts of the chest in the words of many devices.
         kinds (Sequence[str]): Of ``KINDS``, what is scored although it is no radiograph itself, or a
             raw one. Defaults to none.
         everything (bool): Whether all that can be read is scored. Defaults to False.
@@ -170,6 +171,8 @@ class Selection:
             return other
         if header.body_part and not self._is_part(header.body_part):
             return f'body part {part_name(header.body_part)}'
+        if header.other_part and not self._is_part(header.other_part):
+            return f'body part {part_name(header.other_part)}, by its description'
         if (header.view or UNKNOWN) not in self.views:
             return f'view {header.view}' if header.view else 'view not given'
         if header.kind in KINDS and header.kind not in self.kinds:

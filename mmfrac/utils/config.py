@@ -22,6 +22,7 @@ from mmengine.config.utils import RemoveAssignFromAST
 from mmengine.fileio import load
 from mmengine.registry import TRANSFORMS as BASE_TRANSFORMS
 
+from mmfrac.utils.errors import one_line
 from mmfrac.utils.packaged import config_path
 from mmfrac.utils.plain_config import is_plain_config, load_plain_config
 
@@ -64,7 +65,8 @@ def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
         ) from error
     except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f'config {file} or a base of it cannot be read, or holds more than plain data: {error}'
+            f'config {file} or a base of it cannot be read, or holds more than plain data: '
+            f'{one_line(error)}'
         ) from error
     except (AttributeError, KeyError, NameError, TypeError) as error:
         raise ValueError(f'config {file}: {type(error).__name__}: {error}') from error

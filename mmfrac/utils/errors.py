@@ -1,14 +1,18 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Errors that a user can mend, and how they are shown."""
 
+import io
+import logging
 import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
-from mmfrac.utils.text import printable
+from mmfrac.utils.text import PrintableRecord, printable, printable_line
 
 _BUILD = os.path.join('mmengine', 'registry', 'build_functions.py')
 
@@ -27,9 +31,13 @@ def plain_errors() -> Iterator[None]:
     ``ImportError`` are what mmfrac raises for input that a user can mend; besides, what mmengine
     raises for a config that names a type or an option that does not exist. Set the environment
     variable ``MMFRAC_TRACEBACK=1`` to see where it came from. Other errors pass unchanged.
+
+    What a tool prints, logs and warns of names files of others: no name ends it with a
+    ``UnicodeEncodeError``, and logs and warnings command no terminal.
     """
     try:
-        yield
+        with _printable_output():
+            yield
     except Exception as error:
         is_plain = isinstance(error, (ValueError, OSError, ImportError)) or _is_of_config(error)
         if not is_plain or os.environ.get('MMFRAC_TRACEBACK') == '1':
@@ -38,6 +46,26 @@ def plain_errors() -> Iterator[None]:
         print(f'{type(error).__name__}: {message}', file=sys.stderr)
         print('(MMFRAC_TRACEBACK=1 shows where this was raised)', file=sys.stderr)
         sys.exit(1)
+
+
+@contextmanager
+def _printable_output() -> Iterator[None]:
+    """Take any text to stdout, as stderr does; log records and warnings are ``printable``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with suppress(OSError):  # where the file below it was replaced by a pipe
+            sys.stdout.reconfigure(errors='backslashreplace')
+    factory, format_warning = logging.getLogRecordFactory(), warnings.formatwarning
+
+    def format_printable(*args: Any, **kwargs: Any) -> str:
+        return printable(format_warning(*args, **kwargs))
+
+    logging.setLogRecordFactory(PrintableRecord)
+    warnings.formatwarning = format_printable
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(factory)
+        warnings.formatwarning = format_warning
 
 
 def _is_of_config(error: Exception) -> bool:
@@ -133,7 +161,7 @@ class RadiographError(ValueError):
     def __init__(self, message: str) -> None:
         # torch raises it once more in the main process, around the traceback of the worker's
         if not _OF_WORKER.match(message):
-            message = printable(message).replace('\n', r'\n').replace('\t', r'\t')
+            message = printable_line(message)
         super().__init__(message)
 
 

@@ -413,21 +413,50 @@ class OutputFolder:
             name (str): Path below the folder.
 
         Raises:
-            ValueError: If there is a file of that name which mmfrac did not write.
+            ValueError: See ``check``.
         """
-        if self._known is None:
-            self._known = written_files(self.folder)
+        self.check([name])
         path = self.folder / name
         name = Path(name).as_posix()
-        if name not in self._known:
-            if os.path.lexists(path):
-                raise ValueError(
-                    f'{path} is there and was not written by mmfrac (what was is in '
-                    f'{self.folder / WRITTEN_LIST}): it stays; name another folder, or move it away'
-                )
+        if name not in self._written:
             note_written(self.folder, [name])
-            self._known.add(name)
+            self._written.add(name)
         return path
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise one error if files cannot be written, before work begins that ends with them.
+
+        Args:
+            names (Iterable[str]): Paths below the folder.
+
+        Raises:
+            ValueError: If there is a file of that name which mmfrac did not write, or one where a folder
+                is wanted.
+        """
+        names = [Path(name).as_posix() for name in names]
+        inner = {folder for name in names for folder in Path(name).parents}
+        for folder in sorted(self.folder / one for one in inner):
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise ValueError(
+                    f'{folder} is there and is no folder: name another folder, or move it away'
+                )
+        taken = [
+            self.folder / name
+            for name in names
+            if name not in self._written and os.path.lexists(self.folder / name)
+        ]
+        if taken:
+            others = f' (and {len(taken) - 1} others)' if len(taken) > 1 else ''
+            raise ValueError(
+                f'{taken[0]}{others} is there and was not written by mmfrac (what was is in '
+                f'{self.folder / WRITTEN_LIST}): it stays; name another folder, or move it away'
+            )
+
+    @property
+    def _written(self) -> set[str]:
+        if self._known is None:
+            self._known = written_files(self.folder)
+        return self._known
 
 
 def check_not_an_input(out: PathLike, *inputs: PathLike) -> None:

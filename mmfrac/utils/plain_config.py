@@ -18,7 +18,7 @@ import mmengine.registry
 import yaml
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
-from mmengine.fileio import register_handler
+from mmengine.fileio import load, register_handler
 from mmengine.fileio.handlers import YamlHandler
 from mmengine.registry import Registry
 from mmengine.utils import get_object_from_string, import_modules_from_strings
@@ -41,6 +41,17 @@ _IDENTIFIER = re.compile(r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)*')
 
 class PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]
     """YAML of plain data, and of tuples, as MMEngine writes them."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """What a node stands for; a ``yaml.YAMLError`` with its line where PyYAML stumbles over it."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
+            # 2020-13-45 is taken for a date, !!timestamp x for one that it can take apart
+            kind = node.tag.rpartition(':')[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f'{node.value!r} is no {kind} ({error}): quote text', node.start_mark
+            ) from error
 
 
 PlainLoader.add_constructor(
@@ -148,6 +159,7 @@ def _check_bases(file: str, within: tuple[str, ...]) -> None:
         Config._substitute_predefined_vars(path, text)
         Config._substitute_env_variables(text, text)
         Config._pre_substitute_base_vars(text, text)
+        _check_settings(load(text), file)
         bases = Config._get_base_files(text)
     for name in bases:
         if not isinstance(name, str):
@@ -171,6 +183,32 @@ def _check_bases(file: str, within: tuple[str, ...]) -> None:
                 'JSON or YAML inherits from JSON, YAML and the configs of mmfrac, or becomes a Python '
                 'config itself'
             )
+
+
+def _check_settings(content: Any, file: str) -> None:
+    """Raise a ``ValueError`` unless a file holds settings by name, all the way down."""
+    if not isinstance(content, dict):
+        what = 'nothing' if content is None else f'a value of type {type(content).__name__}'
+        raise ValueError(
+            f'config {file} holds {what}; settings by name are wanted, with model, or _base_ to inherit'
+        )
+    for place, key in _keys_without_name(content, ''):
+        raise ValueError(
+            f'config {file}: the key {key!r} of {place or "the file"} is of type '
+            f'{type(key).__name__}, and settings have names: put it in quotation marks if it is one'
+        )
+
+
+def _keys_without_name(node: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Keys that are no text, of the settings and of what is built; other tables may have such keys."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if not isinstance(key, str) and (not where or 'type' in node):
+                yield where, key
+            yield from _keys_without_name(value, f'{where}.{key}' if where else str(key))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _keys_without_name(value, f'{where}[{index}]')
 
 
 def _problems(node: Any, where: str) -> Iterator[str]:

@@ -28,6 +28,26 @@ def printable(text: Any) -> str:
     return _OBEYED.sub(lambda found: found[0].encode('unicode_escape').decode(), str(text))
 
 
+def printable_line(text: Any) -> str:
+    r"""``printable`` text in one line: a line feed in a name would begin a line of its own.
+
+    Args:
+        text (Any): Its ``str()`` may hold file names or messages about them.
+
+    Returns:
+        str: Line feeds and tabs are spelled out, too, as ``\n`` and ``\t``.
+    """
+    return printable(text).replace('\n', r'\n').replace('\t', r'\t')
+
+
+class PrintableRecord(logging.LogRecord):
+    """What a logger says, ``printable``: for ``logging.setLogRecordFactory``."""
+
+    def getMessage(self) -> str:
+        """The message with its arguments."""
+        return printable(super().getMessage())
+
+
 class PrintableFilter(logging.Filter):
     """Makes what a logger says ``printable``: paths of images stand in it."""
 

@@ -3,6 +3,7 @@ import inspect
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -140,6 +141,29 @@ def test_whatever_an_image_is_the_others_are_predicted(inferencer, films, tmp_pa
     assert not (tmp_path / 'out' / 'predictions.partial.jsonl').exists()
 
 
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('vis', 'vis is there and is no folder'),
+        ('vis/film_b.png', r'film_b\.png is there and was not written by mmfrac'),
+        ('maps', 'maps is there and is no folder'),
+        ('maps/film_b.npz', r'film_b\.npz is there and was not written by mmfrac'),
+        ('predictions.partial.jsonl', r'jsonl is there and was not written by mmfrac'),
+    ],
+)
+def test_what_is_in_the_way_is_said_before_the_first_film(
+    inferencer, films, tmp_path, monkeypatch, name, words
+):
+    theirs = tmp_path / 'out' / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text('theirs')
+    monkeypatch.setattr(inferencer, 'load', None)
+    there = sorted((tmp_path / 'out').rglob('*'))
+    with pytest.raises(ValueError, match=words):
+        inferencer(films, out_dir=tmp_path / 'out', save_maps=True)
+    assert sorted((tmp_path / 'out').rglob('*')) == there and theirs.read_text() == 'theirs'
+
+
 def test_a_stopped_run_leaves_what_is_done(inferencer, films, tmp_path, monkeypatch):
     forward, calls = inferencer._forward, []
 
@@ -232,6 +256,15 @@ def test_ssl_checkpoint_with_its_config_predicts_with_the_student(inferencer, fi
     assert semi['score'] != inferencer(film)['predictions'][0]['score']
 
 
+def test_a_variance_below_0_is_refused(weights, tmp_path):
+    content = torch.load(weights, weights_only=True)
+    name = next(key for key in content['state_dict'] if key.endswith('running_var'))
+    content['state_dict'][name][0] = -1
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=rf'a\.pth holds a variance below 0 .*, e\.g\. {name}'):
+        FracInferencer(config(detector_cfg()), tmp_path / 'a.pth', device='cpu')
+
+
 def test_checkpoint_of_another_model_is_refused(weights, tmp_path):
     other = detector_cfg()
     other['prob_map_head']['feat_channels'] = 32
@@ -284,6 +317,37 @@ def test_tool_goes_on_and_says_what_it_could_not_read(films, weights, tmp_path, 
     assert 'a.png' in result.stdout and 'film_b' in result.stdout
     assert 'd.dcm' in result.stderr and 'Traceback' not in result.stderr
     assert (tmp_path / 'out' / 'predictions.json').is_file()
+
+
+def test_names_of_films_neither_end_the_tool_nor_command_the_terminal(
+    films, weights, tmp_path, repository
+):
+    cfg, odd = tmp_path / 'cfg.py', tmp_path / 'odd'
+    config(detector_cfg()).dump(cfg)
+    odd.mkdir()
+    film, cut = (films / 'a.png').read_bytes(), (films / 'a.png').read_bytes()[:300]
+    for name, content in (
+        (b'bad\xff\xfe.png', film),
+        (b'esc\x1b[31m.png', film),
+        (b'new\n0.9999  1  forged.png', film),
+        (b'\xff\x1b[2J\nnot read: forged.png', cut),
+    ):
+        Path(os.fsdecode(os.fsencode(odd) + b'/' + name)).write_bytes(content)
+    command = [python_for_tools(), str(repository / 'tools' / 'infer.py'), str(odd)]
+    command += ['--config', str(cfg), '--checkpoint', weights, '--out-dir', str(tmp_path / 'out')]
+    told = subprocess.run(
+        [*command, '--device', 'cpu', '--no-overlays'],
+        capture_output=True,
+        env={'PYTHONPATH': str(repository), 'PATH': ''},
+    )
+    assert told.returncode == 1, told.stderr
+    assert b'\x1b' not in told.stdout + told.stderr
+    lines = told.stdout.decode().splitlines()
+    assert len(lines) == 4 and lines[-1].startswith('written: ')
+    for name in (r'bad\udcff\udcfe.png', r'esc\x1b[31m.png', r'new\n0.9999  1  forged.png'):
+        assert sum(line.endswith(name) for line in lines) == 1
+    unread = [line for line in told.stderr.decode().splitlines() if line.startswith('not read: ')]
+    assert len(unread) == 1 and r'\udcff\x1b[2J\nnot read: forged.png' in unread[0]
 
 
 def test_real_films(inferencer, shared_data, tmp_path):

@@ -118,6 +118,49 @@ def test_what_is_no_config_is_one_error(text, suffix, tmp_path):
         load_config(file)
 
 
+NO_SETTINGS = [
+    ('json', '[1]', r'holds a value of type list; settings by name are wanted'),
+    ('json', 'null', r'holds nothing; settings'),
+    ('yaml', '', r'holds nothing; settings'),
+    ('yaml', '5', r'holds a value of type int; settings'),
+    ('yaml', 'model: {}\n1: 2', r'the key 1 of the file is of type int'),
+    ('yaml', 'true: 2', r'the key True of the file is of type bool'),
+    ('yaml', '2020-01-02: 2', r'the key .*2020.* of the file is of type date'),
+    ('yaml', 'model: {type: ProbMapDetector, 2: x}', r'the key 2 of model is of type int'),
+    (
+        'yaml',
+        'a: 2020-13-45',
+        r"'2020-13-45' is no timestamp \(month must be in 1..12.* line 1, column 4",
+    ),
+    ('yaml', 'model: {}\na: 2020-01-45T00:00:00Z', r'is no timestamp \(day .* line 2'),
+    ('yaml', 'a: !!int x', r"'x' is no int .* line 1"),
+    ('yaml', 'a: !!timestamp x', r"'x' is no timestamp .* line 1"),
+    ('yaml', 'a: !!bool x', r"'x' is no bool .* line 1"),
+]
+
+
+@pytest.mark.parametrize('is_base', [False, True])
+@pytest.mark.parametrize(('suffix', 'text', 'words'), NO_SETTINGS)
+def test_what_holds_no_settings_is_one_sentence_with_the_file(
+    suffix, text, words, is_base, tmp_path
+):
+    file = tmp_path / f'config.{suffix}'
+    file.write_text(text)
+    if is_base:
+        (tmp_path / 'child.json').write_text(json.dumps(dict(_base_=file.name)))
+    with pytest.raises(ValueError, match=words) as caught:
+        load_config(tmp_path / 'child.json' if is_base else file)
+    said = str(caught.value)
+    assert '\n' not in said and 'Error' not in said
+    assert str(tmp_path / 'child.json' if is_base else file) in said or str(file) in said
+
+
+def test_tables_of_numbers_are_data(tmp_path):
+    file = tmp_path / 'config.yaml'
+    file.write_text('model: {type: ProbMapDetector}\nweights: {1: 0.5, 2: 0.25}\n')
+    assert load_config(file).weights == {1: 0.5, 2: 0.25}
+
+
 BOMB = '\n'.join(
     ['a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]']
     + [f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 10)}]' for i in range(1, 9)]

@@ -1,8 +1,12 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import os
+import subprocess
+import sys
+
 import pytest
 
 from mmfrac.utils.errors import plain_errors
-from mmfrac.utils.text import printable, table_cell
+from mmfrac.utils.text import printable, printable_line, table_cell
 
 
 @pytest.mark.parametrize(
@@ -52,3 +56,36 @@ def test_errors_are_printed_so(capsys):
     with pytest.raises(SystemExit), plain_errors():
         raise ValueError('no film a\x1b[2J.png\nsecond line')
     assert r'no film a\x1b[2J.png' in capsys.readouterr().err
+
+
+def test_a_line_feed_in_a_name_begins_no_line():
+    assert printable_line('a\n0.99  1  b\t\x1b[2J') == r'a\n0.99  1  b\t\x1b[2J'
+
+
+SAID = """
+import logging, sys, warnings
+from mmengine.logging import MMLogger, print_log
+from mmfrac.utils.errors import plain_errors
+name = 'a' + chr(27) + '[2J' + chr(0xdcff) + '.png'
+with plain_errors():
+    print_log(f'{name} is logged', logger='current', level=logging.WARNING)
+    MMLogger.get_instance('other').warning('%s is logged by another', name)
+    warnings.warn(f'{name} is warned of')
+    print(f'{name} is printed')
+    print('and what comes after it')
+"""
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'ascii'])
+def test_whatever_a_tool_says_ends_it_or_commands_the_terminal(encoding):
+    told = subprocess.run(
+        [sys.executable, '-c', SAID],
+        capture_output=True,
+        env=os.environ | dict(PYTHONIOENCODING=encoding),
+    )
+    assert told.returncode == 0, told.stderr
+    assert b'\\udcff.png is printed' in told.stdout and b'and what comes after it' in told.stdout
+    every = (told.stdout + told.stderr).replace(b'\x1b[2J\\udcff.png is printed', b'')
+    for words in (b'is logged', b'is logged by another', b'is warned of'):
+        assert b'a\\x1b[2J\\udcff.png ' + words in every
+    assert b'\x1b[2J' not in every

@@ -10,7 +10,7 @@ from mmengine.visualization import Visualizer
 
 from mmfrac.utils.cli import CFG_OPTIONS_HELP, KeyValues, config_from_arguments
 from mmfrac.utils.errors import plain_errors
-from mmfrac.utils.text import printable
+from mmfrac.utils.text import printable, printable_line
 from mmfrac.visualization.browse import MODES, PHASES, browse_dataset
 
 EXAMPLE = """example:
@@ -67,9 +67,11 @@ def main() -> int:
     browsed = browse_dataset(
         cfg, out_dir, args.phase, args.mode, args.show_number, args.size, args.seed, show
     )
-    print(f'{out_dir}: {len(browsed.images)} films, {len(browsed.sheets)} contact sheets')
+    print(
+        f'{printable(out_dir)}: {len(browsed.images)} films, {len(browsed.sheets)} contact sheets'
+    )
     for line in browsed.unreadable:
-        print(printable(line), file=sys.stderr)
+        print(printable_line(line), file=sys.stderr)
     return int(bool(browsed.unreadable))
 
 

@@ -24,6 +24,7 @@ from mmfrac.experiments.tables import (
 from mmfrac.preparation.phantom import write_phantom
 from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.lock import locked
+from mmfrac.utils.text import printable
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = """example:
@@ -112,7 +113,7 @@ def main() -> None:
     intervals = interval_text(benchmark, rows)
     written = [write_report(benchmark, table, definitions, results, reference, intervals)]
     written += plot_comparison(benchmark, runs, results)
-    print(table)
+    print(printable(table))
     if intervals:
         print(intervals)
     begun = {run.method for run in runs}
@@ -121,7 +122,7 @@ def main() -> None:
         if name in begun and missing:
             print(f'{name} is left out: the runs of {missing} are missing in its search')
     for file in written:
-        print(file)
+        print(printable(file))
     if failed:
         sys.exit(f'some runs failed; the same command tries them again:\n{failed}')
 

@@ -4,6 +4,7 @@
 import argparse
 
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable
 from mmfrac.visualization.overlay import compare_overlays
 
 EXAMPLE = """example:
@@ -30,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     folders = dict(one.split('=', 1) for one in args.overlays)
-    print(compare_overlays(folders, args.out, args.number))
+    print(printable(compare_overlays(folders, args.out, args.number)))
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmfrac.evaluation.report.curves import plot_run
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable
 from mmfrac.visualization.run_plots import plot_keys
 
 EXAMPLE = """example:
@@ -41,7 +42,7 @@ def main() -> None:
         if out and len(args.work_dirs) > 1:
             out = Path(out) / Path(work_dir).name
         for path in plot_run(work_dir, out):
-            print(path)
+            print(printable(path))
 
 
 if __name__ == '__main__':

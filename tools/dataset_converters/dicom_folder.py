@@ -67,7 +67,8 @@ def parse_args() -> argparse.Namespace:
         '--body-parts',
         nargs='+',
         metavar='CODE',
-        help='to keep, besides films without one, e.g. CHEST RIBS, or all (parts of the chest)',
+        help='to keep, besides films without one whose descriptions name no other part, e.g. CHEST '
+        'RIBS, or all (parts of the chest)',
     )
     films.add_argument(
         '--keep',

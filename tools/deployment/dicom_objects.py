@@ -10,6 +10,7 @@ import sys
 
 from mmfrac.deployment.object_kinds import OBJECT_KINDS
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable, printable_line
 
 EXAMPLE = """example:
   python tools/deployment/dicom_objects.py found/results.jsonl --out objects \\
@@ -53,10 +54,10 @@ def main() -> int:
     for kind, count in written.counts.items():
         print(f'{kind}: {count}')
     for reason, count in written.left_out.items():
-        print(f'left out: {count} x {reason}')
+        print(printable_line(f'left out: {count} x {reason}'))
     for image, error in written.errors.items():
-        print(f'not written: {image}: {error}', file=sys.stderr)
-    print(f'written: {args.out}')
+        print(printable_line(f'not written: {image}: {error}'), file=sys.stderr)
+    print(printable(f'written: {args.out}'))
     return 1 if written.errors else 0
 
 

@@ -27,7 +27,7 @@ from mmfrac.deployment.selection import KINDS, VIEWS, Selection
 from mmfrac.utils.device import PRECISIONS
 from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.processes import default_workers
-from mmfrac.utils.text import printable
+from mmfrac.utils.text import printable, printable_line
 
 EXAMPLE = f"""examples:
   python tools/deployment/infer_archive.py images/ more.zip list.txt --package ours.mmfrac \\
@@ -132,7 +132,7 @@ def report(out_dir: str) -> int:
     for what, number in [('scored', counts.pop('scored')), ('flagged', counts.pop('flagged'))]:
         print(f'{number:8} {what}')
     for reason, number in counts.most_common():
-        print(printable(f'{number:8} not scored: {reason}'))
+        print(printable_line(f'{number:8} not scored: {reason}'))
     print(printable(f'written: {out_dir}/{RESULTS}'))
     return 1 if errors else 0
 

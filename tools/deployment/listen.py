@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from mmfrac.deployment.object_kinds import OBJECT_KINDS
 from mmfrac.utils.cli import add_precision_argument
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.text import printable
 
 EXAMPLE = """example:
   python tools/deployment/listen.py frac.mmfrac --folder node \\
@@ -107,7 +108,7 @@ def main() -> int:
         port = stack.enter_context(
             serving(health_app(node.health), args.health_host, args.health_port)
         )
-        print(f'{package.name}: {package.limits}')
+        print(printable(f'{package.name}: {package.limits}'))
         print(f'DICOM: {args.ae_title} at port {node.port}, findings to {destination.name}')
         print(f'health: http://{args.health_host}:{port}/', flush=True)
         ended.wait()

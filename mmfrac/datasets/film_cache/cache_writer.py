@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """The film cache of a config: which films at which size, decoded once and written."""
 
+import contextlib
 import os
 import sys
 from collections import Counter
@@ -17,7 +18,13 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from mmfrac.datasets.film_cache.cached_file import CachedImage, source_state, write_entry
+from mmfrac.datasets.film_cache.cached_file import (
+    CachedFileError,
+    CachedImage,
+    content_checksum,
+    source_state,
+    write_entry,
+)
 from mmfrac.datasets.film_cache.store import (
     FilmCache,
     FilmCacheError,
@@ -186,11 +193,14 @@ def resized_image(images: ImageSet, path: str) -> CachedImage:
     """
     # before it is read: a film that changes meanwhile is noticed later
     state = source_state(path)
+    content = 0
+    with contextlib.suppress(OSError):  # LoadRadiograph says it better
+        content = content_checksum(path)
     load, resize = images.steps
     results = load(dict(img_path=path))
     ori_shape = results['ori_shape']
     image = resize(results)['img']
-    return CachedImage(image if image.ndim == 2 else image[..., 0], ori_shape, state)
+    return CachedImage(image if image.ndim == 2 else image[..., 0], ori_shape, state, content)
 
 
 def _remove_leftovers(folder: str) -> None:
@@ -204,21 +214,35 @@ def _remove_leftovers(folder: str) -> None:
 
 def _fill(images: ImageSet, path: str) -> _Outcome:
     try:
-        images.cache.open(path)
-        return 'kept', 0, ''
-    except NotCachedError:
-        pass
+        outcome, image = 'kept', _moved_image(images.cache, path)
+    except (NotCachedError, CachedFileError, FileNotFoundError):
+        try:
+            outcome, image = 'written', resized_image(images, path)
+        except (FileNotFoundError, RadiographError) as error:
+            return 'failed', 0, str(error)
+    if image is None:
+        return outcome, 0, ''
     try:
-        image = resized_image(images, path)
-    except (FileNotFoundError, RadiographError) as error:
-        return 'failed', 0, str(error)
-    try:
-        return 'written', write_entry(images.cache.path_of(path), image), ''
+        return outcome, write_entry(images.cache.path_of(path), image), ''
     except OSError as error:
         raise FilmCacheError(
             f'cannot write to the film cache {images.cache.folder}: {error}; what was written stays, '
             'run the command again to go on'
         ) from error
+
+
+def _moved_image(cache: FilmCache, path: str) -> CachedImage | None:
+    """A cached film whose source was moved or copied, with its new state; None if it was not.
+
+    Written anew like this, nobody has to compare the bytes of the source from then on.
+
+    Raises:
+        NotCachedError, CachedFileError, FileNotFoundError: If it has to be decoded.
+    """
+    file, state = cache.open(path), source_state(path)
+    if file.content is None or state == file.source:
+        return None
+    return file.read()._replace(source=state)
 
 
 def _check(images: ImageSet, decoded: set[str], path: str) -> _Outcome:

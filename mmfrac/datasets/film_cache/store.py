@@ -21,6 +21,8 @@ from mmfrac.datasets.film_cache.cached_file import (
     CachedFile,
     CachedFileError,
     CachedImage,
+    SourceState,
+    content_checksum,
     source_state,
 )
 from mmfrac.datasets.radiographs.read import VALUES_VERSION
@@ -129,6 +131,8 @@ class FilmCache:
         self.folder = os.path.realpath(folder)
         self.settings = settings
         self.image_dir = os.path.join(self.folder, settings_name(settings))
+        # sources under another inode whose bytes were compared in this process
+        self._compared: set[tuple[str, SourceState, int]] = set()
 
     def path_of(self, source: str) -> str:
         """File of a film, whether it is there or not.
@@ -151,7 +155,8 @@ class FilmCache:
             CachedFile: Its pixels are not read yet.
 
         Raises:
-            NotCachedError: If it is not there, or its source has another size or time of change.
+            NotCachedError: If it is not there, or its source has another size, time of change or,
+                moved or copied since, other bytes.
         """
         try:
             file = CachedFile(self.path_of(source))
@@ -161,11 +166,31 @@ class FilmCache:
             raise NotCachedError(f'its file in the cache is damaged ({error})') from error
         try:
             state = source_state(source)
+            is_same = state[:2] == file.source[:2] and self._is_same(source, state, file)
         except OSError as error:
             raise NotCachedError(f'the source cannot be looked at ({error})') from error
-        if state != file.source:
+        if not is_same:
             raise NotCachedError('the source has changed since it was cached')
         return file
+
+    def _is_same(self, source: str, state: SourceState, file: CachedFile) -> bool:
+        """Whether a source of the same size and time of change is the file that was cached.
+
+        A file that keeps its inode and its time is. Another one may be a copy, or another film under
+        this name: its bytes are read, once in a process, which is far less than to decode them. A film
+        that was cached before inodes were noted is the same if the source was neither written nor
+        renamed since.
+        """
+        if state == file.source:
+            return True
+        if file.content is None:
+            return state.ctime_ns <= file.written_ns
+        key = (source, state, file.content)
+        if key not in self._compared:
+            if content_checksum(source) != file.content:
+                return False
+            self._compared.add(key)
+        return True
 
     def read(self, source: str) -> CachedImage:
         """A film of which the source has not changed.

@@ -13,6 +13,7 @@ from mmfrac.datasets.film_cache.cached_file import CachedImage
 from mmfrac.datasets.film_cache.store import FilmCache, NotCachedError, settings_of
 from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph, check_size
 from mmfrac.utils.config import type_name
+from mmfrac.utils.text import printable_line
 
 
 @TRANSFORMS.register_module()
@@ -20,8 +21,8 @@ class CachedRadiograph(BaseTransform):
     """The first steps of a pipeline, up to Resize, with the pixels from the film cache.
 
     ``results`` come out as the steps themselves would leave them, bit for bit. A film that is not in
-    the cache, or whose source has changed since (size or time of change), is decoded; it is counted,
-    and the 1st, 10th, 100th ... is warned of. ``tools/cache_films.py`` writes the cache.
+    the cache, or whose source has changed since, see ``FilmCache.open``, is decoded; it is counted, and
+    the 1st, 10th, 100th ... is warned of. ``tools/cache_films.py`` writes the cache.
 
     Required Keys: those of the steps. Added Keys: those of the steps.
 
@@ -101,8 +102,8 @@ class CachedRadiograph(BaseTransform):
         count = len(self.missed)
         if count == 10 ** (len(str(count)) - 1):
             print_log(
-                f"film '{film}' is decoded: {reason} ({count} such films in this process); "
-                'tools/cache_films.py brings the cache up to date',
+                f"film '{printable_line(film)}' is decoded: {reason} ({count} such films in this "
+                'process); tools/cache_films.py brings the cache up to date',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 
 from mmfrac.datasets.radiographs.read import RadiographError, read_radiograph
 from mmfrac.utils.errors import AnnotationError
+from mmfrac.utils.text import printable_line
 
 _POLICIES = ('raise', 'skip')
 
@@ -98,8 +99,8 @@ class LoadRadiograph(BaseTransform):
         count = len(self.noted)
         if count == 10 ** (len(str(count)) - 1):
             print_log(
-                f"film '{path}' is doubtful: {text} ({count} such films in this process); "
-                'tools/check_data.py lists them all',
+                f"film '{printable_line(path)}' is doubtful: {text} ({count} such films in this process)"
+                '; tools/check_data.py lists them all',
                 logger='current',
                 level=logging.WARNING,
             )

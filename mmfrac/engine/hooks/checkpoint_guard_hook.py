@@ -60,7 +60,7 @@ def check_state_dict(
 
     Raises:
         ValueError: When too many tensors are missing or have another shape, or one that is needed for
-            prediction holds NaN or inf.
+            prediction holds NaN or inf, or a batch norm a variance below 0.
     """
     state_dict = checkpoint.get('state_dict', checkpoint)
     if not isinstance(state_dict, dict) or not all(isinstance(key, str) for key in state_dict):
@@ -95,6 +95,16 @@ def check_state_dict(
             raise ValueError(
                 f'{name} holds NaN or inf in {len(broken)} tensors, e.g. {broken[0]}: its training '
                 'diverged; take an earlier checkpoint, or train with a lower learning rate'
+            )
+        negative = [
+            key
+            for key in wanted
+            if key in tensors and key.endswith('running_var') and (state_dict[key] < 0).any()
+        ]
+        if negative:
+            raise ValueError(
+                f'{name} holds a variance below 0 in {len(negative)} batch norms, e.g. {negative[0]}: '
+                'no training writes this; copy the file anew, or take an earlier checkpoint'
             )
     fitting = 1 - (len(missing) + len(reshaped)) / max(len(wanted), 1)
     if fitting >= share_needed:

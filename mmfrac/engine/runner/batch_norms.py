@@ -71,11 +71,14 @@ def _stays_the_same(backbone: nn.Module) -> bool:
     except Exception as error:  # the backbone of another project, with whatever it asks of an image
         reason = f'{type(error).__name__} on an image of {_SIDE} px'
     else:
-        if all(
+        if not all(one.isfinite().all() for one, _ in pairs):
+            reason = f'its features of an image of {_SIDE} px are not finite'
+        elif all(
             torch.allclose(one, other, rtol=1e-3, atol=1e-4 * _size(one)) for one, other in pairs
         ):
             return True
-        reason = 'folded, they would change its features'
+        else:
+            reason = 'folded, they would change its features'
     print_log(f'{type(backbone).__name__} keeps its batch norms: {reason}', logger='current')
     return False
 

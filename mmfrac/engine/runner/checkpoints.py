@@ -319,6 +319,9 @@ def _member_fault(content: memoryview, member: zipfile.ZipInfo) -> str:
     return ''
 
 
+_ADVICE = re.compile('weights.only|safe_globals|Re-running|torch.load', re.IGNORECASE)
+
+
 def _refusal(name: str, error: Exception) -> str:
     what = str(error).strip()
     if 'mmengine.logging.history_buffer' in what or 'builtins.getattr' in what:
@@ -327,8 +330,17 @@ def _refusal(name: str, error: Exception) -> str:
             '(HistoryBuffer) and not as data; rewrite it, which runs nothing that is in it:\n'
             f'  {_CONVERT} {name} OUT.pth'
         )
-    unsupported = re.search(r'Unsupported (?:global|class|operand)[^\n]*', what)
-    reason = unsupported[0] if unsupported else what.split('\n')[0] or type(error).__name__
+    # PyTorch's own text goes on with advice to run what is in the file: weights_only=False, allow-lists
+    unsupported = re.search(
+        r'Unsupported (?:global|class|operand)(?:: GLOBAL)?(?: [\w.<>]*\w)?|GLOBAL [\w.<>]*\w', what
+    )
+    first = what.split('\n')[0]
+    if unsupported:
+        reason = unsupported[0]
+    elif _ADVICE.search(first):
+        reason = 'PyTorch does not read it as plain weights'
+    else:
+        reason = first or type(error).__name__
     return (
         f'{name} cannot be loaded as a checkpoint ({reason}); it is damaged, no checkpoint at all, or '
         'holds objects that only run by executing code, which is refused'

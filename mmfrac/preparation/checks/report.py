@@ -19,7 +19,7 @@ from mmfrac.preparation.checks.finding import CHECKS, Finding
 from mmfrac.preparation.checks.split_file import ImageEntry
 from mmfrac.utils.io import write_json, write_text
 from mmfrac.utils.processes import default_workers, map_files
-from mmfrac.utils.text import printable
+from mmfrac.utils.text import printable, printable_line
 from mmfrac.visualization.overlay import GT_GREEN, Canvas, Colour, grey_picture
 
 
@@ -165,7 +165,7 @@ class Report:
         for check, count in self.counts.items():
             lines.append(f'{self.severity[check]}: {CHECKS[check].title}: {count} ({check})')
             messages = [finding.message for finding in self.of_check(check)]
-            lines += [f'  {printable(message)}' for message in messages[:_SHOWN_LINES]]
+            lines += [f'  {printable_line(message)}' for message in messages[:_SHOWN_LINES]]
             if count > _SHOWN_LINES:
                 lines.append(f'  ... and {count - _SHOWN_LINES} more')
             lines.append(f'  -> {CHECKS[check].advice}')

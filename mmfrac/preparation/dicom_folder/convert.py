@@ -65,7 +65,8 @@ class FolderOptions:
         modalities (Sequence[str]): Modalities to keep; films without one are kept. Defaults to CR, DX,
             DR, RG, OT.
         body_parts (Sequence[str], optional): BodyPartExamined to keep, or 'all'; films without one are
-            kept. Defaults to None, parts of the chest in the words of many devices.
+            kept unless their descriptions name another part ('HAND PA') and none of the chest. Defaults
+            to None, parts of the chest in the words of many devices.
         keep (Sequence[str]): Images that become films of their own although another one of their
             exposure is taken, or although of what they are: keys of ``REASONS``. Defaults to none.
         names (str): 'neutral': the COCO file names links to the films, whose names tell nothing;
@@ -395,6 +396,8 @@ class _Run:
             return f'modality {modality_name(header.modality)}', ''
         if header.body_part and not self._is_part(header.body_part):
             return f'body part {part_name(header.body_part)}', ''
+        if header.other_part and not self._is_part(header.other_part):
+            return f'body part {part_name(header.other_part)}', 'by its description'
         if not header.view and more.unknown_views == 'drop':
             return 'view not given', ''
         if header.view and not self.conversion.wants_view(header.view):

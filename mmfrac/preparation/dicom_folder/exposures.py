@@ -15,7 +15,7 @@ from mmfrac.preparation.dicom_folder.header import (
 )
 from mmfrac.preparation.dicom_folder.view import FRONTAL
 
-SAME_PIXELS, SAME_EXPOSURE = 'same_pixels', 'same_exposure'
+SAME_PIXELS, SAME_EXPOSURE, DERIVED = 'same_pixels', 'same_exposure', 'derived'
 
 # Never the radiograph itself, or none to be shared: left out also where they are alone.
 _NEVER = (REPORT, BURNED_IN, DUAL_ENERGY)
@@ -32,6 +32,7 @@ REASONS = {
     SECONDARY: 'secondary capture, another image of its exposure is taken',
     SAME_PIXELS: 'pixels of another film under another UID',
     SAME_EXPOSURE: 'another image of its exposure is taken',
+    DERIVED: 'derived image, an original of its study is taken',
 }
 
 # Images of one exposure are stored with times that differ by less, s; two exposures of one view are not.
@@ -51,10 +52,12 @@ def left_out_of_exposures(
     Images are of one exposure if they are of one study and no two views, and have the same pixels, one
     is the source of the other, or they have the same irradiation event or acquisition time (within
     2 s). Where neither of them tells, an image for processing or a secondary capture is of the exposure
-    that is there, while two of one kind are two exposures. Of one exposure that image is taken that the
-    table of labels names by its file, else in this order: for presentation, or not said; secondary
-    capture; for processing; of these not derived before derived. Reports, images with burned-in
-    annotation and dual-energy images are never taken.
+    that is there, while two of one kind are two exposures. A derived image (of software that marks
+    nodules, inverts, enhances) is left out beside an original of its study and view even with a time of
+    its own, unless the table names it by its file or its irradiation event is another one. Of one
+    exposure that image is taken that the table of labels names by its file, else in this order: for
+    presentation, or not said; secondary capture; for processing; of these not derived before derived.
+    Reports, images with burned-in annotation and dual-energy images are never taken.
 
     Args:
         headers (Sequence[DicomHeader]): Images that are wanted otherwise.
@@ -93,6 +96,12 @@ def _left_of_study(
             reason = one.kind or SAME_EXPOSURE
             if reason not in keep:
                 left[one.name] = reason
+        elif (
+            DERIVED not in keep
+            and not is_named(one)
+            and any(_is_made_of_original(one, other) for other in taken)
+        ):
+            left[one.name] = DERIVED
         else:
             taken.append(one)
     return left
@@ -102,11 +111,26 @@ def _rank(one: DicomHeader, is_named: Callable[[DicomHeader], bool]) -> tuple:
     return (not is_named(one), _ORDER.index(one.kind), one.is_derived, one.name)
 
 
+def _is_made_of_original(one: DicomHeader, original: DicomHeader) -> bool:
+    """Whether one, of an exposure of its own by its time, is no film beside an original for reading."""
+    return (
+        one.is_derived
+        and one.kind in ('', SECONDARY)
+        and not (original.is_derived or original.kind)
+        and _may_have_one_view(one, original)
+        and not (one.event and original.event and one.event != original.event)
+    )
+
+
+def _may_have_one_view(one: DicomHeader, other: DicomHeader) -> bool:
+    views = {one.view, other.view} - {''}
+    precise = views - {'frontal'}
+    return len(views) < 2 or (len(precise) < 2 and precise <= set(FRONTAL))
+
+
 def _is_one_exposure(one: DicomHeader, other: DicomHeader) -> bool:
-    if one.view and other.view and one.view != other.view:
-        frontal = {one.view, other.view} - {'frontal'}
-        if len(frontal) > 1 or not frontal <= set(FRONTAL):
-            return False
+    if not _may_have_one_view(one, other):
+        return False
     if one.instance in other.sources or other.instance in one.sources:
         return True
     if one.event and other.event:

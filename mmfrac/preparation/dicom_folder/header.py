@@ -6,6 +6,7 @@ import re
 import stat
 import struct
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -30,6 +31,7 @@ from mmfrac.datasets.radiographs.header_check import (
     native_fault,
 )
 from mmfrac.datasets.radiographs.read import read_radiograph
+from mmfrac.preparation.dicom_folder.body_part import described_part
 from mmfrac.preparation.dicom_folder.identity_check import tells_identity
 from mmfrac.preparation.dicom_folder.view import view_of
 
@@ -133,8 +135,8 @@ _REPORT_WORDS = re.compile(r'\b(DOSE|DOSIS\w*|REPORT|RDSR|SCREEN ?SAVE|BEFUND)\b
 _ENERGY_TYPES = re.compile(r'\b(BONE|SOFT|TISSUE|SOFTTISSUE|DUAL|ENERGY|SUBTRACT\w*|SUPPRESS\w*)\b')
 
 _ENERGY_WORDS = re.compile(
-    r'\b(SOFT ?TISSUE|DUAL ?ENERGY|SUBTRACT\w*|SUBTRAKTION\w*|(BONE|RIB)? ?SUPPRESS\w*|'
-    r'BONE IMAGE|WEICHTEILBILD|KNOCHENBILD)\b'
+    r'\b(SOFT ?TISSUES?|DUAL ?ENERG(Y|IE)|SUBTRACT\w*|SUBTRAKTION\w*|(BONE|RIB)? ?SUPPRESS\w*|'
+    r'BONE IMAGE|WEICHTEIL ?BILD|KNOCHEN ?BILD)\b'
 )
 
 _STANDARD = re.compile(r'\bSTANDARD\b')
@@ -188,6 +190,8 @@ class DicomHeader:
         id_tells_identity (bool): Whether PatientID holds a part of the name or the date of birth.
         instance, series, study, accession (str): Its UIDs and accession number.
         modality, body_part, laterality (str): In capitals, '' if not given.
+        other_part (str): Where body_part is not given: a part that is none of the chest and that the
+            descriptions name, out of a closed list; '' if they name none.
         view (str): Of :func:`view_of`.
         kind (str): '' for a radiograph, else 'report', 'burned_in', 'dual_energy', 'secondary_capture'
             or 'for_processing'.
@@ -212,6 +216,7 @@ class DicomHeader:
     accession: str = ''
     modality: str = ''
     body_part: str = ''
+    other_part: str = ''
     laterality: str = ''
     view: str = ''
     kind: str = ''
@@ -343,6 +348,7 @@ def _describe(name: str, ds: FileDataset, any_name: bool, pixels: tuple[int, int
     texts = [_text(ds, 'ViewPosition'), _code_meaning(ds)]
     texts += [_text(ds, key) for key in ('SeriesDescription', 'ProtocolName')]
     texts.append(_text(ds, 'AcquisitionDeviceProcessingDescription'))
+    body_part = _decoded(_text(ds, 'BodyPartExamined')).upper()[:64]
     laterality = _text(ds, 'ImageLaterality') or _text(ds, 'Laterality')
     return DicomHeader(
         name,
@@ -354,7 +360,8 @@ def _describe(name: str, ds: FileDataset, any_name: bool, pixels: tuple[int, int
         study=_text(ds, 'StudyInstanceUID'),
         accession=_text(ds, 'AccessionNumber'),
         modality=_short(_text(ds, 'Modality')),
-        body_part=_decoded(_text(ds, 'BodyPartExamined')).upper()[:64],
+        body_part=body_part,
+        other_part='' if body_part else described_part(texts[1:]),
         laterality=laterality if laterality in ('L', 'R', 'B', 'U') else '',
         view=view_of(texts, _text(ds, 'PatientOrientation').split('\\')),
         kind=_kind(ds, texts[2:]),
@@ -378,9 +385,8 @@ def _decoded(code: str) -> str:
 
 def _kind(ds: FileDataset, descriptions: list[str]) -> str:
     """What an image is besides a radiograph, see :class:`DicomHeader`."""
-    types = _text(ds, 'ImageType').upper().replace('_', ' ').split('\\')
-    later = ' | '.join(types[2:])
-    words = ' | '.join(descriptions).upper().replace('_', ' ')
+    types = _text(ds, 'ImageType').upper().split('\\')
+    later, words = _words(types[2:]), _words(descriptions)
     uid = _text(ds, 'SOPClassUID')
     is_document = _text(ds, 'Modality').upper() in _DOCUMENTS
     if is_document or _REPORT_WORDS.search(later) or _REPORT_WORDS.search(words):
@@ -396,6 +402,11 @@ def _kind(ds: FileDataset, descriptions: list[str]) -> str:
     if intent.startswith('FOR PROC') or (not intent and uid in _UNPROCESSED):
         return FOR_PROCESSING
     return ''
+
+
+def _words(texts: Iterable[str]) -> str:
+    """Texts in capitals, with a blank for what joins words: 'Soft-tissue', 'DUAL_ENERGY'."""
+    return ' | '.join(re.sub(r'[\s_./+-]+', ' ', text.upper()) for text in texts)
 
 
 def _sources(ds: FileDataset) -> tuple[str, ...]:

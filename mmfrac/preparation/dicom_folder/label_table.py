@@ -3,8 +3,9 @@
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
 from mmfrac.preparation.converters.plain_csv import BOX, check_corners
@@ -177,12 +178,11 @@ class LabelTable:
         return found[0] if found else None
 
     def _add(self, line: int, row: Mapping[str, str], entries: dict[str, Entry], key: str) -> None:
-        label = read_label(row['label'])
-        texts = [row[name] for name in BOX]
-        blank = [text.lower() in BLANKS for text in texts]
-        if any(blank) and not all(blank):
-            raise ValueError(f'a box is x1, y1, x2, y2 (px), got {texts}')
-        has_box = not any(blank)
+        label = _read('label', row, read_label, '1, 0, -1 (uncertain), yes, no or blank')
+        blank = [name for name in BOX if row[name].lower() in BLANKS]
+        if blank and len(blank) < len(BOX):
+            raise ValueError(f'a box is x1, y1, x2, y2 (px), but {", ".join(blank)} has no number')
+        has_box = not blank
         if has_box and label not in (1, None):
             raise ValueError(f'label {label}, but a box; a film with a fracture box has 1')
         label = 1 if has_box else label
@@ -194,12 +194,42 @@ class LabelTable:
                 f'label {label}, but {entry.label} for the same film on line {entry.line}'
             )
         if has_box:
-            numbers = (read_number(text, self._table.decimal_comma) for text in texts)
+            numbers = [_read(name, row, self._number, 'a number (px)') for name in BOX]
             first = entry.boxes.setdefault((*numbers, row['site']), line)
         else:
             first = entry.line
         if first != line:
             self._conversion.leave_out(REPEATED)
+
+    def _number(self, text: str) -> float:
+        return read_number(text, self._table.decimal_comma)
+
+
+_Value = TypeVar('_Value')
+
+
+def _read(
+    column: str, row: Mapping[str, str], read: Callable[[str], _Value], wanted: str
+) -> _Value:
+    """A value of a row; where it cannot be read the error says which, never what the cell holds.
+
+    Args:
+        column (str): Key of the column.
+        row (Mapping[str, str]): Cells by column.
+        read (Callable): Reads the text of a cell, or raises a ``ValueError`` that quotes it.
+        wanted (str): What it reads, for the message.
+
+    Raises:
+        ValueError: If the cell holds something else; without a cause, which would quote it.
+    """
+    try:
+        return read(row[column])
+    except ValueError:
+        pass
+    raise ValueError(
+        f'column {column} does not hold {wanted}; what it holds is not shown, as it may be about a '
+        'patient'
+    )
 
 
 def _by_base(names: Iterable[str]) -> dict[str, list[str]]:

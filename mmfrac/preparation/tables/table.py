@@ -465,13 +465,21 @@ class Table:
             ' or '.join(map(repr, wanted[key])) for key in wanted if key not in self._column_of
         ]
         if absent and not faults:
-            columns = ', '.join(repr(name[:_SHOWN]) for name in header.names[:_SHOWN])
+            columns = self._shown(header.names)
             every = ', '.join(' or '.join(map(repr, names)) for names in wanted.values())
             faults.append(f'no column {", ".join(absent)}; wanted: {every}; found: {columns}')
         for fault in faults:
             self._problems.add(self.name, 'header', fault)
         if not faults:
             self._header = header
+
+    def _shown(self, names: Sequence[str]) -> str:
+        """Columns of a header for a message: of a private table, which may have none, the known ones."""
+        if not self._private:
+            return ', '.join(repr(name[:_SHOWN]) for name in names[:_SHOWN])
+        known = [repr(name) for name in names if _column_key(name) in self._names]
+        others = len(names) - len(known)
+        return ', '.join([*known, f'{others} others, which are not shown'] if others else known)
 
     def _records(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         """Records that are not blank, with the line on which each begins."""

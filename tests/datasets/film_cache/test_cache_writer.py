@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import signal
+import struct
 import time
+import zlib
 from pathlib import Path
 
 import cv2
@@ -54,7 +56,7 @@ def test_written_once_and_then_kept(root):
     report = fill_cache(films, workers=2, progress=False)
     assert report.counts == {'written': 24} and not report.problems
     assert report.bytes_written == sum(path.stat().st_size for path in files(root))
-    assert report.bytes_written == films.most_bytes() + 24 * 64
+    assert report.bytes_written == films.most_bytes() + 24 * 80
     before = [path.stat().st_mtime_ns for path in files(root)]
     assert fill_cache(films, progress=False).counts == {'kept': 24}
     assert [path.stat().st_mtime_ns for path in files(root)] == before
@@ -101,6 +103,84 @@ def test_a_changed_source_is_noticed_decoded_and_cached_anew(root, change):
     assert check_cache(films, 24, progress=False).counts == dict(identical=24)
 
 
+def swapped(one, other):
+    between = one.with_name('between')
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+
+
+def same_facts(root, names):
+    """Films of one size and one time of change, as one program writes them within a second."""
+    paths = [root / 'images' / name for name in names]
+    largest = max(path.stat().st_size for path in paths)
+    for path in paths:
+        path.write_bytes(path.read_bytes().ljust(largest, b'\0'))
+        os.utime(path, ns=(10**18, 10**18))
+    return paths
+
+
+def test_films_that_change_names_are_noticed(root):
+    one, other = same_facts(root, ('1.png', '2.png'))
+    films = films_of(root)
+    fill_cache(films, progress=False)
+    before = films.cache.read(str(one)).image.copy()
+    swapped(one, other)
+    for path in (one, other):
+        with pytest.raises(NotCachedError, match='changed'):
+            films.cache.read(str(path))
+    assert check_cache(films, 0, progress=False).counts == dict(sound=22, failed=2)
+    assert fill_cache(films, progress=False).counts == dict(kept=22, written=2)
+    np.testing.assert_array_equal(films.cache.read(str(other)).image, before)
+    assert check_cache(films, 24, progress=False).counts == dict(identical=24)
+
+
+def test_a_copied_set_stays_cached_and_its_bytes_are_read_once(root, tmp_path_factory, monkeypatch):
+    fill_cache(films_of(root), progress=False)
+    copy = tmp_path_factory.mktemp('copies') / 'set'
+    shutil.copytree(root, copy)  # with the times of change, as cp -a
+    films = films_of(copy)
+    read, checksum = [], store.content_checksum
+    monkeypatch.setattr(store, 'content_checksum', lambda path: read.append(path) or checksum(path))
+    assert check_cache(films, 0, progress=False).counts == dict(sound=24)
+    for _ in range(3):
+        films.cache.read(str(copy / 'images/3.png'))
+    assert len(read) == 24
+    # the new inodes are noted, and nothing is decoded
+    monkeypatch.setattr(writer, 'resized_image', None)
+    report = fill_cache(films, progress=False)
+    assert report.counts == dict(kept=24) and report.bytes_written
+    read.clear()
+    again = films_of(copy)
+    assert fill_cache(again, progress=False).bytes_written == 0 and read == []
+    monkeypatch.undo()
+    assert check_cache(again, 24, progress=False).counts == dict(identical=24)
+
+
+def of_an_earlier_version(path):
+    """The file as it was written before inodes were noted: MMFRACF2 with 64 bytes of header."""
+    content = Path(path).read_bytes()
+    head = b'MMFRACF2' + content[8:48]
+    checksum = zlib.crc32(content[80:], zlib.crc32(head))
+    Path(path).write_bytes(head + struct.pack('<I12x', checksum) + content[80:])
+
+
+def test_a_cache_of_an_earlier_version_is_used_where_it_must_be_right(root):
+    one, other = same_facts(root, ('1.png', '2.png'))
+    films = films_of(root)
+    fill_cache(films, progress=False)
+    for path in films.sizes:
+        of_an_earlier_version(films.cache.path_of(path))
+    assert fill_cache(films, progress=False).counts == dict(kept=24)
+    assert check_cache(films, 24, progress=False).counts == dict(identical=24)
+    time.sleep(0.05)  # file systems tell times apart by some ms
+    swapped(one, other)
+    with pytest.raises(NotCachedError, match='changed'):
+        films.cache.read(str(one))
+    assert fill_cache(films, progress=False).counts == dict(kept=22, written=2)
+    assert check_cache(films, 24, progress=False).counts == dict(identical=24)
+
+
 def test_the_first_tenth_and_hundredth_miss_are_warned_of(root, monkeypatch):
     films = films_of(root)
     films.cache.make()
@@ -137,8 +217,8 @@ def test_damage_is_noticed(root):
     assert check_cache(films, 24, progress=False).counts == dict(identical=24)
 
 
-# 24 to 31: size of the film; the others in its levels and pixels
-@pytest.mark.parametrize('offset', slow_but([24, 28, 64, 65, 1000, -5, -1], [28, 1000]))
+# 24 to 31: size of the film; 64: checksum of its source; the others in its levels and pixels
+@pytest.mark.parametrize('offset', slow_but([24, 28, 64, 80, 1000, -5, -1], [28, 1000]))
 def test_a_flipped_bit_is_noticed_by_whoever_reads(root, offset):
     films = films_of(root)
     fill_cache(films, progress=False)

@@ -106,13 +106,13 @@ def test_forms_on_disk(kinds):
     for name, item in names.items():
         path = str(root / 'images' / name)
         size = np.prod(films.cache.read(path).image.shape)
-        on_disk = (root / films.cache.path_of(path)).stat().st_size - 64
+        on_disk = (root / films.cache.path_of(path)).stat().st_size - 80
         levels = on_disk - item * size
         assert levels >= 0 and levels % 4 == 0
         assert (levels == 0) == (item == 4), name
         assert levels < 4 * size
     assert films.most_bytes() >= sum(
-        p.stat().st_size - 64 for p in root.glob('cache/*/??/*.film')
+        p.stat().st_size - 80 for p in root.glob('cache/*/??/*.film')
     ) - sum(4 * 2**12 for item in names.values() if item == 2)
 
 

@@ -208,3 +208,14 @@ def test_backbones_of_timm_keep_their_activations(name):
         assert len(norms(net)) < count
         for one, other in zip(before, net(image)):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * one.abs().max().item())
+
+
+def test_features_that_are_not_finite_keep_their_norms():
+    class Backbone(nn.Sequential):
+        pass
+
+    backbone = Backbone(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    backbone[1].running_var.fill_(-1)
+    model = nn.ModuleDict(dict(backbone=backbone)).eval()
+    fold_batch_norms(model)
+    assert len(norms(model)) == 1

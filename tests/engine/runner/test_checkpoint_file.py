@@ -3,6 +3,7 @@ import functools
 import hashlib
 import http.server
 import io
+import os
 import pickle
 import subprocess
 import threading
@@ -53,6 +54,25 @@ def test_what_is_no_checkpoint_is_one_clear_error(tmp_path, capsys):
         CheckpointLoader.load_checkpoint(str(path))
     with pytest.raises(FileNotFoundError, match=r'c\.pth'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'c.pth'))
+
+
+class System:
+    def __reduce__(self):
+        return os.system, ('true',)
+
+
+@pytest.mark.parametrize(
+    ('held', 'named'),
+    [(Code(), 'GLOBAL print'), (System(), r'GLOBAL \w+\.system'), (np.ones(3), 'GLOBAL num')],
+)
+def test_a_refusal_gives_no_advice_to_run_the_file(tmp_path, held, named):
+    torch.save(dict(state_dict=held), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=f'{named}.*which is refused') as caught:
+        load_checkpoint_file(tmp_path / 'a.pth')
+    said = str(caught.value)
+    assert len(said.splitlines()) == 1 and 'safe_globals' not in said
+    for advice in ('weights_only', 'Re-running', 'torch.load', 'trust'):
+        assert advice not in said
 
 
 def test_files_of_installed_packages(tmp_path, monkeypatch):

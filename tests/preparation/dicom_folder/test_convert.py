@@ -292,9 +292,16 @@ def test_all_problems_of_a_table_at_once(folder):
         convert(folder, table)
     text = str(caught.value)
     for line, words in (
-        *((2, "label '7'"), (3, 'lies outside its film'), (4, 'label 0, but a box')),
+        *(
+            (2, 'column label does not hold'),
+            (3, 'lies outside its film'),
+            (4, 'label 0, but a box'),
+        ),
         *((6, 'label 1, but 0'), (7, 'no file, UID or accession'), (8, 'may be 2 files')),
-        *((9, 'a box is x1, y1, x2, y2'), (10, "'x' is not a number")),
+        *(
+            (9, 'a box is x1, y1, x2, y2 .*but y2 has no number'),
+            (10, 'column y1 does not hold a number'),
+        ),
     ):
         assert re.search(f'labels.csv: line {line}: .*{words}', text), (line, words, text)
     assert '8 problems' in text and not (folder.parent / 'out').exists()

@@ -6,6 +6,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from mmfrac.deployment.selection import Selection
 from mmfrac.preparation.dicom_folder import FolderOptions
 from mmfrac.preparation.dicom_folder.body_part import is_chest, part_name
 from mmfrac.preparation.dicom_folder.exposures import REASONS
@@ -43,6 +44,8 @@ def kept(folder, table=None, **options):
     return sorted(films), summary
 
 
+AFTER = dict(ImageType=['DERIVED', 'PRIMARY'], AcquisitionDate='20200101', AcquisitionTime='121500')
+
 # what lies beside a sound image 'm' of the same exposure, what is said of it, and how it is kept
 BESIDE = [
     (RAW, 'for_processing'),
@@ -56,6 +59,23 @@ BESIDE = [
     (dict(SeriesDescription='Chest soft tissue'), 'dual_energy'),
     (dict(SeriesDescription='Bone subtraction'), 'dual_energy'),
     (dict(SeriesDescription='ClearRead bone suppression'), 'dual_energy'),
+    *(
+        (dict(SeriesDescription=text), 'dual_energy')
+        for text in (
+            'Chest Soft-tissue',
+            'Dual-Energy',
+            'dual.energy',
+            'Soft Tissues',
+            'Bone-Image',
+        )
+    ),
+    (dict(ImageType=['DERIVED', 'PRIMARY', '', 'SOFT-TISSUE']), 'dual_energy'),
+    *(
+        (dict(AFTER, SeriesDescription=text), 'derived')
+        for text in ('lung nodule CAD', 'AI result', 'Heatmap', 'INVERTED', '')
+    ),
+    (dict(AFTER, ViewPosition=''), 'derived'),
+    (dict(AFTER, ImageType=['DERIVED', 'SECONDARY']), 'derived'),
     (CAPTURE | dict(BurnedInAnnotation='YES', ViewPosition=''), 'burned_in'),
     (dict(BurnedInAnnotation='YES'), 'burned_in'),
     (CAPTURE | dict(SeriesDescription='Dose Report', ViewPosition=''), 'report'),
@@ -120,6 +140,45 @@ def test_two_exposures_stay_two(folder, header):
     assert films == ['a.dcm', 'b.dcm'] and summary.left_out == {}
 
 
+DERIVED = [
+    dict(AFTER, ViewPosition='AP'),
+    dict(AFTER, StudyInstanceUID='1.2.9'),
+    dict(AFTER, IrradiationEventUID='1.5.6'),
+]
+
+
+@pytest.mark.parametrize('header', DERIVED, ids=str)
+def test_derived_images_that_are_films_of_their_own(folder, header):
+    first = dict(AcquisitionDate='20200101', AcquisitionTime='120000', IrradiationEventUID='1.5.5')
+    image(folder, 'm.dcm', **first)
+    image(folder, 'b.dcm', **header)
+    films, summary = kept(folder)
+    assert films == ['b.dcm', 'm.dcm'] and summary.left_out == {}
+
+
+def test_derived_images_without_an_original_stay_two(folder):
+    """As of devices that mark what they show as derived from what they stored for processing."""
+    for name, time in (('1', '120000'), ('2', '120500')):
+        image(folder, f'p{name}.dcm', **AFTER | dict(AcquisitionTime=time))
+        image(
+            folder,
+            f'r{name}.dcm',
+            ImageType=['ORIGINAL', 'PRIMARY'],
+            AcquisitionDate='20200101',
+            AcquisitionTime=time,
+            **RAW,
+        )
+    films, summary = kept(folder)
+    assert films == ['p1.dcm', 'p2.dcm'] and summary.left_out == {REASONS['for_processing']: 2}
+
+
+def test_a_derived_image_that_the_table_names_is_taken(folder):
+    image(folder, 'm.dcm', AcquisitionDate='20200101', AcquisitionTime='120000')
+    image(folder, 'b.dcm', **AFTER)
+    assert kept(folder, 'path,label\nb.dcm,1\n')[0] == ['b.dcm', 'm.dcm']
+    assert kept(folder, 'path,label\nm.dcm,1\n')[0] == ['m.dcm']
+
+
 def test_pa_and_lateral(folder):
     image(folder, 'a.dcm')
     image(folder, 'b.dcm', ViewPosition='LL')
@@ -170,6 +229,19 @@ def test_wrong_kinds_are_refused():
         FolderOptions(keep=('x',))
 
 
+# the spine behind the chest, and words that hold a word of the chest
+NOT_CHEST = (
+    *('THORACIC SPINE', 'SPINE_THORACIC', 'THORACOLUMBAR', 'THORACO-LUMBAR', 'BRUSTWIRBELSAEULE'),
+    *('BRUSTWIRBELSÄULE', 'BWS', 'THORACALE WERVELKOLOM', 'RACHIS THORACIQUE', 'COLUMNA TORACICA'),
+    *('COLONNA TORACICA', 'ГРУДНОЙ ОТДЕЛ ПОЗВОНОЧНИКА', '胸椎', 'WESTERN', 'COSTAR', 'CARIBBEAN'),
+    *('HEARTLAND KNEE', 'MANCHESTER KNEE', 'LUNGHEZZA ARTI', 'ACROMIOCLAVICULAR'),
+)
+CHEST = (
+    *('CHEST_ABDOMEN', 'ABDOMENCHEST', 'CHEST, THORACIC SPINE', 'LT RIBS', 'LTRIBS', 'HEMITHORAX'),
+    *('TORÁCICO', 'LUNGE', 'KLATKA PIERSIOWA', 'ESTERNÓN', 'COSTILLAS', 'COSTELAS', 'BRUSTKORB'),
+)
+
+
 @pytest.mark.parametrize(
     ('part', 'chest'),
     [
@@ -190,6 +262,8 @@ def test_wrong_kinds_are_refused():
             ('DOE JANE', False),
         ),
         *(('TSPINE', False), ('RIBBON', False)),
+        *((part, False) for part in NOT_CHEST),
+        *((part, True) for part in CHEST),
     ],
 )
 def test_parts_of_the_body(folder, part, chest):
@@ -203,6 +277,29 @@ def test_parts_of_the_body(folder, part, chest):
     if not chest:
         assert summary.left_out == {f'body part {part_name(part)}': 1}
     assert kept(folder, body_parts=('all',))[0] == ['a.dcm', 'b.dcm']
+
+
+@pytest.mark.parametrize(
+    ('header', 'part'),
+    [
+        (dict(SeriesDescription='HAND PA'), 'HAND'),
+        (dict(ProtocolName='KNEE AP'), 'KNEE'),
+        (dict(SeriesDescription='PA', ProtocolName='Knie_links'), 'KNEE'),
+        (dict(SeriesDescription='T-Spine AP'), 'SPINE'),
+        (dict(SeriesDescription='HAND PA', ProtocolName='Chest'), ''),
+        (dict(SeriesDescription='AP head up, arms raised'), ''),
+        (dict(SeriesDescription='de pie'), ''),
+        (dict(SeriesDescription='HAND PA', BodyPartExamined='CHEST'), ''),
+    ],
+)
+def test_parts_that_only_a_description_names(folder, header, part):
+    image(folder, 'a.dcm', StudyInstanceUID='1.2.9')
+    image(folder, 'b.dcm', **header)
+    films, summary = kept(folder)
+    assert films == (['a.dcm'] if part else ['a.dcm', 'b.dcm'])
+    assert summary.left_out == ({f'body part {part}': 1} if part else {})
+    assert kept(folder, body_parts=('all',))[0] == ['a.dcm', 'b.dcm']
+    assert bool(Selection().facts(folder / 'b.dcm').reason) is bool(part)
 
 
 @pytest.mark.parametrize('modality', ['MG', 'CT', 'XA', 'DOE^JANE', 'PX'])

@@ -7,13 +7,17 @@ import re
 import runpy
 import stat
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 
 from mmfrac.preparation.converters import ConvertOptions
 from mmfrac.preparation.dicom_folder import FolderOptions, convert_dicom_folder
-from tests.preparation.dicom_folder.test_convert import KEY, film
+from mmfrac.utils.errors import AnnotationError
+from tests.preparation.dicom_folder.test_convert import KEY, convert, film, folder
+
+__all__ = ['folder']
 
 # PatientName, path of the file, and what must not be found of either
 PEOPLE = [
@@ -251,3 +255,26 @@ def test_similar_patient_ids_are_asked_about_and_not_named(corpus, tmp_path):
     )
     assert any('patient ids differ only in blanks' in note for note in summary.notes)
     assert '871234' not in str(summary)
+
+
+CELLS = [
+    ('path,label\na.dcm,"Fraktur bei Quexford, Zelda"\n', 'line 2: column label does not hold'),
+    ('path,label,x1,y1,x2,y2\na.dcm,1,Zelda,2,3,4\n', 'line 2: column x1 does not hold a number'),
+    ('path,label,x1,y1,x2,y2\na.dcm,1,1,2,Zelda,\n', 'line 2: a box is .*, but y2 has no number'),
+    ('path;label;x1;y1;x2;y2\na.dcm;1;1,5;Zelda;3;4\n', 'line 2: column y1 does not hold a number'),
+    ('path,label\na.dcm,"Zel\nda"\n', 'line 2: label: holds'),
+    ('path,label\na.dcm,1,Zelda\n', 'line 2: 3 fields, the header has 2'),
+    ('Quexford,Zelda,label\na.dcm,x,1\n', 'no column that names films'),
+    # a table without a header: its first row stands for one
+    ('path,Zelda,Quexford\na.dcm,x,1\n', "no column 'label' .*found: 'path', 2 others, which are"),
+]
+
+
+@pytest.mark.parametrize(('table', 'words'), CELLS)
+def test_no_error_quotes_a_cell_of_a_table_of_labels(folder, table, words):
+    film(folder, 'a.dcm')
+    with pytest.raises(AnnotationError, match=words) as caught:
+        convert(folder, table)
+    shown = ''.join(traceback.format_exception(caught.value))
+    assert not re.search('quexford|zel|da\\b', str(caught.value), re.IGNORECASE)
+    assert 'Zelda' not in shown.partition('AnnotationError')[2]
