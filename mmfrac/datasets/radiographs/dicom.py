@@ -127,6 +127,13 @@ def _counts(patterns: np.ndarray, bits: int) -> np.ndarray:
     return padded.reshape(-1, 2**bits).sum(axis=0)
 
 
+def _lower_bits(patterns: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Values (h, w) of the lower bits of patterns (h, w), unsigned."""
+    above = max(8 * patterns.itemsize - bits, 0)
+    values = patterns.view(f'i{patterns.itemsize}') if signed else patterns
+    return (values << above) >> above if above else values
+
+
 def _display_image(ds: Dataset, pixels: np.ndarray, notes: list[str]) -> np.ndarray:
     """The same for float and 32-bit films, which have no table.
 
@@ -412,14 +419,14 @@ def _decoded(
 
 def _grey_image(ds: FileDataset, read: Pixels, notes: list[str]) -> np.ndarray:
     pixels, form, header = read
-    if pixels.dtype.kind == 'f' or pixels.dtype.itemsize > 2:
-        if form.high_bit != form.bits - 1:
-            raise HeaderError(f'its header says BitsStored {form.bits}, HighBit {form.high_bit}')
+    if pixels.dtype.kind == 'f':
         return _display_image(ds, pixels, notes)
     if not (pixels.dtype.isnative and pixels.flags.c_contiguous):
         pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder('='))
-    patterns = pixels.view(np.uint8 if pixels.dtype.itemsize == 1 else np.uint16)
+    patterns = pixels.view(f'u{pixels.itemsize}')
     patterns, bits, signed = grey_samples(ds, form, header, patterns, notes)
+    if patterns.itemsize > 2:
+        return _display_image(ds, _lower_bits(patterns, bits, signed), notes)
     return look_up(_display_table(ds, patterns, bits, signed, notes), patterns)
 
 

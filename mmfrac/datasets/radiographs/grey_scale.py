@@ -7,7 +7,8 @@ What holds where a header is incomplete or contradicts itself, with a note each:
 - A VOI LUT without data, a window without positive width or whose numbers are not finite, and one that
   shows the film as one flat tone, count as absent.
 - PresentationLUTShape counts for nothing: PhotometricInterpretation says whether to invert.
-- PixelPaddingValue is read with the sign of the pixels, whichever it was written with.
+- PixelPaddingValue is read with the sign of the pixels, whichever it was written with. Of float pixels
+  FloatPixelPaddingValue counts, of double ones DoubleFloatPixelPaddingValue, and else the other two.
 - Pixels that all have one value come out 0.
 
 A number that is none (a window `20,5`), a slope of 0 and a modality LUT without data are errors.
@@ -59,6 +60,10 @@ _GREY_TAGS = tuple(
         0x20500020,  # PresentationLUTShape
     )
 )
+
+# Padding of float and of double pixels: its first value and its last one.
+_FLOAT_PADDING = BaseTag(0x00280122), BaseTag(0x00280124)
+_DOUBLE_PADDING = BaseTag(0x00280123), BaseTag(0x00280125)
 
 # Grey scales of the last headers: the films of one machine often share theirs. At most 10 MB.
 _KEPT: dict[tuple, 'GreyScale'] = {}
@@ -222,22 +227,49 @@ def _modality(ds: Dataset, stored: np.ndarray, notes: list[str]) -> np.ndarray:
 
 
 def _padding(ds: Dataset, stored: np.ndarray) -> np.ndarray | None:
-    first = short(ds, PIXEL_PADDING_VALUE)
-    if not isinstance(first, int):
+    first, last = _padding_range(ds, stored)
+    if first is None:
         return None
-    last = short(ds, PIXEL_PADDING_RANGE_LIMIT)
     low, high = sorted(
-        _with_sign(value, stored) for value in (first, last if isinstance(last, int) else first)
+        _with_sign(value, stored) for value in (first, first if last is None else last)
     )
     return (stored >= low) & (stored <= high)
 
 
-def _with_sign(value: int, stored: np.ndarray) -> int:
-    """A 16-bit value with the sign of the stored ones, where it cannot be one of them otherwise."""
+def _padding_range(ds: Dataset, stored: np.ndarray) -> tuple[float | None, float | None]:
+    """First and last value of padding; None where the header has none."""
+    if stored.dtype.kind == 'f':
+        kinds = (_FLOAT_PADDING, _DOUBLE_PADDING)[:: 1 if stored.itemsize == 4 else -1]
+        for first, last in kinds:
+            if (found := _one_number(ds, first)) is not None:
+                return found, _one_number(ds, last)
+    first, last = PIXEL_PADDING_VALUE, PIXEL_PADDING_RANGE_LIMIT
+    if stored.dtype.kind == 'f' or stored.itemsize > 2:
+        return _one_number(ds, first), _one_number(ds, last)
+    low, high = short(ds, first), short(ds, last)
+    return low if isinstance(low, int) else None, high if isinstance(high, int) else None
+
+
+def _one_number(ds: Dataset, tag: BaseTag) -> float | None:
+    """Value of a number of any length; two 16-bit ones are the halves of one of 32 bits."""
+    element = ds.get_item(tag)
+    if element is None:
+        return None
+    raw = element.value
+    is_short = tag in (PIXEL_PADDING_VALUE, PIXEL_PADDING_RANGE_LIMIT)
+    is_short = is_short and element.VR in ('US', 'SS', None)
+    if is_short and isinstance(raw, bytes) and len(raw) == 4:
+        return int.from_bytes(raw, 'little' if element.is_little_endian else 'big')
+    value = ds[tag].value
+    return value if isinstance(value, (int, float)) else None
+
+
+def _with_sign(value: float, stored: np.ndarray) -> float:
+    """A value with the sign of the stored ones, where it cannot be one of them otherwise."""
     if not stored.size or stored.dtype.kind == 'f':
         return value
     low, high = int(stored.min()), int(stored.max())
-    for other in (value, value - 2**16, value + 2**16):
+    for other in (value, value - 2**16, value + 2**16, value - 2**32, value + 2**32):
         if low <= other <= high:
             return other
     return value

@@ -322,7 +322,7 @@ def grey_samples(
         ds (Dataset): Header, of overlays.
         form (ImageFormat): What it says.
         header (Codestream or None): What the codestream says; None for bytes as they lie in the file.
-        patterns (np.ndarray): Stored bits (h, w), uint8 or uint16; negative values in two's complement.
+        patterns (np.ndarray): Stored bits (h, w), uint8 to uint64; negative values in two's complement.
         notes (list[str]): What is doubtful is added.
 
     Returns:
