@@ -39,8 +39,8 @@ from mmfrac.datasets.radiographs.header_check import (
     HeaderError,
     ImageFormat,
     codestream_note,
+    codestream_of,
     content_fault,
-    first_fragment,
     grey_samples,
     image_format,
 )
@@ -52,6 +52,9 @@ from mmfrac.utils.guard import run_guarded
 _PIXEL_DATA = BaseTag(0x7FE00010)
 
 _DELIMITER = b'\xfe\xff\xdd\xe0\0\0\0\0'
+
+# Within which a codestream says what it is.
+_HEAD = 2**16
 
 # Time of a processor to decode an image, s: at least, and for each pixel.
 _SECONDS, _SECONDS_A_PIXEL = 4.0, 5e-6
@@ -374,7 +377,7 @@ def _decode(ds: FileDataset, form: ImageFormat, notes: list[str]) -> Pixels:
     content = ds.get_item(_PIXEL_DATA).value
     note = codestream_note(syntax, content)
     notes += [note] if note else []
-    header = codestream_header(first_fragment(content))
+    header = codestream_header(codestream_of(content, _HEAD))
     if header is not None:
         # what the codestream knows better; the header is held against it later
         allocated = 8 if header.precision <= 8 else 16 if header.precision <= 16 else 32
@@ -386,7 +389,7 @@ def _decode(ds: FileDataset, form: ImageFormat, notes: list[str]) -> Pixels:
     if syntax == JPEGBaseline8Bit and form.samples == 1 and 'pillow' in decoder.available_plugins:
         # libjpeg-turbo: several times faster than the other plugins, and ends no process
         pixels, _ = _decoded(content, str(syntax), 'pillow', options)
-        if is_cut_jpeg(first_fragment(content, whole=True), pixels):
+        if is_cut_jpeg(codestream_of(content), pixels):
             raise ValueError('its last rows are missing')
         return Pixels(pixels, form, header)
     most = form.rows * form.columns * form.samples * max(options['bits_allocated'] // 8, 1)

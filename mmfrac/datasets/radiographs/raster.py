@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
+from mmfrac.datasets.radiographs.codestream import tile_fault
 from mmfrac.datasets.radiographs.grey_scale import FLAT
 from mmfrac.datasets.radiographs.limits import MAX_PIXELS_VARIABLE, check_size, max_pixels
 from mmfrac.datasets.radiographs.pillow import (
@@ -265,6 +266,10 @@ def _samples(
             raise RasterError(f'{fault}; copy it anew from its source')
         if not is_deep_colour:
             return _remember(state, whole_png(image, content, _values_of))
+    if image.format == 'JPEG2000':
+        fault = tile_fault(content)
+        if fault:
+            raise RasterError(f'{fault}; copy it anew from its source')
     is_packed = image.format != 'TIFF'
     if image.format == 'TIFF':
         tags = image.tag_v2  # type: ignore[attr-defined]
