@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import encapsulate
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.filewriter import write_file_meta_info
 from pydicom.pixels import get_decoder
@@ -22,7 +23,14 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from mmfrac.datasets.radiographs.codestream import Codestream, codestream_header
+from mmfrac.datasets.radiographs.codestream import (
+    JPEG,
+    JPEG_LOSSLESS,
+    JPEG_LS,
+    Codestream,
+    codestream_header,
+    with_more_data,
+)
 from mmfrac.datasets.radiographs.dicom_header import short
 from mmfrac.datasets.radiographs.grey_scale import (
     FLAT,
@@ -45,7 +53,6 @@ from mmfrac.datasets.radiographs.header_check import (
     image_format,
 )
 from mmfrac.datasets.radiographs.limits import check_size, max_bytes
-from mmfrac.datasets.radiographs.raster_check import is_cut_jpeg
 from mmfrac.utils.errors import RadiographError, one_line
 from mmfrac.utils.guard import run_guarded
 
@@ -58,6 +65,9 @@ _HEAD = 2**16
 
 # Time of a processor to decode an image, s: at least, and for each pixel.
 _SECONDS, _SECONDS_A_PIXEL = 4.0, 5e-6
+
+# One of the whole, one to see whether it is whole.
+_DECODINGS = 2
 
 
 class Pixels(NamedTuple):
@@ -388,19 +398,17 @@ def _decode(ds: FileDataset, form: ImageFormat, notes: list[str]) -> Pixels:
         )
     if syntax == JPEGBaseline8Bit and form.samples == 1 and 'pillow' in decoder.available_plugins:
         # libjpeg-turbo: several times faster than the other plugins, and ends no process
-        pixels, _ = _decoded(content, str(syntax), 'pillow', options)
-        if is_cut_jpeg(codestream_of(content), pixels):
-            raise ValueError('its last rows are missing')
+        pixels, _ = _decoded(content, str(syntax), ('pillow',), options)
         return Pixels(pixels, form, header)
     most = form.rows * form.columns * form.samples * max(options['bits_allocated'] // 8, 1)
     pixels, _ = run_guarded(
         _decoded,
         content,
         str(syntax),
-        '',
+        decoder.available_plugins,
         options,
         most_bytes=2 * most if form.photometric.startswith('YBR') else most,
-        seconds=_SECONDS + _SECONDS_A_PIXEL * form.rows * form.columns,
+        seconds=_DECODINGS * (_SECONDS + _SECONDS_A_PIXEL * form.rows * form.columns),
     )
     return Pixels(pixels, form, header)
 
@@ -411,13 +419,46 @@ _NUMBER_OF_FRAMES = BaseTag(0x00280008)
 
 
 def _decoded(
-    content: bytes, syntax: str, plugin: str, options: dict[str, Any]
+    content: bytes, syntax: str, plugins: tuple[str, ...], options: dict[str, Any]
 ) -> tuple[np.ndarray, None]:
-    """Stored values of compressed pixels; this is where codecs run."""
+    """Stored values of compressed pixels, by the first plugin that can; this is where codecs run."""
     decoder = get_decoder(UID(syntax))
     if UID(syntax) == UID('1.2.840.10008.1.2.5'):
         options = options | dict(correct_unused_bits=False)
-    return decoder.as_array(content, index=0, decoding_plugin=plugin, **options)[0], None
+    faults = []
+    for plugin in plugins:
+        decode = functools.partial(decoder.as_array, index=0, decoding_plugin=plugin, **options)
+        try:
+            pixels = decode(content)[0]
+        except Exception as error:  # plugins raise whatever their libraries raise
+            faults.append(str(error).rsplit('available plugins:')[-1].strip())
+            continue
+        header = codestream_header(codestream_of(content, _HEAD))
+        if header is not None and _may_be_cut(pixels, header, plugin):
+            longer = encapsulate([with_more_data(codestream_of(content))], has_bot=False)
+            if not np.array_equal(pixels, decode(longer)[0]):
+                raise ValueError('its last rows are missing')
+        return pixels, None
+    raise ValueError('; '.join(faults))
+
+
+# Pixels at the end of the last row, of the block of a JPEG.
+_BLOCK = 8
+
+
+def _may_be_cut(pixels: np.ndarray, header: Codestream, plugin: str) -> bool:
+    """Whether an image ends as one does that has its end mark before its last pixel.
+
+    libjpeg fills such a one with the mean of its depth. pylibjpeg goes on with the last value, and
+    makes up those of JPEG-LS, of which the other plugins take no file without its end.
+    """
+    end = pixels[-1, -_BLOCK:]
+    if plugin == 'pylibjpeg' and header.kind in (JPEG, JPEG_LOSSLESS):
+        return bool((end == end[-1]).all())
+    if plugin == 'pylibjpeg':
+        return header.kind == JPEG_LS
+    mean = 2 ** (header.precision - 1)
+    return header.kind in (JPEG, JPEG_LOSSLESS) and bool((abs(end[-1] - np.int64(mean)) <= 1).all())
 
 
 def _grey_image(ds: FileDataset, read: Pixels, notes: list[str]) -> np.ndarray:

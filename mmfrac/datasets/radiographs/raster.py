@@ -252,7 +252,7 @@ def _samples(
     is_deep_colour = image.mode in ('RGB', 'RGBA', 'LA') and ';16' in str(_tiles(image))
     if image.format in ('JPEG', 'MPO'):
         samples = _values_of(image)
-        if is_cut_jpeg(path, samples):
+        if is_cut_jpeg(path, image):
             raise RasterError('truncated: its last rows are missing; copy it anew from its source')
         return samples
     if image.format in _SAFE and image.format != 'PNG':

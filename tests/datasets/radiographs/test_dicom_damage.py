@@ -26,6 +26,7 @@ from mmfrac.datasets.radiographs.codestream import (
     codestream_size,
     tile_fault,
 )
+from mmfrac.datasets.radiographs.header_check import codestream_of
 from mmfrac.datasets.radiographs.read import RadiographError, image_size, read_radiograph
 from tests.datasets.radiographs.test_dicom import error_of, make_dicom, ramp
 
@@ -168,6 +169,61 @@ def test_two_frames_in_fragments(tmp_path, kind):
         preview = b'\xff\xe1' + (2 + len(one)).to_bytes(2, 'big') + one
         path = with_frames(tmp_path / 'e', film, syntax, [one[:2] + preview + one[2:]])
         np.testing.assert_array_equal(read_radiograph(path), plain)
+
+
+def halves(stream):
+    return [stream[: len(stream) // 2 & ~1], stream[len(stream) // 2 & ~1 :]]
+
+
+@pytest.mark.parametrize('share', [0.4, 0.9])
+@pytest.mark.parametrize('kind', ['grey', 'YBR_FULL_422', 'RGB'])
+def test_jpeg_films_that_end_early_with_an_end_mark(tmp_path, kind, share):
+    film = np.random.default_rng(3).integers(0, 255, (64, 72)).astype(np.uint8)
+    header, options = {}, {}
+    if kind != 'grey':
+        film = np.stack([film, 255 - film, film // 2], axis=2)
+        header = dict(SamplesPerPixel=3, PlanarConfiguration=0, PhotometricInterpretation=kind)
+        options = dict(keep_rgb=True) if kind == 'RGB' else {}
+    whole = stream_of(film, 'JPEG', quality=95, **options)
+    cut = whole[: int(len(whole) * share)] + b'\xff\xd9'
+    path, found = tmp_path / 'a', []
+    for fragments in ([whole], halves(whole), [whole[:20], whole[20:]]):
+        with_frames(path, film, JPEGBaseline8Bit, fragments, **header)
+        found.append(read_radiograph(path))
+    assert all(np.array_equal(plane, found[0]) for plane in found)
+    for fragments in ([cut], halves(cut), [cut[:20], cut[20:]]):
+        with_frames(path, film, JPEGBaseline8Bit, fragments, **header)
+        assert 'its last rows are missing' in error_of(path)
+
+
+@pytest.mark.parametrize('share', [0.5, 0.8])
+@pytest.mark.parametrize(
+    'name',
+    ['JPGExtended.dcm', 'SC_rgb_jpeg_gdcm.dcm', 'MR_small_jpeg_ls_lossless.dcm', 'RG1_JLSN.dcm'],
+)
+def test_other_codestreams_that_end_early_with_an_end_mark(shared_data, tmp_path, name, share):
+    path = shared_data / 'real_cxr' / 'dicom' / name
+    if not path.exists():
+        path = pydicom.data.get_testdata_file(name, download=False)
+    if path is None:
+        pytest.skip(f'this pydicom brings no {name}')
+    read_radiograph(path)
+    ds = pydicom.dcmread(path)
+    whole = codestream_of(ds.PixelData)
+    ds.PixelData = encapsulate([whole[: int(len(whole) * share)] + b'\xff\xd9'], has_bot=False)
+    ds.save_as(tmp_path / 'a')
+    assert 'truncated' in error_of(tmp_path / 'a')
+
+
+def test_jpeg_films_that_are_grey_at_their_end(tmp_path):
+    film = np.full((64, 72), 128, np.uint8)
+    film[:40] = ramp((40, 72), high=255)
+    for pixels in (film, np.stack([film] * 3, axis=2)):
+        header = dict(SamplesPerPixel=3, PlanarConfiguration=0, PhotometricInterpretation='RGB')
+        header = header if pixels.ndim == 3 else dict(WindowCenter=128, WindowWidth=256)
+        content = stream_of(pixels, 'JPEG', quality=97)
+        path = with_frames(tmp_path / 'a', pixels, JPEGBaseline8Bit, [content], **header)
+        np.testing.assert_allclose(read_radiograph(path), film / 255, atol=0.04)
 
 
 def test_colours_that_would_be_turned_twice(tmp_path):

@@ -173,11 +173,11 @@ def test_signed_bytes_without_a_negative_one(tmp_path):
 
 
 @pytest.mark.parametrize('options', [{}, dict(progressive=True), dict(subsampling=0)])
-@pytest.mark.parametrize('colour', [False, True])
-def test_jpeg(tmp_path, options, colour):
-    film = np.stack([NOISE] * 3, 2) if colour else NOISE
+@pytest.mark.parametrize('mode', ['L', 'RGB', 'CMYK'])
+def test_jpeg(tmp_path, options, mode):
     stream = io.BytesIO()
-    Image.fromarray(film).save(stream, 'JPEG', quality=90, **options)
+    film = Image.fromarray(NOISE if mode == 'L' else np.stack([NOISE] * 3, 2))
+    film.convert(mode).save(stream, 'JPEG', quality=90, **options)
     content, path = stream.getvalue(), tmp_path / 'a.jpg'
     path.write_bytes(content)
     assert np.abs(read_radiograph(path) * 255 - NOISE).mean() < 8
@@ -187,11 +187,16 @@ def test_jpeg(tmp_path, options, colour):
         assert 'last rows are missing' in refused(path, content[:cut] + b'\xff\xd9')
 
 
-def test_a_jpeg_that_is_grey_at_its_end(tmp_path):
+@pytest.mark.parametrize('mode', ['L', 'RGB', 'CMYK'])
+def test_a_jpeg_that_is_grey_at_its_end(tmp_path, mode):
     film = NOISE.copy()
     film[64:] = 128
-    Image.fromarray(film).save(tmp_path / 'a.jpg', quality=95)
-    assert read_radiograph(tmp_path / 'a.jpg')[-1, -1] == pytest.approx(128 / 255)
+    image = Image.fromarray(film).convert(mode)
+    if mode == 'CMYK':
+        image = Image.merge('CMYK', 4 * [Image.fromarray(film)])
+    image.save(tmp_path / 'a.jpg', quality=95)
+    expected = 128 / 255 if mode != 'CMYK' else (127 / 255) ** 2
+    assert read_radiograph(tmp_path / 'a.jpg')[-1, -1] == pytest.approx(expected, abs=0.01)
 
 
 def test_formats_that_run_other_programs(tmp_path):
