@@ -18,6 +18,12 @@ from mmfrac.datasets.radiographs.pillow import (
     Image,
     UnidentifiedImageError,
 )
+from mmfrac.datasets.radiographs.portable import (
+    check_one_portable,
+    check_portable_header,
+    is_slow_portable,
+    portable_samples,
+)
 from mmfrac.datasets.radiographs.raster_check import (
     RasterError,
     compressed_tiff_fault,
@@ -133,9 +139,14 @@ def open_image(file: str | BinaryIO) -> Image.Image:
         file (str or BinaryIO): The file, or its path.
 
     Raises:
-        RasterError: If it has too many pixels.
+        RasterError: If it has too many pixels, or a header without end.
     """
     most = max_pixels()
+    if isinstance(file, str):
+        with open(file, 'rb') as opened:
+            check_portable_header(opened)
+    else:
+        check_portable_header(file)
     try:
         return Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -255,7 +266,14 @@ def _samples(
         if is_cut_jpeg(path, image):
             raise RasterError('truncated: its last rows are missing; copy it anew from its source')
         return samples
-    if image.format in _SAFE and image.format != 'PNG':
+    if image.format == 'PPM':
+        with open(path, 'rb') as file:
+            check_one_portable(image, file)
+            if is_slow_portable(image):
+                return portable_samples(image, file)
+    # of run lengths Pillow decodes in Python, too
+    is_safe = image.format in _SAFE and 'bmp_rle' not in str(_tiles(image))
+    if is_safe and image.format != 'PNG':
         return _values_of(image)
     if not content:
         with open(path, 'rb') as file:
