@@ -21,6 +21,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
+    RLELossless,
 )
 
 from mmfrac.datasets.radiographs.codestream import (
@@ -36,6 +37,7 @@ from mmfrac.datasets.radiographs.grey_scale import (
     FLAT,
     Ends,
     GreyScale,
+    bits_of_entries,
     find_ends,
     grey_scale,
     grey_scale_of_bits,
@@ -422,21 +424,21 @@ def _decoded(
     content: bytes, syntax: str, plugins: tuple[str, ...], options: dict[str, Any]
 ) -> tuple[np.ndarray, None]:
     """Stored values of compressed pixels, by the first plugin that can; this is where codecs run."""
-    decoder = get_decoder(UID(syntax))
-    if UID(syntax) == UID('1.2.840.10008.1.2.5'):
-        options = options | dict(correct_unused_bits=False)
+    decoder, options = get_decoder(UID(syntax)), dict(options)
+    if UID(syntax) == RLELossless:
+        options['correct_unused_bits'] = False
     faults = []
     for plugin in plugins:
-        decode = functools.partial(decoder.as_array, index=0, decoding_plugin=plugin, **options)
+        options['decoding_plugin'] = plugin
         try:
-            pixels = decode(content)[0]
+            pixels = decoder.as_array(content, index=0, **options)[0]
         except Exception as error:  # plugins raise whatever their libraries raise
             faults.append(str(error).rsplit('available plugins:')[-1].strip())
             continue
         header = codestream_header(codestream_of(content, _HEAD))
         if header is not None and _may_be_cut(pixels, header, plugin):
             longer = encapsulate([with_more_data(codestream_of(content))], has_bot=False)
-            if not np.array_equal(pixels, decode(longer)[0]):
+            if not np.array_equal(pixels, decoder.as_array(longer, index=0, **options)[0]):
                 raise ValueError('its last rows are missing')
         return pixels, None
     raise ValueError('; '.join(faults))
@@ -479,8 +481,11 @@ def _colour_image(ds: FileDataset, read: Pixels, notes: list[str]) -> np.ndarray
     if form.is_signed or form.high_bit != form.bits - 1:
         raise HeaderError('its header says that colours have a sign, or lie in the upper bits')
     if form.samples == 1:
+        # of all entries: which of them a film uses does not change the others
+        every = np.arange(2 ** (8 * pixels.itemsize), dtype=pixels.dtype)
         pixels = pydicom.pixels.apply_color_lut(pixels, ds)
-        bits = 8 * pixels.itemsize
+        highest = int(pydicom.pixels.apply_color_lut(every, ds).max())
+        bits = bits_of_entries(highest, 8 * pixels.itemsize)
     else:
         bits = form.bits if header is None else header.precision
         needed = int(pixels.max()).bit_length()

@@ -6,6 +6,7 @@ What holds where a header is incomplete or contradicts itself, with a note each:
 - RescaleIntercept without RescaleSlope: the slope is 1; without RescaleIntercept it is 0.
 - A VOI LUT without data, a window without positive width or whose numbers are not finite, and one that
   shows the film as one flat tone, count as absent.
+- A VOILUTFunction that is none counts as LINEAR.
 - PresentationLUTShape counts for nothing: PhotometricInterpretation says whether to invert.
 - PixelPaddingValue is read with the sign of the pixels, whichever it was written with. Of float pixels
   FloatPixelPaddingValue counts, of double ones DoubleFloatPixelPaddingValue, and else the other two.
@@ -255,11 +256,10 @@ def _one_number(ds: Dataset, tag: BaseTag) -> float | None:
     element = ds.get_item(tag)
     if element is None:
         return None
-    raw = element.value
     is_short = tag in (PIXEL_PADDING_VALUE, PIXEL_PADDING_RANGE_LIMIT)
     is_short = is_short and element.VR in ('US', 'SS', None)
-    if is_short and isinstance(raw, bytes) and len(raw) == 4:
-        return int.from_bytes(raw, 'little' if element.is_little_endian else 'big')
+    if is_short and isinstance(element, RawDataElement) and len(element.value or b'') == 4:
+        return int.from_bytes(element.value or b'', 'little' if element.is_little_endian else 'big')
     value = ds[tag].value
     return value if isinstance(value, (int, float)) else None
 
@@ -286,6 +286,9 @@ def _voi(ds: Dataset, values: np.ndarray, notes: list[str]) -> np.ndarray | None
     if center is None and width is None:
         return None
     function = str(ds.get('VOILUTFunction') or 'LINEAR').strip().upper()
+    if function not in _FUNCTIONS:
+        # not quoted: it may be a text of a patient
+        notes.append(f'its VOILUTFunction is none of {", ".join(_FUNCTIONS)} and counts as LINEAR')
     least = 1 if function not in ('SIGMOID', 'LINEAR_EXACT') else 0
     if (
         center is None
@@ -306,6 +309,10 @@ def _voi(ds: Dataset, values: np.ndarray, notes: list[str]) -> np.ndarray | None
     return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
+# What a window may be.
+_FUNCTIONS = ('LINEAR', 'LINEAR_EXACT', 'SIGMOID')
+
+
 def _has_data(item: Dataset) -> bool:
     """Whether an item of a LUT sequence holds a LUT."""
     return bool(item.get('LUTDescriptor')) and bool(item.get('LUTData'))
@@ -314,10 +321,18 @@ def _has_data(item: Dataset) -> bool:
 def _voi_lut(ds: Dataset, values: np.ndarray, index: int) -> np.ndarray:
     shown = apply_voi(np.rint(values).astype(np.int64), ds, index).astype(np.float64)
     descriptor, data = ds.VOILUTSequence[index].LUTDescriptor, ds.VOILUTSequence[index].LUTData
-    # Entries that use fewer bits than the descriptor declares are common: 12 bits called 16.
     highest = int(np.frombuffer(data, '<u2').max() if isinstance(data, bytes) else np.max(data))
-    bits = min(int(descriptor[2]), max(8, highest.bit_length()))
-    return np.clip(shown / (2**bits - 1), 0, 1)
+    return np.clip(shown / (2 ** bits_of_entries(highest, int(descriptor[2])) - 1), 0, 1)
+
+
+def bits_of_entries(highest: int, declared: int) -> int:
+    """Bits of the entries of a LUT; fewer than it declares are common, 12 bits called 16.
+
+    Args:
+        highest (int): Of the entries.
+        declared (int): Bits by its descriptor.
+    """
+    return min(declared, max(8, highest.bit_length()))
 
 
 def _ends_of_counts(values: np.ndarray, counts: np.ndarray) -> Ends:

@@ -214,6 +214,32 @@ def test_one_value_is_noted(tmp_path, value, header):
     assert (plane == 0).all() and 'all its pixels have one value' in notes
 
 
+def test_a_window_of_an_unknown_function_is_linear(tmp_path):
+    expected, notes = read(make_dicom(tmp_path / 'a', ramp(), VOILUTFunction='LINEAR', **WINDOW))
+    assert notes == []
+    found, notes = read(make_dicom(tmp_path / 'b', ramp(), VOILUTFunction='FOO', **WINDOW))
+    np.testing.assert_array_equal(found, expected)
+    assert notes == [
+        'its VOILUTFunction is none of LINEAR, LINEAR_EXACT, SIGMOID and counts as LINEAR'
+    ]
+
+
+@pytest.mark.parametrize('factor, declared', [(1, 16), (257, 16), (1, 8), (16, 16)])
+@pytest.mark.parametrize('allocated', [np.uint8, np.uint16])
+def test_palettes_that_use_fewer_bits_than_they_declare(tmp_path, factor, declared, allocated):
+    film = ramp((16, 16), 0, 200, allocated)
+    header = dict(PhotometricInterpretation='PALETTE COLOR')
+    for colour in ('Red', 'Green', 'Blue'):
+        entries = np.arange(256, dtype='<u2') * factor
+        name = f'{colour}PaletteColorLookupTable'
+        header[f'{name}Descriptor'] = [256, 0, declared]
+        header[f'{name}Data'] = entries.astype('<u2' if declared == 16 else 'u1').tobytes()
+    found, notes = read(make_dicom(tmp_path / 'a', film, 8, **header))
+    full = factor / (2 ** (255 * factor).bit_length() - 1)
+    np.testing.assert_allclose(found, film * full, atol=1e-6)
+    assert notes == []
+
+
 @pytest.mark.parametrize('field', ['WindowCenter', 'WindowWidth', 'RescaleSlope'])
 def test_decimal_commas(tmp_path, field):
     header = dict(WINDOW, RescaleSlope=1, RescaleIntercept=0)
