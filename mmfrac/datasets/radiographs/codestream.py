@@ -2,11 +2,22 @@
 """What a compressed image says of itself: JPEG, JPEG-LS and JPEG 2000, before it is decoded."""
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _JPEG = b'\xff\xd8'
 
 _JPEG_2000 = b'\xff\x4f\xff\x51'
+
+# Markers of JPEG 2000: the start of a part of a tile, and how all tiles are coded.
+_TILE_PART, _CODING_STYLE = 0x90, 0x52
+
+END_OF_IMAGE = b'\xff\xd9'
+
+_MORE_DATA = 256 * b'\x5a\x13'
+
+# Bytes at most that fill what is between two images.
+_FILLING = 16
 
 # Markers of a JPEG frame header, that of JPEG-LS included; C4, C8 and CC are others.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
@@ -27,6 +38,8 @@ class Codestream(NamedTuple):
         components (int): Samples of a pixel.
         precision (int): Bits of a sample.
         is_signed (bool): Whether samples have a sign; JPEG 2000 only.
+        transform (str): What its colours are stored as, ``YBR_ICT`` or ``YBR_RCT``; '' where they are
+            stored as they are, and where it is no JPEG 2000.
     """
 
     kind: str
@@ -35,6 +48,7 @@ class Codestream(NamedTuple):
     components: int
     precision: int
     is_signed: bool = False
+    transform: str = ''
 
 
 def codestream_header(stream: bytes) -> Codestream | None:
@@ -46,8 +60,7 @@ def codestream_header(stream: bytes) -> Codestream | None:
     Returns:
         Codestream or None: None if it is something else, or is damaged.
     """
-    if stream[4:8] == b'jP  ':
-        stream = stream[max(stream.find(_JPEG_2000), 0) :]
+    stream = _without_file_format(stream)
     if stream.startswith(_JPEG_2000):
         return _jpeg_2000_header(stream)
     return _jpeg_header(stream) if stream.startswith(_JPEG) else None
@@ -66,14 +79,88 @@ def codestream_size(stream: bytes) -> tuple[int, int] | None:
     return (header.width, header.height) if header and header.height else None
 
 
+def tile_fault(stream: bytes) -> str | None:
+    """Which tiles of a JPEG 2000 codestream are missing; decoders leave them black without a word.
+
+    Args:
+        stream (bytes): Codestream, all of it; may be in the file format of JPEG 2000.
+
+    Returns:
+        str or None: None if all are there, or if it is something else.
+    """
+    stream = _without_file_format(stream)
+    if not stream.startswith(_JPEG_2000) or len(stream) < 43:
+        return None
+    right, lower, _, _, width, height, left, upper = struct.unpack('>8L', stream[8:40])
+    if not width or not height:
+        return 'damaged: its tiles have no size'
+    tiles = -(-(right - left) // width) * -(-(lower - upper) // height)
+    found: dict[int, int] = {}
+    declared: dict[int, int] = {}
+    offset = next((at for at, marker in _main_header(stream) if marker == _TILE_PART), len(stream))
+    while stream[offset : offset + 2] == b'\xff\x90' and offset + 12 <= len(stream):
+        tile, length, _, parts = struct.unpack('>HL2B', stream[offset + 4 : offset + 12])
+        found[tile] = found.get(tile, 0) + 1
+        declared[tile] = max(declared.get(tile, 0), parts)
+        # one without a length is the last one
+        offset += length or len(stream)
+    missing = tiles - len(found)
+    if missing > 0:
+        return f'truncated: {missing} of its {tiles} tiles are missing'
+    cut = sum(found[tile] < declared[tile] for tile in found)
+    return f'truncated: parts of {cut} of its {tiles} tiles are missing' if cut else None
+
+
+def count_images(stream: bytes) -> int:
+    """How many whole codestreams of one kind follow each other.
+
+    Args:
+        stream (bytes): The first of them starts it.
+    """
+    start = _JPEG_2000 if stream.startswith(_JPEG_2000) else _JPEG + b'\xff'
+    images, offset = 1, stream.find(start, 2)
+    while offset > 0:
+        # others are previews within one
+        before = stream[max(offset - _FILLING, 0) : offset]
+        images += before.rstrip(b'\0').endswith(END_OF_IMAGE)
+        offset = stream.find(start, offset + 2)
+    return images
+
+
+def with_more_data(stream: bytes) -> bytes:
+    """A JPEG with further data before its end mark, which change nothing where no pixel is missing."""
+    end = stream.rfind(END_OF_IMAGE)
+    return stream[:end] + _MORE_DATA + stream[end:] if end >= 0 else stream
+
+
+def _without_file_format(stream: bytes) -> bytes:
+    if stream[4:8] == b'jP  ':
+        return stream[max(stream.find(_JPEG_2000), 0) :]
+    return stream
+
+
+def _main_header(stream: bytes) -> Iterator[tuple[int, int]]:
+    """Where each marker of a JPEG 2000 codestream is, and its code, to the first part of a tile."""
+    offset = 2
+    while offset + 4 <= len(stream) and stream[offset] == 0xFF:
+        yield offset, stream[offset + 1]
+        if stream[offset + 1] == _TILE_PART:
+            return
+        offset += 2 + int.from_bytes(stream[offset + 2 : offset + 4], 'big')
+
+
 def _jpeg_2000_header(stream: bytes) -> Codestream | None:
     if len(stream) < 43:
         return None
     right, lower, left, upper = struct.unpack('>4L', stream[8:24])
     (components,) = struct.unpack('>H', stream[40:42])
-    depth = stream[42]
+    depth, transform = stream[42], ''
+    for offset, marker in _main_header(stream):
+        if marker == _CODING_STYLE and offset + 14 <= len(stream) and stream[offset + 8]:
+            transform = 'YBR_RCT' if stream[offset + 13] == 1 else 'YBR_ICT'
     return Codestream(
-        JPEG_2000, right - left, lower - upper, components, (depth & 0x7F) + 1, bool(depth & 0x80)
+        *(JPEG_2000, right - left, lower - upper, components),
+        *((depth & 0x7F) + 1, bool(depth & 0x80), transform),
     )
 
 

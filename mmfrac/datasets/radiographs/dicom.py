@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import encapsulate
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.filewriter import write_file_meta_info
 from pydicom.pixels import get_decoder
@@ -20,14 +21,23 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
+    RLELossless,
 )
 
-from mmfrac.datasets.radiographs.codestream import Codestream, codestream_header
+from mmfrac.datasets.radiographs.codestream import (
+    JPEG,
+    JPEG_LOSSLESS,
+    JPEG_LS,
+    Codestream,
+    codestream_header,
+    with_more_data,
+)
 from mmfrac.datasets.radiographs.dicom_header import short
 from mmfrac.datasets.radiographs.grey_scale import (
     FLAT,
     Ends,
     GreyScale,
+    bits_of_entries,
     find_ends,
     grey_scale,
     grey_scale_of_bits,
@@ -39,13 +49,12 @@ from mmfrac.datasets.radiographs.header_check import (
     HeaderError,
     ImageFormat,
     codestream_note,
+    codestream_of,
     content_fault,
-    first_fragment,
     grey_samples,
     image_format,
 )
 from mmfrac.datasets.radiographs.limits import check_size, max_bytes
-from mmfrac.datasets.radiographs.raster_check import is_cut_jpeg
 from mmfrac.utils.errors import RadiographError, one_line
 from mmfrac.utils.guard import run_guarded
 
@@ -53,8 +62,14 @@ _PIXEL_DATA = BaseTag(0x7FE00010)
 
 _DELIMITER = b'\xfe\xff\xdd\xe0\0\0\0\0'
 
+# Within which a codestream says what it is.
+_HEAD = 2**16
+
 # Time of a processor to decode an image, s: at least, and for each pixel.
 _SECONDS, _SECONDS_A_PIXEL = 4.0, 5e-6
+
+# One of the whole, one to see whether it is whole.
+_DECODINGS = 2
 
 
 class Pixels(NamedTuple):
@@ -125,6 +140,13 @@ def _counts(patterns: np.ndarray, bits: int) -> np.ndarray:
     padded = np.zeros(-(-size // 2**bits) * 2**bits, np.int64)
     padded[:size] = counts
     return padded.reshape(-1, 2**bits).sum(axis=0)
+
+
+def _lower_bits(patterns: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Values (h, w) of the lower bits of patterns (h, w), unsigned."""
+    above = max(8 * patterns.itemsize - bits, 0)
+    values = patterns.view(f'i{patterns.itemsize}') if signed else patterns
+    return (values << above) >> above if above else values
 
 
 def _display_image(ds: Dataset, pixels: np.ndarray, notes: list[str]) -> np.ndarray:
@@ -367,7 +389,7 @@ def _decode(ds: FileDataset, form: ImageFormat, notes: list[str]) -> Pixels:
     content = ds.get_item(_PIXEL_DATA).value
     note = codestream_note(syntax, content)
     notes += [note] if note else []
-    header = codestream_header(first_fragment(content))
+    header = codestream_header(codestream_of(content, _HEAD))
     if header is not None:
         # what the codestream knows better; the header is held against it later
         allocated = 8 if header.precision <= 8 else 16 if header.precision <= 16 else 32
@@ -378,19 +400,17 @@ def _decode(ds: FileDataset, form: ImageFormat, notes: list[str]) -> Pixels:
         )
     if syntax == JPEGBaseline8Bit and form.samples == 1 and 'pillow' in decoder.available_plugins:
         # libjpeg-turbo: several times faster than the other plugins, and ends no process
-        pixels, _ = _decoded(content, str(syntax), 'pillow', options)
-        if is_cut_jpeg(first_fragment(content, whole=True), pixels):
-            raise ValueError('its last rows are missing')
+        pixels, _ = _decoded(content, str(syntax), ('pillow',), options)
         return Pixels(pixels, form, header)
     most = form.rows * form.columns * form.samples * max(options['bits_allocated'] // 8, 1)
     pixels, _ = run_guarded(
         _decoded,
         content,
         str(syntax),
-        '',
+        decoder.available_plugins,
         options,
         most_bytes=2 * most if form.photometric.startswith('YBR') else most,
-        seconds=_SECONDS + _SECONDS_A_PIXEL * form.rows * form.columns,
+        seconds=_DECODINGS * (_SECONDS + _SECONDS_A_PIXEL * form.rows * form.columns),
     )
     return Pixels(pixels, form, header)
 
@@ -401,25 +421,58 @@ _NUMBER_OF_FRAMES = BaseTag(0x00280008)
 
 
 def _decoded(
-    content: bytes, syntax: str, plugin: str, options: dict[str, Any]
+    content: bytes, syntax: str, plugins: tuple[str, ...], options: dict[str, Any]
 ) -> tuple[np.ndarray, None]:
-    """Stored values of compressed pixels; this is where codecs run."""
-    decoder = get_decoder(UID(syntax))
-    if UID(syntax) == UID('1.2.840.10008.1.2.5'):
-        options = options | dict(correct_unused_bits=False)
-    return decoder.as_array(content, index=0, decoding_plugin=plugin, **options)[0], None
+    """Stored values of compressed pixels, by the first plugin that can; this is where codecs run."""
+    decoder, options = get_decoder(UID(syntax)), dict(options)
+    if UID(syntax) == RLELossless:
+        options['correct_unused_bits'] = False
+    faults = []
+    for plugin in plugins:
+        options['decoding_plugin'] = plugin
+        try:
+            pixels = decoder.as_array(content, index=0, **options)[0]
+        except Exception as error:  # plugins raise whatever their libraries raise
+            faults.append(str(error).rsplit('available plugins:')[-1].strip())
+            continue
+        header = codestream_header(codestream_of(content, _HEAD))
+        if header is not None and _may_be_cut(pixels, header, plugin):
+            longer = encapsulate([with_more_data(codestream_of(content))], has_bot=False)
+            if not np.array_equal(pixels, decoder.as_array(longer, index=0, **options)[0]):
+                raise ValueError('its last rows are missing')
+        return pixels, None
+    raise ValueError('; '.join(faults))
+
+
+# Pixels at the end of the last row, of the block of a JPEG.
+_BLOCK = 8
+
+
+def _may_be_cut(pixels: np.ndarray, header: Codestream, plugin: str) -> bool:
+    """Whether an image ends as one does that has its end mark before its last pixel.
+
+    libjpeg fills such a one with the mean of its depth. pylibjpeg goes on with the last value, and
+    makes up those of JPEG-LS, of which the other plugins take no file without its end.
+    """
+    end = pixels[-1, -_BLOCK:]
+    if plugin == 'pylibjpeg' and header.kind in (JPEG, JPEG_LOSSLESS):
+        return bool((end == end[-1]).all())
+    if plugin == 'pylibjpeg':
+        return header.kind == JPEG_LS
+    mean = 2 ** (header.precision - 1)
+    return header.kind in (JPEG, JPEG_LOSSLESS) and bool((abs(end[-1] - np.int64(mean)) <= 1).all())
 
 
 def _grey_image(ds: FileDataset, read: Pixels, notes: list[str]) -> np.ndarray:
     pixels, form, header = read
-    if pixels.dtype.kind == 'f' or pixels.dtype.itemsize > 2:
-        if form.high_bit != form.bits - 1:
-            raise HeaderError(f'its header says BitsStored {form.bits}, HighBit {form.high_bit}')
+    if pixels.dtype.kind == 'f':
         return _display_image(ds, pixels, notes)
     if not (pixels.dtype.isnative and pixels.flags.c_contiguous):
         pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder('='))
-    patterns = pixels.view(np.uint8 if pixels.dtype.itemsize == 1 else np.uint16)
+    patterns = pixels.view(f'u{pixels.itemsize}')
     patterns, bits, signed = grey_samples(ds, form, header, patterns, notes)
+    if patterns.itemsize > 2:
+        return _display_image(ds, _lower_bits(patterns, bits, signed), notes)
     return look_up(_display_table(ds, patterns, bits, signed, notes), patterns)
 
 
@@ -428,8 +481,11 @@ def _colour_image(ds: FileDataset, read: Pixels, notes: list[str]) -> np.ndarray
     if form.is_signed or form.high_bit != form.bits - 1:
         raise HeaderError('its header says that colours have a sign, or lie in the upper bits')
     if form.samples == 1:
+        # of all entries: which of them a film uses does not change the others
+        every = np.arange(2 ** (8 * pixels.itemsize), dtype=pixels.dtype)
         pixels = pydicom.pixels.apply_color_lut(pixels, ds)
-        bits = 8 * pixels.itemsize
+        highest = int(pydicom.pixels.apply_color_lut(every, ds).max())
+        bits = bits_of_entries(highest, 8 * pixels.itemsize)
     else:
         bits = form.bits if header is None else header.precision
         needed = int(pixels.max()).bit_length()

@@ -6,8 +6,10 @@ What holds where a header is incomplete or contradicts itself, with a note each:
 - RescaleIntercept without RescaleSlope: the slope is 1; without RescaleIntercept it is 0.
 - A VOI LUT without data, a window without positive width or whose numbers are not finite, and one that
   shows the film as one flat tone, count as absent.
+- A VOILUTFunction that is none counts as LINEAR.
 - PresentationLUTShape counts for nothing: PhotometricInterpretation says whether to invert.
-- PixelPaddingValue is read with the sign of the pixels, whichever it was written with.
+- PixelPaddingValue is read with the sign of the pixels, whichever it was written with. Of float pixels
+  FloatPixelPaddingValue counts, of double ones DoubleFloatPixelPaddingValue, and else the other two.
 - Pixels that all have one value come out 0.
 
 A number that is none (a window `20,5`), a slope of 0 and a modality LUT without data are errors.
@@ -59,6 +61,10 @@ _GREY_TAGS = tuple(
         0x20500020,  # PresentationLUTShape
     )
 )
+
+# Padding of float and of double pixels: its first value and its last one.
+_FLOAT_PADDING = BaseTag(0x00280122), BaseTag(0x00280124)
+_DOUBLE_PADDING = BaseTag(0x00280123), BaseTag(0x00280125)
 
 # Grey scales of the last headers: the films of one machine often share theirs. At most 10 MB.
 _KEPT: dict[tuple, 'GreyScale'] = {}
@@ -222,22 +228,48 @@ def _modality(ds: Dataset, stored: np.ndarray, notes: list[str]) -> np.ndarray:
 
 
 def _padding(ds: Dataset, stored: np.ndarray) -> np.ndarray | None:
-    first = short(ds, PIXEL_PADDING_VALUE)
-    if not isinstance(first, int):
+    first, last = _padding_range(ds, stored)
+    if first is None:
         return None
-    last = short(ds, PIXEL_PADDING_RANGE_LIMIT)
     low, high = sorted(
-        _with_sign(value, stored) for value in (first, last if isinstance(last, int) else first)
+        _with_sign(value, stored) for value in (first, first if last is None else last)
     )
     return (stored >= low) & (stored <= high)
 
 
-def _with_sign(value: int, stored: np.ndarray) -> int:
-    """A 16-bit value with the sign of the stored ones, where it cannot be one of them otherwise."""
+def _padding_range(ds: Dataset, stored: np.ndarray) -> tuple[float | None, float | None]:
+    """First and last value of padding; None where the header has none."""
+    if stored.dtype.kind == 'f':
+        kinds = (_FLOAT_PADDING, _DOUBLE_PADDING)[:: 1 if stored.itemsize == 4 else -1]
+        for first, last in kinds:
+            if (found := _one_number(ds, first)) is not None:
+                return found, _one_number(ds, last)
+    first, last = PIXEL_PADDING_VALUE, PIXEL_PADDING_RANGE_LIMIT
+    if stored.dtype.kind == 'f' or stored.itemsize > 2:
+        return _one_number(ds, first), _one_number(ds, last)
+    low, high = short(ds, first), short(ds, last)
+    return low if isinstance(low, int) else None, high if isinstance(high, int) else None
+
+
+def _one_number(ds: Dataset, tag: BaseTag) -> float | None:
+    """Value of a number of any length; two 16-bit ones are the halves of one of 32 bits."""
+    element = ds.get_item(tag)
+    if element is None:
+        return None
+    is_short = tag in (PIXEL_PADDING_VALUE, PIXEL_PADDING_RANGE_LIMIT)
+    is_short = is_short and element.VR in ('US', 'SS', None)
+    if is_short and isinstance(element, RawDataElement) and len(element.value or b'') == 4:
+        return int.from_bytes(element.value or b'', 'little' if element.is_little_endian else 'big')
+    value = ds[tag].value
+    return value if isinstance(value, (int, float)) else None
+
+
+def _with_sign(value: float, stored: np.ndarray) -> float:
+    """A value with the sign of the stored ones, where it cannot be one of them otherwise."""
     if not stored.size or stored.dtype.kind == 'f':
         return value
     low, high = int(stored.min()), int(stored.max())
-    for other in (value, value - 2**16, value + 2**16):
+    for other in (value, value - 2**16, value + 2**16, value - 2**32, value + 2**32):
         if low <= other <= high:
             return other
     return value
@@ -254,6 +286,9 @@ def _voi(ds: Dataset, values: np.ndarray, notes: list[str]) -> np.ndarray | None
     if center is None and width is None:
         return None
     function = str(ds.get('VOILUTFunction') or 'LINEAR').strip().upper()
+    if function not in _FUNCTIONS:
+        # not quoted: it may be a text of a patient
+        notes.append(f'its VOILUTFunction is none of {", ".join(_FUNCTIONS)} and counts as LINEAR')
     least = 1 if function not in ('SIGMOID', 'LINEAR_EXACT') else 0
     if (
         center is None
@@ -274,6 +309,10 @@ def _voi(ds: Dataset, values: np.ndarray, notes: list[str]) -> np.ndarray | None
     return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
+# What a window may be.
+_FUNCTIONS = ('LINEAR', 'LINEAR_EXACT', 'SIGMOID')
+
+
 def _has_data(item: Dataset) -> bool:
     """Whether an item of a LUT sequence holds a LUT."""
     return bool(item.get('LUTDescriptor')) and bool(item.get('LUTData'))
@@ -282,10 +321,18 @@ def _has_data(item: Dataset) -> bool:
 def _voi_lut(ds: Dataset, values: np.ndarray, index: int) -> np.ndarray:
     shown = apply_voi(np.rint(values).astype(np.int64), ds, index).astype(np.float64)
     descriptor, data = ds.VOILUTSequence[index].LUTDescriptor, ds.VOILUTSequence[index].LUTData
-    # Entries that use fewer bits than the descriptor declares are common: 12 bits called 16.
     highest = int(np.frombuffer(data, '<u2').max() if isinstance(data, bytes) else np.max(data))
-    bits = min(int(descriptor[2]), max(8, highest.bit_length()))
-    return np.clip(shown / (2**bits - 1), 0, 1)
+    return np.clip(shown / (2 ** bits_of_entries(highest, int(descriptor[2])) - 1), 0, 1)
+
+
+def bits_of_entries(highest: int, declared: int) -> int:
+    """Bits of the entries of a LUT; fewer than it declares are common, 12 bits called 16.
+
+    Args:
+        highest (int): Of the entries.
+        declared (int): Bits by its descriptor.
+    """
+    return min(declared, max(8, highest.bit_length()))
 
 
 def _ends_of_counts(values: np.ndarray, counts: np.ndarray) -> Ends:

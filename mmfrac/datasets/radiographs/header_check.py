@@ -7,7 +7,8 @@ The rules, each in one place:
   PhotometricInterpretation that cannot be, or contradict each other, are errors.
   PhotometricInterpretation is read without regard to case and spaces.
 - Uncompressed pixels of another length than the header says, a codestream of another size, kind or
-  number of samples, and one that does not end, are errors.
+  number of samples, one that does not end or lacks tiles, and several of them, are errors.
+- YBR_FULL of a codestream that turns its colours itself, and YBR_ICT or YBR_RCT of a JPEG, are errors.
 - Samples that lie as high as HighBit says, with empty bits below, are shifted down. Samples that
   contradict HighBit and fit BitsStored are read by BitsStored, with a note; all others are an error.
 - Values above BitsStored are read with as many bits as they need, with a note, unless the header tells
@@ -39,12 +40,15 @@ from pydicom.uid import (
 )
 
 from mmfrac.datasets.radiographs.codestream import (
+    END_OF_IMAGE,
     JPEG,
     JPEG_2000,
     JPEG_LOSSLESS,
     JPEG_LS,
     Codestream,
     codestream_header,
+    count_images,
+    tile_fault,
 )
 from mmfrac.datasets.radiographs.dicom_header import (
     BITS_ALLOCATED,
@@ -65,6 +69,9 @@ GREY = ('MONOCHROME1', 'MONOCHROME2', 'PALETTE COLOR')
 COLOUR = ('RGB', 'YBR_FULL', 'YBR_FULL_422', 'YBR_ICT', 'YBR_RCT')
 
 ITEM = b'\xfe\xff\x00\xe0'
+
+# What follows the number of segments: where the first one starts.
+_RLE_HEAD = b'\x40\0\0\0'
 
 _FLOAT_PIXELS = (BaseTag(0x7FE00008), BaseTag(0x7FE00009))
 
@@ -191,18 +198,33 @@ def content_fault(form: ImageFormat, syntax: UID, content: bytes) -> str | None:
         offsets = int.from_bytes(content[4:8], 'little') if content[:4] == ITEM else 0
         if offsets > 4:
             return f'it has {offsets // 4} frames, a film has one'
-        if _is_cut(content):
+        fragments = _fragments(content)
+        if fragments and fragments[-1].stop > len(content):
             return 'truncated: its pixels end before they should'
-        stream = first_fragment(content)
-        fault = codestream_fault(form, syntax, stream)
+        stream = codestream_of(content)
+        fault = codestream_fault(form, syntax, stream) or _images_fault(
+            syntax, stream, [content[part][:8] for part in fragments[1:]]
+        )
         kind = _KINDS.get(syntax)
-        if not fault and kind not in (None, JPEG_2000) and not _ends(content):
-            return 'its pixels are truncated: they have no end mark'
-        return fault
+        if fault or kind is None:
+            return fault
+        if kind == JPEG_2000:
+            return tile_fault(stream)
+        return None if _ends(content) else 'its pixels are truncated: they have no end mark'
     fault = native_fault(form, len(content), content[:4] == ITEM)
     if fault:
         return fault
     return excess_fault(form, len(content), content[form.native_length :])
+
+
+def _images_fault(syntax: UID, stream: bytes, others: list[bytes]) -> str | None:
+    """Whether there are several images; ``others``: how the fragments besides the first one start."""
+    images = 1
+    if syntax == RLELossless:
+        images += sum(one == stream[:4] + _RLE_HEAD for one in others)
+    elif syntax in _KINDS:
+        images = count_images(stream)
+    return f'it has {images} frames, a film has one' if images > 1 else None
 
 
 def excess_fault(form: ImageFormat, length: int, rest: bytes) -> str | None:
@@ -272,6 +294,13 @@ def codestream_fault(form: ImageFormat, syntax: UID, stream: bytes) -> str | Non
     kind = _KINDS.get(syntax)
     if kind not in (None, header.kind):
         return f'its transfer syntax says {kind}, its pixels are {header.kind}'
+    # its colours would be turned into others twice, or not at all
+    is_twice = header.transform and form.photometric in ('YBR_FULL', 'YBR_FULL_422')
+    if is_twice or (header.kind == JPEG and form.photometric in ('YBR_ICT', 'YBR_RCT')):
+        return (
+            f'its header says PhotometricInterpretation {form.photometric}, its pixels are '
+            f'{header.transform or header.kind}'
+        )
     if header.height and (header.width, header.height) != (form.columns, form.rows):
         return (
             f'its header says {form.columns} x {form.rows} px, its pixels are '
@@ -293,20 +322,27 @@ def codestream_note(syntax: UID, content: bytes) -> str | None:
     return None
 
 
-def first_fragment(content: bytes, whole: bool = False) -> bytes:
-    """What follows the table of offsets.
+def codestream_of(content: bytes, most: int | None = None) -> bytes:
+    """What follows the table of offsets, in one or several fragments.
 
     Args:
         content (bytes): Value of PixelData, or the start of it.
-        whole (bool): All of it, or at most 64 KB. Defaults to False.
+        most (int, optional): Bytes of it at most. Defaults to None: all.
     """
-    if content[:4] != ITEM:
-        return b''
-    start = 8 + int.from_bytes(content[4:8], 'little')
-    if content[start : start + 4] != ITEM:
-        return b''
-    length = int.from_bytes(content[start + 4 : start + 8], 'little')
-    return content[start + 8 : start + 8 + (length if whole else min(length, 2**16))]
+    return b''.join(content[part] for part in _fragments(content, most))[:most]
+
+
+def _fragments(content: bytes, most: int | None = None) -> list[slice]:
+    """Where the fragments are, or as many of them as have so many bytes."""
+    found: list[slice] = []
+    offset = 8 + int.from_bytes(content[4:8], 'little') if content[:4] == ITEM else len(content)
+    left = len(content) if most is None else most
+    while content[offset : offset + 4] == ITEM and offset + 8 <= len(content) and left > 0:
+        start = offset + 8
+        offset = start + int.from_bytes(content[offset + 4 : start], 'little')
+        found.append(slice(start, offset if most is None else min(offset, start + left)))
+        left -= offset - start
+    return found
 
 
 def grey_samples(
@@ -322,7 +358,7 @@ def grey_samples(
         ds (Dataset): Header, of overlays.
         form (ImageFormat): What it says.
         header (Codestream or None): What the codestream says; None for bytes as they lie in the file.
-        patterns (np.ndarray): Stored bits (h, w), uint8 or uint16; negative values in two's complement.
+        patterns (np.ndarray): Stored bits (h, w), uint8 to uint64; negative values in two's complement.
         notes (list[str]): What is doubtful is added.
 
     Returns:
@@ -440,17 +476,9 @@ def _has_overlay_bits(ds: Dataset, form: ImageFormat) -> bool:
     return False
 
 
-def _is_cut(content: bytes) -> bool:
-    """Whether an item of compressed pixels reaches beyond their end."""
-    offset = 0
-    while content[offset : offset + 4] == ITEM and offset + 8 <= len(content):
-        offset += 8 + int.from_bytes(content[offset + 4 : offset + 8], 'little')
-    return offset > len(content)
-
-
 def _ends(content: bytes) -> bool:
     """Whether a JPEG, JPEG-LS or JPEG 2000 codestream ends with the mark of its end."""
-    return b'\xff\xd9' in content[-16:] or content[-4096:].rstrip(b'\0').endswith(b'\xff\xd9')
+    return END_OF_IMAGE in content[-16:] or content[-4096:].rstrip(b'\0').endswith(END_OF_IMAGE)
 
 
 def _number(ds: Dataset, tag: BaseTag, name: str, default: int | None = None) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
+from mmfrac.datasets.radiographs.codestream import tile_fault
 from mmfrac.datasets.radiographs.grey_scale import FLAT
 from mmfrac.datasets.radiographs.limits import MAX_PIXELS_VARIABLE, check_size, max_pixels
 from mmfrac.datasets.radiographs.pillow import (
@@ -16,6 +17,12 @@ from mmfrac.datasets.radiographs.pillow import (
     NO_PILLOW,
     Image,
     UnidentifiedImageError,
+)
+from mmfrac.datasets.radiographs.portable import (
+    check_one_portable,
+    check_portable_header,
+    is_slow_portable,
+    portable_samples,
 )
 from mmfrac.datasets.radiographs.raster_check import (
     RasterError,
@@ -95,9 +102,15 @@ _PNG = b'\x89PNG\r\n'
 
 _TIFF_ORDERS = (b'II', b'MM')
 
-_TIFF_PHOTOMETRIC = 262
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
 
 _WHITE_IS_ZERO = 0
+
+# Pillow's names of big-endian samples, and of those in the order of this machine.
+_BIG_ENDIAN = {'I;16BS': 'I;16NS', 'I;32BS': 'I;32NS', 'F;32BF': 'F;32NF'}
+
+# SampleFormat of integers, of which Pillow knows one for each depth.
+_UNSIGNED, _SIGNED = 1, 2
 
 # A 16-bit file often holds the detector's 10 to 15 bits; fewer than 10 is a dark film, not a depth.
 _SMALLEST_DEPTH = 10
@@ -126,9 +139,14 @@ def open_image(file: str | BinaryIO) -> Image.Image:
         file (str or BinaryIO): The file, or its path.
 
     Raises:
-        RasterError: If it has too many pixels.
+        RasterError: If it has too many pixels, or a header without end.
     """
     most = max_pixels()
+    if isinstance(file, str):
+        with open(file, 'rb') as opened:
+            check_portable_header(opened)
+    else:
+        check_portable_header(file)
     try:
         return Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -147,7 +165,7 @@ def read_raster(path: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
     255. 16-bit values are divided by ``2**bits - 1``, bits being the smallest depth from 10 to 16
     that holds the film's maximum, because 12-bit films are commonly stored in 16-bit files. 32-bit
     integers that do not fit in 16 bits and floats outside [0, 1] are stretched from the film's
-    minimum and maximum.
+    minimum and maximum; so are integers of which one is negative.
 
     Args:
         path (str): An existing file that Pillow knows.
@@ -165,10 +183,11 @@ def read_raster(path: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
     try:
         state = _state(path, file)
         magic, content = file.read(len(_PNG)), b''
+        is_tiff = magic[:2] in _TIFF_ORDERS
         if magic == _PNG and state not in _WHOLE:
             content = magic + file.read()
         # a TIFF is mapped from disk, which takes its path
-        source = path if magic[:2] in _TIFF_ORDERS else file
+        source = path if is_tiff else file
         with open_image(io.BytesIO(content) if content else source) as image:
             check_size(path, *image.size)
             # the further images of an MPO file are previews
@@ -179,7 +198,8 @@ def read_raster(path: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
                     'the film as a file of its own'
                 )
             orientation = _orientation_of(image)
-            plane = _full_scale(_luma(_samples(state, content, image, orientation)), notes)
+            samples = _as_declared(image, _samples(state, content, image, orientation))
+            plane = _full_scale(_luma(samples), notes)
             if _is_white_zero(image):
                 plane = 1 - plane
             # Pillow turns a TIFF itself
@@ -191,8 +211,10 @@ def read_raster(path: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
     except RasterError as error:
         raise RadiographError(f"cannot read film '{path}': {error}") from error
     except UnidentifiedImageError as error:
+        kind = ', or its pixels are of a kind that is not read: save it as 16-bit grey'
         raise RadiographError(
             f"cannot read film '{path}': its header is damaged; copy it anew from its source"
+            f'{kind if is_tiff else ""}'
         ) from error
     except Exception as error:  # Pillow and its decoders raise whatever they meet
         raise RadiographError(
@@ -241,10 +263,17 @@ def _samples(
     is_deep_colour = image.mode in ('RGB', 'RGBA', 'LA') and ';16' in str(_tiles(image))
     if image.format in ('JPEG', 'MPO'):
         samples = _values_of(image)
-        if is_cut_jpeg(path, samples):
+        if is_cut_jpeg(path, image):
             raise RasterError('truncated: its last rows are missing; copy it anew from its source')
         return samples
-    if image.format in _SAFE and image.format != 'PNG':
+    if image.format == 'PPM':
+        with open(path, 'rb') as file:
+            check_one_portable(image, file)
+            if is_slow_portable(image):
+                return portable_samples(image, file)
+    # of run lengths Pillow decodes in Python, too
+    is_safe = image.format in _SAFE and 'bmp_rle' not in str(_tiles(image))
+    if is_safe and image.format != 'PNG':
         return _values_of(image)
     if not content:
         with open(path, 'rb') as file:
@@ -255,6 +284,10 @@ def _samples(
             raise RasterError(f'{fault}; copy it anew from its source')
         if not is_deep_colour:
             return _remember(state, whole_png(image, content, _values_of))
+    if image.format == 'JPEG2000':
+        fault = tile_fault(content)
+        if fault:
+            raise RasterError(f'{fault}; copy it anew from its source')
     is_packed = image.format != 'TIFF'
     if image.format == 'TIFF':
         tags = image.tag_v2  # type: ignore[attr-defined]
@@ -295,12 +328,42 @@ def _values_of_file(content: bytes) -> tuple[np.ndarray, Any]:
 
 def _values_of(image: Image.Image) -> np.ndarray:
     """Stored values (h, w) or (h, w, 3) of an image."""
+    _in_native_order(image)
     image.load()
     if image.mode in ('LA', 'La'):
         return np.asarray(image.getchannel(0))
     if image.mode in ('L', '1', 'I', 'F') or image.mode.startswith('I;'):
         return np.asarray(image)
     return np.asarray(image.convert('RGB'))
+
+
+def _in_native_order(image: Image.Image) -> None:
+    """Let Pillow take what libtiff gives as it is; it swaps bytes that libtiff has swapped before."""
+    if image.format != 'TIFF':
+        return
+    tiles = _tiles(image)
+    for index, tile in enumerate(tiles):
+        decoder, box, offset, options = tile
+        if decoder == 'libtiff' and options[0] in _BIG_ENDIAN:
+            # a plain tuple before Pillow 11
+            make = getattr(type(tile), '_make', tuple)
+            options = (_BIG_ENDIAN[options[0]], *options[1:])
+            tiles[index] = make((decoder, box, offset, options))
+
+
+def _as_declared(image: Image.Image, samples: np.ndarray) -> np.ndarray:
+    """Samples with the sign that a TIFF says; Pillow reads 32 bits as signed, 8 bits as unsigned."""
+    if image.format != 'TIFF' or image.mode not in ('I', 'L'):
+        return samples
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    declared = tags.get(_TIFF_SAMPLE_FORMAT, (_UNSIGNED,)), tags.get(_TIFF_BITS, (1,))
+    if declared == ((_UNSIGNED,), (32,)):
+        return samples.view(np.uint32)
+    if declared == ((_SIGNED,), (8,)):
+        signed = samples.view(np.int8)
+        # without a negative one they are as good as unsigned
+        return signed if signed.min() < 0 else samples
+    return samples
 
 
 def _is_white_zero(image: Image.Image) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from mmfrac.datasets.radiographs.codestream import with_more_data
 from mmfrac.datasets.radiographs.pillow import Image
 
 
@@ -152,34 +153,28 @@ def _png_length_fault(content: bytes) -> str | None:
     return f'{what}: its header says {width} x {height} px, {expected} bytes, but there are {count}'
 
 
-# What libjpeg gives for pixels that are not there.
-_NO_DATA = 128
-
-_END_OF_IMAGE = b'\xff\xd9'
+# What libjpeg gives for pixels that are not there; of CMYK files Pillow inverts it.
+_NO_DATA, _NO_INK = 128, (127, 128)
 
 
-def is_cut_jpeg(source: str | bytes, pixels: np.ndarray) -> bool:
+def is_cut_jpeg(path: str, image: Image.Image) -> bool:
     """Whether a JPEG ends, with its end mark, before its last pixel; libjpeg fills the rest with grey.
 
     Args:
-        source (str or bytes): The file's path, or the file.
-        pixels (np.ndarray): Decoded pixels (h, w) or (h, w, 3), as they are stored.
+        path (str): Its file.
+        image (Image): The same, decoded.
 
     Returns:
-        bool: Whether further data would change them.
+        bool: Whether further data would change it.
     """
-    if pixels.dtype != np.uint8 or (pixels[-1, -1] != _NO_DATA).any():
+    last = np.array(image.getpixel((image.width - 1, image.height - 1)))
+    if not np.isin(last, _NO_INK if image.mode == 'CMYK' else _NO_DATA).all():
         return False
-    if isinstance(source, str):
-        with open(source, 'rb') as file:
-            source = file.read()
-    end = source.rfind(_END_OF_IMAGE)
-    if end < 0:
-        return False
+    with open(path, 'rb') as file:
+        source = file.read()
     with Image.open(io.BytesIO(source), formats=('JPEG',)) as image:
         before = np.asarray(image)
-    longer = source[:end] + 256 * b'\x5a\x13' + source[end:]
-    with Image.open(io.BytesIO(longer), formats=('JPEG',)) as image:
+    with Image.open(io.BytesIO(with_more_data(source)), formats=('JPEG',)) as image:
         return not np.array_equal(before, np.asarray(image))
 
 

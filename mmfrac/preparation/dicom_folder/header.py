@@ -25,8 +25,8 @@ from mmfrac.datasets.radiographs.header_check import (
     ITEM,
     HeaderError,
     codestream_fault,
+    codestream_of,
     excess_fault,
-    first_fragment,
     image_format,
     native_fault,
 )
@@ -325,7 +325,7 @@ def _fault(ds: FileDataset, pixels: _PixelRange, end: int) -> tuple[str, str] | 
         return None
     head = pixels.first_bytes(end)
     if syntax.is_encapsulated:
-        fault = codestream_fault(form, syntax, first_fragment(head))
+        fault = codestream_fault(form, syntax, codestream_of(head))
         return (fault and (DAMAGED, fault)) or None
     length = max(pixels.length, 0) if pixels.length != _UNDEFINED else end
     fault = native_fault(form, length, head[:4] == ITEM)

@@ -64,6 +64,74 @@ def test_signed_values_with_and_without_a_sign_in_the_bits_above(tmp_path):
     assert 'BitsStored 10' in notes[0]
 
 
+@pytest.mark.parametrize('kind', [np.uint32, np.uint64])
+def test_bits_above_those_stored_of_deep_films(tmp_path, kind):
+    film = ramp()
+    expected, _ = read(make_dicom(tmp_path / 'a', film, **WINDOW))
+
+    def same(name, pixels, bits=12, **header):
+        header = WINDOW | header
+        found, notes = read(make_dicom(tmp_path / name, pixels, bits, **header))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        return notes
+
+    deep = film.astype(kind)
+    top = 8 * deep.itemsize - 1
+    assert same('b', deep) == []
+    assert same('c', deep << (top - 11), HighBit=top) == []
+    overlay = deep | (np.arange(deep.size).reshape(deep.shape) % 2).astype(kind) << top
+    assert same('d', deep, 10) == ['its header says BitsStored 10, its values need 12 bits']
+    found, notes = read(make_dicom(tmp_path / 'e', overlay))
+    assert notes == [f'its header says BitsStored 12, its values need {top + 1} bits']
+    ds = pydicom.dcmread(make_dicom(tmp_path / 'f', overlay, **WINDOW))
+    ds.add_new(0x60000102, 'US', top)
+    ds.save_as(tmp_path / 'f')
+    found, notes = read(tmp_path / 'f')
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert notes == []
+    signed = (film.astype(int) - 2048).astype(f'i{deep.itemsize}')
+    center = dict(WindowCenter=0, PixelRepresentation=1)
+    assert same('g', signed, **center) == []
+    assert same('h', signed & 0xFFF, **center) == []
+
+
+@pytest.mark.parametrize('padding', [-3.4e38, -1000.0])
+@pytest.mark.parametrize('kind', [np.float32, np.float64])
+@pytest.mark.parametrize('limit', [None, -5.0])
+def test_padding_of_float_films(tmp_path, kind, padding, limit):
+    film = ramp(high=100).astype(kind) / 7
+    film[:, :8] = padding
+    film[:, 8:10] = padding if limit is None else limit
+    ds = pydicom.dcmread(make_dicom(tmp_path / 'a', ramp()))
+    del ds.PixelData, ds.BitsStored, ds.HighBit, ds.PixelRepresentation
+    ds.BitsAllocated = 8 * film.itemsize
+    prefix = 'Float' if kind == np.float32 else 'DoubleFloat'
+    setattr(ds, f'{prefix}PixelData', film.tobytes())
+    setattr(ds, f'{prefix}PixelPaddingValue', padding)
+    if limit is not None:
+        setattr(ds, f'{prefix}PixelPaddingRangeLimit', limit)
+    ds.save_as(tmp_path / 'a')
+    found, notes = read(tmp_path / 'a')
+    assert notes == [] and (found[:, :10] == 0).all()
+    body = film[:, 10:]
+    expected = (body - body.min()) / np.ptp(body)
+    np.testing.assert_allclose(found[:, 10:], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('vr', ['SL', 'US'])  # a long one, or its halves
+def test_padding_of_32_bit_films(tmp_path, vr):
+    film = ramp().astype(np.int32) * 1000
+    film[:, :8] = -300_000
+    ds = pydicom.dcmread(make_dicom(tmp_path / 'a', film, 32))
+    low, high = -300_000 % 2**16, -300_000 % 2**32 >> 16
+    ds.add_new(0x00280120, vr, -300_000 if vr == 'SL' else [low, high])
+    ds.save_as(tmp_path / 'a')
+    found, _ = read(tmp_path / 'a')
+    body = film[:, 8:]
+    assert (found[:, :8] == 0).all()
+    np.testing.assert_allclose(found[:, 8:], (body - body.min()) / np.ptp(body), atol=1e-6)
+
+
 @pytest.mark.parametrize('padding', [-2000, -1999, -5])
 def test_padding_with_another_sign(tmp_path, padding):
     stored = ramp(low=-1500, high=1500, dtype=np.int16)
@@ -144,6 +212,32 @@ def test_what_is_not_used_is_noted(tmp_path, header, says):
 def test_one_value_is_noted(tmp_path, value, header):
     plane, notes = read(make_dicom(tmp_path / 'a', np.full((9, 9), value, np.uint16), **header))
     assert (plane == 0).all() and 'all its pixels have one value' in notes
+
+
+def test_a_window_of_an_unknown_function_is_linear(tmp_path):
+    expected, notes = read(make_dicom(tmp_path / 'a', ramp(), VOILUTFunction='LINEAR', **WINDOW))
+    assert notes == []
+    found, notes = read(make_dicom(tmp_path / 'b', ramp(), VOILUTFunction='FOO', **WINDOW))
+    np.testing.assert_array_equal(found, expected)
+    assert notes == [
+        'its VOILUTFunction is none of LINEAR, LINEAR_EXACT, SIGMOID and counts as LINEAR'
+    ]
+
+
+@pytest.mark.parametrize('factor, declared', [(1, 16), (257, 16), (1, 8), (16, 16)])
+@pytest.mark.parametrize('allocated', [np.uint8, np.uint16])
+def test_palettes_that_use_fewer_bits_than_they_declare(tmp_path, factor, declared, allocated):
+    film = ramp((16, 16), 0, 200, allocated)
+    header = dict(PhotometricInterpretation='PALETTE COLOR')
+    for colour in ('Red', 'Green', 'Blue'):
+        entries = np.arange(256, dtype='<u2') * factor
+        name = f'{colour}PaletteColorLookupTable'
+        header[f'{name}Descriptor'] = [256, 0, declared]
+        header[f'{name}Data'] = entries.astype('<u2' if declared == 16 else 'u1').tobytes()
+    found, notes = read(make_dicom(tmp_path / 'a', film, 8, **header))
+    full = factor / (2 ** (255 * factor).bit_length() - 1)
+    np.testing.assert_allclose(found, film * full, atol=1e-6)
+    assert notes == []
 
 
 @pytest.mark.parametrize('field', ['WindowCenter', 'WindowWidth', 'RescaleSlope'])

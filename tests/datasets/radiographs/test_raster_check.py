@@ -125,12 +125,59 @@ def test_tiff_tags_of_other_types(tmp_path):
                     continue
 
 
+def tiff_of(values, sample_format, packed, order='<'):
+    """A TIFF of one strip of values (h, w) that lie in that byte order."""
+    data = zlib.compress(values.tobytes()) if packed else values.tobytes()
+    height, width = values.shape
+    tags = [
+        *((256, width), (257, height), (258, 8 * values.itemsize), (259, 8 if packed else 1)),
+        *((262, 1), (273, 8 + 2 + 10 * 12 + 4), (277, 1), (278, height), (279, len(data))),
+        (339, sample_format),
+    ]
+    fields = b''.join(
+        struct.pack(order + '2HL', tag, 3, 1) + struct.pack(order + '2H', value, 0)
+        for tag, value in tags
+    )
+    magic = b'II*\0' if order == '<' else b'MM\0*'
+    return magic + struct.pack(order + 'LH', 8, len(tags)) + fields + bytes(4) + data
+
+
+@pytest.mark.parametrize('packed', [False, True])
+@pytest.mark.parametrize('order', ['<', '>'])
+@pytest.mark.parametrize('kind', ['u1', 'i1', 'u2', 'i2', 'u4', 'i4', 'f4'])
+def test_sample_formats_of_a_tiff(tmp_path, kind, order, packed):
+    shares = np.random.default_rng(1).uniform(0, 1, (40, 50))
+    shares[0, :2] = 0, 1
+    if kind == 'f4':
+        values, expected = 3000 * shares - 9, shares
+    else:
+        facts = np.iinfo(kind)
+        values = np.rint(facts.min + shares * (float(facts.max) - facts.min))
+        expected = (values - facts.min) / (float(facts.max) - facts.min)
+    stored = values.astype(order + kind)
+    path = tmp_path / 'a.tif'
+    content = tiff_of(stored, 'uif'.index(kind[0]) + 1, packed, order)
+    path.write_bytes(content)
+    if (order, kind) == ('>', 'u4'):
+        assert 'of a kind that is not read' in refused(path, content)
+    else:
+        for _ in range(2):
+            np.testing.assert_allclose(read_radiograph(path), expected, atol=1e-6)
+            os.utime(path, (1e9, 1e9))
+
+
+def test_signed_bytes_without_a_negative_one(tmp_path):
+    values = np.arange(128, dtype=np.int8).reshape(8, 16)
+    (tmp_path / 'a.tif').write_bytes(tiff_of(values, 2, False))
+    assert np.array_equal(read_radiograph(tmp_path / 'a.tif'), values / np.float32(255))
+
+
 @pytest.mark.parametrize('options', [{}, dict(progressive=True), dict(subsampling=0)])
-@pytest.mark.parametrize('colour', [False, True])
-def test_jpeg(tmp_path, options, colour):
-    film = np.stack([NOISE] * 3, 2) if colour else NOISE
+@pytest.mark.parametrize('mode', ['L', 'RGB', 'CMYK'])
+def test_jpeg(tmp_path, options, mode):
     stream = io.BytesIO()
-    Image.fromarray(film).save(stream, 'JPEG', quality=90, **options)
+    film = Image.fromarray(NOISE if mode == 'L' else np.stack([NOISE] * 3, 2))
+    film.convert(mode).save(stream, 'JPEG', quality=90, **options)
     content, path = stream.getvalue(), tmp_path / 'a.jpg'
     path.write_bytes(content)
     assert np.abs(read_radiograph(path) * 255 - NOISE).mean() < 8
@@ -140,11 +187,16 @@ def test_jpeg(tmp_path, options, colour):
         assert 'last rows are missing' in refused(path, content[:cut] + b'\xff\xd9')
 
 
-def test_a_jpeg_that_is_grey_at_its_end(tmp_path):
+@pytest.mark.parametrize('mode', ['L', 'RGB', 'CMYK'])
+def test_a_jpeg_that_is_grey_at_its_end(tmp_path, mode):
     film = NOISE.copy()
     film[64:] = 128
-    Image.fromarray(film).save(tmp_path / 'a.jpg', quality=95)
-    assert read_radiograph(tmp_path / 'a.jpg')[-1, -1] == pytest.approx(128 / 255)
+    image = Image.fromarray(film).convert(mode)
+    if mode == 'CMYK':
+        image = Image.merge('CMYK', 4 * [Image.fromarray(film)])
+    image.save(tmp_path / 'a.jpg', quality=95)
+    expected = 128 / 255 if mode != 'CMYK' else (127 / 255) ** 2
+    assert read_radiograph(tmp_path / 'a.jpg')[-1, -1] == pytest.approx(expected, abs=0.01)
 
 
 def test_formats_that_run_other_programs(tmp_path):
