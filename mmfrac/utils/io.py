@@ -437,6 +437,62 @@ def check_not_an_input(out: PathLike, *inputs: PathLike) -> None:
             raise ValueError(f'{out} is what is read, and would be replaced: name another file')
 
 
+# Bytes at either end of a file by which its kind is told.
+_HEAD = 2**16
+
+
+def check_output(
+    out: PathLike, what: str, head: bytes, *inputs: PathLike, tail: bytes = b''
+) -> None:
+    """Raise a ``ValueError`` if a file to be written takes the place of anything but its like.
+
+    Called before the work, so that nobody waits for what cannot be written. An empty file is replaced.
+
+    Args:
+        out (str or os.PathLike): File to write, which its user named.
+        what (str): What is written, for the message, e.g. 'report of check_data'.
+        head (bytes): Regular expression of how such files begin.
+        *inputs (str or os.PathLike): What is read.
+        tail (bytes): Regular expression of how they end. Defaults to any end.
+
+    Raises:
+        ValueError: If there is a folder, an input, or a file of another kind in its place.
+    """
+    if not os.path.lexists(out):
+        return
+    if os.path.isdir(out):
+        raise ValueError(f"cannot write '{out}': it is a folder, name a file")
+    check_not_an_input(out, *inputs)
+    try:
+        with open(out, 'rb') as file:
+            begin = file.read(_HEAD)
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _HEAD))
+            is_like = bool(re.match(head, begin) and re.search(tail + rb'\s*\Z', file.read()))
+    except FileNotFoundError:  # a link to nothing
+        return
+    except OSError:
+        begin, is_like = b'?', False
+    if begin and not is_like:
+        raise ValueError(
+            f'{out} is there and is no {what}: it is not replaced; name another file, or move it away'
+        )
+
+
+def listed_output(out: PathLike) -> Path:
+    """Where to write a file that its user named and whose bytes do not tell who wrote it.
+
+    Args:
+        out (str or os.PathLike): File to write; it is noted in its folder as written by mmfrac.
+
+    Raises:
+        ValueError: If there is a file of that name which mmfrac did not write.
+    """
+    path = Path(out)
+    if path.is_dir():
+        raise ValueError(f"cannot write '{out}': it is a folder, name a file")
+    return OutputFolder(path.parent).path(path.name)
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file name is one under which this module writes."""
     return _TEMPORARY.fullmatch(name) is not None

@@ -520,7 +520,8 @@ class Conversion:
         hidden = total is None or not self.options.progress
         files = ImageFiles(self.image_dir, self.options, unique_names)
         # the processes of `files` before the bar, which starts a thread
-        with CocoWriter(self.out_file, self.options.allow_outside) as writer, files:
+        inputs, outside = self._files, self.options.allow_outside
+        with CocoWriter(self.out_file, outside, inputs) as writer, files:
             with tqdm(total=total, desc='films', unit='film', disable=hidden) as bar:
                 seen: dict[str, tuple[_Location, int]] = {}
                 for batch in _batches(rows):

@@ -377,6 +377,7 @@ def write_folds(
     """
     out = Path(out_dir)
     _check_out(out, overwrite)
+    _check_inputs(out, [*files, *([] if test_file is None else [test_file])])
     pool = _merge_annotations(_read_checked(files))
     test = None
     if test_file is not None:
@@ -530,6 +531,16 @@ def _check_out(out: Path, overwrite: bool) -> None:
     if not overwrite:
         raise ValueError(f'{out} holds folds already: --overwrite replaces them')
     check_replaceable(out)
+
+
+def _check_inputs(out: Path, files: Sequence[str | os.PathLike]) -> None:
+    """Files in the folder of the folds would go with those that were there before."""
+    place = out.resolve()
+    for file in files:
+        if place in Path(file).resolve().parents:
+            raise ValueError(
+                f'{file} is read, and would be replaced with {out}: name another folder'
+            )
 
 
 def _write(out: Path, splits: dict[str, dict], about: dict) -> None:
