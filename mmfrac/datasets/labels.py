@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 SUBSETS = ('P_hos', 'N', 'P_pub', 'U')
@@ -189,7 +190,27 @@ def outline_of(segmentation: Any) -> Any:
 NO_VALUE = frozenset({'', 'nan', 'none', 'null', 'na', 'n/a', '<na>'})
 
 # What stands for a patient where nobody is named; in small letters.
-NO_PATIENT = NO_VALUE | {'unknown', 'anonymous', 'anonymized', 'anonymised', 'anon'}
+NO_PATIENT = NO_VALUE | {
+    *('unknown', 'anonymous', 'anonymized', 'anonymised', 'anon', 'missing', 'undefined', 'n.a.'),
+    *('noid', 'no id', 'no_id', 'no-id', 'no patient', 'not available', 'not applicable', 'nil'),
+}
+# What spreadsheets write in the place of a value.
+_SHEET_ERROR = re.compile(r'#(?:ref!|value!|name\?|null!|num!|div/0!|n/a|spill!|calc!)')
+
+
+@lru_cache(maxsize=65536)
+def names_nobody(patient: str) -> bool:
+    """Whether a patient id stands for no patient: blanks, signs alone, several zeros, a word for it.
+
+    Args:
+        patient (str): The id.
+    """
+    plain = patient.strip().lower()
+    if plain in NO_PATIENT or _SHEET_ERROR.fullmatch(plain):
+        return True
+    if not any(map(str.isalnum, plain)):
+        return True
+    return len(plain) > 1 and not plain.strip('0')
 
 
 def patient_notes(patients: Iterable[str | None]) -> list[str]:

@@ -9,7 +9,6 @@ there before anybody looked. ``import_annotations`` reads the corrected file and
 JSON: each image says who corrected it, when, and how many boxes were kept, moved, added and removed.
 """
 
-import json
 import math
 import os
 import re
@@ -33,6 +32,7 @@ from mmfrac.utils.io import (
     OutputFolder,
     check_not_an_input,
     listed_output,
+    parse_json,
     read_json,
     write_image,
     write_json,
@@ -536,7 +536,7 @@ def _read_corrected(path: Path, before: Mapping[str, dict]) -> dict[str, Correct
     if text.lstrip().startswith('<'):
         return _checked(path, _of_cvat(path, text, category), before)
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise AnnotationFileError(f'{path} is neither JSON nor XML: {one_line(error)}') from error
     try:

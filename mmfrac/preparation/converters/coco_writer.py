@@ -17,7 +17,7 @@ from mmfrac.datasets.labels import (
     subset_of,
 )
 from mmfrac.utils.errors import raise_problems
-from mmfrac.utils.io import atomic_open, check_output
+from mmfrac.utils.io import atomic_open, check_output, plain_path
 from mmfrac.utils.text import printable
 
 # Columns of a table that nobody reads and that are named.
@@ -262,7 +262,7 @@ class CocoWriter:
         if not faults:
             boxes = (bbox_fault(a['bbox'], record.width, record.height) for a in annotations)
             faults = [fault for fault in boxes if fault]
-            first = self._indices.setdefault(record.file_name, index)
+            first = self._indices.setdefault(plain_path(record.file_name), index)
             if first != index:
                 faults.append(f'duplicate file_name, also images[{first}]')
             ignored = sum(lesion.is_ignored for lesion in record.lesions)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from mmfrac.datasets.labels import NO_PATIENT, similar_patients_note
+from mmfrac.datasets.labels import names_nobody, similar_patients_note
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
@@ -165,9 +165,6 @@ _KINDS = {
     FOR_PROCESSING: 'they are for processing',
     SECONDARY: 'they are secondary captures',
 }
-
-# What stands in PatientID where no id does: devices fill it with a 0, too.
-_NO_IDS = NO_PATIENT | {'0'}
 
 
 class LeftOut(NamedTuple):
@@ -430,7 +427,8 @@ class _Run:
 
     def _patient(self, header: DicomHeader) -> str:
         patient = header.patient
-        if patient.lower() not in _NO_IDS:
+        if not names_nobody(patient) and patient != '0':
+            # devices fill it with a 0, too
             self._ids.add(patient)
         else:
             self.conversion.noted['films without PatientID (a patient a study)'] += 1

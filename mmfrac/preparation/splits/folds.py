@@ -21,7 +21,7 @@ from mmfrac.datasets.labels import (
     patient_notes,
 )
 from mmfrac.utils.errors import MAX_LINES, AnnotationError
-from mmfrac.utils.io import atomic_folder, check_replaceable, read_json, write_json
+from mmfrac.utils.io import atomic_folder, check_replaceable, plain_path, read_json, write_json
 from mmfrac.version import __version__
 
 
@@ -55,7 +55,7 @@ def _read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
         if found:
             continue
         for index, image in enumerate(data['images']):
-            other = first_in.setdefault(image['file_name'], path)
+            other = first_in.setdefault(plain_path(image['file_name']), path)
             if other != path:
                 problems.append(f'{path}: {image_name(index, image)}: also in {other}')
         contents.append((path, data))
