@@ -272,7 +272,7 @@ def image_faults(image: Any, outside: bool = False) -> list[str]:
             )
     elif not _is_id(patient):
         faults.append(f'patient_id must be a string or an integer, got {_shown(patient)}')
-    if not image.keys() <= _IMAGE_FIELDS:
+    if not _IMAGE_FIELDS.issuperset(image):
         faults += _misnamed(image, _IMAGE_FIELDS, _IMAGE_WORDS)
     return faults
 
@@ -421,7 +421,7 @@ def annotation_faults(annotation: Mapping, width: int, height: int) -> list[str]
     if outline is not None and outline != []:
         fault = _outline_fault(outline, width, height) or _strayed(outline, get('bbox'), height)
         faults += [fault] if fault else []
-    if not annotation.keys() <= _ANNOTATION_FIELDS:
+    if not _ANNOTATION_FIELDS.issuperset(annotation):
         faults += _misnamed(annotation, _ANNOTATION_FIELDS, _ANNOTATION_WORDS)
     return faults
 

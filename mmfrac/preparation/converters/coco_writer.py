@@ -293,6 +293,7 @@ class CocoWriter:
         changed: dict[str, int] | None = None,
         noted: dict[str, int] | None = None,
         unread: dict[str, tuple[str, ...]] | None = None,
+        notes: Iterable[str] = (),
     ) -> ConversionSummary:
         """Give the file its name.
 
@@ -301,6 +302,7 @@ class CocoWriter:
             changed (dict[str, int], optional): For the summary. Defaults to None.
             noted (dict[str, int], optional): For the summary. Defaults to None.
             unread (dict[str, tuple[str, ...]], optional): For the summary. Defaults to None.
+            notes (Iterable[str]): For the summary. Defaults to none.
 
         Returns:
             ConversionSummary: The counts.
@@ -328,6 +330,7 @@ class CocoWriter:
             noted=self._ignored_noted(noted or {}),
             unread=dict(unread or {}),
             notes=[
+                *notes,
                 *absent_patients_note(self._unnamed, len(self)),
                 *similar_patients_note(self._patients),
             ],
