@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from mmfrac.preparation.checks import CHECKS, check_data, severities, write_check_report, write_page
+from mmfrac.preparation.checks.report import check_page_output, check_report_output
 from mmfrac.utils.errors import plain_errors
 
 EXAMPLE = """example:
@@ -53,6 +54,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+    if args.json:
+        check_report_output(args.json)
+    if args.html:
+        check_page_output(args.html)
     report, films = check_data(
         args.data_root,
         args.ann_files,

@@ -10,7 +10,7 @@ from mmfrac.apis.inferencer import FracInferencer
 from mmfrac.apis.model_zoo import MODELS_FOLDER, read_model
 from mmfrac.preparation.phantom import render_image, write_dicom
 from mmfrac.preparation.phantom.dicom_file import FULL_SCALE
-from mmfrac.utils.io import write_image, write_json
+from mmfrac.utils.io import OutputFolder, write_image, write_json
 from mmfrac.visualization import contact_sheet, draw_overlay
 
 MODEL = 'frac_ssl_phantom'
@@ -61,10 +61,11 @@ def run_demo(out_dir: str | os.PathLike, seed: int = 0) -> list[str]:
             f'phantom {index}: what is there',
             'what was found (phantoms only: not for patients)',
         ]
-    write_image(folder / 'demo.png', contact_sheet(pictures, 2, titles))
+    output = OutputFolder(folder)
+    write_image(output.path('demo.png'), contact_sheet(pictures, 2, titles))
     truth = [dict(boxes=one.boxes.tolist(), sites=one.sites) for one in phantoms]
     write_json(
-        folder / 'demo.json',
+        output.path('demo.json'),
         dict(limits=model.limits, model=MODEL, truth=truth, predictions=results['predictions']),
     )
     lines = [

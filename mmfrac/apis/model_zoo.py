@@ -12,7 +12,7 @@ import torch
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.models.state_dicts import detector_checkpoint
 from mmfrac.utils.environment import installed_versions
-from mmfrac.utils.io import atomic_open, read_json, write_json, write_text
+from mmfrac.utils.io import atomic_open, check_not_an_input, read_json, write_json, write_text
 from mmfrac.utils.packaged import PACKAGED, config_path, packaged_file
 
 MODELS_FOLDER = PACKAGED / 'configs' / 'models'
@@ -105,6 +105,12 @@ def write_model(
     config_path(config)  # or an error
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (_WEIGHTS, _ABOUT, _CARD):
+        check_not_an_input(folder / name, checkpoint, metrics)
+        if (folder / name).exists() and not (folder / _ABOUT).exists():
+            raise ValueError(
+                f'{folder / name} is there, and no {_ABOUT} of a published model: name another folder'
+            )
     full = load_checkpoint_file(os.fspath(checkpoint), map_location='cpu')
     weights = detector_checkpoint(full)
     weights['state_dict'] = {

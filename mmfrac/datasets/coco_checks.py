@@ -1,16 +1,18 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """An annotation file: read once, and everything that is wrong with it."""
 
-import json
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 from mmengine.fileio import get_local_path
 
-from mmfrac.datasets.labels import NO_PATIENT, is_ignored, outline_of
+from mmfrac.datasets.labels import is_ignored, names_nobody, outline_of
 from mmfrac.utils.errors import AnnotationError
-from mmfrac.utils.io import leads_outside
+from mmfrac.utils.io import DuplicateKeyError, leads_outside, parse_json, plain_path
 
 
 class Problem(NamedTuple):
@@ -69,13 +71,14 @@ def read_annotations(ann_file: str, backend_args: dict | None = None) -> Any:
         Any: What the JSON holds, unchecked.
 
     Raises:
-        AnnotationError: If it is not JSON.
+        AnnotationError: If it is not JSON, or an object of it has a key twice.
     """
     with get_local_path(ann_file, backend_args=backend_args) as path:
         try:
-            # of bytes JSON tells UTF-8, also with a byte-order mark, from UTF-16
             with open(path, 'rb') as file:
-                return json.load(file)
+                return parse_json(file.read())
+        except DuplicateKeyError as error:
+            raise AnnotationError(f'{ann_file}: {error}') from error
         except (ValueError, RecursionError) as error:
             raise AnnotationError(f'{ann_file} is not JSON: {error}') from error
 
@@ -211,9 +214,12 @@ def _check_images(images: list, outside: bool) -> tuple[dict, list[Problem]]:
             first = good.setdefault(image['id'], (index, image))[0]
             if first != index:
                 faults.append(f'duplicate id, also images[{first}]')
-            first = files.setdefault(image['file_name'], index)
+            name = image['file_name']
+            first = files.setdefault(plain_path(name), index)
             if first != index:
-                faults.append(f'duplicate file_name, also images[{first}]')
+                other = images[first]['file_name']
+                spelt = '' if other == name else f', there as {_shown(other)}'
+                faults.append(f'duplicate file_name, also images[{first}]{spelt}')
         if faults:
             problems += [Problem(kind, image_name(index, image), fault, index) for fault in faults]
     return good, problems
@@ -259,14 +265,66 @@ def image_faults(image: Any, outside: bool = False) -> list[str]:
     if not isinstance(source, str):
         faults.append(f'source must be a string, got {_shown(source)}')
     if isinstance(patient, str):
-        if patient.strip().lower() in NO_PATIENT:
+        if names_nobody(patient):
             faults.append(
                 f'patient_id {_shown(patient)} names nobody and makes one patient of many; leave it '
                 'out where it is unknown'
             )
     elif not _is_id(patient):
         faults.append(f'patient_id must be a string or an integer, got {_shown(patient)}')
+    if not _IMAGE_FIELDS.issuperset(image):
+        faults += _misnamed(image, _IMAGE_FIELDS, _IMAGE_WORDS)
     return faults
+
+
+# Fields that mmfrac reads, and words that others write in their place.
+_IMAGE_FIELDS = frozenset(
+    ('id', 'file_name', 'width', 'height', 'label', 'regions', 'source', 'patient_id')
+)
+Words = tuple[tuple[str, str], ...]
+_IMAGE_WORDS: Words = (
+    ('fracture', 'label'),
+    ('fractured', 'label'),
+    ('hasfracture', 'label'),
+    ('patient', 'patient_id'),
+)
+_ANNOTATION_FIELDS = frozenset(
+    ('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'ignore', 'segmentation', 'site')
+)
+_ANNOTATION_WORDS: Words = (
+    ('difficult', 'ignore'),
+    ('ignored', 'ignore'),
+    ('crowd', 'iscrowd'),
+)
+
+
+def _misnamed(record: Mapping, fields: frozenset[str], words: Words) -> list[str]:
+    """Fields of a record that nobody reads and that look like one of ``fields``, which is absent."""
+    faults = []
+    for name in record.keys() - fields:
+        right = _likely_field(name, fields, words) if isinstance(name, str) else None
+        if right is None or record[name] is None:
+            continue
+        is_flag = right in ('iscrowd', 'ignore')
+        if is_flag and (not record[name] or is_ignored(record)):
+            continue
+        if right in record and not is_flag:
+            continue
+        faults.append(
+            f'field {_shown(name)} is not read; is it {right!r}? Write that, or drop the field'
+        )
+    return sorted(faults)
+
+
+@lru_cache(maxsize=4096)
+def _likely_field(name: str, fields: frozenset[str], words: Words) -> str | None:
+    """The field that a name means which differs in case, underscores or a final s, if any."""
+    key = _field_key(name)
+    return {_field_key(field): field for field in fields}.get(key) or dict(words).get(key)
+
+
+def _field_key(name: str) -> str:
+    return re.sub(r'[\W_]+', '', name).lower().rstrip('s')
 
 
 def _check_boxes(
@@ -361,8 +419,10 @@ def annotation_faults(annotation: Mapping, width: int, height: int) -> list[str]
         faults.append(f'site must be a string, got {_shown(site)}')
     outline = get('segmentation')
     if outline is not None and outline != []:
-        fault = _outline_fault(outline, width, height)
+        fault = _outline_fault(outline, width, height) or _strayed(outline, get('bbox'), height)
         faults += [fault] if fault else []
+    if not _ANNOTATION_FIELDS.issuperset(annotation):
+        faults += _misnamed(annotation, _ANNOTATION_FIELDS, _ANNOTATION_WORDS)
     return faults
 
 
@@ -393,13 +453,73 @@ def _mask_fault(mask: dict, width: int, height: int) -> str | None:
             f'the mask of segmentation has size {_shown(mask.get("size"))}, [height, width] of its '
             f'film is {[height, width]}'
         )
-    counts = mask.get('counts')
-    if isinstance(counts, str) and counts:
+    runs = _runs(mask.get('counts'))
+    if runs is not None and sum(runs) == width * height:
         return None
-    runs = counts if isinstance(counts, list) else [-1]
-    if all(_is_id(run) and run >= 0 for run in runs) and sum(runs) <= width * height:
+    return (
+        'counts of the mask of segmentation must be runs of pixels, as a list or as the string of '
+        f'COCO, that add up to the {width * height} of its film'
+        + ('' if runs is None else f'; they add up to {_shown(sum(runs))}')
+    )
+
+
+def _runs(counts: Any) -> list[int] | None:
+    """Lengths of the runs of a run-length mask, background first; None if it has none."""
+    if isinstance(counts, str):
+        counts = _runs_of_text(counts)
+    if isinstance(counts, list) and counts and all(_is_id(run) and run >= 0 for run in counts):
+        return counts
+    return None
+
+
+def _runs_of_text(text: str) -> list[int] | None:
+    """Runs of COCO's compressed masks: six bits a character, from the third on differences to the
+    last but one."""
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        # a run has at most 2**53 pixels
+        if not 0 <= bits < 64 or shift > 55:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)
+            runs.append(value + runs[-2] if len(runs) > 2 else value)
+            value = shift = 0
+    return None if shift else runs
+
+
+def _strayed(outline: Any, bbox: Any, height: int) -> str | None:
+    """What is said of a sound outline that draws nothing, or nothing in its box; None if it does."""
+    if not isinstance(bbox, list) or len(bbox) != 4 or not _are_numbers(bbox):
         return None
-    return 'counts of the mask of segmentation must be a string, or runs that its film can hold'
+    if isinstance(outline, dict):
+        ends = np.cumsum(_runs(outline['counts']) or [], dtype=np.int64)
+        first, last = ends[:-1:2], ends[1::2] - 1
+        drawn = first <= last
+        first, last = first[drawn], last[drawn]
+        if not len(first):
+            return 'the mask of segmentation is empty'
+        # a run that goes on in the next column reaches the lowest row, and the highest one
+        whole = (first // height != last // height).any()
+        top, bottom = (0, height) if whole else (min(first % height), max(last % height) + 1)
+        left, right = min(first) // height, max(last) // height + 1
+    else:
+        points = [value for polygon in outline_of(outline) or () for value in polygon]
+        if not points:
+            return None
+        xs, ys = points[::2], points[1::2]
+        left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    x, y, w, h = bbox
+    tol = BOX_TOLERANCE
+    if left > x + w + tol or right < x - tol or top > y + h + tol or bottom < y - tol:
+        return (
+            f'its segmentation lies in x {left:g} to {right:g}, y {top:g} to {bottom:g} (px), off its '
+            f'box {bbox} (x, y, w, h): are they of one lesion?'
+        )
+    return None
 
 
 def bbox_fault(bbox: Any, width: int, height: int) -> str | None:

@@ -166,9 +166,32 @@ def is_ignored(annotation: Mapping[str, Any]) -> bool:
     return bool(annotation.get('iscrowd') or annotation.get('ignore'))
 
 
+_FRACTURE = re.compile(r'fractur|(?<![a-z])(?:fx|frx|callus)(?![a-z])')
+
+# Words beside 'fracture' that take it back, leave it open, or make it another thing.
+_DOUBT = re.compile(
+    r'un-?fractur|non[\s_-]*fractur|\?|pseudo|(?<![a-z])(?:no|not|none|without|w/o|absent|absence'
+    r'|negative|neg|never|free|exclud(?:e|ed|es|ing)|rul(?:e|ed|es|ing)|den(?:y|ies|ied)|false|normal'
+    r'|intact|mimics?|mimick\w*|imitat\w*|like|artefacts?|artifacts?|hardware|fixations?|fixators?'
+    r'|osteosynthes[ei]s|screws?|implants?|possibl[ey]|suspect(?:ed)?|suspicion|suspicious|uncertain'
+    r'|questionable|probabl[ey]|maybe|doubtful|unclear|equivocal|history|risk|kein\w*|ohne|nicht|sin'
+    r'|sans|senza|sem|geen|pas)(?![a-z])'
+)
+
+
 def names_fracture(category: str) -> bool:
-    """Whether a category or finding is some kind of fracture by its name."""
-    return 'fractur' in category.lower()
+    """Whether a category or finding has to do with a fracture by its name, see ``doubts_fracture``."""
+    return bool(_FRACTURE.search(category.lower()))
+
+
+def doubts_fracture(category: str) -> bool:
+    """Whether a name that ``names_fracture`` may say that there is none, or that it is not known.
+
+    Args:
+        category (str): Of a category or finding, e.g. 'no fracture', 'fracture mimic', 'rib fx'.
+    """
+    text = category.lower()
+    return 'fractur' not in text or bool(_DOUBT.search(text))
 
 
 def outline_of(segmentation: Any) -> Any:
@@ -189,7 +212,27 @@ def outline_of(segmentation: Any) -> Any:
 NO_VALUE = frozenset({'', 'nan', 'none', 'null', 'na', 'n/a', '<na>'})
 
 # What stands for a patient where nobody is named; in small letters.
-NO_PATIENT = NO_VALUE | {'unknown', 'anonymous', 'anonymized', 'anonymised', 'anon'}
+NO_PATIENT = NO_VALUE | {
+    *('unknown', 'anonymous', 'anonymized', 'anonymised', 'anon', 'missing', 'undefined', 'n.a.'),
+    *('noid', 'no id', 'no_id', 'no-id', 'no patient', 'not available', 'not applicable', 'nil'),
+}
+# What spreadsheets write in the place of a value.
+_SHEET_ERROR = re.compile(r'#(?:ref!|value!|name\?|null!|num!|div/0!|n/a|spill!|calc!)')
+
+
+def names_nobody(patient: str) -> bool:
+    """Whether a patient id stands for no patient: blanks, signs alone, several zeros, a word for it.
+
+    Args:
+        patient (str): The id.
+    """
+    plain = patient.strip().lower()
+    if plain in NO_PATIENT:
+        return True
+    # most ids begin so, and there are many
+    if plain[0].isalnum():
+        return plain[0] == '0' and len(plain) > 1 and not plain.strip('0')
+    return bool(_SHEET_ERROR.fullmatch(plain)) or not any(map(str.isalnum, plain))
 
 
 def patient_notes(patients: Iterable[str | None]) -> list[str]:

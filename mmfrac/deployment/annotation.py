@@ -9,7 +9,6 @@ there before anybody looked. ``import_annotations`` reads the corrected file and
 JSON: each image says who corrected it, when, and how many boxes were kept, moved, added and removed.
 """
 
-import json
 import math
 import os
 import re
@@ -29,7 +28,16 @@ from mmfrac.datasets.radiographs.read import image_size, read_radiograph
 from mmfrac.deployment.archive_inputs import entry_of, file_of
 from mmfrac.deployment.results import ImageResult, ResultError, read_results
 from mmfrac.utils.errors import one_line, raise_problems
-from mmfrac.utils.io import OutputFolder, read_json, write_image, write_json, write_text
+from mmfrac.utils.io import (
+    OutputFolder,
+    check_not_an_input,
+    listed_output,
+    parse_json,
+    read_json,
+    write_image,
+    write_json,
+    write_text,
+)
 from mmfrac.utils.text import printable
 
 TOOLS = ('label-studio', 'cvat', 'coco')
@@ -386,6 +394,7 @@ def import_annotations(
             shape or a label.
     """
     path = Path(export)
+    check_not_an_input(out_file, file, path, path / EXPORT, *([] if base is None else [base]))
     before = _read_export(path / EXPORT if path.is_dir() else path)
     corrected = _read_corrected(Path(file), before)
     if not corrected:
@@ -414,7 +423,7 @@ def import_annotations(
 def _write_checked(path: str | os.PathLike, content: dict) -> None:
     # without a folder that they begin at names are paths
     raise_problems(os.fspath(path), check_annotations(content, outside=True))
-    write_json(path, content)
+    write_json(listed_output(path), content)
 
 
 def _named(one: Corrected, annotator: str | None) -> Corrected:
@@ -527,7 +536,7 @@ def _read_corrected(path: Path, before: Mapping[str, dict]) -> dict[str, Correct
     if text.lstrip().startswith('<'):
         return _checked(path, _of_cvat(path, text, category), before)
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise AnnotationFileError(f'{path} is neither JSON nor XML: {one_line(error)}') from error
     try:

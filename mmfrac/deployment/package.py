@@ -45,7 +45,7 @@ from mmfrac.utils.config import load_config, type_name
 from mmfrac.utils.device import PRECISIONS
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import one_line
-from mmfrac.utils.io import ZIP_ERRORS, atomic_path, check_not_an_input
+from mmfrac.utils.io import ZIP_ERRORS, atomic_path, check_not_an_input, check_output
 from mmfrac.utils.plain_config import PlainLoader, yaml_fault
 
 FORMAT, VERSION = 'mmfrac package', 1
@@ -260,6 +260,7 @@ def write_package(
         raise ValueError(f'no checkpoint for package {path}')
     for checkpoint in checkpoints:
         check_not_an_input(path, checkpoint)
+    check_output(path, 'package', rb'PK\x03\x04')
     if 'research use only' not in limits.lower():
         limits = f'{RESEARCH_ONLY} {limits}'
     cfg = config if isinstance(config, Config) else load_config(config)

@@ -10,8 +10,10 @@ there (``.mmfrac_written``). Only what the list names is ever replaced or remove
 place of an output is an error.
 """
 
+import gc
 import json
 import os
+import posixpath
 import re
 import socket
 import time
@@ -171,14 +173,60 @@ def read_json(path: PathLike) -> Any:
         path (str or os.PathLike): UTF-8, UTF-16 or UTF-32.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is none, or an object of it has a key twice.
     """
     try:
-        return json.loads(Path(path).read_bytes())
+        return parse_json(Path(path).read_bytes())
+    except DuplicateKeyError as error:
+        raise ValueError(f'{path}: {error}') from error
     except RecursionError as error:
         raise ValueError(f'{path} is no JSON that can be read: it is nested too deeply') from error
     except ValueError as error:
         raise ValueError(f'{path} is not JSON: {error}') from error
+
+
+class DuplicateKeyError(ValueError):
+    """A key that an object of a JSON file has twice: one of its values would be lost."""
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Parse JSON, each key of an object once.
+
+    Args:
+        content (bytes or str): Of bytes JSON tells UTF-8, also with a byte-order mark, from UTF-16.
+
+    Returns:
+        Any: What it holds.
+
+    Raises:
+        DuplicateKeyError: If an object has a key twice.
+        ValueError: If it is no JSON.
+        RecursionError: If it is nested too deeply.
+    """
+    is_collecting = gc.isenabled()
+    # nothing of what is made here is garbage: the hook costs less than that search
+    gc.disable()
+    try:
+        return json.loads(content, object_pairs_hook=_object)
+    finally:
+        if is_collecting:
+            gc.enable()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) == len(pairs):
+        return record
+    keys = [key for key, _ in pairs]
+    twice = next(key for key in keys if keys.count(key) > 1)
+    names = [
+        f'{key} {record[key]!r:.60}' for key in ('id', 'image_id', 'file_name') if key in record
+    ]
+    where = f' of {", ".join(names)}' if names else f' with the keys {", ".join(record)[:200]}'
+    raise DuplicateKeyError(
+        f'key {twice!r} is there {keys.count(twice)} times in the object{where}, and all but the last '
+        'of its values would be lost: keep one of them'
+    )
 
 
 def write_image(path: PathLike, image: np.ndarray) -> None:
@@ -352,6 +400,18 @@ def leads_outside(file_name: str) -> bool:
     return plain.startswith('/') or bool(_DRIVE.match(plain)) or '..' in plain.split('/')
 
 
+def plain_path(file_name: str) -> str:
+    """A file name in the one spelling of its path: ``./a//b.png`` is ``a/b.png``.
+
+    Args:
+        file_name (str): With slashes.
+    """
+    # most names are plain, and there are many
+    if './' in file_name or '//' in file_name or file_name.endswith(('/', '/.', '/..')):
+        return posixpath.normpath(file_name)
+    return file_name
+
+
 def note_written(folder: Path, names: Iterable[str]) -> None:
     """Put names into the list of what mmfrac wrote to a folder, which is made.
 
@@ -464,6 +524,62 @@ def check_not_an_input(out: PathLike, *inputs: PathLike) -> None:
     for path in inputs:
         if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
             raise ValueError(f'{out} is what is read, and would be replaced: name another file')
+
+
+# Bytes at either end of a file by which its kind is told.
+_HEAD = 2**16
+
+
+def check_output(
+    out: PathLike, what: str, head: bytes, *inputs: PathLike, tail: bytes = b''
+) -> None:
+    """Raise a ``ValueError`` if a file to be written takes the place of anything but its like.
+
+    Called before the work, so that nobody waits for what cannot be written. An empty file is replaced.
+
+    Args:
+        out (str or os.PathLike): File to write, which its user named.
+        what (str): What is written, for the message, e.g. 'report of check_data'.
+        head (bytes): Regular expression of how such files begin.
+        *inputs (str or os.PathLike): What is read.
+        tail (bytes): Regular expression of how they end. Defaults to any end.
+
+    Raises:
+        ValueError: If there is a folder, an input, or a file of another kind in its place.
+    """
+    if not os.path.lexists(out):
+        return
+    if os.path.isdir(out):
+        raise ValueError(f"cannot write '{out}': it is a folder, name a file")
+    check_not_an_input(out, *inputs)
+    try:
+        with open(out, 'rb') as file:
+            begin = file.read(_HEAD)
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _HEAD))
+            is_like = bool(re.match(head, begin) and re.search(tail + rb'\s*\Z', file.read()))
+    except FileNotFoundError:  # a link to nothing
+        return
+    except OSError:
+        begin, is_like = b'?', False
+    if begin and not is_like:
+        raise ValueError(
+            f'{out} is there and is no {what}: it is not replaced; name another file, or move it away'
+        )
+
+
+def listed_output(out: PathLike) -> Path:
+    """Where to write a file that its user named and whose bytes do not tell who wrote it.
+
+    Args:
+        out (str or os.PathLike): File to write; it is noted in its folder as written by mmfrac.
+
+    Raises:
+        ValueError: If there is a file of that name which mmfrac did not write.
+    """
+    path = Path(out)
+    if path.is_dir():
+        raise ValueError(f"cannot write '{out}': it is a folder, name a file")
+    return OutputFolder(path.parent).path(path.name)
 
 
 def is_temporary(name: str) -> bool:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from mmfrac.utils.io import write_image
+from mmfrac.utils.io import listed_output, write_image
 
 Colour = tuple[int, int, int]
 
@@ -288,7 +288,7 @@ def compare_overlays(
     chosen = sorted(common, key=lambda name: -difference[name])[:number]
     pictures = [np.asarray(Image.open(of[name]).convert('RGB')) for name in chosen for of in found]
     titles = [f'{model}: {name.stem}' for name in chosen for model in folders]
-    write_image(out, contact_sheet(pictures, len(folders), titles))
+    write_image(listed_output(out), contact_sheet(pictures, len(folders), titles))
     return Path(out)
 
 

@@ -3,12 +3,15 @@
 
 import json
 
+import numpy as np
 import pytest
+from pycocotools import mask
 
 from mmfrac.datasets import CXRDataset
-from mmfrac.datasets.coco_checks import check_annotations, read_annotations
+from mmfrac.datasets.coco_checks import _strayed, check_annotations, read_annotations
 from mmfrac.datasets.labels import outline_of, patient_notes, similar_patients
 from mmfrac.utils.errors import AnnotationError
+from mmfrac.utils.io import read_json
 
 
 def coco(*annotations, image=None, size=(80, 96), categories=('fracture',)):
@@ -86,6 +89,18 @@ def test_flags_of_boxes(name, value):
         (dict(segmentation=dict(size=[96, 80], counts=[7000, 681])), 'counts of the mask'),
         (dict(segmentation=dict(size=[96, 80], counts=[-1, 7681])), 'counts of the mask'),
         (dict(segmentation=dict(size=[96, 80])), 'counts of the mask'),
+        (dict(segmentation=dict(size=[96, 80], counts=[10, 5])), 'they add up to 15'),
+        (dict(segmentation=dict(size=[96, 80], counts='')), 'counts of the mask'),
+        (dict(segmentation=dict(size=[96, 80], counts='zz~~~~!!')), 'counts of the mask'),
+        (dict(segmentation=dict(size=[96, 80], counts='P' * 4000)), 'counts of the mask'),
+        (dict(segmentation=dict(size=[96, 80], counts=r'\k1l1hb')), 'counts of the mask'),
+        (dict(segmentation=dict(size=[96, 80], counts=[7680])), 'is empty'),
+        (dict(segmentation=dict(size=[96, 80], counts=[7000, 680])), 'off its box'),
+        (dict(segmentation=[[50, 50, 70, 50, 60, 80]]), 'x 50 to 70, y 50 to 80 (px), off its box'),
+        (dict(isCrowd=1), "'isCrowd' is not read; is it 'iscrowd'?"),
+        (dict(iscrowd=0, is_crowd=1), "'is_crowd' is not read; is it 'iscrowd'?"),
+        (dict(difficult=1), "'difficult' is not read; is it 'ignore'?"),
+        (dict(Site='rib'), "'Site' is not read; is it 'site'?"),
         (dict(bbox=[10, 10, '20', 20]), 'bbox must be four finite numbers'),
         (dict(bbox=[10, 10, True, 20]), 'bbox must be four finite numbers'),
         (dict(bbox=[10, 10, 10**400, 20]), 'bbox must be four finite numbers'),
@@ -105,10 +120,10 @@ def test_fields_of_boxes(fields, words):
     'segmentation',
     [
         *(None, [], [[]], [[], []]),
-        [[1, 1, 5, 1, 5, 5], []],
+        [[9, 9, 15, 9, 15, 15], []],
         [[1, 1, 80.9, 1, 5, 96.9]],
-        dict(size=[96, 80], counts=[7000, 680]),
-        dict(size=[96, 80], counts='abc'),
+        dict(size=[96, 80], counts=[1900, 60, 5720]),
+        dict(size=[96, 80], counts='\\k1l1hb5'),
     ],
 )
 def test_sound_outlines(tmp_path, segmentation):
@@ -134,6 +149,13 @@ def test_sound_outlines(tmp_path, segmentation):
         (dict(patient_id='nan'), 'names nobody'),
         (dict(patient_id='None'), 'names nobody'),
         (dict(patient_id='Anonymous'), 'names nobody'),
+        *((dict(patient_id=text), 'names nobody') for text in ('-', '?', '00000', 'NOID', '#REF!')),
+        *((dict(patient_id=text), 'names nobody') for text in ('\u200b', '\u00a0', '***', '#N/A')),
+        (dict(Label=1), "'Label' is not read; is it 'label'?"),
+        (dict(labels=[1]), "'labels' is not read; is it 'label'?"),
+        (dict(fracture=1), "'fracture' is not read; is it 'label'?"),
+        (dict(patientId='p1'), "'patientId' is not read; is it 'patient_id'?"),
+        (dict(Patient_ID='p1'), "'Patient_ID' is not read; is it 'patient_id'?"),
         (dict(width=80.0), 'width must be a positive integer'),
         (dict(height=10**7), 'height must be a positive integer'),
         (dict(width=10**400), 'an integer beyond 2**53'),
@@ -148,6 +170,82 @@ def test_sound_outlines(tmp_path, segmentation):
 def test_fields_of_images(fields, words):
     problems = check_annotations(coco(image=fields))
     assert len(problems) == 1 and words in problems[0], problems
+
+
+@pytest.mark.parametrize(
+    ('image', 'box'),
+    [
+        (dict(patient_id='0'), {}),
+        (dict(patient_id='#12'), {}),
+        (dict(patient_id='1000'), {}),
+        (dict(license=1, coco_url='x', view='PA', laterality='L', width_mm=3), {}),
+        (dict(label=1, labels=['rib fracture'], fracture=1), {}),
+        ({}, dict(difficult=0, isCrowd=0, score=0.5, track_id=1)),
+        ({}, dict(iscrowd=1, difficult=1)),
+    ],
+)
+def test_fields_that_stay_as_they_are(image, box):
+    assert check_annotations(coco(box, image=image)) == []
+
+
+@pytest.mark.parametrize('name', ['./1.png', './/1.png', '1.png/', './/./1.png'])
+def test_one_image_under_two_names(tmp_path, name):
+    data = coco({}, image=dict(label=1))
+    data['images'][1] |= dict(file_name=name, label=0)
+    (problem,) = check_annotations(data)
+    assert problem.endswith("duplicate file_name, also images[0], there as '1.png'")
+    with pytest.raises(AnnotationError, match=r'duplicate file_name'):
+        load(tmp_path, data)
+    # alone it is a name like any other
+    del data['images'][0], data['annotations'][0]
+    assert load(tmp_path, data).get_data_info(0)['file_name'] == name
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        (
+            '{"images": [], "annotations": [1], "annotations": []}',
+            r"key 'annotations' is there 2 times",
+        ),
+        (
+            '[{"id": 7, "label": 1, "label": 0}]',
+            r"key 'label' is there 2 times in the object of id 7",
+        ),
+        ('[{"label": 0, "label": 0}]', r"key 'label' .* with the keys label, and all"),
+    ],
+)
+def test_a_key_twice(tmp_path, text, words):
+    path = tmp_path / 'a.json'
+    path.write_text(text)
+    for read in (read_annotations, read_json):
+        with pytest.raises(ValueError, match=rf'a\.json: {words}'):
+            read(path)
+
+
+def test_runs_of_masks_are_those_of_pycocotools():
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        height, width = random.integers(1, 40, 2).tolist()
+        plane = (random.random((height, width)) < random.random()).astype(np.uint8)
+        plane = np.repeat(plane, random.integers(1, 50), axis=0)
+        encoded = mask.encode(np.asfortranarray(plane))
+        height = plane.shape[0]
+        found = np.flatnonzero(plane.any(0)), np.flatnonzero(plane.any(1))
+        data = coco(
+            dict(segmentation=dict(size=[height, width], counts=encoded['counts'].decode()))
+        )
+        data['images'][0] |= dict(width=width, height=height)
+        data['annotations'][0]['bbox'] = [0, 0, width, height]
+        problems = check_annotations(data)
+        assert ('is empty' in ''.join(problems)) is (not plane.any()), problems
+        if plane.any():
+            assert problems == []
+            x, y, w, h = mask.toBbox(encoded).tolist()
+            assert (x, y) <= (found[0][0], found[1][0]) and w > 0 and h > 0
+            assert _strayed(data['annotations'][0]['segmentation'], [x, y, w, h], height) is None
+            off = [x + w + 1.5, y, w, h]
+            assert 'off its' in str(_strayed(data['annotations'][0]['segmentation'], off, height))
 
 
 def test_names_out_of_the_folder_are_taken_where_allowed(tmp_path):

@@ -25,7 +25,7 @@ from benchmarks.machine import machine, machine_line
 from benchmarks.pairing import Comparison
 
 from mmfrac.utils.errors import plain_errors
-from mmfrac.utils.io import write_json
+from mmfrac.utils.io import check_output, write_json
 
 EXAMPLE = """sections:
   froc    exact FROC record of a prob map, against 100 thresholds with OpenCV (speed)
@@ -105,6 +105,8 @@ def print_row(row: Comparison | Figure) -> None:
 
 def main() -> None:
     args = parse_args()
+    if args.out:
+        check_output(args.out, 'result of a benchmark', rb'\[(?:\s*\{\s*"section": |\])')
     options = {} if args.repeats is None else {'repeats': args.repeats}
     rows: list[Comparison | Figure] = []
     print(machine_line())

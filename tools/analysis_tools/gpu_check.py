@@ -27,7 +27,7 @@ from mmfrac.engine.hooks.dynamic_sharpening_hook import quantile_over_images
 from mmfrac.evaluation import FracMetric
 from mmfrac.models.pseudo_labels.sharpening import sharpening_parameters
 from mmfrac.utils.errors import one_line, plain_errors
-from mmfrac.utils.io import write_json
+from mmfrac.utils.io import check_output, write_json
 
 EXAMPLE = """example:
   python tools/analysis_tools/gpu_check.py --out gpu_check.json
@@ -424,6 +424,8 @@ def lines(names: list[str], options: Options) -> Iterator[Line]:
 
 def main() -> None:
     args = parse_args()
+    if args.out:
+        check_output(args.out, 'result of gpu_check', rb'\{\s*"machine": ')
     if args.size < 64 or args.size % 32 or args.images < 2 or args.steps < 1:
         raise ValueError(
             '--size must be a multiple of 32 from 64 on, --images at least 2 and --steps at least 1, '

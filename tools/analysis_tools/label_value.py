@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmfrac.experiments.label_value import LabelValue, measure_label_value
 from mmfrac.utils.cli import CFG_OPTIONS_HELP, KeyValues, config_from_arguments
 from mmfrac.utils.errors import plain_errors
-from mmfrac.utils.io import write_text
+from mmfrac.utils.io import check_output, write_text
 
 EXAMPLE = """example:
   python tools/analysis_tools/label_value.py configs/semi_real/frac_ssl_semi_real_v2.py \\
@@ -38,6 +38,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if args.out:
+        head = rb'\{\s*"(?:[^"\\]|\\.)*": \{\s*"films": '
+        check_output(args.out, 'table of label values', head, *args.checkpoints)
     args.work_dir = None
     cfg = config_from_arguments(args)
     init_default_scope(cfg.get('default_scope', 'mmdet'))

@@ -12,7 +12,7 @@ from pathlib import Path
 from mmfrac.engine.costs.model_costs import measure_all
 from mmfrac.utils.cli import CFG_OPTIONS_HELP, KeyValues
 from mmfrac.utils.errors import plain_errors
-from mmfrac.utils.io import AtomicLocalBackend
+from mmfrac.utils.io import AtomicLocalBackend, check_output
 
 EXAMPLE = """example:
   python tools/analysis_tools/model_costs.py configs/compare/phantom/*.py
@@ -34,6 +34,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if args.out:
+        check_output(args.out, 'list of costs', rb'\{"config": ')
     header = ('config', 'params M', 'GFLOPs', 'batch', 's a step', 's a film', 'peak MiB')
     print(ROW.format(*header))
     lines = []

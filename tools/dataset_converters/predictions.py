@@ -9,6 +9,7 @@ import argparse
 
 from mmfrac.deployment.annotation import convert_found, read_found
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.io import check_not_an_input
 from mmfrac.utils.text import printable
 
 EXAMPLE = """example:
@@ -32,6 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    check_not_an_input(args.out, args.results)
     counts = convert_found(
         read_found(args.results), args.out, args.images, args.min_score, args.category
     )

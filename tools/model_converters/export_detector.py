@@ -8,7 +8,7 @@ import torch
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.models.state_dicts import detector_checkpoint
 from mmfrac.utils.errors import plain_errors
-from mmfrac.utils.io import atomic_open, check_not_an_input
+from mmfrac.utils.io import atomic_open, check_not_an_input, listed_output
 
 EXAMPLE = """example:
   python tools/model_converters/export_detector.py work_dirs/mean_teacher/epoch_30.pth teacher.pth \\
@@ -30,7 +30,7 @@ def main() -> None:
     args = parse_args()
     check_not_an_input(args.out, args.checkpoint)
     checkpoint = load_checkpoint_file(args.checkpoint, map_location='cpu')
-    with atomic_open(args.out, 'wb') as file:
+    with atomic_open(listed_output(args.out), 'wb') as file:
         torch.save(detector_checkpoint(checkpoint, args.source), file)
     print(f'{args.source} of {args.checkpoint} written to {args.out}')
 

@@ -11,7 +11,7 @@ import torch
 
 from mmfrac.engine.runner.checkpoints import read_stock_checkpoint
 from mmfrac.utils.errors import plain_errors
-from mmfrac.utils.io import atomic_open, check_not_an_input
+from mmfrac.utils.io import atomic_open, check_not_an_input, listed_output
 
 EXAMPLE = """example:
   python tools/model_converters/plain_checkpoint.py mmdet_run/epoch_12.pth epoch_12_plain.pth"""
@@ -30,7 +30,7 @@ def main() -> None:
     args = parse_args()
     check_not_an_input(args.out, args.checkpoint)
     checkpoint = read_stock_checkpoint(args.checkpoint)
-    with atomic_open(args.out, 'wb') as file:
+    with atomic_open(listed_output(args.out), 'wb') as file:
         torch.save(checkpoint, file)
     print(f'written: {args.out}')
 

@@ -15,6 +15,7 @@ from mmfrac.evaluation.definitions import METRIC_DEFAULTS, Definitions
 from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.trimming import RecordStore, check_max_fppi, trim_cut_records
 from mmfrac.evaluation.metrics.files import write_metrics, write_records
+from mmfrac.utils.io import check_output
 
 
 def as_numpy(data: Any) -> np.ndarray:
@@ -117,6 +118,11 @@ class FracMetric(BaseMetric):
             targets=targets,
             recall_fppi=recall_fppi,
         )
+        # now, not after the evaluation
+        if out_file:
+            check_output(out_file, 'metrics file', rb'\{\s*"metrics": ')
+        if records_file:
+            check_output(records_file, 'records file', rb'\{\s*"format_version": ')
         self.out_file = out_file
         self.records_file = records_file
         self.records_max_fppi = records_max_fppi

@@ -135,8 +135,8 @@ def read_box_table(path: Path, truth: GroundTruth) -> BoxList:
         how many rows are of each other category.
 
     Raises:
-        ValueError: If a column is missing or there twice, the file is no table, or its boxes are in
-            another form.
+        ValueError: If a column is missing or there twice, the file is no table, all its rows are of
+            other categories, or its boxes are in another form.
     """
     problems = Problems()
     table = Table(path, _NUMBERS, problems, _FILM)
@@ -155,25 +155,37 @@ def read_box_table(path: Path, truth: GroundTruth) -> BoxList:
         if row['category'] and row['category'] not in truth.names:
             others[row['category']] += 1
             continue
-        image = _image_of(row, finder)
-        if image is None:
-            name = row['film'] or row['image_id']
-            problems.add(table.name, line, f'{name!r} is no film of {truth.file}')
-            continue
         try:
+            image = _image_of(row, finder)
+            if image is None:
+                name = row['film'] or row['image_id']
+                raise ValueError(f'{name!r} is no film of {truth.file}')
             found.append(_row(image, row, table.decimal_comma))
         except ValueError as error:
             problems.add(table.name, line, str(error))
     if not problems:
         _check_form(path, found, 'xyxy')
+    if others and not found and not problems:
+        counts = ', '.join(f'{number} of {name!r}' for name, number in others.most_common(10))
+        raise ValueError(
+            f'{path}: no row is of category {", ".join(map(repr, truth.names))}, the lesions of '
+            f'{truth.file}; there are {counts}: write the category of the annotation file'
+        )
     return found, problems.lines, dict(others)
 
 
 def _image_of(row: dict[str, str], finder: ImageIndex) -> TrueImage | None:
-    if row['film']:
-        return finder.by_path(row['film'])
     image_id = row['image_id']
-    return finder.by_id(int(image_id)) if image_id.isdecimal() else None
+    numbered = finder.by_id(int(image_id)) if image_id.isdecimal() else None
+    if not row['film']:
+        return numbered
+    image = finder.by_path(row['film'])
+    if image is not None and numbered is not None and numbered is not image:
+        raise ValueError(
+            f'film {row["film"]!r}, but image_id {image_id} is that of {numbered.name!r}: drop the '
+            'wrong one of the two'
+        )
+    return image
 
 
 def _row(image: TrueImage, row: dict[str, str], decimal_comma: bool) -> FoundBox:

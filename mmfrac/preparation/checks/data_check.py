@@ -16,6 +16,7 @@ from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.checks.finding import Finding, severities
 from mmfrac.preparation.checks.report import Report, SplitCounts
 from mmfrac.preparation.checks.split_file import ImageEntry, find_splits, read_split, split_names
+from mmfrac.utils.io import plain_path
 from mmfrac.utils.processes import crash_text, default_workers, map_files
 
 # Mean of 1004 frontal NIH and DICOM films (standardised, left half; the right one mirrors it): air
@@ -215,11 +216,16 @@ def unsure_patients(entries: Iterable[ImageEntry]) -> list[Finding]:
 
 
 def shared_images(entries: Iterable[ImageEntry]) -> list[Finding]:
-    """Files that several splits list, one finding each."""
+    """Files that several splits list, or one split under two names, one finding each."""
     by_path: dict[str, dict[str, ImageEntry]] = defaultdict(dict)
+    findings = []
     for entry in entries:
-        by_path[entry.path].setdefault(entry.split, entry)
-    return [
+        first = by_path[entry.path].setdefault(entry.split, entry)
+        # what differs in nothing, or in ./ and // alone, the check of the file finds
+        if first is not entry and plain_path(first.name) != plain_path(entry.name):
+            message = f'{entry.split}: {entry.name} is the file of {first.name}, too'
+            findings.append(Finding('duplicate_id', message, entry.split, entry.name))
+    return findings + [
         Finding('shared_film', f'{path} is in {", ".join(splits)}', *_last(splits.values()))
         for path, splits in by_path.items()
         if len(splits) > 1

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.checks.finding import CHECKS, Finding
 from mmfrac.preparation.checks.split_file import ImageEntry
-from mmfrac.utils.io import write_json, write_text
+from mmfrac.utils.io import check_output, write_json, write_text
 from mmfrac.utils.processes import default_workers, map_files
 from mmfrac.utils.text import printable, printable_line
 from mmfrac.visualization.overlay import GT_GREEN, Canvas, Colour, grey_picture
@@ -173,6 +173,21 @@ class Report:
         return '\n'.join(lines)
 
 
+# How earlier reports and pages begin.
+_REPORT_HEAD = rb'\{\s*"data_root": "(?:[^"\\]|\\.)*",\s*"ok": '
+_PAGE_HEAD = rb'<!doctype html>[^\0]{,500}<title>Data check: '
+
+
+def check_report_output(out_file: str | os.PathLike, *inputs: str | os.PathLike) -> None:
+    """Raise a ``ValueError`` unless ``out_file`` is free, or such a report and none of the inputs."""
+    check_output(out_file, 'report of check_data', _REPORT_HEAD, *inputs)
+
+
+def check_page_output(out_file: str | os.PathLike, *inputs: str | os.PathLike) -> None:
+    """Raise a ``ValueError`` unless ``out_file`` is free, or such a page and none of the inputs."""
+    check_output(out_file, 'page of check_data', _PAGE_HEAD, *inputs)
+
+
 def write_check_report(report: Report, out_file: str | os.PathLike) -> None:
     """Write a report as JSON, under a temporary name that is then renamed.
 
@@ -180,6 +195,7 @@ def write_check_report(report: Report, out_file: str | os.PathLike) -> None:
         report (Report): Of :func:`check_data`.
         out_file (str or os.PathLike): JSON; its folder is made.
     """
+    check_report_output(out_file)
     write_json(out_file, report.to_dict())
 
 
@@ -249,6 +265,7 @@ def write_page(
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(_TEMPLATE.read_text(encoding='utf-8'))
     page = template.render(report=report, checks=CHECKS, sections=sections)
+    check_page_output(out_file)
     write_text(out_file, page)
 
 

@@ -150,7 +150,8 @@ def split_names(ann_files: Sequence[str]) -> list[str]:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return str(error).split(' is not JSON: ')[-1] + ' (not JSON)'
+    _, is_no_json, fault = str(error).rpartition(' is not JSON: ')
+    return fault + ' (not JSON)' if is_no_json else fault
 
 
 def _records(data: Any, key: str) -> list[dict]:

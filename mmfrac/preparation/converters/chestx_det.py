@@ -1,7 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """ChestX-Det and ChestX-Det10: radiologists' boxes on NIH ChestX-ray14 films."""
 
-import csv
 import os
 import re
 from collections.abc import Iterator
@@ -12,12 +11,13 @@ from mmfrac.datasets.labels import names_fracture
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion, flat_polygon
 from mmfrac.preparation.converters.convert_options import ConvertOptions
+from mmfrac.preparation.tables.table import Table
 from mmfrac.preparation.tables.values import ImageRow, RawBox
-from mmfrac.utils.errors import AnnotationError, raise_problems
+from mmfrac.utils.errors import AnnotationError
 
 _FINDING = 'fracture'
 _NIH_NAME = re.compile(r'(\d{8})_\d{3}')
-_COLUMNS = ('nih_name', 'det_name')
+_COLUMNS = dict(nih=('nih_name',), det=('det_name',))
 
 
 def convert_chestx_det(
@@ -62,7 +62,9 @@ def convert_chestx_det(
     file = os.path.basename(annotation_file)
     aliases: dict[str, str] = {}
     if manifest is not None:
-        aliases = _read_names(manifest)
+        table = conversion.table(manifest, _COLUMNS)
+        conversion.check_headers()
+        aliases = _read_names(table, conversion)
         found = {one.get('file_name') for one in records if isinstance(one, dict)}
         named = {name for name in found if isinstance(name, str)}
         both = {name for name in aliases if name in named or aliases[name] not in named}
@@ -71,37 +73,13 @@ def convert_chestx_det(
     return conversion.write(images, len(records))
 
 
-def _read_names(manifest: str | os.PathLike) -> dict[str, str]:
-    """File names of ChestX-Det and NIH, each to the other.
-
-    Args:
-        manifest (str or os.PathLike): CSV with columns ``nih_name`` and ``det_name``.
-
-    Returns:
-        dict[str, str]: Both directions.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        AnnotationError: If a column is missing or a name occurs twice.
-    """
-    manifest = os.fspath(manifest)
-    _must_exist(manifest, 'file-name map')
+def _read_names(table: Table, conversion: Conversion) -> dict[str, str]:
+    """File names of ChestX-Det and NIH, each to the other; a name that is there twice is a problem."""
     names: dict[str, str] = {}
-    problems = []
-    with open(manifest, encoding='utf-8-sig', newline='') as file:
-        reader = csv.DictReader(file)
-        absent = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
-        if absent:
-            raise AnnotationError(
-                f'{manifest}: no column {absent}, a file-name map has {list(_COLUMNS)}; found '
-                f'{reader.fieldnames}'
-            )
-        for row in reader:
-            nih, det = ((row[c] or '').strip() for c in _COLUMNS)
-            if not nih or not det or nih in names or det in names:
-                problems.append(f'line {reader.line_num}: empty or repeated name {nih!r}, {det!r}')
-            names[nih], names[det] = det, nih
-    raise_problems(manifest, problems)
+    for line, (nih, det) in table.rows():
+        if not nih or not det or nih in names or det in names:
+            conversion.problems.add(table.name, line, f'empty or repeated name {nih!r}, {det!r}')
+        names[nih], names[det] = det, nih
     return names
 
 

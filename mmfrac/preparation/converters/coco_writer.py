@@ -17,7 +17,7 @@ from mmfrac.datasets.labels import (
     subset_of,
 )
 from mmfrac.utils.errors import raise_problems
-from mmfrac.utils.io import atomic_open
+from mmfrac.utils.io import atomic_open, check_output, plain_path
 from mmfrac.utils.text import printable
 
 # Columns of a table that nobody reads and that are named.
@@ -173,6 +173,13 @@ def _coco_records(record: CocoImage, image_id: int, first_id: int) -> tuple[dict
 
 __all__ = ['CocoImage', 'CocoWriter', 'ConversionSummary', 'Lesion', 'write_coco']
 
+# How the files begin and end that a writer has written.
+_HEAD = (
+    rb'\{"images": \[(?:\{"id": 1, "file_name": "(?:[^"\\]|\\.)*", "width": \d+, "height": \d+, '
+    rb'"label": -?\d, "regions": (?:true|false), "source": "|\], "annotations": \[)'
+)
+_TAIL = rb'\], "categories": \[\{"id": 1, "name": "fracture"\}\]\}'
+
 # Annotations wait in memory up to this many bytes, then in a temporary file.
 _IN_MEMORY = 16 * 2**20
 
@@ -191,9 +198,11 @@ class CocoWriter:
     Args:
         out_file (str or os.PathLike): JSON to write; its folder is made.
         allow_outside (bool): Take names that lead out of the image folder. Defaults to False.
+        inputs (Iterable[str or os.PathLike]): Files that are read. Defaults to none.
 
     Raises:
-        ValueError: If ``out_file`` is a folder, or lies below a file.
+        ValueError: If ``out_file`` is a folder, lies below a file, or is an input or any other file that
+            no writer has written.
 
     Examples:
         >>> with CocoWriter('train.json') as writer:
@@ -201,7 +210,12 @@ class CocoWriter:
         ...     summary = writer.finish()
     """
 
-    def __init__(self, out_file: str | os.PathLike, allow_outside: bool = False) -> None:
+    def __init__(
+        self,
+        out_file: str | os.PathLike,
+        allow_outside: bool = False,
+        inputs: Iterable[str | os.PathLike] = (),
+    ) -> None:
         self._allow_outside = allow_outside
         self.out_file = os.fspath(out_file)
         folder = os.path.dirname(self.out_file) or '.'
@@ -211,6 +225,7 @@ class CocoWriter:
             raise ValueError(f"cannot write '{self.out_file}': it is a folder, name a JSON file")
         if not os.path.isdir(folder):
             raise ValueError(f"cannot write '{self.out_file}': '{folder}' is not a folder")
+        check_output(self.out_file, 'COCO file of a converter', _HEAD, *inputs, tail=_TAIL)
         self._indices: dict[str, int] = {}
         self._patients: set[str] = set()
         self._groups: Counter[str] = Counter()
@@ -247,7 +262,7 @@ class CocoWriter:
         if not faults:
             boxes = (bbox_fault(a['bbox'], record.width, record.height) for a in annotations)
             faults = [fault for fault in boxes if fault]
-            first = self._indices.setdefault(record.file_name, index)
+            first = self._indices.setdefault(plain_path(record.file_name), index)
             if first != index:
                 faults.append(f'duplicate file_name, also images[{first}]')
             ignored = sum(lesion.is_ignored for lesion in record.lesions)
@@ -278,6 +293,7 @@ class CocoWriter:
         changed: dict[str, int] | None = None,
         noted: dict[str, int] | None = None,
         unread: dict[str, tuple[str, ...]] | None = None,
+        notes: Iterable[str] = (),
     ) -> ConversionSummary:
         """Give the file its name.
 
@@ -286,6 +302,7 @@ class CocoWriter:
             changed (dict[str, int], optional): For the summary. Defaults to None.
             noted (dict[str, int], optional): For the summary. Defaults to None.
             unread (dict[str, tuple[str, ...]], optional): For the summary. Defaults to None.
+            notes (Iterable[str]): For the summary. Defaults to none.
 
         Returns:
             ConversionSummary: The counts.
@@ -313,6 +330,7 @@ class CocoWriter:
             noted=self._ignored_noted(noted or {}),
             unread=dict(unread or {}),
             notes=[
+                *notes,
                 *absent_patients_note(self._unnamed, len(self)),
                 *similar_patients_note(self._patients),
             ],

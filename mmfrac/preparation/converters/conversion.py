@@ -378,6 +378,7 @@ class Conversion:
         self.left_out: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
         self.noted: Counter[str] = Counter()
+        self.notes: list[str] = []
         self._files: list[str] = []
         self._tables: list[Table] = []
         views = self.options.views
@@ -520,7 +521,8 @@ class Conversion:
         hidden = total is None or not self.options.progress
         files = ImageFiles(self.image_dir, self.options, unique_names)
         # the processes of `files` before the bar, which starts a thread
-        with CocoWriter(self.out_file, self.options.allow_outside) as writer, files:
+        inputs, outside = self._files, self.options.allow_outside
+        with CocoWriter(self.out_file, outside, inputs) as writer, files:
             with tqdm(total=total, desc='films', unit='film', disable=hidden) as bar:
                 seen: dict[str, tuple[_Location, int]] = {}
                 for batch in _batches(rows):
@@ -536,7 +538,7 @@ class Conversion:
                     f'no film is left of {", ".join(self._files)}; left out: {reasons or "none"}'
                 )
             unread = {table.name: table.unread for table in self._tables if table.unread}
-            return writer.finish(self.left_out, self.changed, self.noted, unread)
+            return writer.finish(self.left_out, self.changed, self.noted, unread, self.notes)
 
     def _coco_image(
         self, row: ImageRow, found: FoundImage, seen: dict[str, tuple[_Location, int]]

@@ -3,12 +3,18 @@
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmfrac.datasets.coco_checks import check_annotations, read_annotations
-from mmfrac.datasets.labels import film_labels, is_ignored, names_fracture, outline_of
+from mmfrac.datasets.labels import (
+    doubts_fracture,
+    film_labels,
+    is_ignored,
+    names_fracture,
+    outline_of,
+)
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
@@ -42,7 +48,8 @@ def convert_coco(
         out_file (str or os.PathLike): COCO JSON to write.
         options (ConvertOptions, optional): Choices. Defaults to ``ConvertOptions()``.
         categories (Sequence[str], optional): Names of the categories that are fractures. Defaults to
-            None, those with 'fracture' in their name.
+            None, those with 'fracture' in their name; boxes of a category that may say that there is
+            none, as 'no fracture', are refused then.
         unboxed (str): 'negative' or 'unknown'. Defaults to 'negative'.
         patient_pattern (str, optional): Regular expression whose first group, or whole match, is the
             patient in the file name. Defaults to None; ``patient_id``, else the film has none.
@@ -71,7 +78,11 @@ def convert_coco(
     data = read_annotations(file)
     outside = conversion.options.allow_outside
     raise_problems(file, check_annotations(data, _counted_names(data, categories), outside))
-    counted = _fracture_categories(file, data['categories'], categories)
+    counted = _fracture_categories(file, data, categories)
+    boxes = Counter(annotation['category_id'] for annotation in data['annotations'])
+    told = ', '.join(f'{name!r} ({boxes[key]} boxes)' for key, name in counted.items())
+    conversion.notes.append(f'categories that count as fractures: {told}')
+    conversion.notes += _unread_notes(data)
     image_rows = _image_rows(os.path.basename(file), data, counted, unboxed, pattern, conversion)
     return conversion.write(image_rows, len(data['images']))
 
@@ -83,25 +94,66 @@ def _counted_names(data: Any, wanted: Sequence[str] | None) -> list[str] | None:
     names = [one.get('name') for one in records if isinstance(one, dict)]
     if wanted is not None:
         return list(wanted) if set(wanted) & set(map(str, names)) else None
-    return [name for name in names if isinstance(name, str) and names_fracture(name)] or None
+    return [name for name in names if isinstance(name, str) and _is_fracture(name)] or None
+
+
+def _is_fracture(name: str) -> bool:
+    return names_fracture(name) and not doubts_fracture(name)
 
 
 def _fracture_categories(
-    file: str, categories: list[dict], wanted: Sequence[str] | None
+    file: str, data: dict[str, Any], wanted: Sequence[str] | None
 ) -> dict[int, str]:
     """Id to name of those that are fractures."""
-    names = {category['id']: category['name'] for category in categories}
+    names = {category['id']: category['name'] for category in data['categories']}
     absent = sorted(set(wanted or ()) - set(names.values()))
     if wanted is not None:
         counted = {key: name for key, name in names.items() if name in wanted}
     else:
-        counted = {key: name for key, name in names.items() if names_fracture(name)}
+        counted = {key: name for key, name in names.items() if _is_fracture(name)}
+        used = {annotation['category_id'] for annotation in data['annotations']}
+        doubtful = [
+            name
+            for key, name in names.items()
+            if key in used - set(counted) and names_fracture(name)
+        ]
+        if doubtful:
+            raise AnnotationError(
+                f'{file}: there are boxes of {", ".join(map(repr, doubtful))}, whose name does not say '
+                f'whether they are fractures; name the categories that are (--categories), of '
+                f'{list(names.values())}'
+            )
     if absent or not counted:
         raise AnnotationError(
             f'{file}: no category {absent or "with fracture in its name"}, there are '
             f'{list(names.values())}; name those that are fractures (--categories)'
         )
     return counted
+
+
+# Names of fields in a message.
+_MOST_FIELDS = 30
+
+# Fields that are read.
+_IMAGE_FIELDS = frozenset(
+    ('id', 'file_name', 'width', 'height', 'label', 'regions', 'source', 'patient_id')
+)
+_ANNOTATION_FIELDS = frozenset(
+    ('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'ignore', 'segmentation', 'site')
+)
+
+
+def _unread_notes(data: dict[str, Any]) -> list[str]:
+    """A sentence for images, and one for annotations, that have fields that nobody reads."""
+    notes = []
+    for key, read in (('images', _IMAGE_FIELDS), ('annotations', _ANNOTATION_FIELDS)):
+        names = sorted({name for record in data[key] for name in record.keys() - read})
+        if names:
+            rest = f' and {len(names) - _MOST_FIELDS} more' if len(names) > _MOST_FIELDS else ''
+            notes.append(
+                f'fields of {key} that are not read: {", ".join(names[:_MOST_FIELDS])}{rest}'
+            )
+    return notes
 
 
 def _image_rows(

@@ -196,6 +196,9 @@ def _read(table: Table, conversion: Conversion) -> tuple[dict[str, _Reading], bo
         reading = readings.setdefault(image, _Reading(line))
         reading.readers.add(reader)
         reading.size = reading.size or size
+        if size is not None and size != reading.size:
+            text = f'width and height {size}, but {reading.size} for the same image above'
+            conversion.problems.add(table.name, line, text)
         reading.has_other_lesion = reading.has_other_lesion or finding == _OTHER
         if finding in _SITES:
             has_fractures = True
@@ -220,15 +223,19 @@ def _box(corners: list[str], decimal_comma: bool) -> tuple[float, ...] | None:
 def _read_sizes(
     table: Table, labels: str, readings: dict[str, _Reading], conversion: Conversion
 ) -> None:
-    sized = set()
+    sized: dict[str, Size | None] = {}
     for line, (image, width, height) in table.rows():
-        sized.add(image)
-        if image in readings:
+        if image not in readings:
+            sized[image] = None
+        else:
             try:
-                readings[image].size = (read_length(width), read_length(height))
+                size = (read_length(width), read_length(height))
+                if sized.setdefault(image, size) != size:
+                    raise ValueError(f'size {size}, but {sized[image]} for the same image above')
+                readings[image].size = size
             except ValueError as error:
                 conversion.problems.add(table.name, line, str(error))
-    conversion.join((labels, 'images'), (table.name, 'images'), set(readings), sized)
+    conversion.join((labels, 'images'), (table.name, 'images'), set(readings), sized.keys())
 
 
 def _image_rows(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from mmfrac.datasets.labels import NO_PATIENT, similar_patients_note
+from mmfrac.datasets.labels import names_nobody, similar_patients_note
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
@@ -41,7 +41,7 @@ from mmfrac.preparation.dicom_folder.label_table import LabelTable
 from mmfrac.preparation.dicom_folder.pseudonyms import LENGTH, default_key_file, pseudonym, read_key
 from mmfrac.preparation.dicom_folder.view import FRONTAL
 from mmfrac.preparation.tables.values import ImageRow
-from mmfrac.utils.io import atomic_open, atomic_path
+from mmfrac.utils.io import atomic_open, atomic_path, check_output
 from mmfrac.utils.processes import map_files
 from mmfrac.utils.text import table_cell
 
@@ -156,6 +156,9 @@ _SAME_UID = 'films whose SOPInstanceUID another film has, other files (all are t
 
 _MAP_COLUMNS = ('file_name', 'original')
 
+# How a list of files that are left out begins.
+_LEFT_OUT = rb'file,reason,detail\n'
+
 _KINDS = {
     REPORT: 'they are reports',
     BURNED_IN: 'annotation is burned into their pixels',
@@ -163,9 +166,6 @@ _KINDS = {
     FOR_PROCESSING: 'they are for processing',
     SECONDARY: 'they are secondary captures',
 }
-
-# What stands in PatientID where no id does: devices fill it with a 0, too.
-_NO_IDS = NO_PATIENT | {'0'}
 
 
 class LeftOut(NamedTuple):
@@ -259,12 +259,25 @@ class _Run:
         self.names = _list_files(root, self.links if self.is_neutral else None)
         self.map_file = Path(more.map_file or self._default_map(out_file))
         _check_map(self.map_file)
+        self._check_outputs(out_file)
         self.table: LabelTable | None = None
         self.left_out: list[LeftOut] = []
         self._first_of: dict[str, str] = {}
         self._originals: dict[str, str] = {}
         self._links: dict[str, str] = {}
         self._ids: set[str] = set()
+
+    def _check_outputs(self, out_file: str | os.PathLike) -> None:
+        """No output takes the place of another one, nor the list that of anything but a list."""
+        outputs: dict[str, str | os.PathLike] = {'COCO file': out_file, '--map': self.map_file}
+        if self.more.left_out_file is not None:
+            outputs['--left-out'] = self.more.left_out_file
+            check_output(self.more.left_out_file, 'list of files that are left out', _LEFT_OUT)
+        first: dict[str, str] = {}
+        for name, path in outputs.items():
+            other = first.setdefault(os.path.realpath(path), name)
+            if other != name:
+                raise ValueError(f"{name} '{path}' is the {other}, too: name another file")
 
     def _default_map(self, out_file: str | os.PathLike) -> Path:
         beside = Path(self.more.key_file or default_key_file()).parent / 'originals'
@@ -417,7 +430,8 @@ class _Run:
 
     def _patient(self, header: DicomHeader) -> str:
         patient = header.patient
-        if patient.lower() not in _NO_IDS:
+        if not names_nobody(patient) and patient != '0':
+            # devices fill it with a 0, too
             self._ids.add(patient)
         else:
             self.conversion.noted['films without PatientID (a patient a study)'] += 1

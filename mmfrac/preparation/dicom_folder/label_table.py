@@ -22,6 +22,7 @@ _KEYS = {
 }
 LABEL = ('label', 'fracture')
 _NO_IMAGE = 'rows of the table without a film that is kept'
+_OTHER_PATH = 'rows whose path is no file here, taken by their SOPInstanceUID'
 _FIRST = 'line of the first of these rows'
 _OPTIONAL = {**_KEYS, **{name: (name,) for name in BOX}, 'site': ('site',)}
 
@@ -35,12 +36,14 @@ class Entry:
         label (int, optional): 1, 0, -1 uncertain; None: blank.
         boxes (dict): Line of each box (x1, y1, x2, y2, site).
         image (str): The film that was given it; '' as long as there is none.
+        beside (dict): Line of what else names the film in its rows (key, value).
     """
 
     line: int
     label: int | None
     boxes: dict[tuple, int] = field(default_factory=dict)
     image: str = ''
+    beside: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def raw_boxes(self) -> list[RawBox]:
         """Its boxes, unchecked."""
@@ -124,8 +127,27 @@ class LabelTable:
                 text = f'boxes of {kind} on this line, which has several films: name the file'
                 self._conversion.problems.add(self.name, entry.line, text)
             entry.image = entry.image or header.name
+            self._compare(header, kind, entry)
             return entry
         return None
+
+    def _compare(self, header: DicomHeader, kind: str, entry: Entry) -> None:
+        """What else the table says of a film must fit the entry that it was given."""
+        for (other, value), line in entry.beside.items():
+            known = getattr(header, other)
+            if known and _plain_key(other, known) != _plain_key(other, value):
+                text = f'its {kind} is that of a film, its {other} is not that of the same film'
+                self._conversion.problems.add(self.name, line, text)
+        wider = list(_KEYS)[list(_KEYS).index(kind) + 1 :]
+        for other in wider:
+            second = self._entries[other].get(getattr(header, other) or '')
+            labels = {entry.label, None if second is None else second.label}
+            if second is not None and labels == {0, 1}:
+                text = (
+                    f'label {entry.label} of a film by its {kind}, but {second.label} by its {other} on '
+                    f'line {second.line}'
+                )
+                self._conversion.problems.add(self.name, entry.line, text)
 
     def names_file(self, header: DicomHeader) -> bool:
         """Whether a row names an image itself, by its path or its UID."""
@@ -149,11 +171,17 @@ class LabelTable:
             row = dict(zip(table.keys, fields))
             try:
                 kind, key = self._key(row)
+                if key is None and row['instance'].lower() not in BLANKS:
+                    self._conversion.noted[_OTHER_PATH] += 1
+                    kind, key = 'instance', row['instance']
                 if key is None:
                     self._missing += 1
                     self._first_missing = self._first_missing or line
                 else:
-                    self._add(line, row, self._entries[kind], key)
+                    entry = self._add(line, row, self._entries[kind], key)
+                    for other in list(_KEYS)[list(_KEYS).index(kind) + 1 :]:
+                        if row[other].lower() not in BLANKS:
+                            entry.beside.setdefault((other, row[other]), line)
             except ValueError as error:
                 self._conversion.problems.add(table.name, line, str(error))
 
@@ -177,7 +205,7 @@ class LabelTable:
             raise ValueError(f'its path may be {len(found)} files: name its folder')
         return found[0] if found else None
 
-    def _add(self, line: int, row: Mapping[str, str], entries: dict[str, Entry], key: str) -> None:
+    def _add(self, line: int, row: Mapping[str, str], entries: dict[str, Entry], key: str) -> Entry:
         label = _read('label', row, read_label, '1, 0, -1 (uncertain), yes, no or blank')
         blank = [name for name in BOX if row[name].lower() in BLANKS]
         if blank and len(blank) < len(BOX):
@@ -200,9 +228,15 @@ class LabelTable:
             first = entry.line
         if first != line:
             self._conversion.leave_out(REPEATED)
+        return entry
 
     def _number(self, text: str) -> float:
         return read_number(text, self._table.decimal_comma)
+
+
+def _plain_key(kind: str, value: str) -> str:
+    """A key as spreadsheets may have left it: numbers lose zeros, or gain some."""
+    return value.removesuffix('.0').lstrip('0') if kind == 'accession' else value
 
 
 _Value = TypeVar('_Value')

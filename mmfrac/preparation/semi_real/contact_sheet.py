@@ -15,7 +15,7 @@ import numpy as np
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.semi_real.negatives import NegativeImage
 from mmfrac.preparation.semi_real.semi_real_set import JOURNAL_NAME
-from mmfrac.utils.io import write_image
+from mmfrac.utils.io import listed_output, write_image
 from mmfrac.visualization.overlay import Canvas, contact_sheet
 
 _CROP = 240
@@ -61,7 +61,7 @@ def draw_contact_sheet(
         pairs.append(_before_and_after(before, after, lesion))
         titles.append(f'{Path(entry["film"]).stem}: {lesion["kind"]}')
     sheet = contact_sheet(pairs, columns, titles)
-    write_image(out_file, sheet)
+    write_image(listed_output(out_file), sheet)
     return len(shown)
 
 

@@ -21,7 +21,7 @@ from mmfrac.datasets.labels import (
     patient_notes,
 )
 from mmfrac.utils.errors import MAX_LINES, AnnotationError
-from mmfrac.utils.io import atomic_folder, check_replaceable, read_json, write_json
+from mmfrac.utils.io import atomic_folder, check_replaceable, plain_path, read_json, write_json
 from mmfrac.version import __version__
 
 
@@ -55,7 +55,7 @@ def _read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
         if found:
             continue
         for index, image in enumerate(data['images']):
-            other = first_in.setdefault(image['file_name'], path)
+            other = first_in.setdefault(plain_path(image['file_name']), path)
             if other != path:
                 problems.append(f'{path}: {image_name(index, image)}: also in {other}')
         contents.append((path, data))
@@ -377,6 +377,7 @@ def write_folds(
     """
     out = Path(out_dir)
     _check_out(out, overwrite)
+    _check_inputs(out, [*files, *([] if test_file is None else [test_file])])
     pool = _merge_annotations(_read_checked(files))
     test = None
     if test_file is not None:
@@ -530,6 +531,16 @@ def _check_out(out: Path, overwrite: bool) -> None:
     if not overwrite:
         raise ValueError(f'{out} holds folds already: --overwrite replaces them')
     check_replaceable(out)
+
+
+def _check_inputs(out: Path, files: Sequence[str | os.PathLike]) -> None:
+    """Files in the folder of the folds would go with those that were there before."""
+    place = out.resolve()
+    for file in files:
+        if place in Path(file).resolve().parents:
+            raise ValueError(
+                f'{file} is read, and would be replaced with {out}: name another folder'
+            )
 
 
 def _write(out: Path, splits: dict[str, dict], about: dict) -> None:

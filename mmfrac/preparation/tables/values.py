@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmfrac.datasets.labels import NO_PATIENT, NO_VALUE
+from mmfrac.datasets.labels import NO_VALUE, names_nobody
 
 BLANKS = NO_VALUE
 
@@ -101,7 +101,7 @@ def read_patient(text: str) -> str:
     Raises:
         ValueError: If it names nobody, or was rounded by a spreadsheet, which makes one patient of many.
     """
-    if text.lower() in NO_PATIENT:
+    if names_nobody(text):
         raise ValueError('no patient id; films of one patient could come into two splits')
     if _ROUNDED_ID.fullmatch(text):
         raise ValueError(

@@ -178,8 +178,8 @@ def test_missing_inputs(root):
 
 def test_wrong_map(root):
     (root / 'names.csv').write_text('nih,det\n')
-    assert "['nih_name', 'det_name']" in error_of(root, None)
-    (root / 'names.csv').write_text('\n'.join([*NAMES, NAMES[1], ',']))
+    assert "no column 'nih_name', 'det_name'" in error_of(root, None)
+    (root / 'names.csv').write_text('\n'.join([*NAMES, NAMES[1], '0.png,']))
     assert '2 problems' in error_of(root, None)
 
 

@@ -546,7 +546,7 @@ def coco(**changes):
                 image_id=7,
                 category_id=3,
                 bbox=[9, 9, 5, 5],
-                segmentation=dict(counts=[1], size=[30, 40]),
+                segmentation=dict(counts=[310, 3, 887], size=[30, 40]),
             ),
             dict(id=5, image_id=7, category_id=3, bbox=[9, 9, 5, 5], iscrowd=1),
         ],
