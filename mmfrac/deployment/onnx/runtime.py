@@ -21,6 +21,7 @@ from mmfrac.deployment.results import ImageResult, ResultError
 from mmfrac.deployment.selection import UNREADABLE, VIEWS, ImageFacts, Selection
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.prob_map import apply_temperature, component_boxes, sigmoid, whole_cells
+from mmfrac.utils.text import printable
 
 DESCRIPTION = 'model.json'
 FORMAT = 'mmfrac onnx 1'
@@ -347,8 +348,8 @@ def main(folder: str | os.PathLike, arguments: Sequence[str] | None = None) -> i
         detector = OnnxDetector(folder, args.precision, args.threads)
         detector.operating_point(args.operating_point)
     except (OSError, ValueError, ImportError) as error:
-        parser.error(str(error))
-    print(detector.about['limits'], file=sys.stderr)
+        parser.error(printable(error))
+    print(printable(detector.about['limits']), file=sys.stderr)
     unread = 0
     usual = Selection()
     selection = Selection(args.views or usual.views, everything=args.everything)
