@@ -496,7 +496,7 @@ def _strayed(outline: Any, bbox: Any, height: int) -> str | None:
     if not isinstance(bbox, list) or len(bbox) != 4 or not _are_numbers(bbox):
         return None
     if isinstance(outline, dict):
-        ends = np.cumsum(_runs(outline['counts']), dtype=np.int64)
+        ends = np.cumsum(_runs(outline['counts']) or [], dtype=np.int64)
         first, last = ends[:-1:2], ends[1::2] - 1
         drawn = first <= last
         first, last = first[drawn], last[drawn]
