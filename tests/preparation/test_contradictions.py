@@ -211,6 +211,14 @@ def test_two_labels_of_a_film_by_two_keys(convert):
         convert(table.format(0))
     for label in ('1', '-1', ''):
         assert convert(table.format(label))[1] == {'a.dcm': 1, 'b.dcm': 0}
+    with pytest.raises(
+        AnnotationError, match=r'label 0 of a film by its path, but 1 by its instance'
+    ):
+        convert('path,SOPInstanceUID,label\na.dcm,,0\n,1.2.1,1\nb.dcm,,0\n')
+    # another film of the study may show it
+    summary, found = convert('path,StudyInstanceUID,label\na.dcm,,0\n,1.8.1,1\nb.dcm,,0\n')
+    assert found == {'a.dcm': 0, 'b.dcm': 0}
+    assert summary.noted['films of label 0 beside label 1 of their study'] == 1
 
 
 def test_two_keys_of_a_predicted_box(tmp_path):

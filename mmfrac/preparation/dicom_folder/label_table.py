@@ -141,13 +141,17 @@ class LabelTable:
         wider = list(_KEYS)[list(_KEYS).index(kind) + 1 :]
         for other in wider:
             second = self._entries[other].get(getattr(header, other) or '')
-            labels = {entry.label, None if second is None else second.label}
-            if second is not None and labels == {0, 1}:
-                text = (
-                    f'label {entry.label} of a film by its {kind}, but {second.label} by its {other} on '
-                    f'line {second.line}'
-                )
-                self._conversion.problems.add(self.name, entry.line, text)
+            if second is None or {entry.label, second.label} != {0, 1}:
+                continue
+            if entry.label == 0 and other != 'instance':
+                # one film of a study may not show the fracture of another
+                self._conversion.noted[f'films of label 0 beside label 1 of their {other}'] += 1
+                continue
+            text = (
+                f'label {entry.label} of a film by its {kind}, but {second.label} by its {other} on '
+                f'line {second.line}'
+            )
+            self._conversion.problems.add(self.name, entry.line, text)
 
     def names_file(self, header: DicomHeader) -> bool:
         """Whether a row names an image itself, by its path or its UID."""
