@@ -16,9 +16,6 @@ END_OF_IMAGE = b'\xff\xd9'
 
 _MORE_DATA = 256 * b'\x5a\x13'
 
-# Bytes at most that fill what is between two images.
-_FILLING = 16
-
 # Markers of a JPEG frame header, that of JPEG-LS included; C4, C8 and CC are others.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 
@@ -111,20 +108,15 @@ def tile_fault(stream: bytes) -> str | None:
     return f'truncated: parts of {cut} of its {tiles} tiles are missing' if cut else None
 
 
-def count_images(stream: bytes) -> int:
-    """How many whole codestreams of one kind follow each other.
+def is_next_image(before: bytes, start: bytes) -> bool:
+    """Whether a further image starts, and not a preview within one.
 
     Args:
-        stream (bytes): The first of them starts it.
+        before (bytes): The last bytes before; zeros may fill them.
+        start (bytes): The first bytes.
     """
-    start = _JPEG_2000 if stream.startswith(_JPEG_2000) else _JPEG + b'\xff'
-    images, offset = 1, stream.find(start, 2)
-    while offset > 0:
-        # others are previews within one
-        before = stream[max(offset - _FILLING, 0) : offset]
-        images += before.rstrip(b'\0').endswith(END_OF_IMAGE)
-        offset = stream.find(start, offset + 2)
-    return images
+    is_start = start.startswith((_JPEG_2000, _JPEG + b'\xff'))
+    return is_start and before.rstrip(b'\0').endswith(END_OF_IMAGE)
 
 
 def with_more_data(stream: bytes) -> bytes:

@@ -19,6 +19,7 @@ The rules, each in one place:
 A note is a sentence for whoever reads the image: it was read, and this is doubtful.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ from mmfrac.datasets.radiographs.codestream import (
     JPEG_LS,
     Codestream,
     codestream_header,
-    count_images,
+    is_next_image,
     tile_fault,
 )
 from mmfrac.datasets.radiographs.dicom_header import (
@@ -70,8 +71,11 @@ COLOUR = ('RGB', 'YBR_FULL', 'YBR_FULL_422', 'YBR_ICT', 'YBR_RCT')
 
 ITEM = b'\xfe\xff\x00\xe0'
 
+# Bytes that may fill a fragment, at most.
+_FILLING = 16
+
 # What follows the number of segments: where the first one starts.
-_RLE_HEAD = b'\x40\0\0\0'
+_RLE_OFFSET = b'\x40\0\0\0'
 
 _FLOAT_PIXELS = (BaseTag(0x7FE00008), BaseTag(0x7FE00009))
 
@@ -203,7 +207,7 @@ def content_fault(form: ImageFormat, syntax: UID, content: bytes) -> str | None:
             return 'truncated: its pixels end before they should'
         stream = codestream_of(content)
         fault = codestream_fault(form, syntax, stream) or _images_fault(
-            syntax, stream, [content[part][:8] for part in fragments[1:]]
+            form, syntax, content, fragments
         )
         kind = _KINDS.get(syntax)
         if fault or kind is None:
@@ -217,13 +221,19 @@ def content_fault(form: ImageFormat, syntax: UID, content: bytes) -> str | None:
     return excess_fault(form, len(content), content[form.native_length :])
 
 
-def _images_fault(syntax: UID, stream: bytes, others: list[bytes]) -> str | None:
-    """Whether there are several images; ``others``: how the fragments besides the first one start."""
+def _images_fault(
+    form: ImageFormat, syntax: UID, content: bytes, fragments: list[slice]
+) -> str | None:
+    """Whether several images lie in the fragments of pixel data."""
+    rle_start = (form.samples * form.allocated // 8).to_bytes(4, 'little') + _RLE_OFFSET
     images = 1
-    if syntax == RLELossless:
-        images += sum(one == stream[:4] + _RLE_HEAD for one in others)
-    elif syntax in _KINDS:
-        images = count_images(stream)
+    for before, after in itertools.pairwise(fragments):
+        start = content[after.start : after.start + 8]
+        if syntax == RLELossless:
+            images += start == rle_start
+        elif syntax in _KINDS:
+            end = content[max(before.start, before.stop - _FILLING) : before.stop]
+            images += is_next_image(end, start)
     return f'it has {images} frames, a film has one' if images > 1 else None
 
 

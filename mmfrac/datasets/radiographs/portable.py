@@ -9,8 +9,8 @@ import numpy as np
 from mmfrac.datasets.radiographs.pillow import Image
 from mmfrac.datasets.radiographs.raster_check import RasterError
 
-# Of a header with its comments; a number of it, of more digits no image is.
-_LONGEST_HEADER = 2**16
+# Bytes of a header with its comments.
+_SHORT_HEADER, _LONGEST_HEADER = 2**9, 2**16
 
 _MAGIC = re.compile(rb'P[1-6fy]')
 
@@ -32,15 +32,22 @@ def check_portable_header(file: BinaryIO) -> None:
     file.seek(0)
     head = file.read(2)
     if _MAGIC.fullmatch(head):
-        head += file.read(_LONGEST_HEADER)
-        # width and height, and the value of white unless it is a bitmap
-        parts = 3 if head[:2] in (b'P1', b'P4') else 4
-        found = re.sub(rb'#[^\r\n]*', b'', head).split(None, parts - 1)
-        if len(found) < parts and len(head) > _LONGEST_HEADER:
+        # nearly every header is short
+        for length in (_SHORT_HEADER, _LONGEST_HEADER):
+            head += file.read(length - len(head))
+            if _has_header(head) or len(head) < length:
+                break
+        else:
             raise RasterError(
                 f'its header is longer than {_LONGEST_HEADER} bytes; leave its comments out'
             )
     file.seek(0)
+
+
+def _has_header(head: bytes) -> bool:
+    """Whether width and height are in it, and the value of white unless it is a bitmap."""
+    parts = 3 if head[:2] in (b'P1', b'P4') else 4
+    return len(re.sub(rb'#[^\r\n]*', b'', head).split(None, parts - 1)) == parts
 
 
 def is_slow_portable(image: Image.Image) -> bool:

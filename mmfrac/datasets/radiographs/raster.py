@@ -141,12 +141,16 @@ def open_image(file: str | BinaryIO) -> Image.Image:
     Raises:
         RasterError: If it has too many pixels, or a header without end.
     """
-    most = max_pixels()
     if isinstance(file, str):
         with open(file, 'rb') as opened:
             check_portable_header(opened)
     else:
         check_portable_header(file)
+    return _open(file)
+
+
+def _open(file: str | BinaryIO) -> Image.Image:
+    most = max_pixels()
     try:
         return Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -187,8 +191,9 @@ def read_raster(path: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
         if magic == _PNG and state not in _WHOLE:
             content = magic + file.read()
         # a TIFF is mapped from disk, which takes its path
-        source = path if is_tiff else file
-        with open_image(io.BytesIO(content) if content else source) as image:
+        source = io.BytesIO(content) if content else file
+        opened = _open(path) if is_tiff else open_image(source)
+        with opened as image:
             check_size(path, *image.size)
             # the further images of an MPO file are previews
             pages = getattr(image, 'n_frames', 1) if image.format != 'MPO' else 1

@@ -154,7 +154,7 @@ def test_two_frames_in_fragments(tmp_path, kind):
         one = stream_of(film, kind, **(dict(no_jp2=True) if kind == 'JPEG2000' else {}))
     one += bytes(len(one) % 2)
     frames = [[one, one], [one, one, one]]
-    frames += [] if kind == 'RLE' else [[one + one], [one[:300], one[300:] + one]]
+    frames += [] if kind == 'RLE' else [[*halves(one), *halves(one)]]
     for fragments in frames:
         path = with_frames(tmp_path / 'b', film, syntax, fragments)
         count = len(b''.join(fragments)) // len(one)
