@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmfrac.models.pseudo_labels.sharpening import dynamic_sharpen
-from mmfrac.utils.io import atomic_open
+from mmfrac.utils.io import atomic_open, check_output
 
 # Okabe and Ito: told apart by colour-blind readers; the line styles do it in grey
 _COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -65,6 +65,19 @@ def line_styles() -> Iterator[dict[str, Any]]:
             linewidth=2,
         )
         index += 1
+
+
+def check_plots(folder: PathLike, *names: str) -> None:
+    """Raise a ``ValueError`` if a PNG of a folder that a plot would replace is no plot.
+
+    Args:
+        folder (str or PathLike): The folder.
+        *names (str): Of the plots.
+    """
+    for name in names:
+        # Matplotlib says so behind the size
+        head = rb'\x89PNG\r\n\x1a\n(?s:.{,200})Software\0Matplotlib'
+        check_output(Path(folder) / name, 'plot', head)
 
 
 def save_figure(figure: Figure, out: PathLike) -> Path:

@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.ticker import MaxNLocator
 
 from mmfrac.engine.runner.run_log import read_log
-from mmfrac.visualization.plots import RC, line_styles, new_figure, save_figure
+from mmfrac.visualization.plots import RC, check_plots, line_styles, new_figure, save_figure
 
 
 class LoggedSeries(NamedTuple):
@@ -41,6 +41,7 @@ def plot_keys(
         FileNotFoundError: When there is no such folder.
         ValueError: When no run has logged a key; the keys that there are are named.
     """
+    check_plots(Path(out).parent, Path(out).name)
     folders = [Path(work_dir) for work_dir in work_dirs]
     for folder in folders:
         if not folder.is_dir():

@@ -10,6 +10,7 @@ from mmfrac.datasets.labels import doubts_fracture, names_fracture
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
 from mmfrac.evaluation.offline.image_prediction import PredictionError
 from mmfrac.evaluation.offline.predictions import open_predictions
+from mmfrac.preparation.checks import check_data
 from mmfrac.preparation.converters import (
     ConvertOptions,
     convert_chestx_det,
@@ -19,6 +20,7 @@ from mmfrac.preparation.converters import (
     convert_vindr_cxr,
 )
 from mmfrac.preparation.dicom_folder import FolderOptions, convert_dicom_folder
+from mmfrac.preparation.splits.folds import write_folds
 from mmfrac.utils.errors import AnnotationError
 from tests.datasets.radiographs.test_dicom import make_dicom, ramp
 
@@ -308,3 +310,24 @@ def test_a_name_map_of_another_kind(tmp_path, pack):
         options=GIVEN,
     )
     assert summary.patients == 1 and not any('no patient_id' in note for note in summary.notes)
+
+
+# ---- one film under two names ---------------------------------------------------------------------
+
+
+def test_one_film_under_two_names(films, tmp_path):
+    root = films('a.png', folder='images')
+    (tmp_path / 'annotations').mkdir()
+    source = coco(tmp_path / 'annotations/train.json', 'fracture', image=dict(file_name='.//a.png'))
+    report, _ = check_data(tmp_path, workers=0, progress=False)
+    assert report.counts['duplicate_id'] == 1 and report.num_errors
+    coco(source, 'fracture', image=dict(file_name=str(root / 'a.png')))
+    report, _ = check_data(tmp_path, workers=0, progress=False, allow_outside=True)
+    assert [one.message for one in report.of_check('duplicate_id')] == [
+        f'train: {root / "a.png"} is the file of a.png, too'
+    ]
+    # nor are they two patients of two files
+    other = coco(tmp_path / 'b.json', 'fracture', image=dict(file_name='c.png'))
+    other.write_text(other.read_text().replace('a.png', './a.png'))
+    with pytest.raises(AnnotationError, match=r'b\.json: images\[0\] \(id 1, \./a\.png\): also in'):
+        write_folds([coco(source, 'fracture'), other], tmp_path / 'folds', 2, 0)

@@ -9,15 +9,18 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 
 from mmfrac.deployment.annotation import Found, convert_found
 from mmfrac.evaluation.metrics.frac_metric import FracMetric
+from mmfrac.evaluation.report.curves import plot_run
 from mmfrac.preparation.checks import check_data, write_check_report, write_page
 from mmfrac.preparation.converters import ConvertOptions, convert_coco, convert_csv
 from mmfrac.preparation.converters.coco_writer import CocoImage, write_coco
 from mmfrac.preparation.dicom_folder import FolderOptions, convert_dicom_folder
 from mmfrac.preparation.splits.folds import write_folds
 from mmfrac.utils.io import check_output, listed_output
+from mmfrac.visualization.run_plots import plot_keys
 from tests.datasets.radiographs.test_dicom import make_dicom, ramp
 
 GIVEN = ConvertOptions(size=(40, 30))
@@ -210,3 +213,16 @@ def test_head_and_tail(tmp_path):
         with pytest.raises(ValueError, match=r'a is there and is no thing'):
             check_output(path, 'thing', head, tail=tail)
     check_output(tmp_path / 'none', 'thing', b'x')
+
+
+def test_plots(tmp_path):
+    film = tmp_path / 'froc.png'
+    Image.new('L', (40, 30)).save(film)
+    (tmp_path / 'run').mkdir()
+    match = r'froc\.png is there and is no plot'
+    refused(film, match, plot_run, tmp_path / 'run', tmp_path, report=lambda _: None)
+    shutil.copy(film, tmp_path / 'keys.png')
+    match = r'keys\.png is there and is no plot'
+    refused(film, match, plot_keys, [tmp_path / 'run'], ['loss'], tmp_path / 'keys.png')
+    for _ in range(2):
+        plot_run(tmp_path / 'run', tmp_path / 'plots', report=lambda _: None)

@@ -17,6 +17,7 @@ from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.froc import FrocCurve
 from mmfrac.visualization.plots import (
     RC,
+    check_plots,
     line_styles,
     new_figure,
     plot_sharpening,
@@ -214,6 +215,7 @@ def plot_run(
     if not work_dir.is_dir():
         raise FileNotFoundError(f'no work dir {work_dir}; it is the --work-dir of tools/train.py')
     folder = Path(out) if out is not None else work_dir
+    check_plots(folder, 'sharpening.png', 'sharpening_epochs.png', 'froc.png', 'val_metrics.png')
     scalars = read_scalars(work_dir, SHARPENING_KEYS + VAL_KEYS, report)
     written = []
     m, t, a = (scalars[key] for key in SHARPENING_KEYS)
