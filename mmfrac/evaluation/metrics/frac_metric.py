@@ -120,9 +120,9 @@ class FracMetric(BaseMetric):
         )
         # now, not after the evaluation
         if out_file:
-            check_output(out_file, 'metrics file', rb'\{\s*"metrics": ')
+            check_output(out_file, 'metrics file', rb'\{\s*"metrics":')
         if records_file:
-            check_output(records_file, 'records file', rb'\{\s*"format_version": ')
+            check_output(records_file, 'records file', rb'\{\s*"format_version":')
         self.out_file = out_file
         self.records_file = records_file
         self.records_max_fppi = records_max_fppi
