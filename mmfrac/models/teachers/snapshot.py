@@ -18,10 +18,9 @@ class SnapshotTeacher(HostBuffers, BaseTeacher):
     """The student as it was when semi-supervised training began, which does not learn any more.
 
     What it teaches does not come back to it, so that nothing grows surer of itself. After burn-in it is
-    the supervised model; without one it is what ``load_from`` names
-    (or the ``init_cfg`` of the whole detector), and a training that has neither is refused.
-    ``FrozenTeacher`` takes models of
-    other trainings, and several.
+    the supervised model; without one it is what ``load_from`` or the ``init_cfg`` of the whole detector
+    names, and a training that has neither is refused. ``FrozenTeacher`` takes models of other
+    trainings, and several.
 
     The weights are copied at the first training step that asks for a map, and saved with every
     checkpoint; only a resumed training goes on with those of its checkpoint. Until they are copied maps

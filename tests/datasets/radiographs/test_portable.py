@@ -10,16 +10,9 @@ from PIL import Image
 
 from mmfrac.datasets.radiographs.portable import is_slow_portable, portable_samples
 from mmfrac.datasets.radiographs.read import RadiographError, image_size, read_radiograph
+from tests.datasets.radiographs.test_raster_check import refused
 
 RNG = np.random.default_rng(0)
-
-
-def refused(path, content):
-    path.write_bytes(content)
-    with pytest.raises(RadiographError) as caught:
-        read_radiograph(path)
-    assert str(path) in str(caught.value) and '\n' not in str(caught.value)
-    return str(caught.value)
 
 
 def portable(kind, values, most):

@@ -79,6 +79,22 @@ def test_the_metric_writes_one_entry_a_film(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['records.json']
 
 
+def test_an_evaluation_replaces_the_files_of_an_earlier_one_alone(tmp_path):
+    files = {key: str(tmp_path / f'{key}.json') for key in ('out_file', 'records_file')}
+    found = []
+    for score in (0.75, 0.5):
+        evaluate([sample('a', 1, lesions=[LESION], cells=[(4, 4, score)]), sample('c', 0)], **files)
+        content = json.loads((tmp_path / 'records_file.json').read_text())
+        found.append(read_records(content).images[0].record.lesion_scores.item())
+    assert found == [0.75, 0.5]
+    for key in files:
+        other = tmp_path / f'other_{key}.json'
+        other.write_text('{"mine": 1}')
+        with pytest.raises(ValueError, match=r'it is not replaced'):
+            evaluate([sample('c', 0)], **(files | {key: str(other)}))
+        assert other.read_text() == '{"mine": 1}'
+
+
 def test_another_format_is_refused():
     with pytest.raises(ValueError, match='no records of format 1'):
         read_records({'films': []}, 'x.json')
