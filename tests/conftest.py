@@ -12,7 +12,8 @@ import torch
 import mmfrac  # noqa: F401  before mmdet, which asks for operators of mmcv that may not be there
 
 # isort: split
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 # many small tests, in several processes
@@ -49,6 +50,20 @@ def quick_config_text() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmengine.config.config.FormatCode', lambda text, **options: (text, True))
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_history_of_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each run a message hub of its own: MMEngine hands two runs of a process that start within one
+    second the same one, and the second goes on from the best score of the first.
+    """
+    build = Runner.build_message_hub
+
+    def build_message_hub(self, config=None):
+        MessageHub._instance_dict.clear()
+        return build(self, config)
+
+    monkeypatch.setattr(Runner, 'build_message_hub', build_message_hub)
 
 
 @pytest.fixture(autouse=True)
