@@ -38,7 +38,7 @@ REASONS = {
 # Images of one exposure are stored with times that differ by less, s; two exposures of one view are not.
 _SECONDS = 2.0
 
-_SAMPLE = 2**16
+_SAMPLE = 2**12
 
 
 def left_out_of_exposures(
@@ -169,7 +169,7 @@ def _sample(one: DicomHeader, folder: str) -> bytes:
     """Some of its stored pixels; those of two that cannot be read are not compared."""
     start, length = one.pixels
     try:
-        with open(os.path.join(folder, one.name), 'rb') as file:
+        with open(os.path.join(folder, one.name), 'rb', buffering=0) as file:
             file.seek(start + max(0, (length - _SAMPLE) // 2))
             return file.read(min(length, _SAMPLE))
     except OSError:
