@@ -90,10 +90,10 @@ def prepared(cfg, tmp_path, device):
             module.set_class_counts(1, 1)
         if isinstance(module, DynamicSharpening):
             module.expect_updates()
+    model.to(device)
     if isinstance(model, SemiProbMapDetector):
         model.teacher.open(training_images(runner), str(tmp_path), False)
         model.start_teacher()
-    model.to(device)
     # Adam is one kernel on a GPU, and some thousand operations in Python on meta
     optimizer = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
     runner.optim_wrapper = build_optim_wrapper(model, optimizer)

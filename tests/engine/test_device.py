@@ -6,10 +6,12 @@ Not covered, as it is not ours: mmengine reads the losses for the log after each
 fp16 looks for inf in the gradients, and the box detectors of configs/compare/ look for indices.
 """
 
+import copy
 from contextlib import nullcontext
 
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.hooks import EMAHook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -129,6 +131,29 @@ def test_step_and_prediction(case, tiny_data, tmp_path, gpu):
         sample.pred_score.item()
         assert sample.pred_instances.bboxes.device.type == 'cpu'
         assert sample.pred_prob_map.data.device.type == 'cpu'
+
+
+def test_a_step_with_frozen_teachers(tiny_data, tmp_path, gpu):
+    init_default_scope('mmdet')
+    cfg, _ = config_of('_base_/methods/plus.py', tiny_data, tmp_path)
+    detector = copy.deepcopy(cfg.model.detector)
+    detector.data_preprocessor = dict(type='DetDataPreprocessor', mean=[0.4], std=[0.2])
+    weights = tmp_path / 'supervised.pth'
+    torch.save(MODELS.build(detector).state_dict(), weights)
+    cfg.model.teacher.teacher = dict(
+        type='FrozenTeacher', checkpoints=[str(weights)] * 2, detector=detector
+    )
+    runner = prepared(cfg, tmp_path, 'meta')
+
+    def step(batch):
+        with NoWaiting():
+            losses = runner.model.train_step(batch, runner.optim_wrapper)
+            end_step(runner, batch, losses)
+        return losses
+
+    train(runner, [1], step)
+    given = runner.model.teacher.teacher._detectors
+    assert len(given) == 2 and all(one.is_meta for part in given for one in part.parameters())
 
 
 def test_hooks_of_steps_are_found(tiny_data, tmp_path):

@@ -64,6 +64,8 @@ class FrozenTeacher(BaseTeacher):
                 'first: it is of another model; say which in teacher=dict(detector=...)'
             )
         self._wanted = normalisation_of(detector.data_preprocessor)
+        # that no step waits for its weights
+        detector.to(next(student.parameters()).device)
         return detector.eval().requires_grad_(False)
 
     def _normalised(self, inputs: Tensor) -> Tensor:
