@@ -30,7 +30,7 @@ from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config, type_name
-from mmfrac.utils.device import usable_device
+from mmfrac.utils.device import check_compiler, usable_device
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import OutputFolder, write_image, write_json
 from mmfrac.visualization.prob_map_visualization_hook import ImageNames, overlay_of_sample
@@ -275,7 +275,7 @@ class FracInferencer(ImageLoader):
     Raises:
         FileNotFoundError: When there is no such config or checkpoint.
         ValueError: When the checkpoint is that of another model, or cannot be loaded as plain weights;
-            when the device or the model cannot have the precision.
+            when the device or the model cannot have the precision, or nothing can compile.
     """
 
     def __init__(
@@ -296,6 +296,7 @@ class FracInferencer(ImageLoader):
         self.precision = choose_precision(precision, self.device, self.model)
         fold_batch_norms(self.model)
         if compile:
+            check_compiler(self.device)
             for network in _networks(self.model):
                 network.compile()
 

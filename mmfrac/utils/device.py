@@ -5,6 +5,7 @@ import ctypes
 import logging
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -69,6 +70,23 @@ def _cpu_has_bf16() -> bool:
         return False
     is_used = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return is_used and bool(_BF16_UNITS.search(flags))
+
+
+def check_compiler(device: torch.device) -> None:
+    """See to it that ``torch.compile`` can compile for a device.
+
+    Args:
+        device (torch.device): The network's.
+
+    Raises:
+        ValueError: If it is a CPU and there is no C++ compiler.
+    """
+    compiler = os.environ.get('CXX', 'g++')
+    if device.type == 'cpu' and shutil.which(compiler) is None:
+        raise ValueError(
+            f"to compile a network for a CPU takes a C++ compiler, and there is no '{compiler}' here: "
+            'install g++, name another one in the environment variable CXX, or do not compile'
+        )
 
 
 def use_channels_last(model: nn.Module) -> None:

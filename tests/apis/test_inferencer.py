@@ -2,6 +2,7 @@
 import inspect
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from mmdet.apis import DetInferencer
 from mmengine.config import Config
 from pydicom.uid import ExplicitVRLittleEndian
+from torch._dynamo.utils import counters
 
 from mmfrac.apis import FracInferencer
 from mmfrac.datasets.radiographs.read import RadiographError
@@ -230,6 +232,24 @@ def test_overlays_and_data_samples_are_returned_and_shown(
     np.testing.assert_array_equal(both['visualization'][0], written)
     content = json.loads((tmp_path / 'predictions.json').read_text())
     assert content['predictions'] == result['predictions']
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which('g++') is None, reason='needs a C++ compiler')
+def test_a_compiled_network_predicts_the_same(inferencer, weights):
+    compiled = FracInferencer(config(detector_cfg()), weights, device='cpu', compile=True)
+    plane = np.random.default_rng(4).random((96, 128), np.float32)
+    before = counters['stats']['calls_captured']
+    found, wanted = (one(plane)['predictions'][0] for one in (compiled, inferencer))
+    assert counters['stats']['calls_captured'] > before + 20
+    assert found['score'] == pytest.approx(wanted['score'], abs=1e-5)
+    assert found['boxes'] == wanted['boxes']
+
+
+def test_without_a_compiler_nothing_is_compiled(weights, monkeypatch):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    with pytest.raises(ValueError, match=r"no 'no-such-compiler' here: install g\+\+"):
+        FracInferencer(config(detector_cfg()), weights, device='cpu', compile=True)
 
 
 def test_errors_raise_when_asked_to(inferencer, films, tmp_path):
