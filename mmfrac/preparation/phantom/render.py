@@ -15,7 +15,7 @@ from mmfrac.preparation.phantom.dicom_file import FULL_SCALE
 from mmfrac.preparation.phantom.lesions import PhantomLesion, apply_lesion, draw_lesions
 from mmfrac.preparation.phantom.pose import Pose
 from mmfrac.preparation.phantom.skeleton import Skeleton, make_skeleton
-from mmfrac.preparation.phantom.soft_tissue import GRID, Build, make_vessels, soft_fields
+from mmfrac.preparation.phantom.soft_tissue import GRID, Build, Outlines, make_vessels, soft_fields
 from mmfrac.preparation.phantom.tubes import PointCloud, Tubes, splat, tube_points
 
 
@@ -120,6 +120,7 @@ class Patient:
 
     skeleton: Skeleton
     build: Build
+    outlines: Outlines
     vessels: list[Tubes]
     texture: np.ndarray  # (GRID, GRID) float32, fine structure of the lung, unit variance
     mottle: np.ndarray  # (GRID, GRID) float32, coarse unevenness of the soft parts
@@ -134,7 +135,8 @@ def _make_patient(patient_seed: int) -> Patient:
     vessels = make_vessels(rng, skeleton, min(build.dome))
     texture = 0.6 * _noise(rng, 1.3) + _noise(rng, 3.0) + 0.8 * _noise(rng, 7.0)
     mottle = _noise(rng, 14.0) + 0.8 * _noise(rng, 30.0)
-    return Patient(skeleton, build, vessels, texture, mottle)
+    outlines = Outlines.around(skeleton, build)
+    return Patient(skeleton, build, outlines, vessels, texture, mottle)
 
 
 def _noise(rng: np.random.Generator, sigma: float) -> np.ndarray:
@@ -199,7 +201,7 @@ def _stage(patient_seed: int, image_seed: int, num_fractures: int, difficulty: f
     patient = _make_patient(patient_seed)
     key = [patient_seed, image_seed]
     pose = Pose.random(np.random.default_rng([2, *key]))
-    fields = soft_fields(patient.build, patient.skeleton, pose)
+    fields = soft_fields(patient.build, patient.outlines, patient.skeleton.level, pose)
     lesions: list[PhantomLesion] = []
     if num_fractures:
         rng = np.random.default_rng([3, *key])

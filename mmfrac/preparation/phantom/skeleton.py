@@ -187,7 +187,7 @@ def _ribs(rng, level, width, depth, drop, bone, age, spine_x) -> tuple[Tubes, Tu
         np.zeros((24, stations)),
         np.zeros((24, stations)),
     )
-    cartilage = np.zeros((20, stations, 3))
+    paths = []
     for k in range(_PAIRS):
         for s, sign in enumerate((-1.0, 1.0)):
             i = 2 * k + s
@@ -214,7 +214,8 @@ def _ribs(rng, level, width, depth, drop, bone, age, spine_x) -> tuple[Tubes, Tu
             wall[i] = bone * 0.11 * (1.2 - 0.6 * share) * grain * (1.0 if k < 10 else 0.6)
             fill[i] = bone * 0.085 * (1.1 - 0.5 * share) * grain
             if k < 10:
-                cartilage[2 * k + s] = _cartilage_path(centre[i], sign, k, level, stations)
+                paths.append(_cartilage_knots(centre[i], sign, k, level))
+    cartilage = smooth_paths(np.stack(paths), stations)
     calcified = np.clip(age * 1.5 + rng.normal(-0.35, 0.25), 0.06, 1.0)
     spots = np.clip(rng.normal(-0.2, 1.0, (20, stations)), 0.0, 3.0)
     spots = (spots + np.roll(spots, 1, axis=1)) / 2 * (0.3 + rng.random((20, 1)))
@@ -228,14 +229,14 @@ def _ribs(rng, level, width, depth, drop, bone, age, spine_x) -> tuple[Tubes, Tu
     return Tubes(centre, radii, wall, fill), chondral
 
 
-def _cartilage_path(rib: np.ndarray, sign: float, k: int, level: np.ndarray, stations: int):
+def _cartilage_knots(rib: np.ndarray, sign: float, k: int, level: np.ndarray) -> np.ndarray:
     """From the rib's end to the sternum; the lower ones climb to it."""
     start, before = rib[-1], rib[-6]
     target_y = level[min(k, 6)] + 4.5 + 0.9 * min(k, 6)
     target = np.array([sign * (2.0 + 0.25 * k), min(target_y, start[1] + 0.8), start[2] + 1.5])
     middle = start + (start - before) * 0.8
     middle = 0.5 * middle + 0.5 * (0.5 * (start + target) + [0.0, 0.5, 0.0])
-    return smooth_paths(np.stack([start, middle, target])[None], stations)[0]
+    return np.stack([start, middle, target])
 
 
 def _clavicles(rng, level, build, bone) -> Tubes:

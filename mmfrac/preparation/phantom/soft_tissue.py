@@ -174,6 +174,32 @@ def _heart_contour(build: Build, level: np.ndarray) -> np.ndarray:
     )
 
 
+class Outlines(NamedTuple):
+    """Contours (n, 2) of one patient's soft parts in the coronal plane, cm; pairs are left and right of
+    the film.
+    """
+
+    torso: np.ndarray
+    arms: list[np.ndarray]
+    mediastinum: np.ndarray
+    heart: np.ndarray
+    lungs: list[np.ndarray]
+    domes: list[np.ndarray]
+
+    @classmethod
+    def around(cls, skeleton: Skeleton, build: Build) -> Outlines:
+        """Those of a build around its bones."""
+        level, wall_x, wall_y = skeleton.level, skeleton.wall_x, skeleton.wall_y
+        return cls(
+            _torso_contour(build, skeleton),
+            [_arm_contour(skeleton, side) for side in range(2)],
+            _mediastinum_contour(build, level),
+            _heart_contour(build, level),
+            [_lung_contour(build, level, wall_x[side], wall_y, side) for side in range(2)],
+            [_dome_contour(build, side) for side in range(2)],
+        )
+
+
 _STATIONS = 6
 
 _GENERATIONS = 7
@@ -263,6 +289,9 @@ _SOFT_MU = 0.19
 
 _LUNG_AIR = 0.78
 
+# grid cells that a contour is smoothed over, to each side
+_SMOOTHED = 4
+
 
 class SoftFields(NamedTuple):
     """Fields on the grid, (GRID, GRID) float32."""
@@ -280,35 +309,51 @@ def _mask(contour: np.ndarray, pose: Pose, depth: float = 0.0) -> np.ndarray:
 
 def _round(mask: np.ndarray, reach: float, pose: Pose) -> np.ndarray:
     """Profile of a rounded slab: 0 at the contour, 1 from `reach` cm inside it."""
+    profile = np.zeros((GRID, GRID), np.float32)
+    left, top, width, height = cv2.boundingRect(mask)
+    if not height:
+        return profile
+    # beyond what is smoothed there is nothing, nor anything that reaches into it
+    first_row, first_col = (max(start - 2 * _SMOOTHED, 0) for start in (top, left))
+    rows = slice(first_row, min(top + height + 2 * _SMOOTHED, GRID))
+    cols = slice(first_col, min(left + width + 2 * _SMOOTHED, GRID))
     # A frame of ones lets bodies run out of the film at full thickness.
     framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    framed = np.ascontiguousarray(framed[rows.start : rows.stop + 2, cols.start : cols.stop + 2])
     inside, outside = (
         cv2.distanceTransform(region, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
         for region in (framed, 1 - framed)
     )
     # Smoothing the signed distance takes the steps of the grid off the contour.
-    signed = cv2.GaussianBlur(inside - outside, (9, 9), 1.6)
+    signed = cv2.GaussianBlur(inside - outside, (2 * _SMOOTHED + 1,) * 2, 1.6)
     inside = np.clip(signed * np.float32(pose.film_cm / GRID / reach), 0.0, 1.0)
-    return np.sqrt(np.maximum(inside * (2.0 - inside), 0.0))
+    np.sqrt(np.maximum(inside * (2.0 - inside), 0.0), out=profile[rows, cols])
+    return profile
 
 
-def soft_fields(build: Build, skeleton: Skeleton, pose: Pose) -> SoftFields:
-    """Add up the soft parts in this pose."""
-    level, wall_x, wall_y = skeleton.level, skeleton.wall_x, skeleton.wall_y
+def soft_fields(build: Build, outlines: Outlines, level: np.ndarray, pose: Pose) -> SoftFields:
+    """Add up the soft parts in this pose.
+
+    Args:
+        build: Soft parts of the patient.
+        outlines: Their contours.
+        level: y of the vertebra of each rib, (12,), cm.
+        pose: Patient to film.
+    """
     rows = (np.arange(GRID, dtype=np.float32) + 0.5) * (pose.film_cm / GRID)
     patient_y = rows[:, None] - pose.shift[1] + 19.0
 
-    torso = _mask(_torso_contour(build, skeleton), pose)
+    torso = _mask(outlines.torso, pose)
     swell = np.interp(patient_y[:, 0], [0, 5, 10, 17, 26, 38], [0.55, 0.6, 0.7, 0.9, 1.0, 1.06])
     body = _round(torso, 8.0, pose) * (build.depth * swell[:, None]).astype(np.float32)
     for side, sign in enumerate((-1.0, 1.0)):
-        arm = _mask(_arm_contour(skeleton, side), pose)
+        arm = _mask(outlines.arms[side], pose)
         body = np.maximum(body, _round(arm, 4.0, pose) * 8.5)
         if build.breast:
             body += _breast(build, level, sign, side, pose)
 
-    centre = _mask(_mediastinum_contour(build, level), pose)
-    heart = _mask(_heart_contour(build, level), pose, 4.0)
+    centre = _mask(outlines.mediastinum, pose)
+    heart = _mask(outlines.heart, pose, 4.0)
     solid = np.maximum(
         _round(centre, 2.6, pose) * np.float32(0.62 * build.depth),
         _round(heart, 5.0, pose) * np.float32(0.60 * build.depth),
@@ -319,8 +364,8 @@ def soft_fields(build: Build, skeleton: Skeleton, pose: Pose) -> SoftFields:
     )
     room = (build.depth * depth[:, None]).astype(np.float32)
     for side in range(2):
-        lung = _mask(_lung_contour(build, level, wall_x[side], wall_y, side), pose)
-        dome = _mask(_dome_contour(build, side), pose)
+        lung = _mask(outlines.lungs[side], pose)
+        dome = _mask(outlines.domes[side], pose)
         # Below the dome's edge the liver takes the lung's room fast; a thin recess stays behind it.
         below = _round(dome, 4.0, pose) * room
         filled = _round(lung, 6.0, pose) * room - solid

@@ -77,12 +77,20 @@ def smooth_paths(knots: np.ndarray, stations: int = 48) -> np.ndarray:
     return paths
 
 
-def _resample(values: np.ndarray, stations: int) -> np.ndarray:
+@numba.njit(cache=True)
+def _resample(values, stations):
     """Linear interpolation of (K, S, d) along axis 1 to `stations` midpoints."""
-    arc = (np.arange(stations) + 0.5) / stations * (values.shape[1] - 1)
-    low = np.minimum(arc.astype(int), values.shape[1] - 2)
-    weight = (arc - low).astype(np.float32)[:, None]
-    return values[:, low] * (1.0 - weight) + values[:, low + 1] * weight
+    tubes, knots, numbers = values.shape
+    dense = np.empty((tubes, stations, numbers), np.float32)
+    one = np.float32(1.0)
+    for s in range(stations):
+        at = (s + 0.5) / stations * (knots - 1)
+        low = min(int(at), knots - 2)
+        weight = np.float32(at - low)
+        for k in range(tubes):
+            for i in range(numbers):
+                dense[k, s, i] = values[k, low, i] * (one - weight) + values[k, low + 1, i] * weight
+    return dense
 
 
 def tube_points(tubes: Tubes, pose: Pose, size: int) -> PointCloud:
