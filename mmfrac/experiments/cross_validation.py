@@ -24,7 +24,7 @@ from mmfrac.experiments.jobs import (
     frac_definitions,
 )
 from mmfrac.experiments.results import read_result
-from mmfrac.preparation.splits.folds import read_folds
+from mmfrac.preparation.splits.folds import check_folds, read_folds
 from mmfrac.utils.config import set_fold
 
 BEST = 'best_frac_AUROC_*.pth'
@@ -119,10 +119,12 @@ def cross_validate(
 
     Raises:
         JobError: If a training or an evaluation failed.
-        ValueError: If the work dir holds another cross-validation.
+        ValueError: If the work dir holds another cross-validation, or the folds were changed, see
+            ``check_folds``.
     """
     executor = executor or LocalExecutor()
     about = read_folds(folds_dir)
+    check_folds(folds_dir, about)
     for note in about.get('notes', ()):
         report(f'note: {note}')
     unknown = sorted(set(folds or ()) - set(range(about['folds'])))

@@ -551,6 +551,9 @@ def check_output(
         return
     if os.path.isdir(out):
         raise ValueError(f"cannot write '{out}': it is a folder, name a file")
+    if os.path.exists(out) and not os.path.isfile(out):
+        # a pipe would be waited for, and /dev/null would become a file
+        raise ValueError(f"cannot write '{out}': it is a device or a pipe, name a file")
     check_not_an_input(out, *inputs)
     try:
         with open(out, 'rb') as file:

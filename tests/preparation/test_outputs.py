@@ -215,6 +215,20 @@ def test_head_and_tail(tmp_path):
     check_output(tmp_path / 'none', 'thing', b'x')
 
 
+def test_devices_and_pipes(tmp_path):
+    table, out = tmp_path / 't.csv', tmp_path / 'out.json'
+    table.write_text('path,label\na.png,0\n')
+    # a pipe without a writer would be waited for without end
+    os.mkfifo(out)
+    (tmp_path / 'link.json').symlink_to('/dev/null')
+    for path in (out, tmp_path / 'link.json', '/dev/null'):
+        with pytest.raises(ValueError, match='it is a device or a pipe, name a file'):
+            check_output(path, 'thing', b'x')
+    with pytest.raises(ValueError, match='it is a device or a pipe, name a file'):
+        convert_csv(table, tmp_path, out, GIVEN)
+    assert out.is_fifo()
+
+
 def test_plots(tmp_path):
     film = tmp_path / 'froc.png'
     Image.new('L', (40, 30)).save(film)

@@ -2,7 +2,6 @@
 """A hold-out set and folds (paper, section 2.4) of annotation files, by patient and stratified."""
 
 import os
-import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -46,8 +45,11 @@ def _read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
     contents: list[tuple[str, dict]] = []
     problems: list[str] = []
     first_in: dict[str, str] = {}
-    for file in files:
+    for number, file in enumerate(files):
         path = os.fspath(file)
+        if any(os.path.samefile(path, other) for other in files[:number]):
+            problems.append(f'{path}: the same file is given twice')
+            continue
         data = read_annotations(path)
         # no image is opened here: whoever does decides about names out of the folder
         found = check_annotations(data, outside=True)
@@ -206,7 +208,7 @@ def _hold_out_size(hold_out: int | float, num_images: int) -> int:
     Raises:
         ValueError: If it is negative, no number of films, or nothing would be left.
     """
-    if hold_out < 0 or (hold_out >= 1 and hold_out != int(hold_out)):
+    if not 0 <= hold_out < float('inf') or (hold_out >= 1 and hold_out != int(hold_out)):
         raise ValueError(f'a hold-out is a number of films or a share below 1, got {hold_out}')
     wanted = int(hold_out) if hold_out >= 1 else round(hold_out * num_images)
     if wanted >= num_images:
@@ -331,7 +333,6 @@ def split_table(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 _FOLDS_FILE = 'folds.json'
-_SPLIT_NAME = re.compile(r'test|fold\d+/(train|val)')
 
 PathLike = str | os.PathLike
 
@@ -451,6 +452,44 @@ def read_folds(folder: PathLike) -> dict:
     return about
 
 
+def check_folds(folder: PathLike, about: Mapping[str, Any]) -> None:
+    """Raise an error unless the splits hold what ``folds.json`` says, and no patient is in two parts.
+
+    Somebody may have edited them, or copied those of another split.
+
+    Args:
+        folder (str or PathLike): Written by ``write_folds``.
+        about (Mapping): Of ``read_folds``.
+
+    Raises:
+        AnnotationError: With all that is wrong with one of the files.
+        ValueError: If a count differs, or a patient of a training split is in its validation or test
+            split.
+    """
+    patients: dict[str, set[str]] = {}
+    for name, counts in about['sizes'].items():
+        path = Path(folder) / f'{name}.json'
+        ((_, data),) = _read_checked([path])
+        found = _count_split(data)
+        wrong = [
+            f'{key} {counts[key]}' for key in found if counts.get(key, found[key]) != found[key]
+        ]
+        if wrong:
+            raise ValueError(
+                f'{path} is not that of {_FOLDS_FILE}, which says {", ".join(wrong)} of it: split again'
+            )
+        records = labels_of_films(data['images'], data['annotations'])
+        patients[name] = {record.patient for record in records}
+    for fold in range(about['folds']):
+        for held in (f'fold{fold}/val', 'test'):
+            shared = patients[f'fold{fold}/train'] & patients.get(held, set())
+            if shared:
+                raise ValueError(
+                    f'{folder}: {len(shared)} patients of fold{fold}/train.json are in {held}.json, '
+                    f'too, e.g. {min(shared)!r}: split again'
+                )
+
+
 def _check_about(about: Any) -> None:
     """Raise an error if a field that is used has another type, or an impossible value."""
 
@@ -475,7 +514,8 @@ def _check_about(about: Any) -> None:
         for name in (f'fold{fold}/train', f'fold{fold}/val')
         if name not in sizes
     ]
-    foreign = [name for name in sizes if not _SPLIT_NAME.fullmatch(name)]
+    known = {f'fold{fold}/{part}' for fold in range(folds) for part in ('train', 'val')}
+    foreign = [name for name in sizes if name not in known | {'test'}]
     if absent or foreign:
         raise ValueError(f'sizes lacks {absent}' if absent else f'sizes has {foreign[0]!r}')
     notes = about.get('notes', [])

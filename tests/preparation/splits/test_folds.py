@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mmfrac.datasets.coco_checks import check_annotations
 from mmfrac.preparation.splits.folds import (
     HOLD_OUT,
+    check_folds,
     choose_hold_out,
     hold_out_and_folds,
     read_folds,
@@ -369,3 +370,44 @@ def test_a_list_of_folds_with_impossible_values(name, value, tmp_path):
     path.write_text(json.dumps(about))
     with pytest.raises(ValueError, match=r'folds\.json is no list of folds'):
         read_folds(tmp_path / 'folds')
+
+
+def test_a_file_twice_is_no_other_film(tmp_path):
+    file = written(tmp_path / 'all.json', coco(many_films()))
+    (tmp_path / 'again.json').hardlink_to(file)
+    for other in (file, tmp_path / 'again.json'):
+        with pytest.raises(AnnotationError, match=rf'{other.name}: the same file is given twice'):
+            write_folds([file, other], tmp_path / 'folds', hold_out=0)
+    for hold_out in (float('inf'), float('nan')):
+        with pytest.raises(ValueError, match='a hold-out is a number of films or a share below 1'):
+            write_folds([file], tmp_path / 'folds', hold_out=hold_out)
+
+
+def test_folds_that_were_changed(tmp_path):
+    folder = tmp_path / 'folds'
+    write_folds([written(tmp_path / 'a.json', coco(many_films()))], folder, 3, hold_out=20)
+    about = read_folds(folder)
+    check_folds(folder, about)
+    with pytest.raises(ValueError, match=r"sizes has 'fold2/train'"):
+        written(folder / 'folds.json', about | dict(folds=2))
+        read_folds(folder)
+    splits = {name: json.loads((folder / f'{name}.json').read_text()) for name in about['sizes']}
+    one = dict(id=10**6, file_name='new.png', width=9, height=9, label=0, patient_id='new')
+    more = dict(splits['fold1/train'], images=[*splits['fold1/train']['images'], one])
+    with pytest.raises(
+        ValueError, match=r'train\.json is not that of folds\.json, which says films'
+    ):
+        written(folder / 'fold1/train.json', more)
+        check_folds(folder, about)
+    written(folder / 'fold1/train.json', splits['fold1/train'])
+    for held in ('fold1/val', 'test'):
+        leak = splits['fold1/train']['images'][0]['patient_id']
+        changed = [{**splits[held]['images'][0], 'patient_id': leak}]
+        written(folder / f'{held}.json', splits[held] | dict(images=changed, annotations=[]))
+        told = {name: {} for name in about['sizes']}
+        match = rf"1 patients of fold1/train\.json are in {held}\.json, too, e\.g\. '{leak}'"
+        if held == 'test':
+            match = match.replace('fold1/train', r'fold\d/train')
+        with pytest.raises(ValueError, match=match):
+            check_folds(folder, about | dict(sizes=told))
+        written(folder / f'{held}.json', splits[held])
