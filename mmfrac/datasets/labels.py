@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 SUBSETS = ('P_hos', 'N', 'P_pub', 'U')
@@ -168,30 +169,43 @@ def is_ignored(annotation: Mapping[str, Any]) -> bool:
 
 _FRACTURE = re.compile(r'fractur|(?<![a-z])(?:fx|frx|callus)(?![a-z])')
 
-# Words beside 'fracture' that take it back, leave it open, or make it another thing.
+# Words beside 'fracture', or before it without a blank, that take it back, leave it open, or make it
+# another thing.
 _DOUBT = re.compile(
-    r'un-?fractur|non[\s_-]*fractur|\?|pseudo|(?<![a-z])(?:no|not|none|without|w/o|absent|absence'
-    r'|negative|neg|never|free|exclud(?:e|ed|es|ing)|rul(?:e|ed|es|ing)|den(?:y|ies|ied)|false|normal'
-    r'|intact|mimics?|mimick\w*|imitat\w*|like|artefacts?|artifacts?|hardware|fixations?|fixators?'
-    r'|osteosynthes[ei]s|screws?|implants?|possibl[ey]|suspect(?:ed)?|suspicion|suspicious|uncertain'
-    r'|questionable|probabl[ey]|maybe|doubtful|unclear|equivocal|history|risk|kein\w*|ohne|nicht|sin'
-    r'|sans|senza|sem|geen|pas)(?![a-z])'
+    r'(?<![a-z])(?:no|not|non|un|anti|without|possible|probable|suspected|uncertain|false)[\s_-]*fractur'
+    r'|(?<![a-z])non[\s_-]+(?:rib|clavic|bon[ey]|skelet)|[?!~]|^\W*-|(?<!\d)0(?!\d)|r/o|pseudo|lookalike'
+    r'|(?<![a-z])(?:no|not|none|nor|without|w/?o|absent|absence|isn\W?t|zero|nil|minus|lack(?:s|ing)?'
+    r'|negative|neg|never|free|exclu?|exclud(?:e|ed|es|ing)|rul(?:e|ed|es|ing)|den(?:y|ies|ied)|false|fp'
+    r'|normal|background|intact|mimics?|mimick\w*|imitat\w*|simulat\w*|resembl\w*|like|alike|versus|vs'
+    r'|artefacts?|artifacts?|hardware|fixations?|fixators?|osteosynthes[ei]s|screws?|implants?'
+    r'|possibl[ey]|poss|potential\w*|candidates?|suspect(?:ed)?|susp|suspicion|suspicious|differential'
+    r'|uncertain|unsure|unknown|unconfirmed|unlikely|likely|indeterminate|ambiguous|borderline|presum\w*'
+    r'|questionable|query|probabl[ey]|prob|maybe|dubious|doubtful|unclear|equivocal|cannot|history|risk'
+    r'|kein\w*|ohne|nicht|sin|sans|aucune?|senza|sem|geen|pas)(?![a-z])'
 )
+_NEW_WORD = re.compile(r'(?<=[a-z])(?=[A-Z])')
 
 
+@lru_cache(maxsize=4096)
 def names_fracture(category: str) -> bool:
     """Whether a category or finding has to do with a fracture by its name, see ``doubts_fracture``."""
-    return bool(_FRACTURE.search(category.lower()))
+    return bool(_FRACTURE.search(_in_words(category)))
 
 
 def doubts_fracture(category: str) -> bool:
     """Whether a name that ``names_fracture`` may say that there is none, or that it is not known.
 
     Args:
-        category (str): Of a category or finding, e.g. 'no fracture', 'fracture mimic', 'rib fx'.
+        category (str): Of a category or finding, e.g. 'no fracture', 'NoFracture', 'r/o fracture',
+            'fracture mimic', 'rib fx'.
     """
-    text = category.lower()
+    text = _in_words(category)
     return 'fractur' not in text or bool(_DOUBT.search(text))
+
+
+def _in_words(category: str) -> str:
+    """In small letters; NoFracture is two words."""
+    return _NEW_WORD.sub(' ', category).lower()
 
 
 def outline_of(segmentation: Any) -> Any:
@@ -215,7 +229,9 @@ NO_VALUE = frozenset({'', 'nan', 'none', 'null', 'na', 'n/a', '<na>'})
 NO_PATIENT = NO_VALUE | {
     *('unknown', 'anonymous', 'anonymized', 'anonymised', 'anon', 'missing', 'undefined', 'n.a.'),
     *('noid', 'no id', 'no_id', 'no-id', 'no patient', 'not available', 'not applicable', 'nil'),
+    *('unk', 'not known', 'tbd', 'unnamed', 'no name', 'unidentified', 'xxx', 'unbekannt'),
 }
+_PATIENT = re.compile(r'[\s:,_-]*(?<![^\W_])patient(?![^\W_])[\s:,_-]*')
 # What spreadsheets write in the place of a value.
 _SHEET_ERROR = re.compile(r'#(?:ref!|value!|name\?|null!|num!|div/0!|n/a|spill!|calc!)')
 
@@ -227,7 +243,9 @@ def names_nobody(patient: str) -> bool:
         patient (str): The id.
     """
     plain = patient.strip().lower()
-    if plain in NO_PATIENT:
+    # unknown patient, Patient: Anonymous
+    bare = _PATIENT.sub('', plain) if 'patient' in plain else plain
+    if bare in NO_PATIENT:
         return True
     # most ids begin so, and there are many
     if plain[0].isalnum():
@@ -272,13 +290,13 @@ def similar_patients_note(patients: Iterable[str], named: bool = True) -> list[s
     some = '; '.join(' and '.join(map(repr, names)) for names in similar[:5])
     more = f'; and {len(similar) - 5} more' if len(similar) > 5 else ''
     return [
-        f'{len(similar)} groups of patient ids differ only in blanks, case, hyphens or leading zeros'
+        f'{len(similar)} groups of patient ids differ only in blanks, case, signs or leading zeros'
         f'{f": {some}{more}" if named else ""}. Is each group one person? If so, write one id for it'
     ]
 
 
 def similar_patients(patients: Iterable[str]) -> list[list[str]]:
-    """Patient ids that differ only in blanks, case, hyphens, a final ``.0`` or leading zeros.
+    """Patient ids that differ only in blanks, case, signs, a final ``.0`` or leading zeros.
 
     Args:
         patients (Iterable[str]): Ids.
@@ -294,8 +312,11 @@ def similar_patients(patients: Iterable[str]) -> list[list[str]]:
 
 def _patient_key(patient: str) -> str:
     plain = unicodedata.normalize('NFKC', patient).strip().casefold()
+    if not plain.isascii():
+        # zero-width blanks and marks of direction
+        plain = ''.join(one for one in plain if unicodedata.category(one) != 'Cf')
     plain = re.sub(r'^(\d+)\.0+$', r'\1', plain)
-    plain = re.sub(r'[\s_-]+', '-', plain)
+    plain = re.sub(r'[\W_]+', '-', plain).strip('-') or '-'
     plain = re.sub(r'(?<=[^\W\d_])-(?=\d)', '', plain)
     return re.sub(r'(?<!\d)0+(?=\d)', '', plain) or patient
 

@@ -65,7 +65,21 @@ def coco(path, *names, image=None, box=None):
             'pseudofracture',
             'keine Fraktur / no fracture',
         ),
-        *('rib fx', 'callus'),
+        *('rib fx', 'callus', 'RibFx', 'NoFracture', 'nofracture', 'NotFractured', 'FractureNo'),
+        *(
+            'PossibleFracture',
+            'r/o rib fracture',
+            'susp. fracture',
+            'poss. fracture',
+            '0 fractures',
+        ),
+        *('unlikely fracture', 'fracture_0', '!fracture', 'unknown fracture', 'fracture candidate'),
+        *(
+            'indeterminate fracture',
+            'fracture vs. vessel',
+            'fracture look-alike',
+            'non-rib fracture',
+        ),
     ],
 )
 def test_categories_that_may_be_no_fracture(tmp_path, name):
@@ -100,6 +114,10 @@ def test_categories_that_may_be_no_fracture(tmp_path, name):
             'non-displaced rib fracture',
             'fracture, notched',
             'flail/fractures',
+            'RibFracture',
+            'fracture2',
+            'fracture (10th rib)',
+            'refracture',
         ),
     ],
 )
@@ -135,7 +153,13 @@ def test_findings_of_padchest_and_vindr(tmp_path):
         convert_vindr_cxr(table, tmp_path, tmp_path / 'out.json', GIVEN)
 
 
-@pytest.mark.parametrize('text', ['-', '?', '00000', 'NOID', '#REF!', '\u200b'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        *('-', '?', '00000', 'NOID', '#REF!', '\u200b'),
+        *('UNK', 'Unknown patient', 'Patient: anonymous'),
+    ],
+)
 def test_patients_of_tables_that_are_none(tmp_path, text):
     table = tmp_path / 't.csv'
     table.write_text(f'path,label,patient_id\na.png,1,{text}\n', encoding='utf-8')

@@ -42,8 +42,11 @@ def test_patients():
     for text in ('8.39860488694292E+35', '8,4E+35', '1E+05'):
         with pytest.raises(ValueError, match='rounded by a spreadsheet'):
             read_patient(text)
-    with pytest.raises(ValueError, match='no patient id'):
-        read_patient('nan')
+    for text in ('nan', 'patient', 'UNK', 'unknown patient'):
+        with pytest.raises(ValueError, match='no patient id'):
+            read_patient(text)
+    for text in ('patient_000', 'Patient 7', 'patient00001', 'unknown7'):
+        assert read_patient(text) == text
 
 
 def test_options():
