@@ -169,7 +169,7 @@ class Definitions:
             )
         try:
             return cls(**METRIC_DEFAULTS.as_dict() | dict(held))
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise ValueError(f'{where}: its definitions are damaged ({error})') from error
 
 

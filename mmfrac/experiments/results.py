@@ -165,7 +165,8 @@ def _check_fields(result: Any) -> None:
         value = getattr(result, one.name)
         if not _fits(value, hints[one.name]):
             raise ValueError(f'{one.name} is {_short(value)}, of another type than it should be')
-        if one.name in _COUNTS and not 0 <= value < math.inf:
+        is_count = one.name in _COUNTS or (one.name == 'fold' and value is not None)
+        if is_count and not 0 <= value < math.inf:
             raise ValueError(f'{one.name} is {_short(value)}')
         for name, metric in value.items() if one.name in _SHARES else ():
             if not (math.isnan(metric) or 0 <= metric <= 1):
@@ -188,7 +189,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint in (int, float):
         # a bool is an int in Python, and a whole number is one in JSON
         kinds = (int,) if hint is int else (int, float)
-        return isinstance(value, kinds) and not isinstance(value, bool)
+        is_number = isinstance(value, kinds) and not isinstance(value, bool)
+        # JSON integers have no limit, floats do
+        return is_number and (isinstance(value, float) or abs(value) < 2**63)
     return isinstance(value, hint or type(None))
 
 

@@ -76,11 +76,12 @@ def test_a_single_result(tmp_path):
 
 
 WRONG = dict(
-    seed=[-1, 1.5, '0', None, True],
+    seed=[-1, 1.5, '0', None, True, 10**400],
+    fold=[-1, 1.5],
     epoch=[-1, 'x', float('nan'), 2.0],
     steps=[-5, float('inf'), [10]],
     seconds=[-1, float('nan'), float('inf'), '1', None],
-    value=['x', [1]],
+    value=['x', [1], True, 10**400],
     fingerprint=[0, None],
     method=[3, None],
     test=[[], {'frac/AUROC': 1.5}, {'frac/AUROC': -0.1}, {'frac/AUROC': 'x'}, {'frac/FROC': None}],

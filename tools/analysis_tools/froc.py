@@ -135,6 +135,9 @@ def evaluate(
         if predictions.num_silent:
             silent = f'no box on {predictions.num_silent} of {len(truth.images)} films'
             print(printable(f'{name}: {silent}'))
+        if predictions.num_repeated:
+            repeated = f'{predictions.num_repeated} boxes left out, a film, box and score again'
+            print(printable(f'{name}: {repeated}'))
     results = {
         name: evaluate_predictions(
             truth,

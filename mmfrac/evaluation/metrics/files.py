@@ -175,7 +175,8 @@ def read_records(content: Any, where: str = 'records') -> RecordSet:
                 f'{where}: films[{index}] is damaged ({what}); evaluate anew'
             ) from error
     end = content.get('max_fppi')
-    is_number = isinstance(end, (int, float)) and not isinstance(end, bool) and end >= 0
+    # JSON integers have no limit, floats do
+    is_number = (type(end) is float or (type(end) is int and end < _MOST)) and end >= 0
     if end is not None and not is_number:
         raise ValueError(f'{where}: max_fppi {end!r} is damaged; evaluate anew')
     return RecordSet(where, images, Definitions.from_json(content, where), end)
@@ -234,6 +235,10 @@ def _plain(result: ImageResult, lowest: float) -> dict[str, Any]:
     return entry
 
 
+# FPPI that no evaluation has
+_MOST = 2**53
+
+
 def _image_result(entry: dict[str, Any]) -> ImageResult:
     record = None
     if 'thresholds' in entry:
@@ -249,9 +254,27 @@ def _image_result(entry: dict[str, Any]) -> ImageResult:
             raise ValueError('lesion_scores must be a list')
         if not (np.isfinite(record.thresholds).all() and np.isfinite(record.lesion_scores).all()):
             raise ValueError('a threshold or lesion score is NaN or infinite')
+        _check_record(entry, record)
     if entry['label'] not in (-1, 0, 1) or not math.isfinite(entry['score']):
         raise ValueError(f'label {entry["label"]!r}, score {entry["score"]!r}')
+    kinds = dict(film=(int, str), patient=(int, str), label=(int,), score=(int, float))
+    for name, allowed in kinds.items():
+        # type: a bool is an int in Python
+        if type(entry[name]) not in allowed:
+            raise ValueError(f'{name} is {entry[name]!r}')
     return ImageResult(entry['film'], entry['patient'], entry['label'], entry['score'], record)
+
+
+def _check_record(entry: dict[str, Any], record: ImageRecord) -> None:
+    """Raise a ``ValueError`` if the lists of an image hold what no evaluation writes."""
+    for name in ('thresholds', 'lesion_scores', 'false_positives'):
+        if not {float, int}.issuperset(map(type, entry[name])):
+            raise ValueError(f'{name} must be numbers')
+    if float in map(type, entry['false_positives']) or (record.false_positives < 0).any():
+        raise ValueError('false_positives must be counts')
+    # distinct thresholds may be equal as float32
+    if (record.thresholds < 0).any() or (np.diff(record.thresholds) > 0).any():
+        raise ValueError('thresholds must descend, and none is below 0')
 
 
 def _floats(values: np.ndarray) -> list[float]:

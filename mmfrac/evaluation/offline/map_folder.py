@@ -314,6 +314,7 @@ _RUN_FIELDS: dict[str, tuple[type, ...]] = dict(
     versions=(dict,),
     config_text=(str,),
     num_films=(int,),
+    precision=(str, type(None)),
 )
 
 
@@ -325,12 +326,13 @@ def _read_run(path: Path) -> dict:
     if not isinstance(run, dict):
         raise ValueError(f'{path} must hold a JSON object, it holds a {type(run).__name__}')
     for name, kinds in _RUN_FIELDS.items():
-        if name in run and not isinstance(run[name], kinds):
+        # a bool is an int in Python
+        if name in run and (not isinstance(run[name], kinds) or isinstance(run[name], bool)):
             raise ValueError(
                 f'{path}: {name} is a {type(run[name]).__name__}; remove it or copy it anew'
             )
     number = run.get('num_films', 0)
-    if isinstance(number, bool) or number < 0:
+    if number < 0:
         raise ValueError(f'{path}: num_films is {number!r}; remove it or copy it anew')
     try:
         json.dumps(run, allow_nan=False)

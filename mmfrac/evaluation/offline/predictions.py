@@ -28,6 +28,12 @@ _NUMBERS = {name: (name,) for name in (*_CSV_BOX, 'score')}
 _FILM = dict(film=('film',), image_id=('image_id',), category=('category',))
 
 
+# Columns that hold the category of each box under another name.
+_CATEGORIES = frozenset(
+    ('category_id', 'category_name', 'class', 'class_id', 'class_name', 'cls', 'label', 'finding')
+)
+
+
 class FoundBox(NamedTuple):
     """A box on an image; without ``box`` the score is the image's own."""
 
@@ -135,13 +141,20 @@ def read_box_table(path: Path, truth: GroundTruth) -> BoxList:
         how many rows are of each other category.
 
     Raises:
-        ValueError: If a column is missing or there twice, the file is no table, all its rows are of
-            other categories, or its boxes are in another form.
+        ValueError: If a column is missing or there twice, a column of categories has another name, the
+            file is no table, all its rows are of other categories, or its boxes are in another form.
     """
     problems = Problems()
     table = Table(path, _NUMBERS, problems, _FILM)
     if not problems and not (table.has('film') or table.has('image_id')):
         problems.add(table.name, 'header', "no column 'film' or 'image_id'")
+    misnamed = [name for name in table.unread if name.lower() in _CATEGORIES]
+    if misnamed and not table.has('category'):
+        text = (
+            f'columns {", ".join(map(repr, misnamed))} are not read, and boxes of all categories would '
+            "count: write the name of each box's category in a column 'category', or drop them"
+        )
+        problems.add(table.name, 'header', text)
     if problems:
         raise ValueError(
             f'{path} needs the columns film (or image_id), x1, y1, x2, y2, score: '
@@ -203,6 +216,12 @@ def _number(row: dict[str, str], name: str, decimal_comma: bool) -> float:
         raise ValueError(f'{name} must be a finite number, got {row[name]!r}') from error
 
 
+def _without_repeated(found: list[FoundBox]) -> list[FoundBox]:
+    """Each box of an image with a score once: a box that is there twice is one detection."""
+    boxes = dict.fromkeys(item for item in found if item.box is not None)
+    return [*boxes, *(item for item in found if item.box is None)]
+
+
 def double_scores(found: list[FoundBox]) -> Iterator[str]:
     """A line for every image with more than one row without box."""
     seen = set()
@@ -227,6 +246,8 @@ class SavedPredictions:
             Defaults to none, all are taken.
         others (Mapping[str, int]): How many boxes of each other category were left out already.
             Defaults to none.
+        num_repeated (int): Boxes that were left out as the same image, box and score are there already.
+            Defaults to 0.
     """
 
     def __init__(
@@ -238,11 +259,13 @@ class SavedPredictions:
         num_silent: int = 0,
         names: Sequence[str] = (),
         others: Mapping[str, int] | None = None,
+        num_repeated: int = 0,
     ) -> None:
         self.path = path
         self.kind = kind
         self.run = run
         self.num_silent = num_silent
+        self.num_repeated = num_repeated
         self._readers = readers
         self._names = names
         self._others = dict(others or {})
@@ -294,6 +317,7 @@ def open_predictions(path: str | os.PathLike, truth: GroundTruth) -> SavedPredic
     kind, read = readers[where.suffix.lower()]
     found, problems, others = read(where, truth)
     problems += double_scores(found)
+    num_found, found = len(found), _without_repeated(found)
     predictions = _by_image(found, truth)
     for name, prediction in predictions.items():
         problems += [f'{name}: {fault}' for fault in prediction.faults()]
@@ -301,7 +325,10 @@ def open_predictions(path: str | os.PathLike, truth: GroundTruth) -> SavedPredic
         raise PredictionError(str(where), problems)
     num_silent = len(truth.images) - len({item.image.name for item in found})
     say = {name: partial(_same, prediction) for name, prediction in predictions.items()}
-    return SavedPredictions(str(where), kind, say, {}, num_silent, others=others)
+    repeated = num_found - len(found)
+    return SavedPredictions(
+        str(where), kind, say, {}, num_silent, others=others, num_repeated=repeated
+    )
 
 
 def _open_folder(folder: Path, truth: GroundTruth) -> SavedPredictions:

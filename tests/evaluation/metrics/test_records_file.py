@@ -95,6 +95,15 @@ def test_an_evaluation_replaces_the_files_of_an_earlier_one_alone(tmp_path):
         assert other.read_text() == '{"mine": 1}'
 
 
+def test_limits_that_are_none():
+    for more in (dict(max_fppi=10**400), dict(max_fppi=float('nan')), dict(max_fppi=True)):
+        with pytest.raises(ValueError, match=r'max_fppi .* is damaged'):
+            read_records(dict(format_version=1, films=[]) | more, 'a.json')
+    for more in (dict(targets=[10**400]), dict(recall_fppi=[10**400])):
+        with pytest.raises(ValueError, match='its definitions are damaged'):
+            read_records(dict(format_version=1, films=[], definitions=more), 'a.json')
+
+
 def test_another_format_is_refused():
     with pytest.raises(ValueError, match='no records of format 1'):
         read_records({'films': []}, 'x.json')
@@ -111,6 +120,16 @@ def test_another_format_is_refused():
         (dict(thresholds=[0.5, float('nan')]), 'NaN or infinite'),
         (dict(lesion_scores=0.5), 'must be a list'),
         (dict(thresholds='abc'), 'could not convert'),
+        (dict(thresholds=[0.25, 0.5]), 'must descend'),
+        (dict(thresholds=[0.5, -0.25]), 'none is below 0'),
+        (dict(thresholds=['0.5', '0.25']), 'thresholds must be numbers'),
+        (dict(lesion_scores=[True]), 'lesion_scores must be numbers'),
+        (dict(false_positives=[0, -1]), 'must be counts'),
+        (dict(false_positives=[0, 0.7]), 'must be counts'),
+        *[(dict(film=value), 'film is') for value in (None, [], {}, 1.5, True)],
+        *[(dict(patient=value), 'patient is') for value in (None, [], {}, 1.5, True)],
+        *[(dict(label=value), 'label is') for value in (True, 1.0)],
+        (dict(score=True), 'score is True'),
     ],
 )
 def test_damaged_films_are_named(change, words):

@@ -143,6 +143,28 @@ def test_tables_in_another_form(made, change, words):
     assert saved.others == {'nodule': sum(one['category_id'] == 2 for one in found)}
 
 
+@pytest.mark.parametrize('column', ['class', 'Category_ID', 'label', 'class_name'])
+def test_categories_in_a_column_of_another_name(made, column):
+    truth, found, folder = made
+    path = table(folder, [(one, as_xyxy(*one['bbox'])) for one in found])
+    path.write_text(path.read_text().replace('category', column, 1))
+    match = f"columns '{column}' are not read, and boxes of all categories would count"
+    with pytest.raises(ValueError, match=match):
+        open_predictions(path, truth)
+
+
+def test_boxes_that_are_there_twice_are_one_detection(made):
+    truth, found, folder = made
+    (folder / 'once.json').write_text(json.dumps(found))
+    (folder / 'twice.json').write_text(json.dumps(found + found))
+    once, twice = (open_predictions(folder / f'{name}.json', truth) for name in ('once', 'twice'))
+    lesions = sum(one['category_id'] == 1 for one in found)
+    assert (once.num_repeated, twice.num_repeated) == (0, lesions)
+    one, two = (evaluate_predictions(truth, saved, METRIC_DEFAULTS) for saved in (once, twice))
+    for record, other in zip(one.measured, two.measured, strict=True):
+        assert record.false_positives.tolist() == other.false_positives.tolist()
+
+
 def samples_of(content, truth_file, found, classes):
     """What a detector of these classes hands to the metrics."""
     dataset = CXRDataset(
