@@ -3,6 +3,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.fileio import get_local_path
 
-from mmfrac.datasets.labels import is_ignored, names_nobody, outline_of
+from mmfrac.datasets.labels import is_ignored, names_fracture, names_nobody, outline_of
 from mmfrac.utils.errors import AnnotationError
 from mmfrac.utils.io import DuplicateKeyError, leads_outside, parse_json, plain_path
 
@@ -93,6 +94,9 @@ BOX_TOLERANCE = 1.0
 # JSON integers have no limit, floats and the columns of ids do.
 _LARGEST = 2**53
 
+# Share of an area that rounding may change.
+_ROUNDED_AREA = 1e-3
+
 # px; no film is as large.
 _LARGEST_SIDE = 10**6
 
@@ -144,6 +148,8 @@ def find_problems(
             'set metainfo=dict(classes=(...)) to those wanted'
         )
         problems.append(Problem('field', '', fault))
+    elif classes is not None:
+        problems += _respelt_classes(data['annotations'], names, classes)
     images, lines = _check_images(data['images'], outside)
     problems += lines
     counted = {key for key, name in names.items() if classes is None or name in classes}
@@ -200,6 +206,36 @@ def _check_categories(categories: list) -> tuple[dict, list[Problem]]:
         if fault:
             problems.append(Problem(kind, f'categories[{index}]', fault))
     return names, problems
+
+
+def _respelt_classes(annotations: list, names: dict, classes: Collection[str]) -> list[Problem]:
+    """Categories with boxes that are a class in another spelling: their boxes would be no lesions."""
+    meant = {_class_key(name): name for name in classes}
+    likely = {
+        key: meant[_class_key(name)]
+        for key, name in names.items()
+        if name not in classes and _class_key(name) in meant
+    }
+    if not likely:
+        return []
+    counts = Counter(
+        one['category_id']
+        for one in annotations
+        if isinstance(one, dict) and _is_id(one.get('category_id')) and one['category_id'] in likely
+    )
+    return [
+        Problem(
+            'field',
+            '',
+            f'category {names[key]!r} has {count} boxes and is none of the classes {list(classes)}; is '
+            f'it {likely[key]!r}? Write that, or name both (metainfo=dict(classes=(...)), --category)',
+        )
+        for key, count in counts.items()
+    ]
+
+
+def _class_key(name: str) -> str:
+    return re.sub(r'[\s_]+|(?<=\w)-(?=\w)', ' ', name).strip().lower().rstrip('s')
 
 
 def _check_images(images: list, outside: bool) -> tuple[dict, list[Problem]]:
@@ -334,7 +370,7 @@ def _check_boxes(
     boxes: dict[int, int] = {}
     ignored: dict[int, int] = {}
     ids: dict[int, int] = {}
-    relative: list[tuple[str, str, int]] = []
+    misread: list[tuple[str, str, int]] = []
     problems = []
 
     def report(kind: str, where: str, fault: str, image_index: int | None = None) -> None:
@@ -373,21 +409,38 @@ def _check_boxes(
         wrong = bbox_fault(bbox, width, height)
         if wrong:
             report('box', _box_name(index, annotation, image), wrong, image_index)
-        elif bbox[0] + bbox[2] <= 1:
-            x, y, w, h = bbox
-            if is_relative((x, y, x + w, y + h), width, height):
-                place = _box_name(index, annotation, image)
-                relative.append((place, relative_fault(bbox), image_index))
+        else:
+            doubt = _form_doubt(annotation, width, height)
+            if doubt:
+                misread.append((_box_name(index, annotation, image), doubt, image_index))
         for fault in annotation_faults(annotation, width, height):
             report('field', _box_name(index, annotation, image), fault, image_index)
         if category in counted:
             one = ignored if is_ignored(annotation) else boxes
             one[image_id] = one.get(image_id, 0) + 1
-    # a single tiny box may be meant, most boxes of a file are not
-    if 2 * len(relative) > len(annotations):
-        for place, fault, image_index in relative:
+    # a single tiny box may be meant, and an area be chance, most boxes of a file are not
+    if 2 * len(misread) > len(annotations):
+        for place, fault, image_index in misread:
             report('box', place, fault, image_index)
     return boxes, ignored, problems
+
+
+def _form_doubt(annotation: Mapping, width: int, height: int) -> str | None:
+    """Why a box that lies on its film may be of another form than [x, y, w, h] (px), None if not."""
+    x, y, w, h = annotation['bbox']
+    if x + w <= 1 and is_relative((x, y, x + w, y + h), width, height):
+        return relative_fault(annotation['bbox'])
+    area = annotation.get('area')
+    if w <= x or h <= y or annotation.get('segmentation'):
+        return None
+    if type(area) not in _NUMBERS or not 0 < area <= _LARGEST:
+        return None
+    if abs(area - (w - x) * (h - y)) > _ROUNDED_AREA * area or abs(area - w * h) <= area / 100:
+        return None
+    return (
+        f'box {annotation["bbox"]} (x, y, w, h) has {w * h:g} px, and its area says {area:g}, which is '
+        'right for [x1, y1, x2, y2]: boxes are [x, y, w, h]'
+    )
 
 
 def _box_name(index: int, annotation: Mapping, image: Mapping | None = None) -> str:
@@ -586,12 +639,52 @@ def _check_labels(images: list, boxes: dict[int, int], ignored: dict[int, int]) 
         if not isinstance(image, dict) or not _is_id(image.get('id')):
             continue
         key = image['id']
-        fault = label_fault(
-            image.get('label'), image.get('regions'), boxes.get(key, 0), ignored.get(key, 0)
-        )
+        count, num_ignored = boxes.get(key, 0), ignored.get(key, 0)
+        fault = label_fault(image.get('label'), image.get('regions'), count, num_ignored)
+        if not fault and 'label' not in image and not count and not num_ignored:
+            fault = _unread_fracture(image)
         if fault:
             problems.append(Problem('label', image_name(index, image), fault, index))
     return problems
+
+
+# What a field of a fracture says that is not that there is none.
+_SAID = frozenset(
+    ('1', '1.0', '-1', 'yes', 'y', 'true', 'positive', 'present', 'possible', 'uncertain')
+)
+
+_NEGATED = re.compile(r'[\W_]*(?:no|not|non|without|negative|neg|absent|kein\w*)(?![a-z])', re.I)
+
+# Paths and addresses may hold any word.
+_PATH = re.compile(r'[/\\]')
+
+_LONGEST_TEXT = 1000
+
+
+def _unread_fracture(image: Mapping) -> str | None:
+    """What is said of an image without label and box that names a fracture in a field nobody reads."""
+    for name in sorted(filter(_is_text, image.keys() - _IMAGE_FIELDS)):
+        if _likely_field(name, _IMAGE_FIELDS, _IMAGE_WORDS):
+            # that is said already
+            continue
+        value = image[name]
+        words = [value] if not isinstance(value, list) else value
+        of_fracture = names_fracture(name) and not _NEGATED.match(name)
+        for word in words:
+            text = str(word)[:_LONGEST_TEXT]
+            counted = type(word) in (bool, int) and word != 0 and abs(word) < _LARGEST
+            said = of_fracture and (counted or text.strip().lower() in _SAID)
+            named = _is_text(word) and names_fracture(text) and not _NEGATED.match(text)
+            if said or (named and not _PATH.search(text)):
+                return (
+                    f'no label and no box, which means label 0, but its field {_shown(name)} says '
+                    f'{_shown(word)}: write label (1, 0 or -1)'
+                )
+    return None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def label_fault(label: Any, regions: Any, count: int, ignored: int = 0) -> str | None:

@@ -203,6 +203,11 @@ def doubts_fracture(category: str) -> bool:
     return 'fractur' not in text or bool(_DOUBT.search(text))
 
 
+def is_fracture(category: str) -> bool:
+    """Whether a category is one of fractures by its name, without a doubt."""
+    return names_fracture(category) and not doubts_fracture(category)
+
+
 def _in_words(category: str) -> str:
     """In small letters; NoFracture is two words."""
     return _NEW_WORD.sub(' ', category).lower()

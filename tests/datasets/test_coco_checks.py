@@ -156,6 +156,10 @@ def test_sound_outlines(tmp_path, segmentation):
         (dict(fracture=1), "'fracture' is not read; is it 'label'?"),
         (dict(patientId='p1'), "'patientId' is not read; is it 'patient_id'?"),
         (dict(Patient_ID='p1'), "'Patient_ID' is not read; is it 'patient_id'?"),
+        (dict(isFractured=True), "no box, which means label 0, but its field 'isFractured'"),
+        (dict(rib_fracture='yes'), "its field 'rib_fracture' says 'yes': write label"),
+        (dict(findings=['nodule', 'Rib fracture']), "its field 'findings' says 'Rib fracture'"),
+        (dict(image_class='possible fracture'), "field 'image_class' says 'possible fracture'"),
         (dict(width=80.0), 'width must be a positive integer'),
         (dict(height=10**7), 'height must be a positive integer'),
         (dict(width=10**400), 'an integer beyond 2**53'),
@@ -180,6 +184,8 @@ def test_fields_of_images(fields, words):
         (dict(patient_id='1000'), {}),
         (dict(license=1, coco_url='x', view='PA', laterality='L', width_mm=3), {}),
         (dict(label=1, labels=['rib fracture'], fracture=1), {}),
+        (dict(findings=[], report='No fracture.', num_fractures=0, fracture_site=None), {}),
+        (dict(coco_url='http://x/fracture/1.png', fracture_score=0.1, no_fracture=1), {}),
         ({}, dict(difficult=0, isCrowd=0, score=0.5, track_id=1)),
         ({}, dict(iscrowd=1, difficult=1)),
     ],
@@ -272,6 +278,43 @@ def test_boxes_of_another_form(boxes, words):
 
 def test_one_tiny_box_among_others_is_a_box():
     assert check_annotations(coco(dict(bbox=[0, 0, 0.5, 0.5]), {}, {})) == []
+    assert check_annotations(coco(dict(bbox=[10, 10, 40, 30], area=600), {}, {})) == []
+
+
+@pytest.mark.parametrize(
+    ('bbox', 'area', 'is_corners'),
+    [
+        ([10, 10, 40, 30], 600, True),
+        ([0.5, 2, 10.25, 9], 68.25, True),
+        ([10, 10, 40, 30], 1200, False),
+        # of a mask, of an image of another size, of a box that begins in the corner
+        ([10, 10, 40, 30], 500, False),
+        ([10, 10, 40, 30], 99999, False),
+        ([0, 0, 40, 30], 1200, False),
+        ([40, 30, 10, 10], 100, False),
+    ],
+)
+def test_corners_are_told_by_the_area(bbox, area, is_corners):
+    problems = check_annotations(coco(dict(bbox=bbox, area=area)))
+    assert [one for one in problems if 'right for [x1, y1, x2, y2]' in one] == problems
+    assert bool(problems) is is_corners
+    outline = [[11, 11, 30, 11, 30, 20]]
+    assert (
+        check_annotations(coco(dict(bbox=[10, 10, 40, 30], area=600, segmentation=outline))) == []
+    )
+
+
+@pytest.mark.parametrize('name', ['Fracture', 'fractures', ' fracture', 'FRACTURE'])
+def test_a_class_in_another_spelling_loses_no_lesion(tmp_path, name):
+    data = coco({}, dict(category_id=2), categories=('fracture', name))
+    with pytest.raises(
+        AnnotationError, match=rf"category '{name}' has 1 boxes .* is it 'fracture'\?"
+    ):
+        load(tmp_path, data)
+    both = load(tmp_path, data, metainfo=dict(classes=('fracture', name)))
+    assert len(both.get_data_info(0)['instances']) == 2
+    # a category without boxes loses none
+    assert load(tmp_path, coco({}, categories=('fracture', name))).labels().tolist() == [1, 0]
 
 
 def test_boxes_of_another_fracture_alone_are_no_negative(tmp_path, monkeypatch):

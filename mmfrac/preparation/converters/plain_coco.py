@@ -9,8 +9,8 @@ from typing import Any
 
 from mmfrac.datasets.coco_checks import check_annotations, read_annotations
 from mmfrac.datasets.labels import (
-    doubts_fracture,
     film_labels,
+    is_fracture,
     is_ignored,
     names_fracture,
     outline_of,
@@ -94,11 +94,7 @@ def _counted_names(data: Any, wanted: Sequence[str] | None) -> list[str] | None:
     names = [one.get('name') for one in records if isinstance(one, dict)]
     if wanted is not None:
         return list(wanted) if set(wanted) & set(map(str, names)) else None
-    return [name for name in names if isinstance(name, str) and _is_fracture(name)] or None
-
-
-def _is_fracture(name: str) -> bool:
-    return names_fracture(name) and not doubts_fracture(name)
+    return [name for name in names if isinstance(name, str) and is_fracture(name)] or None
 
 
 def _fracture_categories(
@@ -110,7 +106,7 @@ def _fracture_categories(
     if wanted is not None:
         counted = {key: name for key, name in names.items() if name in wanted}
     else:
-        counted = {key: name for key, name in names.items() if _is_fracture(name)}
+        counted = {key: name for key, name in names.items() if is_fracture(name)}
         used = {annotation['category_id'] for annotation in data['annotations']}
         doubtful = [
             name
