@@ -2,6 +2,7 @@
 """CheXpert: labels of a report labeller, a row a film."""
 
 import os
+import posixpath
 import re
 from collections.abc import Iterator
 
@@ -58,7 +59,7 @@ def label_of_study(label: str, healthy: str) -> str:
 
 def _image_rows(table: Table, conversion: Conversion) -> Iterator[ImageRow]:
     for line, (path, text, view, healthy) in table.rows():
-        patient = _PATIENT.search(path)
+        patient = _PATIENT.search(posixpath.normpath(path))
         if patient is None:
             conversion.problems.add(table.name, line, f'no folder patientNNNNN in path {path!r}')
             continue

@@ -343,6 +343,8 @@ _STRETCHED = 'films with boxes scaled by different factors to the sides of their
 
 _SCALED = 'films with boxes scaled to the size of their file'
 
+_REPEATED_BOX = 'repeated box of a film'
+
 REPEATED = 'repeated row'
 
 
@@ -592,11 +594,14 @@ class Conversion:
                 self.problems.add(row.table, location, fault)
             else:
                 self.problems.add(row.table, row.location, f'{location}: {fault}')
+        lesions = list({str(lesion): lesion for lesion in checked.lesions}.values())
+        if len(lesions) < len(checked.lesions):
+            self.leave_out(_REPEATED_BOX, len(checked.lesions) - len(lesions))
         if checked.clipped:
             self.changed[_CLIPPED] += checked.clipped
-        if checked.lesions and drawn_on != size:
+        if lesions and drawn_on != size:
             self.changed[_STRETCHED if proportion else _SCALED] += 1
-        return None if checked.faults else checked.lesions
+        return None if checked.faults else lesions
 
 
 def _key_text(key: object) -> str:

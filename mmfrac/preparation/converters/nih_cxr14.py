@@ -2,6 +2,7 @@
 """NIH ChestX-ray14 with the fracture labels of Google's radiologists."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 
 from mmfrac.datasets.labels import names_fracture
@@ -18,6 +19,7 @@ _NAME = ('Image Index', 'Image ID', 'image_id')
 _PATIENT = ('Patient ID',)
 _VIEW = ('View Position',)
 _FINDING = 'fracture'
+_NIH_NAME = re.compile(r'(\d{8})_\d{3}')
 
 
 def convert_nih_cxr14(
@@ -165,6 +167,9 @@ def _image_row(
         if not row['name']:
             raise ValueError('no image name')
         patient = nih_patient(row['patient'])
+        named = _NIH_NAME.match(row['name'])
+        if named and named[1] != patient:
+            raise ValueError(f'patient {patient}, but the name {row["name"]} is of {named[1]}')
         if drawn and label != 1:
             raise ValueError(f'{row["name"]}: label {label}, but {len(drawn)} fracture box(es)')
     except ValueError as error:

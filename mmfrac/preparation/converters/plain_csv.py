@@ -3,6 +3,7 @@
 
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -97,43 +98,40 @@ def convert_csv(
     return conversion.write(image_rows, len(images))
 
 
-# Columns of boxes in another form than x1, y1, x2, y2.
+# Columns of boxes in another form than x1, y1, x2, y2: small letters and digits of their names.
 _OTHER_BOXES = frozenset(
     (
+        *('x', 'y', 'w', 'h', 'x0', 'y0', 'x1', 'y1', 'x2', 'y2', 'xmin', 'ymin', 'xmax', 'ymax'),
         *(
-            'x',
-            'y',
-            'w',
-            'h',
-            'x0',
-            'y0',
-            'xmin',
-            'ymin',
-            'xmax',
-            'ymax',
-            'x_min',
-            'y_min',
-            'x_max',
-        ),
-        *(
-            'y_max',
+            'minx',
+            'miny',
+            'maxx',
+            'maxy',
             'left',
             'top',
             'right',
             'bottom',
-            'bbox',
-            'box',
-            'boxes',
-            'cx',
-            'cy',
-            'xc',
-            'yc',
+            'startx',
+            'starty',
+            'endx',
         ),
-        *('x_center', 'y_center', 'bbox_x', 'bbox_y', 'bbox_w', 'bbox_h', 'bbox_width'),
-        *('bbox_height', 'bbox [x', 'h]', 'box_x', 'box_y', 'box_w', 'box_h', 'x_1', 'y_1', 'x_2'),
-        *('y_2', 'xtl', 'ytl', 'xbr', 'ybr', 'bbox_x1', 'bbox_y1', 'bbox_x2', 'bbox_y2'),
+        *('endy', 'cx', 'cy', 'xc', 'yc', 'xcenter', 'ycenter', 'centerx', 'centery', 'xtl', 'ytl'),
+        *('xbr', 'ybr', 'bbox', 'bboxes', 'box', 'boxes', 'boundingbox', 'boundingboxes', 'rect'),
+        *('coordinates', 'coords', 'polygon', 'polygons', 'contour', 'segmentation', 'rle'),
+        *('encodedpixels', 'upperleftx', 'upperlefty', 'lowerrightx', 'lowerrighty'),
     )
 )
+
+_BOX_WORD = re.compile(r'^(?:bounding)?b?box(?=.)')
+
+
+def _is_of_box(column: str) -> bool:
+    """Whether a column may hold boxes: Box_XMin, 'x 1 (px)', 'Bbox [x', 'bbox_width', polygon, ..."""
+    key = re.sub(r'\(px\)|\[px\]|[^a-z0-9]', '', column.lower())
+    bare = _BOX_WORD.sub('', key)
+    return (
+        key in _OTHER_BOXES or bare in _OTHER_BOXES or (bare != key and bare in ('width', 'height'))
+    )
 
 
 def check_corners(table: Table, conversion: Conversion) -> list[str]:
@@ -144,7 +142,7 @@ def check_corners(table: Table, conversion: Conversion) -> list[str]:
         conversion (Conversion): Takes the problem.
     """
     corners = [name for name in BOX if table.has(name)]
-    others = [name for name in table.unread if name.lower() in _OTHER_BOXES]
+    others = [name for name in table.unread if _is_of_box(name)]
     if corners and len(corners) < len(BOX):
         conversion.problems.add(table.name, 'header', f'of {BOX} there is only {tuple(corners)}')
     elif others and not corners:

@@ -140,7 +140,11 @@ def _image_rows(
     patients: dict[str, str],
     conversion: Conversion,
 ) -> Iterator[ImageRow]:
-    for name, (line, _) in images.items():
+    for name, (line, target) in images.items():
+        if target == 1 and name in normal:
+            text = f"{name} has Target 1, but the class 'Normal': are both tables of one set?"
+            conversion.problems.add(table, line, text)
+            continue
         label = conversion.decide(0 if name in normal else None)
         if label is None:
             continue

@@ -186,6 +186,8 @@ def _read(table: Table, conversion: Conversion) -> tuple[dict[str, _Reading], bo
         try:
             if not image or not name:
                 raise ValueError('no image_id' if not image else 'no class_name')
+            if not any(map(str.isalpha, name)):
+                raise ValueError(f'class_name {name!r} is no name; is it a class_id?')
             if names_fracture(finding) and finding not in _SITES:
                 raise ValueError(f'class {name!r} is a fracture, but none of {list(_SITES)}')
             box = _box(corners, table.decimal_comma)

@@ -14,6 +14,8 @@ from PIL import Image
 from mmfrac.datasets import CXRDataset
 from mmfrac.preparation.converters import (
     ConvertOptions,
+    convert_chestx_det,
+    convert_chexpert,
     convert_coco,
     convert_csv,
     convert_mimic_cxr,
@@ -177,6 +179,41 @@ def test_a_join_where_nothing_matches_is_an_error(table, tmp_path):
     assert not out.exists()
 
 
+def test_tables_that_contradict_each_other(table, tmp_path):
+    out, size = tmp_path / 'a.json', ConvertOptions(size=(1024, 1024))
+    # a column that was sorted alone puts films of one patient into two splits
+    google = table('g.csv', 'Image Index,Patient ID,Fracture', '00000013_000.png,14,NO')
+    message = problem_of(convert_nih_cxr14, [google], 'no', out, size)
+    assert 'patient 00000014, but the name 00000013_000.png is of 00000013' in message
+    labels = table('r.csv', 'patientId,x,y,width,height,Target', 'a,1,2,30,40,1', 'b,,,,,0')
+    classes = table('c.csv', 'patientId,class', 'a,Normal', 'b,Lung Opacity')
+    message = problem_of(convert_rsna, labels, 'no', out, size, classes)
+    assert "line 2: a has Target 1, but the class 'Normal'" in message
+    ids = table('v.csv', 'image_id,class_name,rad_id,x_min,y_min,x_max,y_max', 'a,9,R1,1,2,30,40')
+    message = problem_of(convert_vindr_cxr, ids, 'no', out, size)
+    assert "class_name '9' is no name; is it a class_id?" in message
+    path = 'x/patient00001/../patient00002/study1/view1_frontal.jpg'
+    chexpert = table('x.csv', 'Path,Frontal/Lateral,No Finding,Fracture', f'{path},Frontal,,1')
+    convert_chexpert(chexpert, 'no', out, size)
+    assert images_of(out)[0]['patient_id'] == 'patient00002'
+
+
+def test_a_box_that_is_there_twice_is_one_lesion(tmp_path):
+    out = tmp_path / 'a.json'
+    boxes = [dict(id=key, image_id=1, category_id=1, bbox=[10, 20, 30, 20]) for key in (1, 2, 3)]
+    boxes[2]['bbox'] = [10, 20, 30, 21]
+    images = [dict(id=1, file_name='a.png', width=80, height=96)]
+    categories = [dict(id=1, name='fracture')]
+    coco = dict(images=images, annotations=boxes, categories=categories)
+    (tmp_path / 'coco.json').write_text(json.dumps(coco))
+    summary = convert_coco(tmp_path / 'coco.json', 'no', out, GIVEN)
+    assert summary.boxes == 2 and summary.left_out == {'repeated box of a film': 1}
+    record = dict(file_name='a.png', syms=['Fracture'] * 2, boxes=[[1, 2, 30, 40]] * 2)
+    (tmp_path / 'det.json').write_text(json.dumps([record]))
+    summary = convert_chestx_det(tmp_path / 'det.json', 'no', out, options=GIVEN)
+    assert summary.boxes == 1 and summary.left_out == {'repeated box of a film': 1}
+
+
 def test_whole_numbers_as_ids():
     assert [read_number_id(text) for text in ('7', '007', '7.0', ' 7. ', '0')] == [*'7777', '0']
     for wrong in ('', '7.5', '5e7', '-7', 'p7', '7,0'):
@@ -192,6 +229,18 @@ def test_whole_numbers_as_ids():
     [
         *('x,y,width,height', 'x,y,w,h', 'xmin,ymin,xmax,ymax', 'left,top,right,bottom'),
         *('X_Center,Y_Center,W,H', 'bbox,a,b,c', 'x0,y0,width,height'),
+        *(
+            'x 1,y 1,x 2,y 2',
+            'x1 (px),y1 (px),x2 (px),y2 (px)',
+            'Box_XMin,Box_YMin,Box_XMax,Box_YMax',
+        ),
+        *(
+            'startX,startY,endX,endY',
+            'minX,minY,maxX,maxY',
+            'coordinates,a,b,c',
+            'Bounding Box,a,b,c',
+        ),
+        *('bbox_width,bbox_height,a,b', 'EncodedPixels,a,b,c'),
     ],
 )
 def test_boxes_in_other_columns_are_not_lost(table, tmp_path, columns):
@@ -221,6 +270,8 @@ def test_columns_that_nobody_reads_are_named(table, tmp_path):
     file = table('t.csv', 'path,label,age,fracture_site,', 'a.png,1,40,rib,')
     summary = convert_csv(file, 'no', tmp_path / 'a.json', GIVEN)
     assert summary.unread == {'t.csv': ('age', 'fracture_site')}
+    other = table('o.csv', 'path,label,width,height,index,pixel_x,text', 'a.png,1,80,96,1,2,3')
+    assert convert_csv(other, 'no', tmp_path / 'a.json', GIVEN).unread['o.csv'][0] == 'index'
     assert 'not read: t.csv: columns age, fracture_site' in str(summary)
     lines = 'ImageID,PatientID,Projection,Labels,Extra\x1b[2J', "a.png,p1,PA,['nodule'],x"
     summary = convert_padchest(table('p.csv', *lines), 'no', tmp_path / 'b.json', GIVEN)
