@@ -210,6 +210,7 @@ def load_benchmark(path: str | Path) -> Benchmark:
     missing = [key for key in ('name', 'data_root', 'methods', 'reference') if key not in content]
     if missing:
         raise ValueError(f'{path} is no benchmark file: it lacks {missing}')
+    _check_types(content, path)
     methods = {name: _method(name, entry, path) for name, entry in content['methods'].items()}
     if content['reference'] not in methods:
         raise ValueError(
@@ -240,6 +241,61 @@ def load_benchmark(path: str | Path) -> Benchmark:
         intervals=intervals,
         search_folds=_folds(search.get('folds', 0), path),
     )
+
+
+# of the fields of a benchmark file
+_TYPES: dict[str, tuple[type, ...]] = dict(
+    name=(str,),
+    data_root=(str,),
+    methods=(dict,),
+    reference=(str,),
+    phantom=(dict, type(None)),
+    pretraining=(dict, type(None)),
+    search=(dict, type(None)),
+    select=(str,),
+    last_epoch=(bool,),
+    amp=(bool,),
+)
+
+
+def _check_types(content: Mapping[str, Any], path: str | Path) -> None:
+    """Raise a ``ValueError`` for a field of another type than is read."""
+    wrong = [
+        name
+        for name, kinds in _TYPES.items()
+        if name in content and not isinstance(content[name], kinds)
+    ]
+    wrong += [f'method {name}' for name, one in _items(content, 'methods') if not _is_dict(one)]
+    searches = {'search': content.get('search')}
+    searches |= {
+        f'search of method {name}': one.get('search')
+        for name, one in _items(content, 'methods')
+        if _is_dict(one)
+    }
+    for name, search in searches.items():
+        if _is_dict(search) and 'values' in search:
+            values = search['values']
+            if not isinstance(values, (list, tuple)) or not all(map(_is_number, values)):
+                wrong.append(f'values of the {name}')
+        if _is_dict(search) and type(search.get('seed', 0)) is not int:
+            wrong.append(f'seed of the {name}')
+    if wrong:
+        raise ValueError(
+            f'{path} is no benchmark file: {wrong[0]} is of another type than it should be'
+        )
+
+
+def _items(content: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
+    value = content.get(name)
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _folds(folds: Any, path: str | Path) -> int:

@@ -68,7 +68,10 @@ def load_config(path: str | os.PathLike, needs_model: bool = True) -> Config:
             f'config {file} or a base of it cannot be read, or holds more than plain data: '
             f'{one_line(error)}'
         ) from error
-    except (AttributeError, KeyError, NameError, TypeError) as error:
+    except (
+        *(ArithmeticError, AssertionError, AttributeError, LookupError, NameError, StopIteration),
+        TypeError,
+    ) as error:
         raise ValueError(f'config {file}: {type(error).__name__}: {error}') from error
     except RuntimeError as error:
         # without a word: of mmengine's stand-in for what a pure-Python config imports

@@ -23,7 +23,7 @@ from mmengine.fileio.handlers import YamlHandler
 from mmengine.registry import Registry
 from mmengine.utils import get_object_from_string, import_modules_from_strings
 
-from mmfrac.utils.io import leads_outside
+from mmfrac.utils.io import DuplicateKeyError, leads_outside, parse_json
 from mmfrac.utils.packaged import is_packaged
 
 _PACKAGES = ('mmfrac', 'mmdet', 'mmengine', 'mmcv')
@@ -52,6 +52,19 @@ class PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignor
             raise yaml.constructor.ConstructorError(
                 None, None, f'{node.value!r} is no {kind} ({error}): quote text', node.start_mark
             ) from error
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        """A mapping, each key of it once: all but the last of its values would be lost."""
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        seen = set()
+        for key, _ in pairs:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f'key {key.value!r} is there twice', key.start_mark
+                )
+            seen.update({name} - {None})
+        return super().construct_mapping(node, deep)
 
 
 PlainLoader.add_constructor(
@@ -159,6 +172,11 @@ def _check_bases(file: str, within: tuple[str, ...]) -> None:
         Config._substitute_predefined_vars(path, text)
         Config._substitute_env_variables(text, text)
         Config._pre_substitute_base_vars(text, text)
+        if text.lower().endswith('.json'):
+            try:
+                parse_json(Path(text).read_text(encoding='utf-8'))
+            except DuplicateKeyError as error:
+                raise ValueError(f'config {file}: {error}') from error
         _check_settings(load(text), file)
         bases = Config._get_base_files(text)
     for name in bases:

@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Misspelt settings of loops and data loaders, found before anything is built."""
+"""Misspelt settings of a run, its loops and data loaders, found before anything is built."""
 
 import difflib
 import inspect
@@ -8,20 +8,26 @@ from typing import Any
 
 from mmdet.registry import LOOPS
 from mmengine.config import Config
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 _LOOPS = dict(train='EpochBasedTrainLoop', val='ValLoop', test='TestLoop')
 # given by the runner, and read by it
 _GIVEN = {'self', 'runner', 'dataloader', 'evaluator'}
 _OF_LOOPS = {'type', 'by_epoch'}
+_OF_RUNS = {*inspect.signature(Runner.__init__).parameters, 'custom_imports', 'film_cache'} - {
+    'self'
+}
+# share of the letters of two names
+_ALIKE = 0.85
 _OF_LOADERS = {'num_batch_per_epoch', 'disable_subprocess_warning'}
 
 
 def check_runner_settings(cfg: Config) -> None:
-    """Compare the settings of loops and data loaders with what these take.
+    """Compare the settings of a run, its loops and data loaders with what these take.
 
-    mmengine says of a misspelt one that ``__init__`` got an unexpected argument, after the data sets and
-    the model are built.
+    mmengine says of a misspelt one of a loop that ``__init__`` got an unexpected argument, after the
+    data sets and the model are built, and of one of the run nothing: a config may have any variables.
 
     Args:
         cfg (Config): Of a run.
@@ -29,7 +35,12 @@ def check_runner_settings(cfg: Config) -> None:
     Raises:
         ValueError: With every setting that there is not, and the one that is most like it.
     """
-    problems: list[str] = []
+    problems = [
+        f'{key}: nothing reads it; did you mean {near}?'
+        for key in cfg
+        for near in _OF_RUNS
+        if key not in _OF_RUNS and _is_misspelt(key, near)
+    ]
     for part, usual in _LOOPS.items():
         loop, loader = cfg.get(f'{part}_cfg'), cfg.get(f'{part}_dataloader')
         if isinstance(loop, Mapping):
@@ -43,6 +54,13 @@ def check_runner_settings(cfg: Config) -> None:
             problems += _unknown(f'{part}_dataloader', loader, DataLoader, _OF_LOADERS)
     if problems:
         raise ValueError('; '.join(problems))
+
+
+def _is_misspelt(key: str, name: str) -> bool:
+    # names of a config's own variables, as eval_cfg and tta_cfg, are like others, too
+    if abs(len(key) - len(name)) > 1 or key[:1].lower() != name[0] or key[-1:].lower() != name[-1]:
+        return False
+    return difflib.SequenceMatcher(None, key.lower(), name).ratio() >= _ALIKE
 
 
 def _unknown(

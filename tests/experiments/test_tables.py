@@ -276,6 +276,15 @@ def test_different_films_are_refused(benchmark, runs, tmp_path):
         ("methods = dict(ours=dict(label='x'))", 'needed is config'),
         ('del methods', 'lacks'),
         ('del pretraining', 'no pretraining'),
+        ('methods = [1]', 'methods is of another type'),
+        ('methods = dict(ours=5)', 'method ours is of another type'),
+        ("reference = ['ours']", 'reference is of another type'),
+        ('search = 5', 'search is of another type'),
+        ("search = dict(setting='a', values=5)", 'values of the search is of another type'),
+        ("search = dict(setting='a', values=['b'])", 'values of the search is of another type'),
+        ("search = dict(setting='a', values=[1], seed='b')", 'seed of the search is of another'),
+        ('pretraining = 3', 'pretraining is of another type'),
+        ('amp = 1', 'amp is of another type'),
     ],
 )
 def test_a_wrong_benchmark_file_is_refused(tmp_path, change, message):

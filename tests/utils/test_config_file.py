@@ -17,7 +17,13 @@ from mmfrac.utils.errors import plain_errors
     [
         ('a.py', 'x = 1\nmodel = dict(\n', 'never closed in line 2: model = dict('),
         ('a.py', 'model = dict(a=nothing)', "NameError: name 'nothing' is not defined"),
+        ('a.py', 'x = 1 / 0', 'ZeroDivisionError: division by zero'),
+        ('a.py', 'assert 1 == 2', 'AssertionError'),
+        ('a.py', 'x = [][0]', 'IndexError: list index out of range'),
         ('a.py', '', 'has no model'),
+        ('a.json', '{"model": {"a": 1}, "model": {}}', "key 'model' is there 2 times"),
+        ('a.yaml', 'model: {a: 1}\nmodel: {}\n', "key 'model' is there twice in"),
+        ('a.yaml', 'model: {a: 1, a: 2}\n', "key 'a' is there twice in"),
         ('a.json', '{"a": 1}', 'has no model'),
         ('a.txt', 'model = dict()', 'its name must end'),
     ],

@@ -17,6 +17,10 @@ from tests.slow import slow_but
             r'val_dataloader\.xyz: DataLoader has no such setting, only \[',
         ),
         ({'test_cfg.precison': 'bf16'}, r'test_cfg\.precison: '),
+        ({'trian_cfg.max_epochs': 1}, r'trian_cfg: nothing reads it; did you mean train_cfg\?'),
+        ({'defualt_hooks.logger': {}}, r'defualt_hooks: .* did you mean default_hooks\?'),
+        ({'load_form': 'a.pth'}, r'load_form: .* did you mean load_from\?'),
+        ({'optim_wraper.type': 'AmpOptimWrapper'}, r'optim_wraper: .* optim_wrapper\?'),
     ],
 )
 def test_misspelt_settings(change, message):
@@ -24,6 +28,19 @@ def test_misspelt_settings(change, message):
     cfg.merge_from_dict(change)
     with pytest.raises(ValueError, match=message):
         check_runner_settings(cfg)
+
+
+def test_variables_of_a_config_are_its_own():
+    names = (
+        'eval_cfg',
+        'tta_cfg',
+        'pretrain_cfg',
+        'eval_dataloader',
+        'test_set',
+        'models',
+        'my_hooks',
+    )
+    check_runner_settings(Config(dict.fromkeys(names)))
 
 
 def test_other_loops():
