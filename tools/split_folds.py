@@ -54,7 +54,7 @@ def main() -> None:
         args.files,
         out,
         num_folds=args.folds,
-        hold_out=int(args.holdout) if args.holdout == int(args.holdout) else args.holdout,
+        hold_out=int(args.holdout) if float(args.holdout).is_integer() else args.holdout,
         seed=args.seed,
         test_file=args.test,
         eval_sources=args.eval_sources,

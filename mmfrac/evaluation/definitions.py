@@ -31,6 +31,9 @@ METRIC_OPTIONS = (
 )
 """Options of ``FracMetric``: all that AUROC, FROC score, recalls and the curve depend on."""
 
+# replicates, of which each image has a byte
+_MOST_DRAWN = 1_000_000
+
 CURVE_OPTIONS = tuple(name for name in METRIC_OPTIONS if name != 'recall_fppi')
 """What a drawn FROC curve and its legend depend on."""
 
@@ -114,6 +117,8 @@ class Definitions:
             )
         if self.replicates < 1 or self.calibration_bins < 1:
             raise ValueError('replicates and calibration_bins must be positive')
+        if max(self.replicates, self.calibration_bins) > _MOST_DRAWN:
+            raise ValueError(f'replicates and calibration_bins must be at most {_MOST_DRAWN}')
         if not 0 < self.level < 1:
             raise ValueError(f'level must be in (0, 1), got {self.level}')
 

@@ -306,7 +306,10 @@ def test_definitions_survive_json():
     assert Definitions.from_json({}, 'a.json') == METRIC_DEFAULTS
     with pytest.raises(ValueError, match=r"a\.json: unknown definitions \['matching'\]"):
         Definitions.from_json(dict(definitions=dict(matching='iou')), 'a.json')
-    for damaged in (dict(crossing='last'), dict(targets=0.5), dict(targets=[])):
+    for damaged in (
+        *(dict(crossing='last'), dict(targets=0.5), dict(targets=[]), dict(targets=[10**400])),
+        dict(replicates=10**11),
+    ):
         with pytest.raises(ValueError, match=r'a\.json: its definitions are damaged'):
             Definitions.from_json(dict(definitions=damaged), 'a.json')
     with pytest.raises(ValueError, match=r'a\.json: unknown definitions None'):

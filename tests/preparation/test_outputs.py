@@ -155,6 +155,32 @@ def test_check_data_says_so_first(films, tmp_path, monkeypatch, repository, opti
     refused(film, r'a\.png is there and is no', tool['main'])
 
 
+def test_froc_says_so_first(tmp_path, monkeypatch, repository, capsys):
+    truth, out = coco(tmp_path / 'truth.json'), tmp_path / 'report'
+    out.mkdir()
+    (out / 'froc.json').write_text('mine')
+    (tmp_path / 'found.json').write_text('[]')
+    arguments = ['froc.py', truth, f'a={tmp_path / "found.json"}', '--out', out]
+    tool = runpy.run_path(str(repository / 'tools/analysis_tools/froc.py'))
+    monkeypatch.setattr(sys, 'argv', list(map(str, arguments)))
+    refused(out / 'froc.json', r'froc\.json is there and was not written by mmfrac', tool['main'])
+    for value in ('nan', 'inf', '0', '-1'):
+        monkeypatch.setattr(sys, 'argv', [*map(str, arguments), f'--max-fppi={value}'])
+        with pytest.raises(ValueError, match='--max-fppi is a number above 0'):
+            tool['main']()
+    # nothing was evaluated
+    assert capsys.readouterr().out == ''
+
+
+def test_a_hold_out_without_end(tmp_path, monkeypatch, repository):
+    source = coco(tmp_path / 'src.json', [f'{i}.png' for i in range(20)])
+    tool = runpy.run_path(str(repository / 'tools/split_folds.py'))
+    for value in ('inf', 'nan'):
+        monkeypatch.setattr(sys, 'argv', ['split_folds.py', str(source), '--holdout', value])
+        with pytest.raises(ValueError, match='a hold-out is a number of films or a share below 1'):
+            tool['main']()
+
+
 def test_folds_do_not_replace_what_they_are_made_of(tmp_path):
     source = coco(tmp_path / 'src.json', [f'{i}.png' for i in range(20)])
     options = dict(num_folds=2, hold_out=0)

@@ -22,6 +22,7 @@ from mmfrac.evaluation.report import ReportInputs, write_report
 from mmfrac.evaluation.report.tables import as_text
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.errors import plain_errors
+from mmfrac.utils.io import OutputFolder
 from mmfrac.utils.text import printable
 
 EXAMPLE = """example:
@@ -92,6 +93,10 @@ def main() -> None:
     definitions = Definitions(**{name: getattr(args, name) for name in Definitions().as_dict()})
     categories = args.category or ['fracture']
     targets = [Target.parse(text) for text in args.target]
+    if not 0 < args.max_fppi < float('inf'):
+        raise ValueError(f'--max-fppi is a number above 0, got {args.max_fppi}')
+    # before the films are evaluated
+    OutputFolder(args.out).check(['froc.json'])
     saved, results = evaluate(args.annotations, args.predictions, categories, definitions)
     validation = None
     if args.val:
