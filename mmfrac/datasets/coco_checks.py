@@ -430,7 +430,7 @@ def _form_doubt(annotation: Mapping, width: int, height: int) -> str | None:
     x, y, w, h = annotation['bbox']
     if x + w <= 1 and is_relative((x, y, x + w, y + h), width, height):
         return relative_fault(annotation['bbox'])
-    area = annotation.get('area')
+    area: Any = annotation.get('area')
     if w <= x or h <= y or annotation.get('segmentation'):
         return None
     if type(area) not in _NUMBERS or not 0 < area <= _LARGEST:

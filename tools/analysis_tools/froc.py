@@ -148,7 +148,7 @@ def evaluate(
             truth,
             predictions,
             definitions,
-            lambda images, name=name: tqdm(images, desc=name, unit='film'),
+            lambda images, name=name: tqdm(images, desc=printable(name), unit='film'),
         )
         for name, predictions in saved.items()
     }

@@ -259,7 +259,7 @@ def _image_result(entry: dict[str, Any]) -> ImageResult:
         raise ValueError(f'label {entry["label"]!r}, score {entry["score"]!r}')
     kinds = dict(film=(int, str), patient=(int, str), label=(int,), score=(int, float))
     for name, allowed in kinds.items():
-        # type: a bool is an int in Python
+        # a bool is an int in Python
         if type(entry[name]) not in allowed:
             raise ValueError(f'{name} is {entry[name]!r}')
     return ImageResult(entry['film'], entry['patient'], entry['label'], entry['score'], record)
