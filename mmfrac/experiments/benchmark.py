@@ -273,11 +273,13 @@ def _check_types(content: Mapping[str, Any], path: str | Path) -> None:
         if _is_dict(one)
     }
     for name, search in searches.items():
-        if _is_dict(search) and 'values' in search:
+        if not isinstance(search, dict):
+            continue
+        if 'values' in search:
             values = search['values']
             if not isinstance(values, (list, tuple)) or not all(map(_is_number, values)):
                 wrong.append(f'values of the {name}')
-        if _is_dict(search) and type(search.get('seed', 0)) is not int:
+        if type(search.get('seed', 0)) is not int:
             wrong.append(f'seed of the {name}')
     if wrong:
         raise ValueError(
