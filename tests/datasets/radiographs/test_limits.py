@@ -7,6 +7,7 @@ import struct
 import time
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -114,7 +115,7 @@ def test_deflated_bombs(tmp_path, monkeypatch):
 @pytest.mark.parametrize('start', ['mark', 'meta', 'nothing', 'no_preamble', 'elements'])
 def test_zeros_in_the_place_of_a_header(tmp_path, start):
     # a file that was made for a copy, and never filled: each 8 of its bytes were an element
-    content = open(make_dicom(tmp_path / 'a', ramp()), 'rb').read()
+    content = Path(make_dicom(tmp_path / 'a', ramp())).read_bytes()
     meta = content.index(b'\x08\0\x16\0')
     kept = dict(
         mark=content[:132],
