@@ -4,6 +4,8 @@
 import functools
 import io
 import itertools
+import re
+import warnings
 import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
@@ -399,7 +401,10 @@ def _check_kind(ds: FileDataset) -> None:
                 f'it holds no pixel data (it is a {UID(str(ds.SOPClassUID)[:64]).name})'
             )
         raise HeaderError('truncated before or in its pixels')
-    frames = int(ds.get('NumberOfFrames') or 1) if _NUMBER_OF_FRAMES in ds else 1
+    try:
+        frames = int(ds.get('NumberOfFrames') or 1) if _NUMBER_OF_FRAMES in ds else 1
+    except (TypeError, ValueError) as error:
+        raise HeaderError('its NumberOfFrames is no number') from error
     if frames > 1:
         raise HeaderError(
             f'it has {frames} frames, a film has one; write the frame wanted to a file of its own'
@@ -443,6 +448,8 @@ def _decode(ds: FileDataset, form: ImageFormat, notes: list[str]) -> Pixels:
             bits_allocated=allocated,
             bits_stored=header.precision,
             pixel_representation=int(header.is_signed),
+            # a codestream has an order of its own, and decoders give pixel after pixel
+            planar_configuration=0,
         )
     if syntax == JPEGBaseline8Bit and form.samples == 1 and 'pillow' in decoder.available_plugins:
         # libjpeg-turbo: several times faster than the other plugins, and ends no process
@@ -477,10 +484,14 @@ def _decoded(
     for plugin in plugins:
         options['decoding_plugin'] = plugin
         try:
-            pixels = decoder.as_array(content, index=0, **options)[0]
+            with warnings.catch_warnings(record=True) as found:
+                warnings.simplefilter('always')
+                pixels = decoder.as_array(content, index=0, **options)[0]
         except Exception as error:  # plugins raise whatever their libraries raise
             faults.append(str(error).rsplit('available plugins:')[-1].strip())
             continue
+        if UID(syntax) == RLELossless and any(map(_tells_of_rows, found)):
+            raise ValueError('it has more pixels than its header says: Rows or Columns are wrong')
         header = codestream_header(codestream_of(content, _HEAD))
         if header is not None and _may_be_cut(pixels, header, plugin):
             longer = encapsulate([with_more_data(codestream_of(content))], has_bot=False)
@@ -489,6 +500,17 @@ def _decoded(
         return pixels, None
     raise ValueError('; '.join(faults))
 
+
+def _tells_of_rows(warning: warnings.WarningMessage) -> bool:
+    """Whether pydicom warns of more run lengths than pixels, and not of a filling byte or two."""
+    lengths = list(map(int, re.findall(r'\d+', str(warning.message))))
+    return 'padding' in str(warning.message) and (
+        len(lengths) != 2 or max(lengths) - min(lengths) > _RLE_FILLING
+    )
+
+
+# Bytes of a segment behind its last pixel.
+_RLE_FILLING = 2
 
 # Pixels at the end of the last row, of the block of a JPEG.
 _BLOCK = 8
