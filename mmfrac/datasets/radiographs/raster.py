@@ -104,6 +104,8 @@ _TIFF_ORDERS = (b'II', b'MM')
 
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
 
+_TIFF_PLANAR, _PLANES = 284, 2
+
 _WHITE_IS_ZERO = 0
 
 # Pillow's names of big-endian samples, and of those in the order of this machine.
@@ -299,6 +301,11 @@ def _samples(
         fault = tiff_fault(tags, len(content))
         if fault:
             raise RasterError(f'{fault}; copy it anew from its source')
+        if tags.get(_TIFF_PLANAR) == _PLANES and max(tags.get(_TIFF_BITS, (1,))) > 8:
+            # neither Pillow nor OpenCV reads them right
+            raise RasterError(
+                'its 16-bit colours lie in planes of their own; save it as 16-bit grey'
+            )
         is_packed = any(tile[0] != 'raw' for tile in _tiles(image))
     if is_deep_colour:
         # Pillow cuts 16-bit colour to 8 bits; OpenCV keeps it.
@@ -339,7 +346,23 @@ def _values_of(image: Image.Image) -> np.ndarray:
         return np.asarray(image.getchannel(0))
     if image.mode in ('L', '1', 'I', 'F') or image.mode.startswith('I;'):
         return np.asarray(image)
+    if image.mode == 'P':
+        _check_palette(image)
+        # of which Pillow would warn
+        image.info.pop('transparency', None)
     return np.asarray(image.convert('RGB'))
+
+
+def _check_palette(image: Image.Image) -> None:
+    """Raise a RasterError if a pixel has no colour in the palette; Pillow shows it black."""
+    palette = image.palette
+    colours = 0 if palette is None else len(palette.palette) // len(palette.mode)
+    highest = image.getextrema()[1]
+    if highest >= colours:
+        raise RasterError(
+            f'damaged: its palette has {colours} colours, and a pixel has number {highest}; copy it '
+            'anew from its source'
+        )
 
 
 def _in_native_order(image: Image.Image) -> None:
