@@ -4,6 +4,7 @@
 import io
 import os
 import time
+from functools import partial
 from typing import Any, BinaryIO
 
 import cv2
@@ -290,7 +291,9 @@ def _samples(
         if fault:
             raise RasterError(f'{fault}; copy it anew from its source')
         if not is_deep_colour:
-            return _remember(state, whole_png(image, content, _values_of))
+            return _remember(
+                state, whole_png(image, content, partial(_values_of, colours=_colours(image)))
+            )
     if image.format == 'JPEG2000':
         fault = tile_fault(content)
         if fault:
@@ -338,25 +341,32 @@ def _values_of_file(content: bytes) -> tuple[np.ndarray, Any]:
         return _values_of(image), None
 
 
-def _values_of(image: Image.Image) -> np.ndarray:
-    """Stored values (h, w) or (h, w, 3) of an image."""
+def _colours(image: Image.Image) -> int:
+    """How many its palette has, before it is decoded: Pillow makes them 256 then."""
+    palette = image.palette if image.mode == 'P' else None
+    if palette is None:
+        return 0
+    return len(palette.palette) // len((palette.rawmode or palette.mode).split(';')[0])
+
+
+def _values_of(image: Image.Image, colours: int | None = None) -> np.ndarray:
+    """Stored values (h, w) or (h, w, 3) of an image; ``colours``: of :func:`_colours`."""
     _in_native_order(image)
+    colours = _colours(image) if colours is None else colours
     image.load()
     if image.mode in ('LA', 'La'):
         return np.asarray(image.getchannel(0))
     if image.mode in ('L', '1', 'I', 'F') or image.mode.startswith('I;'):
         return np.asarray(image)
     if image.mode == 'P':
-        _check_palette(image)
+        _check_palette(image, colours)
         # of which Pillow would warn
         image.info.pop('transparency', None)
     return np.asarray(image.convert('RGB'))
 
 
-def _check_palette(image: Image.Image) -> None:
+def _check_palette(image: Image.Image, colours: int) -> None:
     """Raise a RasterError if a pixel has no colour in the palette; Pillow shows it black."""
-    palette = image.palette
-    colours = 0 if palette is None else len(palette.palette) // len(palette.mode)
     highest = image.getextrema()[1]
     if highest >= colours:
         raise RasterError(

@@ -132,25 +132,6 @@ def test_planes_of_16_bit_colour(tmp_path, packed):
     assert 'planes of their own' in refused(tmp_path / 'a.tif', content + b''.join(parts))
 
 
-def test_pixels_without_a_colour_in_the_palette(tmp_path):
-    height, width = GREY.shape
-    image = Image.frombytes('P', (width, height), (GREY % 16).tobytes())
-    image.putpalette(bytes(range(0, 240, 5)))
-    stream = io.BytesIO()
-    image.save(stream, 'PNG', bits=8, transparency=bytes(range(16)))
-    content = stream.getvalue()
-    (tmp_path / 'a').write_bytes(content)
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        assert read_radiograph(tmp_path / 'a').shape == GREY.shape
-    at = content.index(b'PLTE') - 4
-    (length,) = struct.unpack_from('>L', content, at)
-    chunk = content[at + 4 : at + 8 + 3 * 8]
-    palette = struct.pack('>L', 24) + chunk + struct.pack('>L', zlib.crc32(chunk))
-    damaged = content[:at] + palette + content[at + 12 + length :]
-    assert 'palette has 8 colours' in refused(tmp_path / 'b', damaged)
-
-
 def test_tiff_tags_of_other_types(tmp_path):
     path = tmp_path / 'a.tif'
     Image.fromarray(DEEP).save(path)
