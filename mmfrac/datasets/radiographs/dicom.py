@@ -3,7 +3,11 @@
 
 import functools
 import io
+import itertools
+import re
+import warnings
 import zlib
+from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 import cv2
@@ -11,7 +15,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
-from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.filereader import _read_file_meta_info, read_partial, read_preamble
 from pydicom.filewriter import write_file_meta_info
 from pydicom.pixels import get_decoder
 from pydicom.tag import BaseTag
@@ -32,7 +36,7 @@ from mmfrac.datasets.radiographs.codestream import (
     codestream_header,
     with_more_data,
 )
-from mmfrac.datasets.radiographs.dicom_header import short
+from mmfrac.datasets.radiographs.dicom_header import COLUMNS, ROWS, short
 from mmfrac.datasets.radiographs.grey_scale import (
     FLAT,
     Ends,
@@ -229,11 +233,8 @@ def dicom_size(path: str) -> tuple[int, int]:
         RadiographError: If the header has no Rows and Columns, or no radiograph is of that size.
     """
     try:
-        tags = ['Rows', 'Columns']
         with open(path, 'rb') as file:
-            ds = pydicom.dcmread(
-                plain(file), force=True, stop_before_pixels=True, specific_tags=tags
-            )
+            ds = _read_elements(plain(file), [ROWS, COLUMNS])
         width, height = int(ds.Columns), int(ds.Rows)
     except Exception as error:
         raise RadiographError(
@@ -247,7 +248,7 @@ def looks_like_dicom(path: str) -> bool:
     """Whether a file without the DICM mark is a DICOM image all the same."""
     try:
         with open(path, 'rb') as file:
-            ds = pydicom.dcmread(plain(file), force=True, stop_before_pixels=True)
+            ds = _read_elements(plain(file), [])
         return 'SOPClassUID' in ds or ('Rows' in ds and 'Columns' in ds)
     except Exception:  # any bytes at all are parsed here
         return False
@@ -255,6 +256,51 @@ def looks_like_dicom(path: str) -> bool:
 
 # Where the transfer syntax stands in a file.
 _META = 2**14
+
+# What a header never starts with; pydicom would take zeros for elements, one by one to the end.
+_ZEROS = bytes(16)
+
+_PREAMBLE, _MARK, _META_LENGTH = 128, b'DICM', b'\2\0\0\0'
+
+# Of a header at most, those in sequences aside.
+_MOST_ELEMENTS = 2**16
+
+
+def element_limit() -> Callable[[Any, str | None, int], bool]:
+    """Count the elements of one header; ``stop_when`` of pydicom, which never stops it.
+
+    Returns:
+        Callable: Raises a HeaderError where there are too many, as of zeros.
+    """
+    counter = itertools.count(1)
+
+    def is_last(tag: Any, vr: str | None, length: int) -> bool:
+        if next(counter) > _MOST_ELEMENTS:
+            raise HeaderError(f'damaged: its header has more than {_MOST_ELEMENTS} elements')
+        return False
+
+    return is_last
+
+
+def _read_elements(file: BinaryIO, tags: list | None = None) -> FileDataset:
+    """All elements of a file, or some of those before the pixels, as ``pydicom.dcmread`` does."""
+    is_last = element_limit()
+    if tags is None:
+        return read_partial(file, is_last, force=True)
+
+    def is_wanted_no_more(tag: Any, vr: str | None, length: int) -> bool:
+        return is_last(tag, vr, length) or tag in _PIXELS
+
+    return read_partial(file, is_wanted_no_more, force=True, specific_tags=tags or None)
+
+
+def _check_start(head: bytes) -> None:
+    """Raise a HeaderError if there are zeros where the header of a file begins."""
+    start = _PREAMBLE + len(_MARK) if head[_PREAMBLE:].startswith(_MARK) else 0
+    if head[start : start + 4] == _META_LENGTH:
+        start += 12 + int.from_bytes(head[start + 8 : start + 12], 'little')
+    if head[start : start + len(_ZEROS)] == _ZEROS:
+        raise HeaderError('damaged: there are zeros in the place of its header')
 
 
 def plain(file: BinaryIO) -> BinaryIO:
@@ -267,11 +313,12 @@ def plain(file: BinaryIO) -> BinaryIO:
         BinaryIO: The same, or what it holds, at its start.
 
     Raises:
-        HeaderError: If it holds more than an image.
+        HeaderError: If it holds more than an image, or zeros in the place of its header.
         zlib.error: If it is damaged.
     """
     head = file.read(_META)
     file.seek(0)
+    _check_start(head)
     if DeflatedExplicitVRLittleEndian.encode() not in head:
         return file
     read_preamble(file, force=True)
@@ -281,6 +328,7 @@ def plain(file: BinaryIO) -> BinaryIO:
         return file
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     content = inflater.decompress(file.read(), max_bytes())
+    _check_start(content[: len(_ZEROS)])
     if inflater.unconsumed_tail:
         raise HeaderError(f'it inflates to more than {max_bytes()} bytes, no image')
     if not inflater.eof:
@@ -297,12 +345,12 @@ def plain(file: BinaryIO) -> BinaryIO:
 def _open(path: str, file: BinaryIO, notes: list[str]) -> tuple[FileDataset, ImageFormat]:
     ds = None
     try:
-        ds = pydicom.dcmread(plain(file), force=True)
+        ds = _read_elements(plain(file))
         if not len(ds):
             # pydicom drops everything where no delimiter ends compressed pixels
             file.seek(0)
             ended = io.BytesIO(file.read() + _DELIMITER)
-            ds = pydicom.dcmread(ended, force=True)
+            ds = _read_elements(ended)
         _check_kind(ds)
         form = image_format(ds, notes)
         element = ds.get_item(_PIXEL_DATA)
@@ -353,7 +401,10 @@ def _check_kind(ds: FileDataset) -> None:
                 f'it holds no pixel data (it is a {UID(str(ds.SOPClassUID)[:64]).name})'
             )
         raise HeaderError('truncated before or in its pixels')
-    frames = int(ds.get('NumberOfFrames') or 1) if _NUMBER_OF_FRAMES in ds else 1
+    try:
+        frames = int(ds.get('NumberOfFrames') or 1) if _NUMBER_OF_FRAMES in ds else 1
+    except (TypeError, ValueError) as error:
+        raise HeaderError('its NumberOfFrames is no number') from error
     if frames > 1:
         raise HeaderError(
             f'it has {frames} frames, a film has one; write the frame wanted to a file of its own'
@@ -397,6 +448,8 @@ def _decode(ds: FileDataset, form: ImageFormat, notes: list[str]) -> Pixels:
             bits_allocated=allocated,
             bits_stored=header.precision,
             pixel_representation=int(header.is_signed),
+            # a codestream has an order of its own, and decoders give pixel after pixel
+            planar_configuration=0,
         )
     if syntax == JPEGBaseline8Bit and form.samples == 1 and 'pillow' in decoder.available_plugins:
         # libjpeg-turbo: several times faster than the other plugins, and ends no process
@@ -431,10 +484,14 @@ def _decoded(
     for plugin in plugins:
         options['decoding_plugin'] = plugin
         try:
-            pixels = decoder.as_array(content, index=0, **options)[0]
+            with warnings.catch_warnings(record=True) as found:
+                warnings.simplefilter('always')
+                pixels = decoder.as_array(content, index=0, **options)[0]
         except Exception as error:  # plugins raise whatever their libraries raise
             faults.append(str(error).rsplit('available plugins:')[-1].strip())
             continue
+        if UID(syntax) == RLELossless and any(map(_tells_of_rows, found)):
+            raise ValueError('it has more pixels than its header says: Rows or Columns are wrong')
         header = codestream_header(codestream_of(content, _HEAD))
         if header is not None and _may_be_cut(pixels, header, plugin):
             longer = encapsulate([with_more_data(codestream_of(content))], has_bot=False)
@@ -443,6 +500,17 @@ def _decoded(
         return pixels, None
     raise ValueError('; '.join(faults))
 
+
+def _tells_of_rows(warning: warnings.WarningMessage) -> bool:
+    """Whether pydicom warns of more run lengths than pixels, and not of a filling byte or two."""
+    lengths = list(map(int, re.findall(r'\d+', str(warning.message))))
+    return 'padding' in str(warning.message) and (
+        len(lengths) != 2 or max(lengths) - min(lengths) > _RLE_FILLING
+    )
+
+
+# Bytes of a segment behind its last pixel.
+_RLE_FILLING = 2
 
 # Pixels at the end of the last row, of the block of a JPEG.
 _BLOCK = 8

@@ -12,9 +12,11 @@ What holds where a header is incomplete or contradicts itself, with a note each:
   FloatPixelPaddingValue counts, of double ones DoubleFloatPixelPaddingValue, and else the other two.
 - Pixels that all have one value come out 0.
 
-A number that is none (a window `20,5`), a slope of 0 and a modality LUT without data are errors.
+A number that is none (a window `20,5`), a slope of 0, a modality LUT without data and a LUT with fewer
+entries than it says are errors. The first value of a LUT is read with the sign of the values, too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -22,7 +24,6 @@ import cv2
 import numpy as np
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_modality_lut, apply_voi
 from pydicom.tag import BaseTag
 
 from mmfrac.datasets.radiographs.dicom_header import (
@@ -210,9 +211,10 @@ def is_flat(shown: np.ndarray, sample: np.ndarray) -> bool:
 def _modality(ds: Dataset, stored: np.ndarray, notes: list[str]) -> np.ndarray:
     """Values after the modality LUT or rescale (PS3.3 C.11.1)."""
     if MODALITY_LUT_SEQUENCE in ds and ds.ModalityLUTSequence:
-        if not _has_data(ds.ModalityLUTSequence[0]):
+        item = ds.ModalityLUTSequence[0]
+        if not _has_data(item):
             raise ValueError('its modality LUT has no data')
-        return apply_modality_lut(stored, ds)
+        return _mapped(item, stored, ds, 'modality LUT', notes)[0]
     slope, intercept = first_decimal(ds, RESCALE_SLOPE), first_decimal(ds, RESCALE_INTERCEPT)
     if slope is None and intercept is None:
         return stored
@@ -278,9 +280,9 @@ def _with_sign(value: float, stored: np.ndarray) -> float:
 def _voi(ds: Dataset, values: np.ndarray, notes: list[str]) -> np.ndarray | None:
     """First VOI LUT, else first window, scaled to [0, 1]; None without either (PS3.3 C.11.2.1)."""
     items = ds.VOILUTSequence if VOI_LUT_SEQUENCE in ds else None
-    for index, item in enumerate(items or ()):
+    for item in items or ():
         if _has_data(item):
-            return _voi_lut(ds, values, index)
+            return _voi_lut(item, values, ds, notes)
         notes.append('its VOI LUT has no data and is not used')
     center, width = first_decimal(ds, WINDOW_CENTER), first_decimal(ds, WINDOW_WIDTH)
     if center is None and width is None:
@@ -318,11 +320,42 @@ def _has_data(item: Dataset) -> bool:
     return bool(item.get('LUTDescriptor')) and bool(item.get('LUTData'))
 
 
-def _voi_lut(ds: Dataset, values: np.ndarray, index: int) -> np.ndarray:
-    shown = apply_voi(np.rint(values).astype(np.int64), ds, index).astype(np.float64)
-    descriptor, data = ds.VOILUTSequence[index].LUTDescriptor, ds.VOILUTSequence[index].LUTData
-    highest = int(np.frombuffer(data, '<u2').max() if isinstance(data, bytes) else np.max(data))
-    return np.clip(shown / (2 ** bits_of_entries(highest, int(descriptor[2])) - 1), 0, 1)
+def _voi_lut(item: Dataset, values: np.ndarray, ds: Dataset, notes: list[str]) -> np.ndarray:
+    shown, highest, bits = _mapped(item, np.rint(values), ds, 'VOI LUT', notes)
+    return np.clip(shown / (2 ** bits_of_entries(highest, bits) - 1), 0, 1)
+
+
+def _mapped(
+    item: Dataset, values: np.ndarray, ds: Dataset, name: str, notes: list[str]
+) -> tuple[np.ndarray, int, int]:
+    """Values (n,) through a LUT: what they become, the highest entry, the bits of one by its header."""
+    descriptor = item.LUTDescriptor
+    if not isinstance(descriptor, Sequence) or len(descriptor) != 3:
+        raise ValueError(f'the LUTDescriptor of its {name} is not three numbers')
+    count, first, bits = map(int, descriptor)
+    count = count or 2**16
+    if not 8 <= bits <= 16:
+        raise ValueError(f'its {name} has entries of {bits} bits')
+    entries, data = None, item.LUTData
+    if isinstance(data, bytes):
+        # entries of 8 bits may lie two in a word
+        is_packed = bits == 8 and len(data) in (count, count + 1)
+        order = '<' if ds.original_encoding[1] else '>'
+        entries = np.frombuffer(data[: len(data) // 2 * 2], f'{order}u2')
+        if is_packed:
+            entries = entries.astype('<u2').view('u1')
+    else:
+        entries = np.atleast_1d(np.array(data, np.int64))
+    if len(entries) < count:
+        raise ValueError(f'its {name} has {len(entries)} entries, its header says {count}')
+    if len(entries) > count + 1:
+        notes.append(f'its {name} has {len(entries)} entries, its header says {count}')
+    entries = entries[:count].astype(np.float64)
+    # read with the sign of the values, whichever it was written with
+    if first >= 2**15 and values.size and values.min() < 0:
+        first -= 2**16
+    index = np.clip(values - first, 0, count - 1).astype(np.int64)
+    return entries[index], int(entries.max()), bits
 
 
 def bits_of_entries(highest: int, declared: int) -> int:

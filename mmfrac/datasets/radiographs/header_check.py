@@ -426,7 +426,9 @@ def _codestream_samples(
             patterns = extended.view(patterns.dtype)
     if needed > bits:
         notes.append(f'its header says BitsStored {bits}, its values need {needed} bits')
-    return patterns, max(needed, bits), form.is_signed
+    # 8-bit pixels, of which the header says 12
+    bits = min(max(needed, bits), max(8 * patterns.itemsize, needed))
+    return patterns, bits, form.is_signed
 
 
 def _lowered(

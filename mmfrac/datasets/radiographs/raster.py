@@ -4,6 +4,7 @@
 import io
 import os
 import time
+from functools import partial
 from typing import Any, BinaryIO
 
 import cv2
@@ -103,6 +104,8 @@ _PNG = b'\x89PNG\r\n'
 _TIFF_ORDERS = (b'II', b'MM')
 
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
+
+_TIFF_PLANAR, _PLANES = 284, 2
 
 _WHITE_IS_ZERO = 0
 
@@ -288,7 +291,9 @@ def _samples(
         if fault:
             raise RasterError(f'{fault}; copy it anew from its source')
         if not is_deep_colour:
-            return _remember(state, whole_png(image, content, _values_of))
+            return _remember(
+                state, whole_png(image, content, partial(_values_of, colours=_colours(image)))
+            )
     if image.format == 'JPEG2000':
         fault = tile_fault(content)
         if fault:
@@ -299,6 +304,11 @@ def _samples(
         fault = tiff_fault(tags, len(content))
         if fault:
             raise RasterError(f'{fault}; copy it anew from its source')
+        if tags.get(_TIFF_PLANAR) == _PLANES and max(tags.get(_TIFF_BITS, (1,))) > 8:
+            # neither Pillow nor OpenCV reads them right
+            raise RasterError(
+                'its 16-bit colours lie in planes of their own; save it as 16-bit grey'
+            )
         is_packed = any(tile[0] != 'raw' for tile in _tiles(image))
     if is_deep_colour:
         # Pillow cuts 16-bit colour to 8 bits; OpenCV keeps it.
@@ -331,15 +341,38 @@ def _values_of_file(content: bytes) -> tuple[np.ndarray, Any]:
         return _values_of(image), None
 
 
-def _values_of(image: Image.Image) -> np.ndarray:
-    """Stored values (h, w) or (h, w, 3) of an image."""
+def _colours(image: Image.Image) -> int:
+    """How many its palette has, before it is decoded: Pillow makes them 256 then."""
+    palette = image.palette if image.mode == 'P' else None
+    if palette is None:
+        return 0
+    return len(palette.palette) // len((palette.rawmode or palette.mode).split(';')[0])
+
+
+def _values_of(image: Image.Image, colours: int | None = None) -> np.ndarray:
+    """Stored values (h, w) or (h, w, 3) of an image; ``colours``: of :func:`_colours`."""
     _in_native_order(image)
+    colours = _colours(image) if colours is None else colours
     image.load()
     if image.mode in ('LA', 'La'):
         return np.asarray(image.getchannel(0))
     if image.mode in ('L', '1', 'I', 'F') or image.mode.startswith('I;'):
         return np.asarray(image)
+    if image.mode == 'P':
+        _check_palette(image, colours)
+        # of which Pillow would warn
+        image.info.pop('transparency', None)
     return np.asarray(image.convert('RGB'))
+
+
+def _check_palette(image: Image.Image, colours: int) -> None:
+    """Raise a RasterError if a pixel has no colour in the palette; Pillow shows it black."""
+    highest = image.getextrema()[1]
+    if highest >= colours:
+        raise RasterError(
+            f'damaged: its palette has {colours} colours, and a pixel has number {highest}; copy it '
+            'anew from its source'
+        )
 
 
 def _in_native_order(image: Image.Image) -> None:

@@ -27,13 +27,16 @@ __all__ = [
 
 # Of the values that read_radiograph gives: raise it with any change of them, or film caches written
 # before go on being used.
-VALUES_VERSION = 4
+VALUES_VERSION = 5
 
 _DICOM_MAGIC = b'DICM'
 
 _DICOM_PREAMBLE = 128
 
-_RASTER_MAGIC = (b'\x89PNG\r\n', b'\xff\xd8\xff', b'II*\0', b'MM\0*')
+_RASTER_MAGIC = (
+    *(b'\x89PNG\r\n', b'\xff\xd8\xff', b'II*\0', b'MM\0*'),
+    *(b'II+\0', b'MM\0+'),  # large TIFF
+)
 
 
 def read_radiograph(path: str | os.PathLike, notes: list[str] | None = None) -> np.ndarray:

@@ -20,7 +20,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from mmfrac.datasets.radiographs.dicom import plain
+from mmfrac.datasets.radiographs.dicom import element_limit, plain
 from mmfrac.datasets.radiographs.header_check import (
     ITEM,
     HeaderError,
@@ -57,11 +57,12 @@ class _PixelRange:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.start = self.length = -1
+        self._is_last = element_limit()
 
     def begin(self, tag: Any, vr: str | None, length: int) -> bool:
         """Whether an element is the pixels; ``stop_when`` of pydicom."""
         if int(tag) not in _PIXELS:
-            return False
+            return self._is_last(tag, vr, length)
         self.start, self.length = self._file.tell(), length
         return True
 

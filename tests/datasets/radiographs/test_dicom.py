@@ -176,6 +176,42 @@ def test_voi_lut_wins_over_the_window(tmp_path, declared):
     np.testing.assert_allclose(read_radiograph(path), lut[stored] / 4095, atol=1e-6)
 
 
+@pytest.mark.parametrize('key', ['VOILUTSequence', 'ModalityLUTSequence'])
+@pytest.mark.parametrize('kind', ['words', 'numbers', 'packed'])
+def test_luts_of_8_bits(tmp_path, kind, key):
+    item, lut = Dataset(), np.arange(4096) >> 4
+    item.LUTDescriptor, item.ModalityLUTType = [4096, 0, 8], 'US'
+    as_bytes = lut.astype('<u2' if kind == 'words' else 'u1').tobytes()
+    item.LUTData = lut.tolist() if kind == 'numbers' else as_bytes
+    item['LUTDescriptor'].VR = 'US'
+    item['LUTData'].VR = 'US' if kind == 'numbers' else 'OW'
+    stored = ramp()
+    path = make_dicom(tmp_path / 'a', stored, **{key: [item]})
+    np.testing.assert_allclose(read_radiograph(path), lut[stored] / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize('key', ['VOILUTSequence', 'ModalityLUTSequence'])
+def test_the_first_value_of_a_lut_has_the_sign_of_the_values(tmp_path, key):
+    item, stored = Dataset(), ramp(low=-2000, high=2000, dtype=np.int16)
+    item.LUTDescriptor, item.ModalityLUTType = [4001, 2**16 - 2000, 12], 'US'
+    item.LUTData = list(range(4001))
+    item['LUTDescriptor'].VR = item['LUTData'].VR = 'US'
+    path = make_dicom(tmp_path / 'a', stored, bits=16, **{key: [item]})
+    scale = 4095 if key == 'VOILUTSequence' else 4000
+    np.testing.assert_allclose(read_radiograph(path), (stored + 2000.0) / scale, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    'descriptor, says',
+    [([5000, 0, 12], '4096 entries'), ([4096, 0, 20], '20 bits'), ([4096, 0], 'three numbers')],
+)
+def test_luts_that_contradict_themselves(tmp_path, descriptor, says):
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = descriptor, list(range(4096))
+    item['LUTDescriptor'].VR = item['LUTData'].VR = 'US'
+    assert says in error_of(make_dicom(tmp_path / 'a', ramp(), VOILUTSequence=[item]))
+
+
 def test_modality_lut(tmp_path):
     item = Dataset()
     lut = (4095 - np.arange(4096)).astype(np.uint16)

@@ -226,6 +226,37 @@ def test_jpeg_films_that_are_grey_at_their_end(tmp_path):
         np.testing.assert_allclose(read_radiograph(path), film / 255, atol=0.04)
 
 
+@pytest.mark.parametrize('kind', ['JPEG', 'JPEG2000'])
+def test_planes_of_colour_are_no_matter_of_a_codestream(tmp_path, kind):
+    grey = ramp((40, 48), high=255, dtype=np.uint8)
+    film = np.stack([grey, 255 - grey, grey // 2], axis=2)
+    header = dict(SamplesPerPixel=3, PlanarConfiguration=1, PhotometricInterpretation='RGB')
+    options = dict(quality=97, subsampling=0) if kind == 'JPEG' else dict(no_jp2=True)
+    syntax = JPEGBaseline8Bit if kind == 'JPEG' else JPEG2000Lossless
+    path = with_frames(tmp_path / 'a', film, syntax, [stream_of(film, kind, **options)], **header)
+    expected = film @ (0.299, 0.587, 0.114) / 255
+    np.testing.assert_allclose(read_radiograph(path), expected, atol=0.03)
+
+
+def test_8_bit_pixels_of_which_the_header_says_12(tmp_path):
+    film = ramp((40, 48), high=255, dtype=np.uint8)
+    path = with_frames(tmp_path / 'a', film, JPEGBaseline8Bit, [stream_of(film, 'JPEG')])
+    expected = read_radiograph(path)
+    ds = pydicom.dcmread(path)
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
+    ds.save_as(path)
+    np.testing.assert_allclose(read_radiograph(path), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('rows, columns', [(20, 32), (24, 30), (23, 32)])
+def test_run_lengths_of_more_pixels_than_the_header_says(tmp_path, rows, columns):
+    path = make_dicom(tmp_path / 'a', ramp(), syntax=RLELossless)
+    ds = pydicom.dcmread(path)
+    ds.Rows, ds.Columns = rows, columns
+    ds.save_as(path)
+    assert 'more pixels than its header says' in error_of(path)
+
+
 def test_colours_that_would_be_turned_twice(tmp_path):
     grey = ramp((40, 48), high=255, dtype=np.uint8)
     film = np.stack([grey, 255 - grey, grey // 2], axis=2)

@@ -4,8 +4,10 @@
 import os
 import socket
 import struct
+import time
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -108,6 +110,28 @@ def test_deflated_bombs(tmp_path, monkeypatch):
         assert 'inflates to more' in read_header(name, str(tmp_path)).detail
     (tmp_path / 'cut').write_bytes((tmp_path / 'sound').read_bytes()[:-40])
     assert 'truncated' in refused(tmp_path / 'cut')
+
+
+@pytest.mark.parametrize('start', ['mark', 'meta', 'nothing', 'no_preamble', 'elements'])
+def test_zeros_in_the_place_of_a_header(tmp_path, start):
+    # a file that was made for a copy, and never filled: each 8 of its bytes were an element
+    content = Path(make_dicom(tmp_path / 'a', ramp())).read_bytes()
+    meta = content.index(b'\x08\0\x16\0')
+    kept = dict(
+        mark=content[:132],
+        meta=content[:meta],
+        nothing=b'',
+        no_preamble=content[132:meta],
+        elements=content[: meta + 40],
+    )[start]
+    (tmp_path / 'b').write_bytes(kept + bytes(4_000_000))
+    began = time.process_time()
+    for read in (read_radiograph, image_size):
+        with pytest.raises(RadiographError) as caught:
+            read(tmp_path / 'b')
+        assert ('damaged' in str(caught.value)) == (start not in ('nothing', 'no_preamble'))
+    assert read_header('b', str(tmp_path)).fault
+    assert time.process_time() - began < 5
 
 
 def test_codestreams_that_claim_or_give_more(tmp_path):

@@ -106,6 +106,32 @@ def test_tiff(tmp_path, packing, pixels):
     refused(path, changed(count=50))
 
 
+@pytest.mark.parametrize('packed', [False, True])
+def test_planes_of_16_bit_colour(tmp_path, packed):
+    height, width = DEEP.shape
+    planes = [DEEP, DEEP // 2, DEEP // 3]
+    parts = [plane.astype('<u2').tobytes() for plane in planes]
+    parts = [zlib.compress(part) if packed else part for part in parts]
+    fields = 11
+    behind = 8 + 2 + 12 * fields + 4
+    starts = [behind + 32 + sum(map(len, parts[:index])) for index in range(3)]
+    sizes = list(map(len, parts))
+    entries = (
+        *(
+            (256, 3, 1, width),
+            (257, 3, 1, height),
+            (258, 3, 3, behind),
+            (259, 3, 1, 8 if packed else 1),
+        ),
+        *((262, 3, 1, 2), (273, 4, 3, behind + 8), (277, 3, 1, 3), (278, 3, 1, height)),
+        *((279, 4, 3, behind + 20), (284, 3, 1, 2), (339, 3, 1, 1)),
+    )
+    content = struct.pack('<2sHLH', b'II', 42, 8, fields)
+    content += b''.join(struct.pack('<2H2L', *entry) for entry in entries) + bytes(4)
+    content += struct.pack('<4H3L3L', 16, 16, 16, 0, *starts, *sizes)
+    assert 'planes of their own' in refused(tmp_path / 'a.tif', content + b''.join(parts))
+
+
 def test_tiff_tags_of_other_types(tmp_path):
     path = tmp_path / 'a.tif'
     Image.fromarray(DEEP).save(path)
