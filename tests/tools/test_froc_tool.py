@@ -77,6 +77,13 @@ def test_what_is_wrong_is_said_at_once(tested, tiny_data, tmp_path):
     assert not (tmp_path / 'report').exists()
 
 
+def test_a_package_takes_what_is_chosen_on_validation_films(tiny_data, tmp_path):
+    # before the predictions are looked for
+    done = froc(tiny_data, tmp_path, 'ours=nowhere', '--package', 'model.mmfrac')
+    assert done.returncode == 1 and not (tmp_path / 'report').exists()
+    assert 'validation films: name them with --val' in done.stderr
+
+
 def test_pickle_as_in_mmdet(tested, tmp_path):
     config, checkpoint = tested / 'tiny.py', tested / 'model.pth'
     succeed(TEST, config, checkpoint, '--out', tmp_path / 'found.pkl', cwd=tmp_path)

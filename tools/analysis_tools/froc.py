@@ -96,6 +96,8 @@ def main() -> None:
     if not 0 < args.max_fppi < float('inf'):
         raise ValueError(f'--max-fppi is a number above 0, got {args.max_fppi}')
     # before the films are evaluated
+    if args.package and not args.val:
+        raise ValueError('--package takes what is chosen on validation films: name them with --val')
     OutputFolder(args.out).check(['froc.json'])
     saved, results = evaluate(args.annotations, args.predictions, categories, definitions)
     validation = None
