@@ -12,6 +12,7 @@ import numpy as np
 
 from mmfrac.datasets.radiographs.codestream import tile_fault
 from mmfrac.datasets.radiographs.grey_scale import FLAT
+from mmfrac.datasets.radiographs.jpeg_scans import scans_fault
 from mmfrac.datasets.radiographs.limits import MAX_PIXELS_VARIABLE, check_size, max_pixels
 from mmfrac.datasets.radiographs.pillow import (
     HAS_PILLOW,
@@ -270,10 +271,15 @@ def _samples(
         return _values_of(image)
     is_deep_colour = image.mode in ('RGB', 'RGBA', 'LA') and ';16' in str(_tiles(image))
     if image.format in ('JPEG', 'MPO'):
+        with open(path, 'rb') as file:
+            content = file.read()
+        fault = scans_fault(content)
+        if fault:
+            raise RasterError(f'{fault}; copy it anew from its source')
         samples = _values_of(image)
-        if is_cut_jpeg(path, image):
+        if is_cut_jpeg(content, image):
             raise RasterError('truncated: its last rows are missing; copy it anew from its source')
-        return samples
+        return _remember(state, samples)
     if image.format == 'PPM':
         with open(path, 'rb') as file:
             check_one_portable(image, file)

@@ -157,11 +157,11 @@ def _png_length_fault(content: bytes) -> str | None:
 _NO_DATA, _NO_INK = 128, (127, 128)
 
 
-def is_cut_jpeg(path: str, image: Image.Image) -> bool:
+def is_cut_jpeg(source: bytes, image: Image.Image) -> bool:
     """Whether a JPEG ends, with its end mark, before its last pixel; libjpeg fills the rest with grey.
 
     Args:
-        path (str): Its file.
+        source (bytes): Its file.
         image (Image): The same, decoded.
 
     Returns:
@@ -170,8 +170,6 @@ def is_cut_jpeg(path: str, image: Image.Image) -> bool:
     last = np.array(image.getpixel((image.width - 1, image.height - 1)))
     if not np.isin(last, _NO_INK if image.mode == 'CMYK' else _NO_DATA).all():
         return False
-    with open(path, 'rb') as file:
-        source = file.read()
     with Image.open(io.BytesIO(source), formats=('JPEG',)) as image:
         before = np.asarray(image)
     with Image.open(io.BytesIO(with_more_data(source)), formats=('JPEG',)) as image:
