@@ -30,6 +30,7 @@ from mmfrac.datasets.radiographs.raster_check import (
     RasterError,
     compressed_tiff_fault,
     is_cut_jpeg,
+    late_png_exif,
     png_fault,
     tiff_fault,
     whole_png,
@@ -50,7 +51,10 @@ _ORIENTATION = 274
 
 _WIDTH, _HEIGHT = 256, 257
 
-_FORMATS = ('JPEG', 'MPO', 'TIFF')
+_FORMATS = ('JPEG', 'MPO', 'TIFF', 'PNG', 'WEBP')
+
+# Where Pillow keeps what a PNG says of its orientation.
+_PNG_EXIF = ('exif', 'Raw profile type exif', 'XML:com.adobe.xmp')
 
 # From this one on rows are columns.
 _FIRST_ACROSS = 5
@@ -68,7 +72,14 @@ def _orientation_of(image: Image.Image) -> int:
     if image.format not in _FORMATS:
         return 1
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        if image.format == 'PNG' and not any(key in image.info for key in _PNG_EXIF):
+            assert image.fp is not None
+            late = late_png_exif(image.fp)
+            if late is None:
+                return 1
+            image.info['exif'] = late
+        # that of a PNG decodes it to look behind its pixels
+        orientation = Image.Image.getexif(image).get(_ORIENTATION, 1)
     except Exception:  # damaged EXIF data, of which nothing else is wanted
         return 1
     return orientation if orientation in range(1, 9) else 1
@@ -168,8 +179,8 @@ def read_raster(path: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
     """Read a PNG, TIFF or JPEG film.
 
     Grey, grey with alpha, RGB, RGBA, palette and bilevel files, 8 and 16 bit, 32-bit integer and
-    float TIFF. Alpha is ignored; colour becomes luma (ITU-R BT.601). A JPEG or TIFF that says how it
-    is to be turned (EXIF) comes out upright, as viewers show it. 8-bit values are divided by
+    float TIFF. Alpha is ignored; colour becomes luma (ITU-R BT.601). A JPEG, TIFF, PNG or WebP that says
+    how it is to be turned (EXIF) comes out upright, as viewers show it. 8-bit values are divided by
     255. 16-bit values are divided by ``2**bits - 1``, bits being the smallest depth from 10 to 16
     that holds the film's maximum, because 12-bit films are commonly stored in 16-bit files. 32-bit
     integers that do not fit in 16 bits and floats outside [0, 1] are stretched from the film's

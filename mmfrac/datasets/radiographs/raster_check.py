@@ -6,6 +6,7 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import IO
 
 import numpy as np
 
@@ -125,6 +126,33 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
             raise struct.error
         yield name, offset + 8, end
         offset = end + 4
+
+
+# Bytes at the end of a PNG in which EXIF data are looked for.
+_PNG_TAIL = 2**12
+
+
+def late_png_exif(file: IO[bytes]) -> bytes | None:
+    """EXIF data of a PNG that lie behind its pixels.
+
+    Args:
+        file (IO[bytes]): The file, of whatever position, which is kept.
+
+    Returns:
+        bytes or None: None if there are none.
+    """
+    position = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(size - _PNG_TAIL, 0))
+    tail = file.read()
+    file.seek(position)
+    at = tail.rfind(b'eXIf')
+    if at < 4:
+        return None
+    end = at + 4 + int.from_bytes(tail[at - 4 : at], 'big')
+    # four letters of the pixels are none
+    is_whole = zlib.crc32(tail[at:end]) == int.from_bytes(tail[end : end + 4], 'big')
+    return tail[at + 4 : end] if is_whole else None
 
 
 def _png_length_fault(content: bytes) -> str | None:
