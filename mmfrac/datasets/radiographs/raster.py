@@ -28,6 +28,7 @@ from mmfrac.datasets.radiographs.portable import (
 )
 from mmfrac.datasets.radiographs.raster_check import (
     RasterError,
+    check_png_header,
     compressed_tiff_fault,
     is_cut_jpeg,
     late_png_exif,
@@ -159,8 +160,10 @@ def open_image(file: str | BinaryIO) -> Image.Image:
     if isinstance(file, str):
         with open(file, 'rb') as opened:
             check_portable_header(opened)
+            check_png_header(opened)
     else:
         check_portable_header(file)
+        check_png_header(file)
     return _open(file)
 
 

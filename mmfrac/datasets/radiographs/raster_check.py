@@ -18,7 +18,12 @@ class RasterError(ValueError):
     """What is wrong with an image file, without its name."""
 
 
+_PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
+
 _PNG_HEAD = 8
+
+# Of a PNG at most: parts of pixels, and others, each of which Pillow takes time for.
+_MOST_PNG_PIXELS, _MOST_PNG_PARTS = 2**16, 2**10
 
 # Bytes of compressed pixels that hold no row of their own: the end of their last one, and a checksum.
 _PNG_END = 16
@@ -45,6 +50,31 @@ _PASSES = (
 )
 
 
+def check_png_header(file: IO[bytes]) -> None:
+    """Do nothing if a file has no PNG header that goes on and on.
+
+    Args:
+        file (IO[bytes]): At its start, where it is left.
+
+    Raises:
+        RasterError: If it has too many parts.
+    """
+    if file.read(_PNG_HEAD) == _PNG_MAGIC:
+        for _ in range(_MOST_PNG_PARTS):
+            head = file.read(8)
+            if len(head) < 8 or head[4:] == b'IDAT':
+                break
+            file.seek(4 + int.from_bytes(head[:4], 'big'), io.SEEK_CUR)
+        else:
+            raise RasterError(f'{_TOO_MANY_PNG_PARTS}; copy it anew from its source')
+    file.seek(0)
+
+
+_TOO_MANY_PNG_PARTS = (
+    f'it has more than {_MOST_PNG_PARTS} parts besides its pixels, or {_MOST_PNG_PIXELS} of these'
+)
+
+
 def png_fault(content: bytes, exactly: bool = False) -> str | None:
     """What is wrong with the chunks of a PNG.
 
@@ -57,8 +87,12 @@ def png_fault(content: bytes, exactly: bool = False) -> str | None:
         str or None: None if all are there, as they were written.
     """
     view = memoryview(content)
+    pixels = others = 0
     try:
         for name, start, end in _png_chunks(content):
+            pixels, others = pixels + (name == b'IDAT'), others + (name != b'IDAT')
+            if pixels > _MOST_PNG_PIXELS or others > _MOST_PNG_PARTS:
+                return _TOO_MANY_PNG_PARTS
             (checksum,) = struct.unpack('>L', view[end : end + 4])
             # of chunks in small letters a reader needs none
             if name[:1].isupper() and zlib.crc32(view[start - 4 : end]) != checksum:
