@@ -49,6 +49,7 @@ from mmfrac.datasets.radiographs.codestream import (
     JPEG_LS,
     Codestream,
     codestream_header,
+    gap_fault,
     is_next_image,
     tile_fault,
 )
@@ -215,7 +216,7 @@ def content_fault(form: ImageFormat, syntax: UID, content: bytes) -> str | None:
         if fault or kind is None:
             return fault
         if kind == JPEG_2000:
-            return tile_fault(stream)
+            return tile_fault(stream) or gap_fault(stream)
         if not _ends(content):
             return 'its pixels are truncated: they have no end mark'
         return scans_fault(stream) if kind == JPEG else None

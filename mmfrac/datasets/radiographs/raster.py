@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
-from mmfrac.datasets.radiographs.codestream import tile_fault
+from mmfrac.datasets.radiographs.codestream import gap_fault, tile_fault
 from mmfrac.datasets.radiographs.grey_scale import FLAT
 from mmfrac.datasets.radiographs.jpeg_scans import scans_fault
 from mmfrac.datasets.radiographs.limits import MAX_PIXELS_VARIABLE, check_size, max_pixels
@@ -315,7 +315,7 @@ def _samples(
                 state, whole_png(image, content, partial(_values_of, colours=_colours(image)))
             )
     if image.format == 'JPEG2000':
-        fault = tile_fault(content)
+        fault = tile_fault(content) or gap_fault(content)
         if fault:
             raise RasterError(f'{fault}; copy it anew from its source')
     is_packed = image.format != 'TIFF'
