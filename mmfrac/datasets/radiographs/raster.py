@@ -74,8 +74,7 @@ def _orientation_of(image: Image.Image) -> int:
         return 1
     try:
         if image.format == 'PNG' and not any(key in image.info for key in _PNG_EXIF):
-            assert image.fp is not None
-            late = late_png_exif(image.fp)
+            late = late_png_exif(image.fp)  # type: ignore[attr-defined]
             if late is None:
                 return 1
             image.info['exif'] = late
@@ -388,7 +387,7 @@ def _values_of(image: Image.Image, colours: int | None = None) -> np.ndarray:
 def _check_palette(image: Image.Image, colours: int) -> None:
     """Raise a RasterError if a pixel has no colour in the palette; Pillow shows it black."""
     highest = image.getextrema()[1]
-    if highest >= colours:
+    if highest >= colours:  # type: ignore[operator]
         raise RasterError(
             f'damaged: its palette has {colours} colours, and a pixel has number {highest}; copy it '
             'anew from its source'
