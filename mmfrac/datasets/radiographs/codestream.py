@@ -12,6 +12,15 @@ _JPEG_2000 = b'\xff\x4f\xff\x51'
 # Markers of JPEG 2000: the start of a part of a tile, and how all tiles are coded.
 _TILE_PART, _CODING_STYLE = 0x90, 0x52
 
+# Those of one component, of a faster code (HTJ2K) and of another order.
+_OTHER_CODING_STYLE, _CAPABILITIES, _OTHER_ORDER = 0x53, 0x50, 0x5F
+
+# Bits of the code blocks' style: pixels that are not coded, or in another code.
+_RAW = 0x41
+
+# Zeros that are no data.
+_GAP = 1024
+
 END_OF_IMAGE = b'\xff\xd9'
 
 _MORE_DATA = 256 * b'\x5a\x13'
@@ -106,6 +115,48 @@ def tile_fault(stream: bytes) -> str | None:
         return f'truncated: {missing} of its {tiles} tiles are missing'
     cut = sum(found[tile] < declared[tile] for tile in found)
     return f'truncated: parts of {cut} of its {tiles} tiles are missing' if cut else None
+
+
+def gap_fault(stream: bytes) -> str | None:
+    """Whether zeros stand in the place of JPEG 2000 data; decoders take them for empty.
+
+    Args:
+        stream (bytes): Codestream, all of it; may be in the file format of JPEG 2000.
+
+    Returns:
+        str or None: None if there are none, if they may be data, or if it is something else.
+    """
+    stream = _without_file_format(stream)
+    if not stream.startswith(_JPEG_2000) or len(stream) < 43:
+        return None
+    right, lower, left, upper = struct.unpack('>4L', stream[8:24])
+    width, height = struct.unpack('>2L', stream[24:32])
+    width, height = min(width, right - left), min(height, lower - upper)
+    most = _GAP
+    for offset, marker in _main_header(stream):
+        if marker == _CODING_STYLE and offset + 14 <= len(stream):
+            layers, levels = (
+                int.from_bytes(stream[offset + 6 : offset + 8], 'big'),
+                stream[offset + 9],
+            )
+            if stream[offset + 12] & _RAW:
+                return None
+            # a packet of nothing is a zero: as many as all packets of a tile are none of a gap
+            sizes = stream[offset + 14 : offset + 15 + levels] if stream[offset + 4] & 1 else b''
+            packets = levels + 1
+            for level, size in enumerate(sizes):
+                columns, rows = (
+                    (side >> (levels - level) >> power) + 2
+                    for side, power in ((width, size & 15), (height, size >> 4))
+                )
+                packets += columns * rows
+            most = max(most, layers * packets * int.from_bytes(stream[40:42], 'big'))
+        # packets or parts of another kind
+        if marker in (_OTHER_CODING_STYLE, _CAPABILITIES, _OTHER_ORDER):
+            return None
+    if len(stream) <= most or bytes(most) not in stream:
+        return None
+    return f'damaged: more than {most} zeros stand in the place of its pixels'
 
 
 def is_next_image(before: bytes, start: bytes) -> bool:

@@ -8,11 +8,12 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import cv2
 import numpy as np
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.filereader import _read_file_meta_info, read_partial, read_preamble
@@ -36,7 +37,13 @@ from mmfrac.datasets.radiographs.codestream import (
     codestream_header,
     with_more_data,
 )
-from mmfrac.datasets.radiographs.dicom_header import COLUMNS, ROWS, short
+from mmfrac.datasets.radiographs.dicom_header import (
+    COLUMNS,
+    MODALITY_LUT_SEQUENCE,
+    ROWS,
+    VOI_LUT_SEQUENCE,
+    short,
+)
 from mmfrac.datasets.radiographs.grey_scale import (
     FLAT,
     Ends,
@@ -50,6 +57,7 @@ from mmfrac.datasets.radiographs.grey_scale import (
     table_of,
 )
 from mmfrac.datasets.radiographs.header_check import (
+    ITEM,
     HeaderError,
     ImageFormat,
     codestream_note,
@@ -234,7 +242,7 @@ def dicom_size(path: str) -> tuple[int, int]:
     """
     try:
         with open(path, 'rb') as file:
-            ds = _read_elements(plain(file), [ROWS, COLUMNS])
+            ds = read_elements(plain(file), [ROWS, COLUMNS], is_pixels)
         width, height = int(ds.Columns), int(ds.Rows)
     except Exception as error:
         raise RadiographError(
@@ -248,7 +256,7 @@ def looks_like_dicom(path: str) -> bool:
     """Whether a file without the DICM mark is a DICOM image all the same."""
     try:
         with open(path, 'rb') as file:
-            ds = _read_elements(plain(file), [])
+            ds = read_elements(plain(file), stop_when=is_pixels)
         return 'SOPClassUID' in ds or ('Rows' in ds and 'Columns' in ds)
     except Exception:  # any bytes at all are parsed here
         return False
@@ -262,36 +270,73 @@ _ZEROS = bytes(16)
 
 _PREAMBLE, _MARK, _META_LENGTH = 128, b'DICM', b'\2\0\0\0'
 
-# Of a header at most, those in sequences aside.
-_MOST_ELEMENTS = 2**16
+# Of a header at most: elements, or a third as many items of sequences.
+_MOST_PARTS = 2**16
+
+# Sequences that are asked for: those of a known length pydicom takes apart then.
+_SEQUENCES = (
+    *(MODALITY_LUT_SEQUENCE, VOI_LUT_SEQUENCE),
+    *(BaseTag(0x00540220), BaseTag(0x00082112)),  # of the view's code, and of source images
+)
 
 
-def element_limit() -> Callable[[Any, str | None, int], bool]:
-    """Count the elements of one header; ``stop_when`` of pydicom, which never stops it.
+class _HeaderFile:
+    """A file of which pydicom asks for the position at each part of a header, in sequences, too.
 
-    Returns:
-        Callable: Raises a HeaderError where there are too many, as of zeros.
+    Args:
+        file (BinaryIO): The file, at whatever position.
     """
-    counter = itertools.count(1)
 
-    def is_last(tag: Any, vr: str | None, length: int) -> bool:
-        if next(counter) > _MOST_ELEMENTS:
-            raise HeaderError(f'damaged: its header has more than {_MOST_ELEMENTS} elements')
-        return False
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self._tell = file.read, file.seek, file.tell
+        self._parts = itertools.count()
 
-    return is_last
+    def tell(self) -> int:
+        """Where it is; raises a HeaderError where there are too many parts, as of zeros."""
+        if next(self._parts) > _MOST_PARTS:
+            raise _too_many_parts()
+        return self._tell()
 
 
-def _read_elements(file: BinaryIO, tags: list | None = None) -> FileDataset:
-    """All elements of a file, or some of those before the pixels, as ``pydicom.dcmread`` does."""
-    is_last = element_limit()
-    if tags is None:
-        return read_partial(file, is_last, force=True)
+def _too_many_parts() -> HeaderError:
+    return HeaderError(f'damaged: its header has more than {_MOST_PARTS} elements')
 
-    def is_wanted_no_more(tag: Any, vr: str | None, length: int) -> bool:
-        return is_last(tag, vr, length) or tag in _PIXELS
 
-    return read_partial(file, is_wanted_no_more, force=True, specific_tags=tags or None)
+def read_elements(
+    file: BinaryIO,
+    tags: list | None = None,
+    stop_when: Callable[[Any, str | None, int], bool] | None = None,
+    largest: int | None = None,
+) -> FileDataset:
+    """Elements of a file, as ``pydicom.dcmread`` reads them, but not without end.
+
+    Args:
+        file (BinaryIO): What :func:`plain` returns.
+        tags (list, optional): Those wanted. Defaults to None: all.
+        stop_when (Callable, optional): As of ``pydicom.filereader.read_partial``. Defaults to None.
+        largest (int, optional): Bytes of a value that is read before it is asked for. Defaults to None:
+            any.
+
+    Raises:
+        HeaderError: If there are too many.
+    """
+    header = cast(BinaryIO, _HeaderFile(file))
+    ds = read_partial(header, stop_when, largest, force=True, specific_tags=tags)
+    if isinstance(file, io.BufferedReader):
+        # where pydicom looks for larger values
+        ds.filename, ds.fileobj_type, ds.buffer = file.name, open, None
+    for element in map(ds.get_item, _SEQUENCES):
+        if isinstance(element, RawDataElement):
+            value = element.value
+            items = value.count(ITEM) if value is not None else element.length // len(ITEM)
+            if 3 * items > _MOST_PARTS:
+                raise _too_many_parts()
+    return ds
+
+
+def is_pixels(tag: Any, vr: str | None, length: int) -> bool:
+    """Whether an element is pixels; ``stop_when`` of pydicom."""
+    return tag in _PIXELS
 
 
 def _check_start(head: bytes) -> None:
@@ -345,12 +390,12 @@ def plain(file: BinaryIO) -> BinaryIO:
 def _open(path: str, file: BinaryIO, notes: list[str]) -> tuple[FileDataset, ImageFormat]:
     ds = None
     try:
-        ds = _read_elements(plain(file))
+        ds = read_elements(plain(file))
         if not len(ds):
             # pydicom drops everything where no delimiter ends compressed pixels
             file.seek(0)
             ended = io.BytesIO(file.read() + _DELIMITER)
-            ds = _read_elements(ended)
+            ds = read_elements(ended)
         _check_kind(ds)
         form = image_format(ds, notes)
         element = ds.get_item(_PIXEL_DATA)

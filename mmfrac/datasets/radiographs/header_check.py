@@ -7,7 +7,8 @@ The rules, each in one place:
   PhotometricInterpretation that cannot be, or contradict each other, are errors.
   PhotometricInterpretation is read without regard to case and spaces.
 - Uncompressed pixels of another length than the header says, a codestream of another size, kind or
-  number of samples, one that does not end or lacks tiles, and several of them, are errors.
+  number of samples, one that does not end or lacks tiles, scans or restart marks, and several of them,
+  are errors.
 - YBR_FULL of a codestream that turns its colours itself, and YBR_ICT or YBR_RCT of a JPEG, are errors.
 - Samples that lie as high as HighBit says, with empty bits below, are shifted down. Samples that
   contradict HighBit and fit BitsStored are read by BitsStored, with a note; all others are an error.
@@ -48,6 +49,7 @@ from mmfrac.datasets.radiographs.codestream import (
     JPEG_LS,
     Codestream,
     codestream_header,
+    gap_fault,
     is_next_image,
     tile_fault,
 )
@@ -63,6 +65,7 @@ from mmfrac.datasets.radiographs.dicom_header import (
     code,
     short,
 )
+from mmfrac.datasets.radiographs.jpeg_scans import scans_fault
 from mmfrac.datasets.radiographs.limits import size_fault
 
 GREY = ('MONOCHROME1', 'MONOCHROME2', 'PALETTE COLOR')
@@ -213,8 +216,10 @@ def content_fault(form: ImageFormat, syntax: UID, content: bytes) -> str | None:
         if fault or kind is None:
             return fault
         if kind == JPEG_2000:
-            return tile_fault(stream)
-        return None if _ends(content) else 'its pixels are truncated: they have no end mark'
+            return tile_fault(stream) or gap_fault(stream)
+        if not _ends(content):
+            return 'its pixels are truncated: they have no end mark'
+        return scans_fault(stream) if kind == JPEG else None
     fault = native_fault(form, len(content), content[:4] == ITEM)
     if fault:
         return fault

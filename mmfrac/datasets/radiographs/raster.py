@@ -10,8 +10,9 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
-from mmfrac.datasets.radiographs.codestream import tile_fault
+from mmfrac.datasets.radiographs.codestream import gap_fault, tile_fault
 from mmfrac.datasets.radiographs.grey_scale import FLAT
+from mmfrac.datasets.radiographs.jpeg_scans import scans_fault
 from mmfrac.datasets.radiographs.limits import MAX_PIXELS_VARIABLE, check_size, max_pixels
 from mmfrac.datasets.radiographs.pillow import (
     HAS_PILLOW,
@@ -27,8 +28,10 @@ from mmfrac.datasets.radiographs.portable import (
 )
 from mmfrac.datasets.radiographs.raster_check import (
     RasterError,
+    check_png_header,
     compressed_tiff_fault,
     is_cut_jpeg,
+    late_png_exif,
     png_fault,
     tiff_fault,
     whole_png,
@@ -49,7 +52,10 @@ _ORIENTATION = 274
 
 _WIDTH, _HEIGHT = 256, 257
 
-_FORMATS = ('JPEG', 'MPO', 'TIFF')
+_FORMATS = ('JPEG', 'MPO', 'TIFF', 'PNG', 'WEBP')
+
+# Where Pillow keeps what a PNG says of its orientation.
+_PNG_EXIF = ('exif', 'Raw profile type exif', 'XML:com.adobe.xmp')
 
 # From this one on rows are columns.
 _FIRST_ACROSS = 5
@@ -67,7 +73,13 @@ def _orientation_of(image: Image.Image) -> int:
     if image.format not in _FORMATS:
         return 1
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        if image.format == 'PNG' and not any(key in image.info for key in _PNG_EXIF):
+            late = late_png_exif(image.fp)  # type: ignore[attr-defined]
+            if late is None:
+                return 1
+            image.info['exif'] = late
+        # that of a PNG decodes it to look behind its pixels
+        orientation = Image.Image.getexif(image).get(_ORIENTATION, 1)
     except Exception:  # damaged EXIF data, of which nothing else is wanted
         return 1
     return orientation if orientation in range(1, 9) else 1
@@ -147,8 +159,10 @@ def open_image(file: str | BinaryIO) -> Image.Image:
     if isinstance(file, str):
         with open(file, 'rb') as opened:
             check_portable_header(opened)
+            check_png_header(opened)
     else:
         check_portable_header(file)
+        check_png_header(file)
     return _open(file)
 
 
@@ -167,8 +181,8 @@ def read_raster(path: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
     """Read a PNG, TIFF or JPEG film.
 
     Grey, grey with alpha, RGB, RGBA, palette and bilevel files, 8 and 16 bit, 32-bit integer and
-    float TIFF. Alpha is ignored; colour becomes luma (ITU-R BT.601). A JPEG or TIFF that says how it
-    is to be turned (EXIF) comes out upright, as viewers show it. 8-bit values are divided by
+    float TIFF. Alpha is ignored; colour becomes luma (ITU-R BT.601). A JPEG, TIFF, PNG or WebP that says
+    how it is to be turned (EXIF) comes out upright, as viewers show it. 8-bit values are divided by
     255. 16-bit values are divided by ``2**bits - 1``, bits being the smallest depth from 10 to 16
     that holds the film's maximum, because 12-bit films are commonly stored in 16-bit files. 32-bit
     integers that do not fit in 16 bits and floats outside [0, 1] are stretched from the film's
@@ -270,10 +284,15 @@ def _samples(
         return _values_of(image)
     is_deep_colour = image.mode in ('RGB', 'RGBA', 'LA') and ';16' in str(_tiles(image))
     if image.format in ('JPEG', 'MPO'):
+        with open(path, 'rb') as file:
+            content = file.read()
+        fault = scans_fault(content)
+        if fault:
+            raise RasterError(f'{fault}; copy it anew from its source')
         samples = _values_of(image)
-        if is_cut_jpeg(path, image):
+        if is_cut_jpeg(content, image):
             raise RasterError('truncated: its last rows are missing; copy it anew from its source')
-        return samples
+        return _remember(state, samples)
     if image.format == 'PPM':
         with open(path, 'rb') as file:
             check_one_portable(image, file)
@@ -295,7 +314,7 @@ def _samples(
                 state, whole_png(image, content, partial(_values_of, colours=_colours(image)))
             )
     if image.format == 'JPEG2000':
-        fault = tile_fault(content)
+        fault = tile_fault(content) or gap_fault(content)
         if fault:
             raise RasterError(f'{fault}; copy it anew from its source')
     is_packed = image.format != 'TIFF'
@@ -368,7 +387,7 @@ def _values_of(image: Image.Image, colours: int | None = None) -> np.ndarray:
 def _check_palette(image: Image.Image, colours: int) -> None:
     """Raise a RasterError if a pixel has no colour in the palette; Pillow shows it black."""
     highest = image.getextrema()[1]
-    if highest >= colours:
+    if highest >= colours:  # type: ignore[operator]
         raise RasterError(
             f'damaged: its palette has {colours} colours, and a pixel has number {highest}; copy it '
             'anew from its source'

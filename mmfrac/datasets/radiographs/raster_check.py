@@ -6,6 +6,7 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import IO
 
 import numpy as np
 
@@ -17,7 +18,12 @@ class RasterError(ValueError):
     """What is wrong with an image file, without its name."""
 
 
+_PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
+
 _PNG_HEAD = 8
+
+# Of a PNG at most: parts of pixels, and others, each of which Pillow takes time for.
+_MOST_PNG_PIXELS, _MOST_PNG_PARTS = 2**16, 2**10
 
 # Bytes of compressed pixels that hold no row of their own: the end of their last one, and a checksum.
 _PNG_END = 16
@@ -44,6 +50,31 @@ _PASSES = (
 )
 
 
+def check_png_header(file: IO[bytes]) -> None:
+    """Do nothing if a file has no PNG header that goes on and on.
+
+    Args:
+        file (IO[bytes]): At its start, where it is left.
+
+    Raises:
+        RasterError: If it has too many parts.
+    """
+    if file.read(_PNG_HEAD) == _PNG_MAGIC:
+        for _ in range(_MOST_PNG_PARTS):
+            head = file.read(8)
+            if len(head) < 8 or head[4:] == b'IDAT':
+                break
+            file.seek(4 + int.from_bytes(head[:4], 'big'), io.SEEK_CUR)
+        else:
+            raise RasterError(f'{_TOO_MANY_PNG_PARTS}; copy it anew from its source')
+    file.seek(0)
+
+
+_TOO_MANY_PNG_PARTS = (
+    f'it has more than {_MOST_PNG_PARTS} parts besides its pixels, or {_MOST_PNG_PIXELS} of these'
+)
+
+
 def png_fault(content: bytes, exactly: bool = False) -> str | None:
     """What is wrong with the chunks of a PNG.
 
@@ -56,8 +87,12 @@ def png_fault(content: bytes, exactly: bool = False) -> str | None:
         str or None: None if all are there, as they were written.
     """
     view = memoryview(content)
+    pixels = others = 0
     try:
         for name, start, end in _png_chunks(content):
+            pixels, others = pixels + (name == b'IDAT'), others + (name != b'IDAT')
+            if pixels > _MOST_PNG_PIXELS or others > _MOST_PNG_PARTS:
+                return _TOO_MANY_PNG_PARTS
             (checksum,) = struct.unpack('>L', view[end : end + 4])
             # of chunks in small letters a reader needs none
             if name[:1].isupper() and zlib.crc32(view[start - 4 : end]) != checksum:
@@ -127,6 +162,33 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
         offset = end + 4
 
 
+# Bytes at the end of a PNG in which EXIF data are looked for.
+_PNG_TAIL = 2**12
+
+
+def late_png_exif(file: IO[bytes]) -> bytes | None:
+    """EXIF data of a PNG that lie behind its pixels.
+
+    Args:
+        file (IO[bytes]): The file, of whatever position, which is kept.
+
+    Returns:
+        bytes or None: None if there are none.
+    """
+    position = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(size - _PNG_TAIL, 0))
+    tail = file.read()
+    file.seek(position)
+    at = tail.rfind(b'eXIf')
+    if at < 4:
+        return None
+    end = at + 4 + int.from_bytes(tail[at - 4 : at], 'big')
+    # four letters of the pixels are none
+    is_whole = zlib.crc32(tail[at:end]) == int.from_bytes(tail[end : end + 4], 'big')
+    return tail[at + 4 : end] if is_whole else None
+
+
 def _png_length_fault(content: bytes) -> str | None:
     """How the number of pixels contradicts the header, None if it does not."""
     width, height, bits, colour, _, _, interlace = struct.unpack_from('>2L5B', content, 16)
@@ -157,11 +219,11 @@ def _png_length_fault(content: bytes) -> str | None:
 _NO_DATA, _NO_INK = 128, (127, 128)
 
 
-def is_cut_jpeg(path: str, image: Image.Image) -> bool:
+def is_cut_jpeg(source: bytes, image: Image.Image) -> bool:
     """Whether a JPEG ends, with its end mark, before its last pixel; libjpeg fills the rest with grey.
 
     Args:
-        path (str): Its file.
+        source (bytes): Its file.
         image (Image): The same, decoded.
 
     Returns:
@@ -170,8 +232,6 @@ def is_cut_jpeg(path: str, image: Image.Image) -> bool:
     last = np.array(image.getpixel((image.width - 1, image.height - 1)))
     if not np.isin(last, _NO_INK if image.mode == 'CMYK' else _NO_DATA).all():
         return False
-    with open(path, 'rb') as file:
-        source = file.read()
     with Image.open(io.BytesIO(source), formats=('JPEG',)) as image:
         before = np.asarray(image)
     with Image.open(io.BytesIO(with_more_data(source)), formats=('JPEG',)) as image:

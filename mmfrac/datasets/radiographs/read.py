@@ -27,7 +27,7 @@ __all__ = [
 
 # Of the values that read_radiograph gives: raise it with any change of them, or film caches written
 # before go on being used.
-VALUES_VERSION = 5
+VALUES_VERSION = 6
 
 _DICOM_MAGIC = b'DICM'
 

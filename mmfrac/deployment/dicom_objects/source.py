@@ -8,13 +8,12 @@ import warnings
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple
 
-import pydicom
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DS, validate_value
 
-from mmfrac.datasets.radiographs.dicom import plain
+from mmfrac.datasets.radiographs.dicom import is_pixels, plain, read_elements
 from mmfrac.utils.errors import RadiographError
 
 # Who the patient is and what the study: taken as it is, since the objects belong to the same.
@@ -134,7 +133,7 @@ def read_source(path: str | os.PathLike) -> SourceImage:
 def _read(path: str) -> SourceImage:
     try:
         with open(path, 'rb') as file:
-            ds = pydicom.dcmread(plain(file), force=True, stop_before_pixels=True)
+            ds = read_elements(plain(file), stop_when=is_pixels)
     except FileNotFoundError:
         raise
     except Exception as error:  # any bytes at all come here

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pydicom.dataset import FileDataset
-from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -20,7 +19,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from mmfrac.datasets.radiographs.dicom import element_limit, plain
+from mmfrac.datasets.radiographs.dicom import plain, read_elements
 from mmfrac.datasets.radiographs.header_check import (
     ITEM,
     HeaderError,
@@ -57,12 +56,11 @@ class _PixelRange:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.start = self.length = -1
-        self._is_last = element_limit()
 
     def begin(self, tag: Any, vr: str | None, length: int) -> bool:
         """Whether an element is the pixels; ``stop_when`` of pydicom."""
         if int(tag) not in _PIXELS:
-            return self._is_last(tag, vr, length)
+            return False
         self.start, self.length = self._file.tell(), length
         return True
 
@@ -278,7 +276,7 @@ def _read(name: str, path: str, verify: bool, any_name: bool) -> DicomHeader:
         content = plain(file)
         end = facts.st_size if content is file else len(content.getbuffer())  # type: ignore
         pixels = _PixelRange(content)
-        ds = read_partial(content, pixels.begin, _LARGEST_VALUE, True, _TAGS)
+        ds = read_elements(content, _TAGS, pixels.begin, _LARGEST_VALUE)
         uid = ds.file_meta.get('MediaStorageSOPClassUID')
         if uid == MediaStorageDirectoryStorage:
             return DicomHeader(name, INDEX)

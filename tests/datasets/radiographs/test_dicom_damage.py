@@ -24,6 +24,7 @@ from mmfrac.datasets.radiographs.codestream import (
     JPEG_2000,
     codestream_header,
     codestream_size,
+    gap_fault,
     tile_fault,
 )
 from mmfrac.datasets.radiographs.header_check import codestream_of
@@ -125,6 +126,37 @@ def test_a_tile_is_missing(tmp_path, tile):
                 assert np.corrcoef(read_radiograph(tmp_path / name).flat, film.flat)[0, 1] > 0.99
             else:
                 assert '1 of its 9 tiles are missing' in error_of(tmp_path / name)
+
+
+@pytest.mark.parametrize('options', [{}, dict(irreversible=True), dict(precinct_size=(128, 128))])
+def test_zeros_in_the_place_of_pixels(tmp_path, options):
+    film = np.random.default_rng(0).integers(0, 256, (160, 200)).astype(np.uint8)
+    whole = stream_of(film, 'JPEG2000', no_jp2=True, **options)
+    for start, stop in ((-9000, -2), (-9000, -4000)):
+        gap = whole[:start] + bytes(stop - start) + whole[stop:]
+        with_frames(tmp_path / 'a.dcm', film, JPEG2000, [gap])
+        (tmp_path / 'a.j2k').write_bytes(gap)
+        for name in ('a.dcm', 'a.j2k'):
+            assert 'zeros stand in the place of its pixels' in error_of(tmp_path / name)
+
+
+def test_films_of_nothing_have_no_gaps():
+    for value in (0, 128, 255):
+        film = np.full((700, 800), value, np.uint8)
+        for options in (
+            {},
+            dict(tile_size=(64, 64)),
+            dict(precinct_size=(16, 16), num_resolutions=3),
+        ):
+            layers = dict(quality_mode='rates', quality_layers=[40, 20, 10, 5, 1])
+            for more in ({}, layers, dict(irreversible=True)):
+                stream = stream_of(film, 'JPEG2000', no_jp2=True, **options, **more)
+                assert gap_fault(stream) is None
+    # packets of nothing, one byte each
+    head = stream_of(film, 'JPEG2000', no_jp2=True, precinct_size=(16, 16), num_resolutions=1)
+    head = head[: head.index(b'\xff\x93') + 2]
+    assert gap_fault(head + bytes(2300) + b'\xff\xd9') is None
+    assert gap_fault(head + bytes(2500) + b'\xff\xd9') is not None
 
 
 def with_frames(path, film, syntax, fragments, **header):

@@ -134,6 +134,59 @@ def test_zeros_in_the_place_of_a_header(tmp_path, start):
     assert time.process_time() - began < 5
 
 
+@pytest.mark.parametrize('kind', ['empty', 'undefined', 'nested', 'known', 'deep'])
+def test_sequences_of_items_without_end(tmp_path, kind):
+    item, end = b'\xfe\xff\0\xe0', b'\xfe\xff\xdd\xe0' + bytes(4)
+    item_end = b'\xfe\xff\x0d\xe0' + bytes(4)
+
+    def sequence(items, length=2**32 - 1):
+        # a VOI LUT, which is asked for
+        rest = end if length == 2**32 - 1 else b''
+        return b'\x28\0\x10\x30SQ\0\0' + struct.pack('<L', length) + items + rest
+
+    empty = 200_000 * (item + bytes(4))
+    inserted = dict(
+        empty=sequence(empty),
+        undefined=sequence(100_000 * (item + 4 * b'\xff' + item_end)),
+        nested=sequence(item + 4 * b'\xff' + sequence(empty) + item_end),
+        known=sequence(empty, len(empty)),
+        deep=b'',
+    )[kind]
+    for _ in range(3000 if kind == 'deep' else 0):
+        inserted = sequence(item + 4 * b'\xff' + inserted + item_end)
+    content = Path(make_dicom(tmp_path / 'a', ramp())).read_bytes()
+    pixels = content.index(b'\xe0\x7f\x10\0')
+    (tmp_path / 'b').write_bytes(content[:pixels] + inserted + content[pixels:])
+    began = time.process_time()
+    with pytest.raises(RadiographError, match=r'elements|recursion'):
+        read_radiograph(tmp_path / 'b')
+    if kind != 'known':
+        assert read_header('b', str(tmp_path)).fault
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize('name', [b'tEXt', b'prVt', b'IDAT'])
+@pytest.mark.parametrize('place', ['before', 'behind'])
+def test_png_of_parts_without_end(tmp_path, name, place):
+    Image.fromarray(ramp((40, 48), high=255, dtype=np.uint8)).save(tmp_path / 'a.png')
+    content = (tmp_path / 'a.png').read_bytes()
+    data = b'' if name == b'IDAT' else b'a\0b'
+    part = struct.pack('>L', len(data)) + name + data + struct.pack('>L', zlib.crc32(name + data))
+    at = content.index(b'IDAT') - 4 if place == 'before' else len(content) - 12
+    (tmp_path / 'b.png').write_bytes(content[:at] + 200_000 * part + content[at:])
+    began = time.process_time()
+    with pytest.raises(RadiographError, match='parts'):
+        read_radiograph(tmp_path / 'b.png')
+    if place == 'before' and name != b'IDAT':
+        with pytest.raises(RadiographError, match='parts'):
+            image_size(tmp_path / 'b.png')
+    assert time.process_time() - began < 2
+    (tmp_path / 'c.png').write_bytes(content[:at] + 100 * part + content[at:])
+    np.testing.assert_array_equal(
+        read_radiograph(tmp_path / 'c.png'), read_radiograph(tmp_path / 'a.png')
+    )
+
+
 def test_codestreams_that_claim_or_give_more(tmp_path):
     frame = (
         b'\xff\xd8\xff\xc3\x00\x0b\x0c' + struct.pack('>2H', 40_000, 40_000) + b'\x01\x01\x11\x00'
@@ -148,11 +201,7 @@ def test_codestreams_that_claim_or_give_more(tmp_path):
             ds.PixelData = encapsulate([stream])
             ds['PixelData'].VR, ds['PixelData'].is_undefined_length = 'OB', True
             ds.save_as(tmp_path / 'a')
-            if syntax == RLELossless and size == (24, 32):
-                # what is too much is cut off, in a process of limited memory
-                assert read_radiograph(tmp_path / 'a', []).shape == size
-            else:
-                refused(tmp_path / 'a', both=size[0] > 24)
+            refused(tmp_path / 'a', both=size[0] > 24)
 
 
 @pytest.mark.parametrize('shape', [(1, 3000), (3000, 1), (2, 129), (65, 1), (10, 641)])

@@ -132,6 +132,31 @@ def test_planes_of_16_bit_colour(tmp_path, packed):
     assert 'planes of their own' in refused(tmp_path / 'a.tif', content + b''.join(parts))
 
 
+@pytest.mark.parametrize('kind', ['PNG', 'BMP'])
+def test_pixels_without_a_colour_in_the_palette(tmp_path, kind):
+    # more than 2 KiB of pixels, and all numbers to 15
+    numbers = NOISE % 16
+    image = Image.frombytes('P', NOISE.shape[::-1], numbers.tobytes())
+    image.putpalette(np.repeat(np.arange(16) * 15, 3).astype(np.uint8).tobytes())
+    stream = io.BytesIO()
+    options = dict(bits=8, transparency=bytes(range(16))) if kind == 'PNG' else {}
+    image.save(stream, kind, **options)
+    content = stream.getvalue()
+    assert len(content) > 4096
+    (tmp_path / 'a').write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        found = read_radiograph(tmp_path / 'a')
+    np.testing.assert_allclose(found, numbers * 15 / 255, atol=1e-6)
+    if kind == 'PNG':
+        at = content.index(b'PLTE') - 4
+        (length,) = struct.unpack_from('>L', content, at)
+        chunk = content[at + 4 : at + 8 + 3 * 8]
+        palette = struct.pack('>L', 24) + chunk + struct.pack('>L', zlib.crc32(chunk))
+        damaged = content[:at] + palette + content[at + 12 + length :]
+        assert 'palette has 8 colours' in refused(tmp_path / 'b', damaged)
+
+
 def test_tiff_tags_of_other_types(tmp_path):
     path = tmp_path / 'a.tif'
     Image.fromarray(DEEP).save(path)

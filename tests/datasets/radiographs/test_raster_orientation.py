@@ -1,4 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import io
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,6 +39,31 @@ def test_films_come_out_upright(tmp_path, kind, orientation):
     assert image_size(path) == plane.shape[::-1]
     assert plane.flags.c_contiguous and plane.flags.writeable
     np.testing.assert_allclose(plane[8::16, 8::16] * 255, np.array(SEEN[orientation]) * 40, atol=2)
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'late PNG', '16-bit PNG', 'colour PNG', 'WEBP'])
+@pytest.mark.parametrize('orientation', SEEN)
+def test_png_and_webp_come_out_upright(tmp_path, kind, orientation):
+    film = np.kron(np.arange(6).reshape(2, 3) * 40, np.ones((16, 16))).astype(np.uint8)
+    stored = film.astype(np.uint16) * 257 if '16' in kind else film
+    stored = np.stack([film] * 3, axis=2) if 'colour' in kind else stored
+    exif = Image.Exif()
+    exif[274] = orientation
+    stream = io.BytesIO()
+    Image.fromarray(stored).save(stream, kind.split()[-1], exif=exif, lossless=True)
+    content = stream.getvalue()
+    if 'late' in kind:
+        at = content.index(b'eXIf') - 4
+        end = at + 12 + int.from_bytes(content[at : at + 4], 'big')
+        content = content[:at] + content[end:-12] + content[at:end] + content[-12:]
+    path = tmp_path / 'a'
+    path.write_bytes(content)
+    for _ in range(2):
+        plane = read_radiograph(path)
+        assert image_size(path) == plane.shape[::-1]
+        seen = np.array(SEEN[orientation]) * 40
+        np.testing.assert_allclose(plane[8::16, 8::16] * 255, seen, atol=0.01)
+        os.utime(path, (1e9, 1e9))  # not written a moment ago
 
 
 def test_orientation_that_is_none(tmp_path):
