@@ -81,7 +81,7 @@ def test_a_package_takes_what_is_chosen_on_validation_films(tiny_data, tmp_path)
     # before the predictions are looked for
     done = froc(tiny_data, tmp_path, 'ours=nowhere', '--package', 'model.mmfrac')
     assert done.returncode == 1 and not (tmp_path / 'report').exists()
-    assert 'validation films: name them with --val' in done.stderr
+    assert 'validation images: name them with --val' in done.stderr
 
 
 def test_pickle_as_in_mmdet(tested, tmp_path):

@@ -97,7 +97,9 @@ def main() -> None:
         raise ValueError(f'--max-fppi is a number above 0, got {args.max_fppi}')
     # before the films are evaluated
     if args.package and not args.val:
-        raise ValueError('--package takes what is chosen on validation films: name them with --val')
+        raise ValueError(
+            'operating points of a package are chosen on validation images: name them with --val'
+        )
     OutputFolder(args.out).check(['froc.json'])
     saved, results = evaluate(args.annotations, args.predictions, categories, definitions)
     validation = None

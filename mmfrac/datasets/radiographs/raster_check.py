@@ -3,6 +3,7 @@
 
 import io
 import math
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -175,11 +176,7 @@ def late_png_exif(file: IO[bytes]) -> bytes | None:
     Returns:
         bytes or None: None if there are none.
     """
-    position = file.tell()
-    size = file.seek(0, io.SEEK_END)
-    file.seek(max(size - _PNG_TAIL, 0))
-    tail = file.read()
-    file.seek(position)
+    tail = _last_bytes(file, _PNG_TAIL)
     at = tail.rfind(b'eXIf')
     if at < 4:
         return None
@@ -187,6 +184,14 @@ def late_png_exif(file: IO[bytes]) -> bytes | None:
     # four letters of the pixels are none
     is_whole = zlib.crc32(tail[at:end]) == int.from_bytes(tail[end : end + 4], 'big')
     return tail[at + 4 : end] if is_whole else None
+
+
+def _last_bytes(file: IO[bytes], count: int) -> bytes:
+    if isinstance(file, io.BytesIO):
+        return file.getvalue()[-count:]
+    # as many threads read headers, in as few calls of the system as there may be
+    descriptor = file.fileno()
+    return os.pread(descriptor, count, max(os.fstat(descriptor).st_size - count, 0))
 
 
 def _png_length_fault(content: bytes) -> str | None:

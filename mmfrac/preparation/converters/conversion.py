@@ -3,6 +3,7 @@
 
 import math
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -168,10 +169,13 @@ def _scaled(points: list[float], old: Size, new: Size) -> list[float]:
     return [value * new[i % 2] / old[i % 2] for i, value in enumerate(points)]
 
 
-# Headers are read by threads, which wait for the storage at the same time, so many a task.
+# Headers are read by threads, which wait for the storage at the same time, so many a task; where a
+# header takes less, s, there is nothing to wait for but each other.
 _THREADS = 8
 
 _CHUNK = 64
+
+_WAIT = 5e-4
 
 _HOW_WITHOUT = (
     'the sizes of the films are read from there; without films give --size table (where the tables '
@@ -247,6 +251,12 @@ class ImageFiles:
             if self._finder.is_settled:
                 break
             found.append(self._measure(row))
+        while len(found) < len(rows):
+            began, count = time.perf_counter(), len(found)
+            found += map(self._measure, rows[count : count + _CHUNK])
+            if time.perf_counter() - began > _WAIT * (len(found) - count):
+                # that of a network or a slow disk
+                break
         rest = rows[len(found) :]
         chunks = [rest[start : start + _CHUNK] for start in range(0, len(rest), _CHUNK)]
         # threads end with their batch: none lives when processes are forked

@@ -3,6 +3,7 @@ import faulthandler
 import os
 import signal
 import threading
+import time
 import unicodedata
 
 import pytest
@@ -150,6 +151,8 @@ def test_no_thread_lives_when_processes_are_forked(films, monkeypatch):
 
     def size(path):
         measured.add(threading.current_thread())
+        # a slow disk
+        time.sleep(1e-3)
         return 40, 30
 
     monkeypatch.setattr(film_pool.FilePool, '_started', start)
@@ -159,6 +162,23 @@ def test_no_thread_lives_when_processes_are_forked(films, monkeypatch):
     assert [one.name for one in found if one.fault] == ['5.png']
     assert measured - {threading.main_thread()}
     assert len(alive) > 2 and not any(alive)
+
+
+def test_headers_that_take_no_time_are_read_by_no_thread(films, monkeypatch):
+    names = [f'{index}.png' for index in range(200)]
+    root = films(*names)
+    measured = []
+
+    def size(path):
+        measured.append(threading.current_thread())
+        return 40, 30
+
+    monkeypatch.setattr(film_files, 'image_size', size)
+    # of a machine that does other things, too
+    monkeypatch.setattr(film_files, '_WAIT', 1.0)
+    found = look_up(root, rows(*names))
+    assert [one.name for one in found] == names
+    assert measured == [threading.main_thread()] * 200
 
 
 def test_sizes_without_films(tmp_path, films):
