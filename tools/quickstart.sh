@@ -33,9 +33,9 @@ train_arguments=(--amp)
 burn_in_checkpoint='burn_in.pth'
 ssl_checkpoint='epoch_*.pth'
 expected_setup='a second when it is there, else 2 to 4 min'
-expected_phantom='1 to 3 min, less when they are there'
-expected_training='3 to 4 min on 2 cores'
-expected_evaluation='40 s'
+expected_phantom='1 to 2 min, less when they are there'
+expected_training='3 min on 2 cores'
+expected_evaluation='20 to 40 s'
 expected_plots='15 s'
 
 setup_arguments=()
