@@ -8,6 +8,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import cv2
@@ -523,19 +524,22 @@ def _decoded(
 ) -> tuple[np.ndarray, None]:
     """Stored values of compressed pixels, by the first plugin that can; this is where codecs run."""
     decoder, options = get_decoder(UID(syntax)), dict(options)
-    if UID(syntax) == RLELossless:
+    is_rle = UID(syntax) == RLELossless
+    if is_rle:
         options['correct_unused_bits'] = False
     faults = []
     for plugin in plugins:
         options['decoding_plugin'] = plugin
         try:
-            with warnings.catch_warnings(record=True) as found:
-                warnings.simplefilter('always')
+            # a warning is all that tells of run lengths that are left over; what others warn of is said
+            with warnings.catch_warnings(record=True) if is_rle else nullcontext() as found:
+                if is_rle:
+                    warnings.simplefilter('always')
                 pixels = decoder.as_array(content, index=0, **options)[0]
         except Exception as error:  # plugins raise whatever their libraries raise
             faults.append(str(error).rsplit('available plugins:')[-1].strip())
             continue
-        if UID(syntax) == RLELossless and any(map(_tells_of_rows, found)):
+        if any(map(_tells_of_rows, found or ())):
             raise ValueError('it has more pixels than its header says: Rows or Columns are wrong')
         header = codestream_header(codestream_of(content, _HEAD))
         if header is not None and _may_be_cut(pixels, header, plugin):

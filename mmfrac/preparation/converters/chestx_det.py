@@ -2,7 +2,6 @@
 """ChestX-Det and ChestX-Det10: radiologists' boxes on NIH ChestX-ray14 films."""
 
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +10,12 @@ from mmfrac.datasets.labels import names_fracture
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion, flat_polygon
 from mmfrac.preparation.converters.convert_options import ConvertOptions
+from mmfrac.preparation.converters.nih_cxr14 import NIH_NAME
 from mmfrac.preparation.tables.table import Table
 from mmfrac.preparation.tables.values import ImageRow, RawBox
 from mmfrac.utils.errors import AnnotationError
 
 _FINDING = 'fracture'
-_NIH_NAME = re.compile(r'(\d{8})_\d{3}')
 _COLUMNS = dict(nih=('nih_name',), det=('det_name',))
 
 
@@ -125,7 +124,7 @@ def _record_faults(record: Any) -> list[str]:
 
 def _patient(name: str, aliases: dict[str, str]) -> str | None:
     for known in (name, aliases.get(name, '')):
-        match = _NIH_NAME.match(known)
+        match = NIH_NAME.match(known)
         if match:
             return match.group(1)
     return None

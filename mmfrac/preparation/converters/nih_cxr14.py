@@ -15,11 +15,13 @@ from mmfrac.preparation.tables.values import ImageRow, RawBox, read_number, read
 # The release holds all films in this size (px), and its boxes are drawn in it.
 RELEASE_SIZE = (1024, 1024)
 
+# Of its films: the patient, and which of the patient's it is.
+NIH_NAME = re.compile(r'(\d{8})_\d{3}')
+
 _NAME = ('Image Index', 'Image ID', 'image_id')
 _PATIENT = ('Patient ID',)
 _VIEW = ('View Position',)
 _FINDING = 'fracture'
-_NIH_NAME = re.compile(r'(\d{8})_\d{3}')
 
 
 def convert_nih_cxr14(
@@ -167,7 +169,7 @@ def _image_row(
         if not row['name']:
             raise ValueError('no image name')
         patient = nih_patient(row['patient'])
-        named = _NIH_NAME.match(row['name'])
+        named = NIH_NAME.match(row['name'])
         if named and named[1] != patient:
             raise ValueError(f'patient {patient}, but the name {row["name"]} is of {named[1]}')
         if drawn and label != 1:
