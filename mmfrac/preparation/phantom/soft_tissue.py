@@ -292,6 +292,9 @@ _LUNG_AIR = 0.78
 # grid cells that a contour is smoothed over, to each side
 _SMOOTHED = 4
 
+# that OpenCV computes at once, at most
+_COLUMNS = 32
+
 
 class SoftFields(NamedTuple):
     """Fields on the grid, (GRID, GRID) float32."""
@@ -313,10 +316,15 @@ def _round(mask: np.ndarray, reach: float, pose: Pose) -> np.ndarray:
     left, top, width, height = cv2.boundingRect(mask)
     if not height:
         return profile
-    # beyond what is smoothed there is nothing, nor anything that reaches into it
-    first_row, first_col = (max(start - 2 * _SMOOTHED, 0) for start in (top, left))
-    rows = slice(first_row, min(top + height + 2 * _SMOOTHED, GRID))
-    cols = slice(first_col, min(left + width + 2 * _SMOOTHED, GRID))
+    # beyond what is smoothed there is nothing, nor anything that reaches into it; in whole blocks, as
+    # OpenCV rounds in another way where columns are left over
+    rows, cols = (
+        slice(
+            max(start - 2 * _SMOOTHED, 0) // _COLUMNS * _COLUMNS,
+            min(-(-(start + extent + 2 * _SMOOTHED) // _COLUMNS) * _COLUMNS, GRID),
+        )
+        for start, extent in ((top, height), (left, width))
+    )
     # A frame of ones lets bodies run out of the film at full thickness.
     framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     framed = np.ascontiguousarray(framed[rows.start : rows.stop + 2, cols.start : cols.stop + 2])
