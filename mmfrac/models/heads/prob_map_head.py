@@ -81,7 +81,7 @@ class ProbMapHead(BaseModule):
             feats (Sequence[Tensor]): Pyramid levels ``(N, in_channels, H_i, W_i)``, finest first.
 
         Returns:
-            Tensor: ``(N, 1, h, w)``, the size of the input over ``stride``.
+            Tensor: ``(N, 1, h, w)``, the size of the input over ``stride``; in fp32 under autocast, too.
 
         Raises:
             ValueError: When there are fewer levels than ``num_levels``, or the input is no whole number
@@ -104,7 +104,10 @@ class ProbMapHead(BaseModule):
         fused = _resized(levels[0], shape)
         for level in levels[1:]:
             fused = fused + _resized(level, shape)
-        return self.logit_conv(self.fuse_conv(fused))
+        fused = self.fuse_conv(fused)
+        # not in bf16, whose eight bits make ties of cells and images that fp32 ranks
+        with torch.autocast(fused.device.type, enabled=False):
+            return self.logit_conv(fused.to(self.logit_conv.weight.dtype))
 
     def loss(self, feats: Sequence[Tensor], samples: SampleList) -> dict[str, Tensor]:
         """L_sup of a batch.
