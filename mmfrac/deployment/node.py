@@ -20,10 +20,11 @@ import pydicom
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from mmfrac.datasets.radiographs.dicom import values_unsaid
 from mmfrac.deployment.destinations import Destination
 from mmfrac.deployment.dicom_objects import KINDS, MadeObjects, make_objects
 from mmfrac.deployment.dicom_objects.identity import MANUFACTURER
-from mmfrac.deployment.dicom_objects.source import is_uid, values_unsaid
+from mmfrac.deployment.dicom_objects.source import is_uid
 from mmfrac.deployment.scorer import Scored
 from mmfrac.deployment.study_queue import (
     MOST_ATTEMPTS,

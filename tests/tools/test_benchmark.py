@@ -5,6 +5,7 @@ import importlib
 import math
 import multiprocessing
 import platform
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -96,9 +97,11 @@ def test_precision_gives_ratios_and_what_changes(module):
         )
     )
     changes = {row.case: row.value for row in rows if row.case.startswith('change')}
-    ratios = [row.ratio for row in rows if not row.case.startswith('change')]
-    # five ways, of which two are folded and do not train
-    assert len(changes) == 5 and len(ratios) == 8 and min(ratios) > 0
+    first = [row.value for row in rows if row.case.startswith('first image')]
+    ratios = [row.ratio for row in rows if row.case.startswith(('step', 'inference'))]
+    # seven ways, of which four are folded and do not train, and two of these compiled
+    assert len(changes) == 5 + len(first) and len(ratios) == 8 + len(first) and min(ratios) > 0
+    assert len(first) == 2 * (shutil.which('g++') is not None) and all(value > 0 for value in first)
     for case, change in changes.items():
         assert change < (1e-5 if 'fp32' in case else 0.02)
     assert all(change > 0 for case, change in changes.items() if 'bf16' in case)

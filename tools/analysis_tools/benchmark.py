@@ -36,7 +36,8 @@ EXAMPLE = """sections:
   coverage   how often intervals of simulated films cover the truth (share)
   streaming  evaluation of 32,184 films of 256 x 256 cells (memory, bytes gathered)
   detectors  step and inference of frac_sup.py beside box detectors at 1024 px (speed)
-  precision  step and inference in fp32 and bf16, NCHW and NHWC, batch norms folded (speed)
+  precision  step and inference in fp32 and bf16, NCHW and NHWC, batch norms folded, compiled (speed);
+             with --trained the metrics of a model in each
   memory     step and inference on a CPU that keeps freed memory, against one that does not (speed)
   onnx       an image by an exported detector, against eager torch (speed)
   expected   what a step of frac_ssl.py should take here, and what holds it up (seconds)
@@ -47,7 +48,8 @@ EXAMPLE = """sections:
 example:
   python tools/analysis_tools/benchmark.py all --out benchmark.json
   python tools/analysis_tools/benchmark.py step --repeats 40
-  python tools/analysis_tools/benchmark.py loader --films FOLDER"""
+  python tools/analysis_tools/benchmark.py loader --films FOLDER
+  python tools/analysis_tools/benchmark.py precision --trained CONFIG CHECKPOINT --data-root FOLDER"""
 SECTIONS = {
     'froc': froc,
     'step': step,
@@ -85,8 +87,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--films', help='folder of DICOM films (*.dcm) for the loader section, default: made up'
     )
+    parser.add_argument(
+        '--trained',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='model whose test metrics the precision section compares in place of times',
+    )
+    parser.add_argument('--data-root', help="folder of that model's films, default: the config's")
     parser.add_argument('--out', type=Path, help='JSON file of the figures')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.trained and args.section != 'precision':
+        parser.error('--trained is of the precision section')
+    if args.data_root and not args.trained:
+        parser.error('--data-root is that of --trained')
+    return args
 
 
 def print_row(row: Comparison | Figure) -> None:
@@ -113,8 +127,10 @@ def main() -> None:
     for name in USUAL if args.section == 'all' else [args.section]:
         if name in ('froc', 'step', 'loader', 'cache', 'detectors', 'precision', 'memory', 'onnx'):
             print(f'{"section":8}{"case":50}{"ours ms":>10}{"bare ms":>10}{"ratio":>8}{"goal":>10}')
-        films = {'folder': args.films} if name == 'loader' and args.films else {}
-        for row in SECTIONS[name].measure(**options, **films):
+        given = {'folder': args.films} if name == 'loader' and args.films else {}
+        if args.trained:
+            given = {'trained': tuple(args.trained), 'data_root': args.data_root}
+        for row in SECTIONS[name].measure(**options, **given):
             print_row(row)
             rows.append(row)
     if args.out:

@@ -4,11 +4,13 @@
 import functools
 import io
 import itertools
+import logging
 import re
+import threading
 import warnings
 import zlib
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import cv2
@@ -303,6 +305,44 @@ def _too_many_parts() -> HeaderError:
     return HeaderError(f'damaged: its header has more than {_MOST_PARTS} elements')
 
 
+class _Silence:
+    """Warnings and loggers are of the process: the first thread silences them, the last one restores."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._restore = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            self._restore.enter_context(warnings.catch_warnings())
+            warnings.simplefilter('ignore')
+            for name in ('pydicom', 'highdicom'):
+                logger = logging.getLogger(name)
+                self._restore.callback(setattr, logger, 'propagate', logger.propagate)
+                logger.propagate = False
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._restore.close()
+
+
+_SILENCE = _Silence()
+
+
+def values_unsaid() -> AbstractContextManager[None]:
+    """Keep pydicom and highdicom from warnings and log records that quote a header: names, dates.
+
+    Any number of threads may be within.
+    """
+    return _SILENCE
+
+
 def read_elements(
     file: BinaryIO,
     tags: list | None = None,
@@ -322,7 +362,8 @@ def read_elements(
         HeaderError: If there are too many.
     """
     header = cast(BinaryIO, _HeaderFile(file))
-    ds = read_partial(header, stop_when, largest, force=True, specific_tags=tags)
+    with values_unsaid():
+        ds = read_partial(header, stop_when, largest, force=True, specific_tags=tags)
     if isinstance(file, io.BufferedReader):
         # where pydicom looks for larger values
         ds.filename, ds.fileobj_type, ds.buffer = file.name, open, None

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from pydicom.dataset import Dataset
 
+from mmfrac.datasets.radiographs.dicom import values_unsaid
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.deployment.dicom_objects.identity import KindError, findings_of
 from mmfrac.deployment.dicom_objects.presentation_state import presentation_state
 from mmfrac.deployment.dicom_objects.report import report
 from mmfrac.deployment.dicom_objects.secondary_capture import secondary_capture
 from mmfrac.deployment.dicom_objects.segmentation import segmentation
-from mmfrac.deployment.dicom_objects.source import read_source, values_unsaid
+from mmfrac.deployment.dicom_objects.source import read_source
 from mmfrac.deployment.object_kinds import OBJECT_KINDS
 from mmfrac.deployment.results import ImageResult
 

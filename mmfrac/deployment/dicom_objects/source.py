@@ -1,11 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """What an object of findings takes from the image that they were found on."""
 
-import logging
 import os
-import threading
-import warnings
-from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple
 
 from pydicom.config import RAISE
@@ -13,7 +9,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DS, validate_value
 
-from mmfrac.datasets.radiographs.dicom import is_pixels, plain, read_elements
+from mmfrac.datasets.radiographs.dicom import is_pixels, plain, read_elements, values_unsaid
 from mmfrac.utils.errors import RadiographError
 
 # Who the patient is and what the study: taken as it is, since the objects belong to the same.
@@ -72,44 +68,6 @@ class SourceImage(NamedTuple):
         return self.reference.SamplesPerPixel == 1 and str(
             self.reference.PhotometricInterpretation
         ).startswith('MONOCHROME')
-
-
-class _Silence:
-    """Warnings and loggers are of the process: the first thread silences them, the last one restores."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._restore = ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside > 1:
-                return
-            self._restore.enter_context(warnings.catch_warnings())
-            warnings.simplefilter('ignore')
-            for name in ('pydicom', 'highdicom'):
-                logger = logging.getLogger(name)
-                self._restore.callback(setattr, logger, 'propagate', logger.propagate)
-                logger.propagate = False
-
-    def __exit__(self, *exc_info: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._restore.close()
-
-
-_SILENCE = _Silence()
-
-
-def values_unsaid() -> AbstractContextManager[None]:
-    """Keep pydicom and highdicom from warnings and log records that quote a header: names, dates.
-
-    Any number of threads may be within.
-    """
-    return _SILENCE
 
 
 def read_source(path: str | os.PathLike) -> SourceImage:

@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import pathlib
+import warnings
 
 import numpy as np
 import pydicom
@@ -315,6 +316,25 @@ def test_several_frames(tmp_path):
     assert read_radiograph(one).shape == (24, 32)
     path = make_dicom(tmp_path / 'a', frames, NumberOfFrames=3, Rows=8)
     assert '3 frames' in error_of(path)
+    path = make_dicom(tmp_path / 'b', ramp(), NumberOfFrames=[1, 2])
+    assert 'its NumberOfFrames is no number' in error_of(path)
+
+
+@pytest.mark.parametrize('text', ['DOE JOHN', ['ISO 2022 IR 6', 'DOE JOHN'], 'ISO IR 100'])
+def test_a_character_set_is_not_quoted(tmp_path, caplog, text):
+    path = make_dicom(tmp_path / 'a', ramp())
+    ds = pydicom.dcmread(path)
+    ds.PatientName = 'A^B'
+    ds.add_new('SpecificCharacterSet', 'CS', text)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        ds.save_as(path)
+    caplog.clear()
+    # beside code that shows warnings
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter('always')
+        plane = read_radiograph(path)
+    assert plane.shape == (24, 32) and not shown and not caplog.records
 
 
 @pytest.mark.parametrize(

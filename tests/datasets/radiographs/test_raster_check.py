@@ -217,6 +217,29 @@ def test_sample_formats_of_a_tiff(tmp_path, kind, order, packed):
             os.utime(path, (1e9, 1e9))
 
 
+@pytest.mark.parametrize('kind', ['u1', 'u2', 'i4', 'f4'])
+def test_a_large_tiff_is_read_as_a_small_one(tmp_path, kind):
+    values = np.random.default_rng(2).integers(0, 200, (40, 50)).astype(kind)
+    planes = []
+    for is_large in (False, True):
+        Image.fromarray(values).save(tmp_path / 'a.tif', big_tiff=is_large)
+        assert (tmp_path / 'a.tif').read_bytes().startswith(b'II+\0' if is_large else b'II*\0')
+        planes.append(read_radiograph(tmp_path / 'a.tif'))
+    np.testing.assert_array_equal(*planes)
+
+
+def test_a_large_tiff_of_a_kind_that_is_not_read(tmp_path):
+    path = tmp_path / 'a.tif'
+    Image.fromarray(DEEP).save(path, big_tiff=True)
+    content = bytearray(path.read_bytes())
+    (offset,) = struct.unpack_from('<Q', content, 8)
+    (count,) = struct.unpack_from('<Q', content, offset)
+    for at in range(offset + 8, offset + 8 + 20 * count, 20):
+        if struct.unpack_from('<H', content, at) == (258,):  # bits of a sample
+            struct.pack_into('<H', content, at + 12, 64)
+    assert 'not read' in refused(path, bytes(content))
+
+
 def test_signed_bytes_without_a_negative_one(tmp_path):
     values = np.arange(128, dtype=np.int8).reshape(8, 16)
     (tmp_path / 'a.tif').write_bytes(tiff_of(values, 2, False))

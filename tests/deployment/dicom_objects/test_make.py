@@ -8,6 +8,7 @@ import pydicom
 import pytest
 from highdicom.sr import Comprehensive3DSR
 
+from mmfrac.datasets.radiographs.dicom import values_unsaid
 from mmfrac.deployment.dicom_objects import (
     KINDS,
     SourceError,
@@ -15,7 +16,6 @@ from mmfrac.deployment.dicom_objects import (
     make_objects,
     read_source,
 )
-from mmfrac.deployment.dicom_objects.source import values_unsaid
 from tests.deployment.dicom_objects.variants import (
     MODEL,
     STUDY,

@@ -113,9 +113,7 @@ class Network:
             layout = torch.channels_last if channels_last else torch.contiguous_format
             self.model.to(memory_format=layout)
         if compiled:
-            net = model.student if self.is_semi else model
-            for part in ('backbone', 'neck', 'prob_map_head'):
-                getattr(net, part).compile()
+            compile_parts(model)
         self._epoch = 0
         is_map = self.is_semi or hasattr(model, 'prob_map_head')
         for name, module in model.named_modules():
@@ -171,6 +169,13 @@ class Network:
                 return self.model.test_step(copy.copy(self.test_batch))
         finally:
             self.model.train()
+
+
+def compile_parts(model: Any) -> None:
+    """Have torch compile backbone, neck and head of a detector or a student with their first image."""
+    net = model.student if isinstance(model, SemiProbMapDetector) else model
+    for part in ('backbone', 'neck', 'prob_map_head'):
+        getattr(net, part).compile()
 
 
 def in_fp32(outputs: Any) -> Any:
