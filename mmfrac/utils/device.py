@@ -2,7 +2,6 @@
 """What a device computes in; copies that nobody waits for, counters and memory of the host."""
 
 import ctypes
-import logging
 import os
 import re
 import shutil
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 # of a prediction, see mmfrac.engine.runner.precision.choose_precision
@@ -87,32 +85,6 @@ def check_compiler(device: torch.device) -> None:
             f"to compile a network for a CPU takes a C++ compiler, and there is no '{compiler}' here: "
             'install g++, name another one in the environment variable CXX, or do not compile'
         )
-
-
-def use_channels_last(model: nn.Module) -> None:
-    """Bring a network into torch's ``channels_last`` memory format; features follow the weights.
-
-    Left as it is, with a line in the log, where several threads would end the process: torch 2.13
-    (oneDNN 3.12) on CPUs with AVX-512 writes past its buffers in the backward pass of a strided 1 x 1
-    convolution from 8 to 12 channels to 16.
-
-    Args:
-        model (nn.Module): Changed in place.
-    """
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d) and _crashes(module) and torch.get_num_threads() > 1:
-            print_log(
-                f'{type(model).__name__} stays without channels_last: {name}, a strided 1 x 1 '
-                f'convolution of {module.in_channels} channels, would crash in it with several threads',
-                logger='current',
-                level=logging.WARNING,
-            )
-            return
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _crashes(conv: nn.Conv2d) -> bool:
-    return conv.kernel_size == (1, 1) and conv.stride != (1, 1) and conv.in_channels < 16
 
 
 def keep_freed_memory() -> bool:

@@ -13,7 +13,6 @@ from mmfrac.utils.device import (
     HostCopy,
     to_device,
     usable_device,
-    use_channels_last,
 )
 
 
@@ -47,18 +46,6 @@ def test_values_arrive():
     assert torch.equal(to_device(values, torch.device('cpu')), values)
     assert to_device(values, torch.device('meta')).is_meta
     assert np.array_equal(HostCopy(values).numpy(), [0, 1, 2])
-
-
-def strided(channels):
-    return torch.nn.Sequential(torch.nn.Conv2d(channels, 16, 1, stride=2))
-
-
-@pytest.mark.parametrize('channels, threads, changes', [(8, 2, False), (8, 1, True), (16, 2, True)])
-def test_channels_last_where_it_does_not_crash(channels, threads, changes, monkeypatch):
-    monkeypatch.setattr(torch, 'get_num_threads', lambda: threads)
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), strided(channels))
-    use_channels_last(model)
-    assert model[0].weight.is_contiguous(memory_format=torch.channels_last) == changes
 
 
 def test_a_device_that_is_not_there_is_said():

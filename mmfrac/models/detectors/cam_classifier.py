@@ -7,11 +7,12 @@ from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor, nn
 
+from mmfrac.models.channels_last import use_channels_last
 from mmfrac.models.heads.prob_map_head import image_cells
 from mmfrac.models.postprocess import add_prediction
 from mmfrac.models.state_dicts import StudentWeights
 from mmfrac.models.target_maps import stack_valid
-from mmfrac.utils.device import to_device, use_channels_last
+from mmfrac.utils.device import to_device
 
 
 @MODELS.register_module()

@@ -5,9 +5,9 @@ from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor
 
+from mmfrac.models.channels_last import use_channels_last
 from mmfrac.models.postprocess import add_prediction
 from mmfrac.models.state_dicts import StudentWeights
-from mmfrac.utils.device import use_channels_last
 
 
 @MODELS.register_module()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from mmfrac.utils.device import keep_freed_memory
+
 from .networks import Network, focal_loss_without_operators
 from .pairing import Comparison, compare
 
@@ -40,6 +42,8 @@ def measure(
     Yields:
         Comparison: A training step and an inference for each; ratio: how much faster ours is.
     """
+    # as train.py
+    keep_freed_memory()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     network = Network(ours, size, images, device, precision)
     with focal_loss_without_operators():

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmfrac.engine.runner.batch_norms import fold_batch_norms
 from mmfrac.engine.runner.launch import fill_device_options
 from mmfrac.utils.config import fill_stride, load_config, set_data_root
-from mmfrac.utils.device import check_compiler
+from mmfrac.utils.device import check_compiler, keep_freed_memory
 
 from .figure import Figure
 from .networks import Network, compile_parts
@@ -90,6 +90,8 @@ def measure(
     if trained is not None:
         yield from _metrics(*trained, data_root)
         return
+    # as train.py
+    keep_freed_memory()
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     ways = [way for way in WAYS if not way.compiled or _can_compile(device)]
     for config in configs:
