@@ -42,7 +42,7 @@ def use_channels_last(model: nn.Module) -> None:
         return
     for module in model.modules():
         if type(module) is nn.Conv2d and _is_wide(module):
-            module.__class__ = _WideConv2d
+            module.__class__ = WideConv2d
 
 
 def _crashes(conv: nn.Conv2d) -> bool:
@@ -69,7 +69,7 @@ def _is_wide(conv: nn.Conv2d) -> bool:
     )
 
 
-class _WideConv2d(nn.Conv2d):
+class WideConv2d(nn.Conv2d):
     """A convolution that computes the gradient of its weights in the usual memory format."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmfrac.engine.runner.batch_norms import fold_batch_norms
 from mmfrac.models import channels_last
 from mmfrac.models.channels_last import use_channels_last
 
@@ -45,7 +46,7 @@ def test_gradients_of_wide_convolutions_are_those_of_torch(monkeypatch, options)
     torch.manual_seed(0)
     options = dict(kernel_size=3, padding=1) | options
     usual, ours = nets(monkeypatch, nn.Conv2d(64, 80, **options))
-    assert type(ours[0]) is channels_last._WideConv2d and type(usual[0]) is nn.Conv2d
+    assert type(ours[0]) is channels_last.WideConv2d and type(usual[0]) is nn.Conv2d
     image = torch.randn(2, 64, 12, 10)
     calls = []
     apply = channels_last._Convolution.apply
@@ -98,13 +99,26 @@ def test_other_convolutions_stay_those_of_torch(monkeypatch, conv, is_slow):
 def test_a_copy_with_the_same_state_is_wide_too(monkeypatch):
     usual, ours = nets(monkeypatch, nn.Conv2d(64, 64, 3))
     copied = copy.deepcopy(ours)
-    assert type(copied[0]) is channels_last._WideConv2d
+    assert type(copied[0]) is channels_last.WideConv2d
     assert list(copied.state_dict()) == list(usual.state_dict())
     copied.load_state_dict(usual.state_dict())
     traced = torch.jit.trace(copied, torch.randn(1, 64, 8, 8))
     assert 'PythonOp' not in str(traced.graph)
     exported = torch.export.export(copied, (torch.randn(1, 64, 8, 8),))
     assert 'conv2d' in str(exported.graph)
+
+
+def test_batch_norms_behind_wide_convolutions_are_folded(monkeypatch):
+    monkeypatch.setattr(channels_last, '_has_slow_gradients', lambda: True)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(64, 64, 3), nn.BatchNorm2d(64)).eval()
+    net[1].running_mean.normal_()
+    use_channels_last(net)
+    image = torch.randn(1, 64, 8, 8)
+    wanted = net(image)
+    fold_batch_norms(net)
+    assert type(net[0]) is channels_last.WideConv2d and type(net[1]) is nn.Identity
+    torch.testing.assert_close(net(image), wanted)
 
 
 def test_a_cpu_with_avx_512_has_no_slow_gradients(monkeypatch):

@@ -11,6 +11,8 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmfrac.models.channels_last import WideConv2d
+
 # sides of the image that shows whether a backbone still does what it did
 _SIDE = 64
 
@@ -107,7 +109,7 @@ def _fold_children(module: nn.Module, shared: set[nn.Module]) -> None:
     for name, child in list(module.named_children()):
         # a subclass may do more to its weights than to convolve with them
         if (
-            type(before) is nn.Conv2d
+            (type(before) is nn.Conv2d or type(before) is WideConv2d)
             and 'weight' in before._parameters  # spectral norm computes it anew each time
             and before not in shared
             and isinstance(child, _BatchNorm)
