@@ -11,6 +11,8 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mmfrac.utils.device import uses_wide_units
+
 # of both sides of a convolution whose gradient is slow; below, the copies cost what they save
 _WIDE = 64
 
@@ -51,12 +53,8 @@ def _crashes(conv: nn.Conv2d) -> bool:
 
 def _has_slow_gradients() -> bool:
     """Whether oneDNN does without AVX-512 on this x86 CPU, or has to (``ONEDNN_MAX_CPU_ISA``)."""
-    return (
-        platform.machine().lower() in ('x86_64', 'amd64')
-        and torch.backends.mkldnn.is_available()
-        # which asks for no more than AVX-512
-        and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+    is_x86 = platform.machine().lower() in ('x86_64', 'amd64')
+    return is_x86 and torch.backends.mkldnn.is_available() and not uses_wide_units()
 
 
 def _is_wide(conv: nn.Conv2d) -> bool:

@@ -66,8 +66,13 @@ def _cpu_has_bf16() -> bool:
         flags = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace')
     except OSError:
         return False
-    is_used = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return is_used and bool(_BF16_UNITS.search(flags))
+    return uses_wide_units() and bool(_BF16_UNITS.search(flags))
+
+
+def uses_wide_units() -> bool:
+    """Whether oneDNN has AVX-512 here, on ARM bf16; ``ONEDNN_MAX_CPU_ISA`` can forbid it."""
+    # which asks for no more than that
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def check_compiler(device: torch.device) -> None:

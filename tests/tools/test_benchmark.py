@@ -89,6 +89,23 @@ def test_what_a_step_should_take(module, capsys):
     assert said.endswith('take 2 s on this machine; the loader (2 s) holds it up (network 1.5 s).')
 
 
+@pytest.mark.parametrize(
+    'arguments, says',
+    [
+        (['step', '--trained', 'a.py', 'a.pth'], 'of the precision section'),
+        (['precision', '--trained', 'a.py', 'a.pth', '--repeats', '2'], 'without --repeats'),
+        (['precision', '--data-root', 'films'], 'that of --trained'),
+    ],
+)
+def test_options_that_would_count_for_nothing(arguments, says):
+    done = subprocess.run(
+        [python_for_tools(), str(FOLDER / 'benchmark.py'), *arguments],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and says in done.stderr
+
+
 @pytest.mark.slow
 def test_precision_gives_ratios_and_what_changes(module):
     rows = list(

@@ -98,6 +98,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.trained and args.section != 'precision':
         parser.error('--trained is of the precision section')
+    if args.trained and args.repeats is not None:
+        parser.error('--trained tests once in each way, without --repeats')
     if args.data_root and not args.trained:
         parser.error('--data-root is that of --trained')
     return args
