@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmfrac.evaluation.definitions import common_definitions
-from mmfrac.experiments.benchmark import Folders, load_benchmark
+from mmfrac.experiments.benchmark import Benchmark, Folders, load_benchmark
 from mmfrac.experiments.comparison import RunsFailed, collect_runs, run_benchmark
 from mmfrac.experiments.costs import measure_costs, read_costs
 from mmfrac.experiments.executors import add_executor_arguments, executor_from_arguments
+from mmfrac.experiments.fold_films import NUM_FOLDS, write_fold_films
 from mmfrac.experiments.jobs import exit_on_sigterm
 from mmfrac.experiments.results import read_runs
 from mmfrac.experiments.selection import missing_values
@@ -32,6 +33,8 @@ EXAMPLE = """example:
   python tools/analysis_tools/compare_methods.py configs/benchmarks/semi_real_v1.py --data-root FOLDER
   python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v2.py --tables-only \\
       --reference low_quantile
+  python tools/analysis_tools/compare_methods.py configs/benchmarks/semi_real_v2.py --data-root FOLDER \\
+      --fold 0 --methods mean_teacher plus
   python tools/analysis_tools/compare_methods.py configs/benchmarks/detectors_phantom.py --costs
   python tools/analysis_tools/compare_methods.py configs/benchmarks/phantom_v2.py --slurm gpu \\
       --slurm-options time=600 cpus_per_task=8
@@ -50,6 +53,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--methods', nargs='+', help='names in the benchmark file, default: all')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='default: 0')
     parser.add_argument('--data-root', help="folder of the films, default: the benchmark's")
+    parser.add_argument(
+        '--fold',
+        type=int,
+        help=f'0 to {NUM_FOLDS - 1}: test on this fold of train and validation films in place of '
+        'the test films, to choose a method; runs and results go into fold<N>/ of their folders',
+    )
     parser.add_argument('--work-dir', help='default: work_dirs/<name of the benchmark file>')
     parser.add_argument(
         '--results',
@@ -73,6 +82,20 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def make_films(benchmark: Benchmark, data_root: Path) -> None:
+    """Make the films of a benchmark that makes its own."""
+    if benchmark.phantom is not None:
+        with locked(data_root, print):
+            write_phantom(data_root, **benchmark.phantom)
+
+
+def folders_of_fold(folders: Folders, fold: int) -> Folders:
+    """Where a fold of train and validation films is the test films."""
+    work_dir = folders.work_dir / f'fold{fold}'
+    results = folders.results / f'fold{fold}'
+    return replace(folders, data_root=work_dir / 'films', work_dir=work_dir, results=results)
+
+
 def main() -> None:
     args = parse_args()
     benchmark = load_benchmark(args.benchmark)
@@ -89,14 +112,17 @@ def main() -> None:
         work_dir=work_dir,
         results=results.resolve(),
     )
+    data_root = folders.data_root
+    if args.fold is not None:
+        folders = folders_of_fold(folders, args.fold)
     failed = ''
     if args.tables_only:
         collect_runs(benchmark, folders)
     else:
         executor = executor_from_arguments(args, folders.work_dir)
-        if benchmark.phantom is not None:
-            with locked(folders.data_root, print):
-                write_phantom(folders.data_root, **benchmark.phantom)
+        make_films(benchmark, data_root)
+        if args.fold is not None:
+            write_fold_films(data_root, folders.data_root, args.fold)
         try:
             methods = benchmark.chosen(args.methods)
             run_benchmark(benchmark, folders, methods, args.seeds, executor)
@@ -104,15 +130,15 @@ def main() -> None:
             failed = str(error)
         if args.costs:
             measure_costs(benchmark, folders, benchmark.chosen(args.methods))
-    runs = read_runs(results)
+    runs = read_runs(folders.results)
     rows = compare(replace(benchmark, reference=reference), runs)
-    table = comparison_table(rows, reference, read_costs(results))
+    table = comparison_table(rows, reference, read_costs(folders.results))
     definitions = common_definitions(
         [(records.where, records.definitions) for records in (run.test_records() for run in runs)]
     )
     intervals = interval_text(benchmark, rows)
-    written = [write_report(benchmark, table, definitions, results, reference, intervals)]
-    written += plot_comparison(benchmark, runs, results)
+    written = [write_report(benchmark, table, definitions, folders.results, reference, intervals)]
+    written += plot_comparison(benchmark, runs, folders.results)
     print(printable(table))
     if intervals:
         print(intervals)

@@ -24,7 +24,7 @@ from mmfrac.utils.io import atomic_folder, check_replaceable, plain_path, read_j
 from mmfrac.version import __version__
 
 
-def _read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
+def read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
     """Read annotation files and check all of them.
 
     Args:
@@ -379,10 +379,10 @@ def write_folds(
     out = Path(out_dir)
     _check_out(out, overwrite)
     _check_inputs(out, [*files, *([] if test_file is None else [test_file])])
-    pool = _merge_annotations(_read_checked(files))
+    pool = _merge_annotations(read_checked(files))
     test = None
     if test_file is not None:
-        test = _merge_annotations(_read_checked([test_file]))
+        test = _merge_annotations(read_checked([test_file]))
         pool = _shared_patients(pool, test, drop=drop_shared)
         hold_out = 0
     records = labels_of_films(pool['images'], pool['annotations'])
@@ -469,7 +469,7 @@ def check_folds(folder: PathLike, about: Mapping[str, Any]) -> None:
     patients: dict[str, set[str]] = {}
     for name, counts in about['sizes'].items():
         path = Path(folder) / f'{name}.json'
-        ((_, data),) = _read_checked([path])
+        ((_, data),) = read_checked([path])
         found = _count_split(data)
         wrong = [
             f'{key} {counts[key]}' for key in found if counts.get(key, found[key]) != found[key]

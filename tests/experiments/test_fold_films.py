@@ -1,0 +1,137 @@
+import pytest
+
+from mmfrac.experiments.fold_films import NUM_FOLDS, write_fold_films
+from mmfrac.utils.errors import AnnotationError
+from mmfrac.utils.io import read_json, write_json
+
+BOX = [8.0, 8.0, 10.0, 10.0]
+
+
+def film(number, label, source, regions=None):
+    content = dict(
+        id=number,
+        file_name=f'{number}.png',
+        width=64,
+        height=64,
+        label=label,
+        source=source,
+        patient_id=f'p{number}',
+    )
+    return content if regions is None else {**content, 'regions': regions}
+
+
+def write(path, films, boxed):
+    boxes = [
+        dict(id=i, image_id=one['id'], category_id=1, bbox=BOX, area=100.0, iscrowd=0)
+        for i, one in enumerate((one for one in films if one['id'] in boxed), 1)
+    ]
+    content = dict(images=films, annotations=boxes, categories=[dict(id=1, name='fracture')])
+    write_json(path, content)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """40 training films: 10 each of P_hos, P_pub and negatives of both; 10 to validate, 4 to test."""
+    folder = tmp_path / 'data'
+    (folder / 'images').mkdir(parents=True)
+    (folder / 'images/1.png').write_bytes(b'a film')
+    annotations = folder / 'annotations'
+    train = [film(n, 1, 'hospital', True) for n in range(1, 11)]
+    train += [film(n, 1, 'public', False) for n in range(11, 21)]
+    train += [film(n, 0, ('hospital', 'public')[n % 2], True) for n in range(21, 41)]
+    write(annotations / 'train.json', train, range(1, 11))
+    write(annotations / 'train_truth.json', train, range(1, 21))
+    val = [film(n, n % 2, 'hospital', True) for n in range(41, 51)]
+    write(annotations / 'val.json', val, range(41, 51, 2))
+    write(annotations / 'test.json', [film(n, n % 2, 'public') for n in range(51, 55)], (51, 53))
+    return folder
+
+
+def films_of(folder, part):
+    """Name of each film to its number of boxes."""
+    content = read_json(folder / 'annotations' / f'{part}.json')
+    names = {image['id']: image['file_name'] for image in content['images']}
+    counts = dict.fromkeys(names.values(), 0)
+    for box in content['annotations']:
+        counts[names[box['image_id']]] += 1
+    return counts
+
+
+def test_a_fold_is_tested_with_hidden_boxes_and_trained_without(root, tmp_path):
+    tested = {}
+    for fold in range(NUM_FOLDS):
+        out = write_fold_films(root, tmp_path / 'work' / str(fold), fold)
+        assert (out / 'images/1.png').read_bytes() == b'a film'
+        train, truth = films_of(out, 'train'), films_of(out, 'train_truth')
+        held_out = films_of(out, 'test')
+        assert held_out == films_of(out, 'val')
+        assert len(train) == 40 and len(held_out) == 10
+        assert not set(train) & set(held_out)
+        for name, boxes in train.items():
+            number = int(name[:-4])
+            assert boxes == (number <= 10 or (number > 40 and number % 2))
+            assert truth[name] == (number <= 20 or (number > 40 and number % 2))
+        tested |= held_out
+    # each film once, those of P_pub with the boxes that training has not seen; no test film
+    assert tested == {f'{n}.png': int(n <= 20 or (n > 40 and n % 2 == 1)) for n in range(1, 51)}
+
+
+def test_fields_of_the_films_stay(root, tmp_path):
+    out = write_fold_films(root, tmp_path / 'fold', 0)
+    images = {
+        image['file_name']: image for image in read_json(root / 'annotations/train.json')['images']
+    }
+    for image in read_json(out / 'annotations/train.json')['images']:
+        given = images.get(image['file_name'])
+        if given is not None:
+            assert {**image, 'id': 0} == {**given, 'id': 0}
+
+
+def test_without_a_truth_there_is_none_of_a_fold(root, tmp_path):
+    (root / 'annotations/train_truth.json').unlink()
+    out = write_fold_films(root, tmp_path / 'fold', 1)
+    assert not (out / 'annotations/train_truth.json').exists()
+    assert sum(films_of(out, 'train').values()) + sum(films_of(out, 'test').values()) == 15
+
+
+def test_the_same_call_gives_the_same_bytes(root, tmp_path):
+    first = write_fold_films(root, tmp_path / 'a', 2)
+    files = {path.name: path.read_bytes() for path in (first / 'annotations').iterdir()}
+    write_fold_films(root, tmp_path / 'a', 2)
+    assert files == {path.name: path.read_bytes() for path in (first / 'annotations').iterdir()}
+
+
+@pytest.mark.parametrize('fold', [-1, NUM_FOLDS])
+def test_there_is_no_such_fold(root, tmp_path, fold):
+    with pytest.raises(ValueError, match=rf'folds 0 to {NUM_FOLDS - 1}, got {fold}'):
+        write_fold_films(root, tmp_path / 'fold', fold)
+
+
+def test_a_patient_of_the_test_films_is_an_error(root, tmp_path):
+    content = read_json(root / 'annotations/test.json')
+    content['images'][0]['patient_id'] = 'p1'
+    write_json(root / 'annotations/test.json', content)
+    with pytest.raises(ValueError, match=r'patients of the test file'):
+        write_fold_films(root, tmp_path / 'fold', 0)
+
+
+def test_a_damaged_truth_is_named(root, tmp_path):
+    content = read_json(root / 'annotations/train_truth.json')
+    content['annotations'][0]['image_id'] = 999
+    write_json(root / 'annotations/train_truth.json', content)
+    with pytest.raises(AnnotationError, match=r'train_truth\.json'):
+        write_fold_films(root, tmp_path / 'fold', 0)
+
+
+def test_a_truth_of_other_films_is_an_error(root, tmp_path):
+    content = read_json(root / 'annotations/train_truth.json')
+    content['images'][3]['file_name'] = 'other.png'
+    write_json(root / 'annotations/train_truth.json', content)
+    with pytest.raises(ValueError, match=r"is not the truth of train\.json beside it: '4\.png'"):
+        write_fold_films(root, tmp_path / 'fold', 0)
+
+
+def test_a_damaged_training_file_is_named(root, tmp_path):
+    write_json(root / 'annotations/train.json', dict(images=[]))
+    with pytest.raises(AnnotationError, match=r'train\.json'):
+        write_fold_films(root, tmp_path / 'fold', 0)
