@@ -2,7 +2,7 @@
 """What the label "fracture" adds to what a model already sees, in films whose boxes are known."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,9 +14,11 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mmfrac.engine.hooks.pseudo_truth_hook import pseudo_map_counts
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.pseudo_labels.noisy_or_posterior import NoisyOrPosterior
 from mmfrac.models.target_maps import stack_targets, stack_valid
+from mmfrac.utils.config import film_sets
 
 # the odds of a map times e^-3 to e^3
 LOG_FACTORS = tuple(step / 4 for step in range(-12, 13))
@@ -35,6 +37,10 @@ class LabelValue(NamedTuple):
         posterior (float): Of ``NoisyOrPosterior``: divided by the probability of a lesion anywhere.
         scaled_posterior (float): With the odds times the best factor before that. What it is below
             ``scaled`` is what the labels tell besides that number.
+        found (float | None): Share of the hidden lesions in whose midpoint the map is above 0.5.
+            Defaults to None, not measured.
+        found_boxed (float | None): The same of the lesions whose boxes the model was trained with, all
+            that training can know of its sensitivity. Defaults to None.
     """
 
     films: int
@@ -44,9 +50,14 @@ class LabelValue(NamedTuple):
     scaled: float
     posterior: float
     scaled_posterior: float
+    found: float | None = None
+    found_boxed: float | None = None
 
 
-def label_value(batches: Iterable[tuple[Tensor, Tensor, Tensor, SampleList]]) -> LabelValue:
+Batch = tuple[Tensor, Tensor, Tensor, SampleList]
+
+
+def label_value(batches: Iterable[Batch]) -> LabelValue:
     """What the labels of positive films tell.
 
     Args:
@@ -132,17 +143,57 @@ def measure_label_value(cfg: Config, checkpoints: Sequence[str], batch_size: int
         raise ValueError(f"'{cfg.filename}' is of no teacher-student training ({settings.type})")
     model.start_teacher()
     model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
-    loader = DataLoader(
-        DATASETS.build(cfg.truth_dataset), batch_size=batch_size, collate_fn=pseudo_collate
+    hidden, boxed = LesionsFound(), LesionsFound()
+    value = label_value(hidden.counted(_batches(model, cfg.truth_dataset, batch_size)))
+    for _ in boxed.counted(_batches(model, _boxed_images(cfg), batch_size)):
+        pass
+    return value._replace(found=hidden.share, found_boxed=boxed.share)
+
+
+class LesionsFound:
+    """Counts the lesions that maps show, while something else reads the batches."""
+
+    def __init__(self) -> None:
+        self.lesions = self.hits = 0
+
+    @property
+    def share(self) -> float | None:
+        """Lesions in whose midpoint the map is above 0.5; None where there is no lesion."""
+        return self.hits / self.lesions if self.lesions else None
+
+    def counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches.
+
+        Args:
+            batches (Iterable): See ``label_value``; the samples have ``instances`` and
+                ``scale_factor``.
+
+        Yields:
+            tuple: Each of them, when its lesions are counted.
+        """
+        for batch in batches:
+            maps, _, _, samples = batch
+            lesions, hits = pseudo_map_counts(maps, maps, samples)[4:6]
+            self.lesions += int(lesions)
+            self.hits += int(hits)
+            yield batch
+
+
+def _boxed_images(cfg: Config) -> dict:
+    """The data set of the films that training has boxes of, in the teacher's view."""
+    (trained, *_) = film_sets(cfg.train_dataloader)
+    return dict(
+        cfg.truth_dataset,
+        subset='P_hos',
+        ann_file=trained['ann_file'],
+        label_fraction=trained.get('label_fraction'),
     )
 
-    def batches() -> Iterable[tuple[Tensor, Tensor, Tensor, SampleList]]:
-        for data in loader:
-            batch = model.data_preprocessor(data, training=True)
-            inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
-            maps, _ = model.get_teacher_maps(inputs, samples)
-            truth = stack_targets(samples) > 0
-            valid = stack_valid(samples)
-            yield maps, truth, valid, samples
 
-    return label_value(batches())
+def _batches(model: SemiProbMapDetector, dataset: dict, batch_size: int) -> Iterator[Batch]:
+    loader = DataLoader(DATASETS.build(dataset), batch_size=batch_size, collate_fn=pseudo_collate)
+    for data in loader:
+        batch = model.data_preprocessor(data, training=True)
+        inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
+        maps, _ = model.get_teacher_maps(inputs, samples)
+        yield maps, stack_targets(samples) > 0, stack_valid(samples), samples

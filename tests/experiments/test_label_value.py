@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
-from mmfrac.experiments.label_value import LOG_FACTORS, label_value
+from mmfrac.experiments.label_value import LOG_FACTORS, LesionsFound, label_value
 from tests.tools.tiny_run import ROOT, write_config
 
 TOOL = str(ROOT / 'tools/analysis_tools/label_value.py')
@@ -78,6 +78,28 @@ def test_without_boxes_nothing_can_be_said():
         label_value([batch(torch.rand(2, 1, 4, 4), torch.zeros(2, 1, 4, 4))])
 
 
+def test_lesions_that_the_maps_show_by_hand():
+    # films of 32 px at half their size, maps of stride 4: a cell is of 8 px of the film
+    maps, truth = torch.full((2, 1, 4, 4), 0.4), torch.zeros(2, 1, 4, 4)
+    maps[0, 0, 1, 2] = 0.6  # row 1, column 2: midpoints of x 16 to 24, y 8 to 16
+    maps[1, 0, 3, 3] = 0.9
+    maps, truth, valid, samples = batch(maps, truth)
+    boxes = [[(14, 6, 26, 18), (0, 0, 8, 8)], [(20, 20, 36, 36)]]
+    for sample, found in zip(samples, boxes):
+        instances = [dict(bbox=box, ignore_flag=0) for box in found]
+        instances.append(dict(bbox=(0, 0, 4, 4), ignore_flag=1))
+        sample.set_metainfo(
+            dict(instances=instances, scale_factor=(0.5, 0.5), batch_input_shape=(16, 16))
+        )
+        sample.gt_prob_map.prob_map = truth[0]
+    counter = LesionsFound()
+    assert counter.share is None
+    one = (maps, truth, valid, samples)
+    assert list(counter.counted([one, one])) == [one, one]
+    assert (counter.lesions, counter.hits) == (6, 4)
+    assert counter.share == pytest.approx(2 / 3)
+
+
 def test_tool(tiny_data, tmp_path, monkeypatch, capsys):
     init_default_scope('mmdet')
     config = write_config(tmp_path, tiny_data, base='phantom/frac_ssl_phantom_v2.py')
@@ -93,6 +115,9 @@ def test_tool(tiny_data, tmp_path, monkeypatch, capsys):
     assert list(content)[2] == 'mean of 2'
     # of the tiny set's five films of P_pub
     assert [one['films'] for one in content.values()] == [5, 5, 5]
+    # cells of .5 and less or more: all lesions or none; its six films with boxes are another set
+    assert all(one['found'] in (0, 1) for one in (first, second)), (first, second)
+    assert first['found_boxed'] is not None
     assert both['mass'] == pytest.approx((first['mass'] + second['mass']) / 2)
     assert f'| mean of 2 | 5 | {both["mass"]:.2f} |' in capsys.readouterr().out
 

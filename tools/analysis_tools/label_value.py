@@ -2,7 +2,8 @@
 """What the label "fracture" adds to what a model sees, on films whose boxes are known.
 
 Cross-entropy of maps and hidden boxes in nats per 1,000 cells: as they are, with the best factor of
-their odds, given the label (NoisyOrPosterior), and both.
+their odds, given the label (NoisyOrPosterior), and both; then the share of lesions that the maps show,
+of hidden ones and of those that the model was trained on.
 """
 
 import argparse
@@ -19,7 +20,17 @@ from mmfrac.utils.io import check_output, write_text
 EXAMPLE = """example:
   python tools/analysis_tools/label_value.py configs/semi_real/frac_ssl_semi_real_v2.py \\
       seed1/epoch_10.pth seed2/epoch_10.pth --data-root FOLDER"""
-COLUMNS = ('films', 'mass', 'peak', 'as is', 'odds', 'label', 'odds and label')
+COLUMNS = (
+    'films',
+    'mass',
+    'peak',
+    'as is',
+    'odds',
+    'label',
+    'odds and label',
+    'found',
+    'found, boxed',
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,7 +63,7 @@ def main() -> None:
     for name, checkpoints in groups.items():
         found[name] = measure_label_value(cfg, checkpoints)
         films, *rates = found[name]
-        cells = [str(films), *(f'{rate:.2f}' for rate in rates)]
+        cells = [str(films), *('' if rate is None else f'{rate:.2f}' for rate in rates)]
         print(f'| {name} | {" | ".join(cells)} |', flush=True)
         if args.out:
             content = {name: value._asdict() for name, value in found.items()}
