@@ -9,7 +9,7 @@ import sys
 
 from mmfrac.apis import FracInferencer
 from mmfrac.apis.model_zoo import limits_of
-from mmfrac.utils.cli import add_precision_argument
+from mmfrac.utils.cli import add_compile_argument, add_precision_argument
 from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.text import printable, printable_line
 
@@ -34,11 +34,7 @@ def parse_args() -> argparse.Namespace:
         '--score-thr', type=float, default=0.2, help='threshold of the overlays, default 0.2'
     )
     add_precision_argument(parser)
-    parser.add_argument(
-        '--compile',
-        action='store_true',
-        help='compile the network first, which takes up to minutes',
-    )
+    add_compile_argument(parser)
     parser.add_argument('--save-maps', action='store_true', help='write the prob maps as .npz')
     parser.add_argument('--no-overlays', action='store_true', help='write no overlays')
     return parser.parse_args()

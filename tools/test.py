@@ -21,6 +21,7 @@ from mmfrac.engine.runner.stopping import watch
 from mmfrac.evaluation import SavePredictions
 from mmfrac.utils.cli import (
     add_common_arguments,
+    add_compile_argument,
     add_launch_arguments,
     add_precision_argument,
     config_from_arguments,
@@ -54,6 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-dir', help='folder below work_dir/timestamp for the overlays')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a window stays open')
     add_precision_argument(parser)
+    add_compile_argument(parser)
     add_common_arguments(parser)
     add_launch_arguments(parser)
     return parser.parse_args()
@@ -70,7 +72,7 @@ def main() -> None:
         cfg = trigger_visualization_hook(cfg, args)
     if args.tta:
         use_tta(cfg)
-    set_test_precision(cfg, args.precision)
+    set_test_precision(cfg, args.precision, args.compile)
     if args.out_json:
         set_out_file(cfg, args.out_json)
     if cfg.launcher == 'pytorch':

@@ -25,12 +25,13 @@ from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, image_size, is_mark
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.runner.batch_norms import fold_batch_norms
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
+from mmfrac.engine.runner.compiled import compile_networks
 from mmfrac.engine.runner.precision import choose_precision, low_precision
 from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config, type_name
-from mmfrac.utils.device import check_compiler, usable_device
+from mmfrac.utils.device import usable_device
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import OutputFolder, write_image, write_json
 from mmfrac.visualization.prob_map_visualization_hook import ImageNames, overlay_of_sample
@@ -296,9 +297,7 @@ class FracInferencer(ImageLoader):
         self.precision = choose_precision(precision, self.device, self.model)
         fold_batch_norms(self.model)
         if compile:
-            check_compiler(self.device)
-            for network in _networks(self.model):
-                network.compile()
+            compile_networks(self.model, self.device)
 
     def __call__(
         self,
@@ -537,13 +536,3 @@ def _load_model(cfg: Config, weights: str | os.PathLike | dict) -> nn.Module:
         {key.removeprefix('module.'): value for key, value in state_dict.items()}, strict=False
     )
     return revert_sync_batchnorm(model).eval()
-
-
-def _networks(model: nn.Module) -> list[nn.Module]:
-    """What of a detector, or of the detectors of an ensemble, is a network without samples."""
-    parts = ('backbone', 'neck', 'prob_map_head', 'cam_head', 'bbox_head')
-    return [
-        child
-        for name, child in model.named_modules()
-        if name.split('.')[-1] in parts and not name.startswith('teacher.')
-    ]

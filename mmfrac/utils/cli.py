@@ -68,6 +68,15 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_compile_argument(parser: argparse.ArgumentParser) -> None:
+    """``--compile`` of a tool that predicts; see ``compile_networks``."""
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='have torch compile the network first, which takes up to minutes',
+    )
+
+
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of a tool that may run as one of several ranks."""
     parser.add_argument(

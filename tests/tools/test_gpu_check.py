@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmfrac.engine.runner import compiled
 from tests.models.small_model import detector_cfg
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis_tools/gpu_check.py'
@@ -50,6 +51,7 @@ def test_sections_on_a_cpu(tool, monkeypatch):
     monkeypatch.setitem(tool, 'PRECISIONS', ['fp32', 'bf16'])
     # torch.compile needs a compiler and a minute
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda self: None)
+    monkeypatch.setattr(compiled, 'check_compiler', lambda device: None)
     names = ['waiting', 'agreement', 'detectors', 'steps']
     found = list(tool['lines'](names, options(tool)))
     assert [line.note for line in found if line.is_fault] == []

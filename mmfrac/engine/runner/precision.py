@@ -18,8 +18,9 @@ from mmengine.runner import TestLoop
 from torch import nn
 
 from mmfrac.engine.runner.batch_norms import fold_batch_norms
+from mmfrac.engine.runner.compiled import compile_networks
 from mmfrac.utils.config import type_name
-from mmfrac.utils.device import PRECISIONS, has_bf16
+from mmfrac.utils.device import PRECISIONS, check_compiler, has_bf16
 
 _DTYPES = dict(bf16=torch.bfloat16, fp16=torch.float16)
 
@@ -88,6 +89,11 @@ class PrecisionTestLoop(TestLoop):
         precision (str): See ``choose_precision``. Defaults to 'auto'.
         fold_bn (bool): Whether batch norms are folded; the runner cannot train afterwards. Defaults to
             False.
+        compile (bool): Whether torch compiles the network, see ``compile_networks``, which takes up to
+            minutes with the first image of each size. Defaults to False.
+
+    Raises:
+        ValueError: If the model or the device cannot have the precision, or nothing can compile.
     """
 
     def __init__(
@@ -98,6 +104,7 @@ class PrecisionTestLoop(TestLoop):
         fp16: bool = False,
         precision: str = 'auto',
         fold_bn: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         self.device = next(runner.model.parameters()).device
@@ -105,6 +112,9 @@ class PrecisionTestLoop(TestLoop):
             precision = 'bf16' if self.device.type == 'cpu' else 'fp16'
         self.precision = choose_precision(precision, self.device, runner.model)
         self.fold_bn = fold_bn
+        self.compile = compile
+        if compile:
+            check_compiler(self.device)
 
     def run(self) -> dict[str, float]:
         """Test all images.
@@ -117,6 +127,8 @@ class PrecisionTestLoop(TestLoop):
         # which exchanges the weights before and after the test
         if self.fold_bn and not any(isinstance(hook, EMAHook) for hook in self.runner.hooks):
             fold_batch_norms(self.runner.model)
+        if self.compile:
+            compile_networks(self.runner.model, self.device)
         return super().run()
 
     @torch.no_grad()
@@ -136,30 +148,35 @@ class PrecisionTestLoop(TestLoop):
         )
 
 
-def set_test_precision(cfg: Config, precision: str) -> None:
+def set_test_precision(cfg: Config, precision: str, compiled: bool = False) -> None:
     """Make a config test in a precision, with folded batch norms, in place.
 
     Args:
         cfg (Config): With ``test_cfg``; a precision that it has stays where ``precision`` is 'auto',
             and so does a loop of another kind than mmengine's.
         precision (str): See ``choose_precision``.
+        compiled (bool): Whether torch compiles the network. Defaults to False: as ``test_cfg`` says.
 
     Raises:
-        ValueError: If the loop is of another kind, and ``precision`` is not 'auto'.
+        ValueError: If the loop is of another kind, and ``precision`` is not 'auto' or the network to be
+            compiled.
     """
     loop = cfg.test_cfg
     kind = type_name(loop) if 'type' in loop else 'TestLoop'
     if kind not in ('TestLoop', 'PrecisionTestLoop'):
-        if precision != 'auto':
-            raise ValueError(
-                f'test_cfg is a {kind}, which knows no precision: leave --precision out, or take '
-                "test_cfg = dict(type='PrecisionTestLoop')"
-            )
+        for option, is_given in (('precision', precision != 'auto'), ('compile', compiled)):
+            if is_given:
+                raise ValueError(
+                    f'test_cfg is a {kind}, which knows no {option}: leave --{option} out, or take '
+                    "test_cfg = dict(type='PrecisionTestLoop')"
+                )
         return
     loop.type = 'PrecisionTestLoop'
     loop.setdefault('fold_bn', True)
     if precision != 'auto':
         loop.precision = precision
+    if compiled:
+        loop.compile = True
 
 
 @OPTIM_WRAPPERS.register_module()

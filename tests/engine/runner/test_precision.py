@@ -2,6 +2,7 @@
 import argparse
 import copy
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
+from torch._dynamo.utils import counters
 
-from mmfrac.engine.runner import precision
+from mmfrac.engine.runner import compiled, precision
 from mmfrac.engine.runner.batch_norms import fold_batch_norms
 from mmfrac.utils import device
 from mmfrac.utils.cli import add_precision_argument
@@ -193,6 +195,63 @@ def test_a_loop_that_knows_no_precision_is_not_given_one():
     assert cfg.test_cfg == dict(type='PrecisionTestLoop', precision='fp32', fold_bn=False)
     precision.set_test_precision(cfg, 'bf16')
     assert cfg.test_cfg.precision == 'bf16'
+
+
+def test_a_loop_that_compiles_nothing_is_not_asked_to():
+    cfg = Config(dict(test_cfg=dict(type='MyLoop')))
+    with pytest.raises(ValueError, match='MyLoop, which knows no compile: leave --compile out'):
+        precision.set_test_precision(cfg, 'auto', compiled=True)
+    cfg.test_cfg = dict()
+    precision.set_test_precision(cfg, 'auto')
+    assert 'compile' not in cfg.test_cfg
+    precision.set_test_precision(cfg, 'auto', compiled=True)
+    assert cfg.test_cfg == dict(type='PrecisionTestLoop', fold_bn=True, compile=True)
+
+
+def test_what_is_folded_is_compiled_and_the_teacher_is_not(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, 'check_compiler', lambda device: None)
+    monkeypatch.setattr(precision, 'check_compiler', lambda device: None)
+    cfg = tiny_config('phantom/frac_ssl_phantom.py', tiny_data, tmp_path)
+    cfg.model.teacher = dict(type='MeanTeacher')
+    precision.set_test_precision(cfg, 'fp32', compiled=True)
+    runner = Runner.from_cfg(cfg)
+    found = []
+
+    def note(module):
+        norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
+        found.append((module, len(norms)))
+
+    monkeypatch.setattr(nn.Module, 'compile', note)
+    runner.test()
+    student = runner.model.student
+    assert [module for module, _ in found] == [
+        student.backbone,
+        student.neck,
+        student.prob_map_head,
+    ]
+    assert [norms for _, norms in found] == [0, 0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which('g++') is None, reason='needs a C++ compiler')
+def test_a_compiled_test_has_the_same_metrics(tiny_data, tmp_path):
+    found = []
+    for is_compiled in (False, True):
+        cfg = tiny_config('phantom/frac_ssl_phantom.py', tiny_data, tmp_path / str(is_compiled))
+        precision.set_test_precision(cfg, 'fp32', compiled=is_compiled)
+        before = counters['stats']['calls_captured']
+        found.append(Runner.from_cfg(cfg).test())
+        assert (counters['stats']['calls_captured'] > before + 20) == is_compiled
+    first, second = found
+    assert second == pytest.approx(first, abs=1e-3)
+
+
+def test_without_a_compiler_the_loop_is_not_built(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    cfg = tiny_config('phantom/frac_ssl_phantom.py', tiny_data, tmp_path)
+    precision.set_test_precision(cfg, 'fp32', compiled=True)
+    with pytest.raises(ValueError, match=r"no 'no-such-compiler' here: install g\+\+"):
+        Runner.from_cfg(cfg).test()
 
 
 def test_one_switch_in_training_and_testing():

@@ -21,6 +21,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from mmfrac.engine.runner.compiled import compile_networks
 from mmfrac.models import DynamicSharpening, SemiProbMapDetector
 from mmfrac.models.losses import WeightedBCELoss
 from mmfrac.utils import mmcv_ops
@@ -113,7 +114,7 @@ class Network:
             layout = torch.channels_last if channels_last else torch.contiguous_format
             self.model.to(memory_format=layout)
         if compiled:
-            compile_parts(model)
+            compile_networks(model, device)
         self._epoch = 0
         is_map = self.is_semi or hasattr(model, 'prob_map_head')
         for name, module in model.named_modules():
@@ -169,13 +170,6 @@ class Network:
                 return self.model.test_step(copy.copy(self.test_batch))
         finally:
             self.model.train()
-
-
-def compile_parts(model: Any) -> None:
-    """Have torch compile backbone, neck and head of a detector or a student with their first image."""
-    net = model.student if isinstance(model, SemiProbMapDetector) else model
-    for part in ('backbone', 'neck', 'prob_map_head'):
-        getattr(net, part).compile()
 
 
 def in_fp32(outputs: Any) -> Any:

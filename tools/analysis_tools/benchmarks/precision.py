@@ -13,12 +13,13 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmfrac.engine.runner.batch_norms import fold_batch_norms
+from mmfrac.engine.runner.compiled import compile_networks
 from mmfrac.engine.runner.launch import fill_device_options
 from mmfrac.utils.config import fill_stride, load_config, set_data_root
 from mmfrac.utils.device import check_compiler, keep_freed_memory
 
 from .figure import Figure
-from .networks import Network, compile_parts
+from .networks import Network
 from .pairing import Comparison, compare
 
 CONFIGS = ('frac_sup.py', 'phantom/frac_sup_phantom.py')
@@ -104,7 +105,7 @@ def measure(
                     network.model.eval()
                     fold_batch_norms(network.model)
                 if way.compiled:
-                    compile_parts(network.model)
+                    compile_networks(network.model, device)
                 case = f'{config} {size} px {way}'
                 start = time.perf_counter()
                 maps = _maps(network)
@@ -163,16 +164,14 @@ def _tested(cfg: Config, way: Way) -> dict[str, float]:
     cfg.log_level = 'WARNING'
     cfg.experiment_name = f'{way}'.replace(' ', '_')
     cfg.test_cfg = dict(
-        type='PrecisionTestLoop', precision=way.precision, fold_bn=way.folded and not way.compiled
+        type='PrecisionTestLoop',
+        precision=way.precision,
+        fold_bn=way.folded,
+        compile=way.compiled,
     )
     runner = Runner.from_cfg(cfg)
     layout = torch.channels_last if way.channels_last else torch.contiguous_format
     runner.model.to(memory_format=layout)
-    if way.compiled:
-        # what is folded is compiled, not the other way round
-        runner.load_or_resume()
-        fold_batch_norms(runner.model.eval())
-        compile_parts(runner.model)
     metrics = runner.test()
     return {
         name: float(value)
