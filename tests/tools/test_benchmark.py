@@ -13,9 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from mmfrac.preparation.phantom import write_dicom
 from tests.forking import python_for_tools
+from tests.tools.tiny_run import write_config
 
 FOLDER = Path(__file__).resolve().parents[2] / 'tools' / 'analysis_tools'
 TINY = {
@@ -122,6 +127,32 @@ def test_precision_gives_ratios_and_what_changes(module):
     for case, change in changes.items():
         assert change < (1e-5 if 'fp32' in case else 0.02)
     assert all(change > 0 for case, change in changes.items() if 'bf16' in case)
+
+
+@pytest.mark.slow
+def test_metrics_of_a_trained_model_in_each_way(module, tiny_data, tmp_path):
+    init_default_scope('mmdet')
+    config = write_config(tmp_path, tiny_data)
+    torch.manual_seed(0)
+    detector = MODELS.build(Config.fromfile(config).model.detector)
+    torch.save(dict(state_dict=detector.state_dict()), tmp_path / 'a.pth')
+    precision = module('precision')
+    trained = (str(config), str(tmp_path / 'a.pth'))
+    rows = list(precision.measure(device='cpu', trained=trained, data_root=str(tiny_data)))
+    values = {row.case: row.value for row in rows}
+    ways = [precision.BASE, *precision.WAYS]
+    ways = [way for way in ways if not way.compiled or shutil.which('g++')]
+    expected = {f'{name} {way}' for name in precision.METRICS for way in ways}
+    changed = {f'change of {name} {way}' for name in precision.METRICS for way in ways[1:]}
+    assert set(values) == expected | changed
+    assert 0 <= values['AUROC fp32 NCHW'] <= 1
+    for name in changed:
+        _, _, metric, *way = name.split()
+        case = ' '.join([metric, *way])
+        assert values[name] == pytest.approx(values[case] - values[f'{metric} fp32 NCHW'])
+    assert all(abs(values[name]) < 1e-6 for name in changed if 'fp32' in name)
+    # a goal of its own, which these few films may miss
+    assert {(row.low, row.high) for row in rows if row.case in changed} == {(-1e-3, 1e-3)}
 
 
 @pytest.mark.slow
