@@ -61,9 +61,13 @@ def write_fold_films(
             read_json(folds / f'fold{fold}' / f'{part}.json') for part in ('train', 'val')
         )
         _check_same_images([known, held_out], contents, train)
-        written = dict(train=_as_given(known, contents), val=held_out, test=held_out)
+        written = dict(train=_as_given(known, contents))
         if truth.is_file():
             written['train_truth'] = known
+            # their boxes count
+            images = [{**image, 'regions': True} for image in held_out['images']]
+            held_out = {**held_out, 'images': images}
+        written |= dict(val=held_out, test=held_out)
         for part, content in written.items():
             write_json(out / 'annotations' / f'{part}.json', content, indent=None)
     link = out / 'images'

@@ -67,6 +67,9 @@ def test_a_fold_is_tested_with_hidden_boxes_and_trained_without(root, tmp_path):
         assert held_out == films_of(out, 'val')
         assert len(train) == 40 and len(held_out) == 10
         assert not set(train) & set(held_out)
+        # FROC leaves lesions out where boxes are not said to be known
+        images = read_json(out / 'annotations/test.json')['images']
+        assert all(image['regions'] for image in images)
         for name, boxes in train.items():
             number = int(name[:-4])
             assert boxes == (number <= 10 or (number > 40 and number % 2))

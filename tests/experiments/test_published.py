@@ -17,6 +17,13 @@ from tests.slow import slow_but
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 BENCHMARKS = sorted(path for path in (CONFIGS / 'benchmarks').glob('*.py'))
 PUBLISHED = [path for path in BENCHMARKS if (path.with_suffix('') / 'runs.jsonl.xz').is_file()]
+# runs on the test films, and on folds of the others (--fold)
+RESULTS = [
+    (path, file.parent)
+    for path in PUBLISHED
+    for file in sorted(path.with_suffix('').glob('**/runs.jsonl.xz'))
+]
+NAMES = [str(folder.relative_to(CONFIGS / 'benchmarks')) for _, folder in RESULTS]
 
 
 @pytest.mark.parametrize('path', slow_but(BENCHMARKS, BENCHMARKS[-1:]), ids=lambda path: path.stem)
@@ -31,9 +38,8 @@ def test_every_method_has_a_config(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('path', PUBLISHED, ids=lambda path: path.stem)
-def test_published_tables_are_those_of_the_runs(path):
-    folder = path.with_suffix('')
+@pytest.mark.parametrize('path, folder', RESULTS, ids=NAMES)
+def test_published_tables_are_those_of_the_runs(path, folder):
     benchmark, runs, costs = load_benchmark(path), read_runs(folder), read_costs(folder)
     assert {run.benchmark for run in runs} == {benchmark.name}
     files = sorted(folder.glob('table*.md'))
@@ -47,7 +53,7 @@ def test_published_tables_are_those_of_the_runs(path):
 
 
 def test_tables_of_the_guides_are_published():
-    tables = [file.read_text() for file in (CONFIGS / 'benchmarks').glob('*/table*.md')]
+    tables = [file.read_text() for file in (CONFIGS / 'benchmarks').glob('*/**/table*.md')]
     shown = [
         block.rstrip()
         for readme in CONFIGS.rglob('README.md')
@@ -59,9 +65,9 @@ def test_tables_of_the_guides_are_published():
         assert any(block in table for table in tables), block[:200]
 
 
-@pytest.mark.parametrize('path', slow_but(PUBLISHED, PUBLISHED[-1:]), ids=lambda path: path.stem)
-def test_records_give_the_published_metrics(path):
-    for run in read_runs(path.with_suffix('')):
+@pytest.mark.parametrize('folder', slow_but([folder for _, folder in RESULTS], [RESULTS[-1][1]]))
+def test_records_give_the_published_metrics(folder):
+    for run in read_runs(folder):
         records = run.test_records()
         # written before records named their definitions
         assert records.definitions == METRIC_DEFAULTS
