@@ -70,9 +70,11 @@ def write_fold_films(
         written |= dict(val=held_out, test=held_out)
         for part, content in written.items():
             write_json(out / 'annotations' / f'{part}.json', content, indent=None)
-    link = out / 'images'
+    link, films = out / 'images', (Path(data_root) / 'images').resolve()
+    if link.is_symlink() and link.resolve() != films:
+        link.unlink()  # the films have moved
     if not link.exists():
-        link.symlink_to((Path(data_root) / 'images').resolve(), target_is_directory=True)
+        link.symlink_to(films, target_is_directory=True)
     return out
 
 

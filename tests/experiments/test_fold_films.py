@@ -104,6 +104,13 @@ def test_the_same_call_gives_the_same_bytes(root, tmp_path):
     assert files == {path.name: path.read_bytes() for path in (first / 'annotations').iterdir()}
 
 
+def test_films_that_have_moved_are_found(root, tmp_path):
+    write_fold_films(root, tmp_path / 'a', 0)
+    moved = root.rename(tmp_path / 'elsewhere')
+    out = write_fold_films(moved, tmp_path / 'a', 0)
+    assert (out / 'images/1.png').read_bytes() == b'a film'
+
+
 @pytest.mark.parametrize('fold', [-1, NUM_FOLDS])
 def test_there_is_no_such_fold(root, tmp_path, fold):
     with pytest.raises(ValueError, match=rf'folds 0 to {NUM_FOLDS - 1}, got {fold}'):
