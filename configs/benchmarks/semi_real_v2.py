@@ -93,12 +93,6 @@ others['mean_teacher_mil'] = dict(
         ]
     },
 )
-# lesions with boxes in other films, too
-others['mean_teacher_paste'] = dict(
-    others['mean_teacher'],
-    label='Mean Teacher, lesions pasted',
-    options={'model.batch_augments': [dict(type='PasteLesions')]},
-)
 for key in ('pi_model', 'temporal_ensembling', 'focal_mix'):
     others[key]['options'] = {'model.semi_train_cfg.unsup_weight': 30.0}
 methods = dict(
@@ -108,16 +102,6 @@ methods = dict(
         changes=delta('supervised'),
         options={'train_dataloader.batch_size': 8},
         label='Supervised, 8 a step',
-        search=False,
-    ),
-    supervised_paste=dict(
-        config=ssl,
-        changes=delta('supervised'),
-        options={
-            'train_dataloader.batch_size': 8,
-            'model.batch_augments': [dict(type='PasteLesions')],
-        },
-        label='Supervised, lesions pasted',
         search=False,
     ),
     supervised_12=dict(

@@ -6,7 +6,7 @@
 """
 
 from mmfrac.models.backbones.timm_backbone import TimmBackbone
-from mmfrac.models.batch_augments import EraseBackground, MixUp, PasteLesions
+from mmfrac.models.batch_augments import EraseBackground, MixUp
 from mmfrac.models.data_preprocessor import SemiDataPreprocessor
 from mmfrac.models.detectors.cam_classifier import CAMClassifier
 from mmfrac.models.detectors.consistent_teacher import ConsistentTeacher
@@ -74,7 +74,6 @@ __all__ = [
     'MixtureSharpening',
     'NoisyOrLoss',
     'NoisyOrPosterior',
-    'PasteLesions',
     'PiTeacher',
     'PredictionEMA',
     'ProbMapDetector',

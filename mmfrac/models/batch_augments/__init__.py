@@ -3,6 +3,5 @@
 
 from mmfrac.models.batch_augments.erase_background import EraseBackground
 from mmfrac.models.batch_augments.mix_up import MixUp
-from mmfrac.models.batch_augments.paste_lesions import PasteLesions
 
-__all__ = ['EraseBackground', 'MixUp', 'PasteLesions']
+__all__ = ['EraseBackground', 'MixUp']

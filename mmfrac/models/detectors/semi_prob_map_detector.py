@@ -92,8 +92,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             called as that of steps. Defaults to ``dict(type='KLDLoss')``.
         batch_augments (Sequence[dict]): Change the images of a semi-supervised step and their targets
             together, one after the other, e.g. ``dict(type='MixUp')`` or
-            ``dict(type='EraseBackground')``; one with ``in_burn_in = True`` those of other steps, too.
-            Defaults to none.
+            ``dict(type='EraseBackground')``. Defaults to none.
         semi_train_cfg (dict, optional): ``burn_in_epochs`` (epochs of L_sup alone, default 0;
             ``'all'``: however many there are), ``sup_weight`` and ``unsup_weight`` (default 1),
             ``ramp_up_epochs`` (semi-supervised epochs in which ``unsup_weight`` grows, see
@@ -271,8 +270,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             targets['unsup_student'] = dict(target=pseudo_map, valid=valid, weight=weight)
             if any(map(_is_of_images, self.semi_losses)):
                 targets['unsup_student']['labels'] = _labels_of(student_samples, valid.device)
-        for augment in self.batch_augments:
-            if with_semi or getattr(augment, 'in_burn_in', False):
+            for augment in self.batch_augments:
                 views, targets = augment(views, targets)
         logits = dict(zip(branches, self._branch_logits([views[name] for name in branches])))
         losses: dict[str, Tensor] = {}
