@@ -20,7 +20,9 @@ def write_fold_films(
     """Make a folder of films whose validation and test films are one fold of train and validation films.
 
     The test films stay unseen. If there is ``train_truth.json``, its boxes are those that the fold is
-    tested with, and that pseudo maps are compared with; training goes without them as before.
+    tested with, and that pseudo maps are compared with; training goes without them as before. It has
+    four of five folds of the boxes of both files, so more than the training films alone have where many
+    of the validation films have some.
 
     Args:
         data_root (str or PathLike): Holds ``images/`` and ``annotations/{train,val,test}.json``.
@@ -33,7 +35,7 @@ def write_fold_films(
 
     Raises:
         AnnotationError: With all that is wrong with a file.
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is none, or no ``images/``.
         ValueError: If there is no such fold, there are too few patients, a patient is in the test
             films, too, or the truth is that of other images.
     """
@@ -41,11 +43,14 @@ def write_fold_films(
         raise ValueError(f'there are the folds 0 to {num_folds - 1}, got {fold}')
     given = Path(data_root) / 'annotations'
     out = Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
     truth = given / 'train_truth.json'
     train = truth if truth.is_file() else given / 'train.json'
+    images = (Path(data_root) / 'images').resolve()
+    if not images.is_dir():
+        raise FileNotFoundError(f'no folder {images}; is {os.fspath(data_root)} the data root?')
     # read and checked before anything is written
     contents = [content for _, content in read_checked([given / 'train.json', given / 'val.json'])]
+    out.mkdir(parents=True, exist_ok=True)
     with (
         locked(out / 'annotations', lambda line: None),
         tempfile.TemporaryDirectory(dir=out) as scratch,
@@ -61,20 +66,19 @@ def write_fold_films(
             read_json(folds / f'fold{fold}' / f'{part}.json') for part in ('train', 'val')
         )
         _check_same_images([known, held_out], contents, train)
-        written = dict(train=_as_given(known, contents))
+        held_out = _with_known_boxes(held_out)
+        written = dict(train=_as_given(known, contents, train), val=held_out, test=held_out)
         if truth.is_file():
             written['train_truth'] = known
-            # their boxes count
-            images = [{**image, 'regions': True} for image in held_out['images']]
-            held_out = {**held_out, 'images': images}
-        written |= dict(val=held_out, test=held_out)
+        else:
+            (out / 'annotations' / truth.name).unlink(missing_ok=True)
         for part, content in written.items():
             write_json(out / 'annotations' / f'{part}.json', content, indent=None)
-    link, films = out / 'images', (Path(data_root) / 'images').resolve()
-    if link.is_symlink() and link.resolve() != films:
-        link.unlink()  # the films have moved
-    if not link.exists():
-        link.symlink_to(films, target_is_directory=True)
+        link = out / 'images'
+        if link.is_symlink() and link.resolve() != images:
+            link.unlink()  # the films have moved
+        if not link.exists():
+            link.symlink_to(images, target_is_directory=True)
     return out
 
 
@@ -91,23 +95,49 @@ def _check_same_images(split: Sequence[dict], given: Sequence[dict], truth: Path
         )
 
 
-def _as_given(known: dict[str, Any], contents: Sequence[dict]) -> dict[str, Any]:
+def _with_known_boxes(content: dict[str, Any]) -> dict[str, Any]:
+    """COCO dict whose films with boxes say so: FROC leaves out what is not known."""
+    boxed = {box['image_id'] for box in content['annotations']}
+    images = [
+        {**image, 'regions': True} if image['id'] in boxed else image for image in content['images']
+    ]
+    return {**content, 'images': images}
+
+
+def _as_given(known: dict[str, Any], contents: Sequence[dict], truth: Path) -> dict[str, Any]:
     """Films as their own files give them: without boxes that only the truth has.
 
     Args:
         known (dict): COCO dict with all boxes.
         contents (Sequence[dict]): COCO dicts of the files that its films stand in.
+        truth (Path): Named where it lacks one of their boxes.
 
     Returns:
         dict: COCO dict.
+
+    Raises:
+        ValueError: If it does.
     """
     given: dict[str, Any] = {}
-    boxed: set[str] = set()
+    boxes_of: dict[str, list[list[float]]] = {}
     for content in contents:
         names = {image['id']: image['file_name'] for image in content['images']}
         given |= {image['file_name']: image for image in content['images']}
-        boxed |= {names[box['image_id']] for box in content['annotations']}
+        for box in content['annotations']:
+            boxes_of.setdefault(names[box['image_id']], []).append(_place(box))
     images = [{**given[image['file_name']], 'id': image['id']} for image in known['images']]
-    shown = {image['id'] for image in images if image['file_name'] in boxed}
-    boxes = [box for box in known['annotations'] if box['image_id'] in shown]
+    names = {image['id']: image['file_name'] for image in images}
+    boxes = []
+    for box in known['annotations']:
+        own = boxes_of.get(names[box['image_id']], [])
+        if _place(box) in own:
+            own.remove(_place(box))
+            boxes.append(box)
+    lost = [name for name in names.values() if boxes_of.get(name)]
+    if lost:
+        raise ValueError(f'{truth} lacks a box that {lost[0]!r} has in its own annotation file')
     return {**known, 'images': images, 'annotations': boxes}
+
+
+def _place(box: dict) -> list[float]:
+    return [*box['bbox'], bool(box.get('iscrowd')), bool(box.get('ignore'))]

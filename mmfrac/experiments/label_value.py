@@ -37,8 +37,8 @@ class LabelValue(NamedTuple):
         posterior (float): Of ``NoisyOrPosterior``: divided by the probability of a lesion anywhere.
         scaled_posterior (float): With the odds times the best factor before that. What it is below
             ``scaled`` is what the labels tell besides that number.
-        found (float | None): Share of the hidden lesions in whose midpoint the map is above 0.5.
-            Defaults to None, not measured.
+        found (float | None): Share of the lesions of ``truth_dataset`` in whose midpoint the map is
+            above 0.5. Defaults to None, not measured.
         found_boxed (float | None): The same of the lesions whose boxes the model was trained with, all
             that training can know of its sensitivity. Defaults to None.
     """
@@ -145,8 +145,10 @@ def measure_label_value(cfg: Config, checkpoints: Sequence[str], batch_size: int
     model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
     hidden, boxed = LesionsFound(), LesionsFound()
     value = label_value(hidden.counted(_batches(model, cfg.truth_dataset, batch_size)))
-    for _ in boxed.counted(_batches(model, _boxed_images(cfg), batch_size)):
-        pass
+    with_boxes = _boxed_images(cfg)
+    if with_boxes is not None:
+        for _ in boxed.counted(_batches(model, with_boxes, batch_size)):
+            pass
     return value._replace(found=hidden.share, found_boxed=boxed.share)
 
 
@@ -179,15 +181,18 @@ class LesionsFound:
             yield batch
 
 
-def _boxed_images(cfg: Config) -> dict:
-    """The data set of the films that training has boxes of, in the teacher's view."""
-    (trained, *_) = film_sets(cfg.train_dataloader)
-    return dict(
-        cfg.truth_dataset,
-        subset='P_hos',
-        ann_file=trained['ann_file'],
-        label_fraction=trained.get('label_fraction'),
-    )
+def _boxed_images(cfg: Config) -> dict | None:
+    """The data set of the films that training has boxes of, in the teacher's view; None without one."""
+    for trained in film_sets(cfg.train_dataloader):
+        subset = trained.get('subset') or 'P_hos'
+        if 'P_hos' in ([subset] if isinstance(subset, str) else subset):
+            return dict(
+                cfg.truth_dataset,
+                subset='P_hos',
+                ann_file=trained['ann_file'],
+                label_fraction=trained.get('label_fraction'),
+            )
+    return None
 
 
 def _batches(model: SemiProbMapDetector, dataset: dict, batch_size: int) -> Iterator[Batch]:

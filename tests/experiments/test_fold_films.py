@@ -1,9 +1,16 @@
+import runpy
+from pathlib import Path
+
 import pytest
 
+from mmfrac.datasets.coco_checks import check_annotations
+from mmfrac.experiments.benchmark import load_benchmark
 from mmfrac.experiments.fold_films import NUM_FOLDS, write_fold_films
 from mmfrac.utils.errors import AnnotationError
 from mmfrac.utils.io import read_json, write_json
 
+TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis_tools/compare_methods.py'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs/benchmarks'
 BOX = [8.0, 8.0, 10.0, 10.0]
 
 
@@ -91,6 +98,8 @@ def test_fields_of_the_films_stay(root, tmp_path):
 
 
 def test_without_a_truth_there_is_none_of_a_fold(root, tmp_path):
+    # nor that of an earlier call
+    write_fold_films(root, tmp_path / 'fold', 1)
     (root / 'annotations/train_truth.json').unlink()
     out = write_fold_films(root, tmp_path / 'fold', 1)
     assert not (out / 'annotations/train_truth.json').exists()
@@ -109,6 +118,69 @@ def test_films_that_have_moved_are_found(root, tmp_path):
     moved = root.rename(tmp_path / 'elsewhere')
     out = write_fold_films(moved, tmp_path / 'a', 0)
     assert (out / 'images/1.png').read_bytes() == b'a film'
+
+
+def test_boxes_that_the_truth_adds_to_a_film_stay_hidden(root, tmp_path):
+    path = root / 'annotations/train_truth.json'
+    content = read_json(path)
+    content['annotations'] += [
+        {**box, 'id': 100 + box['id'], 'bbox': [30.0, 30.0, 9.0, 9.0]}
+        for box in content['annotations']
+    ]
+    write_json(path, content)
+    out = write_fold_films(root, tmp_path / 'a', 0)
+    assert set(films_of(out, 'train').values()) == {0, 1}
+    assert set(films_of(out, 'train_truth').values()) >= {0, 2}
+    # with all boxes
+    assert {boxes for name, boxes in films_of(out, 'test').items() if int(name[:-4]) <= 20} == {2}
+
+
+def test_films_whose_boxes_nobody_knows_stay_so(root, tmp_path):
+    for part in ('train', 'train_truth'):
+        path = root / f'annotations/{part}.json'
+        content = read_json(path)
+        content['images'][39] |= dict(label=-1, regions=False)
+        content['annotations'] = [box for box in content['annotations'] if box['image_id'] != 15]
+        write_json(path, content)
+    held_out = {}
+    for fold in range(NUM_FOLDS):
+        out = write_fold_films(root, tmp_path / str(fold), fold)
+        content = read_json(out / 'annotations/test.json')
+        assert not check_annotations(content)
+        held_out |= {image['id']: image['regions'] for image in content['images']}
+    assert not any(held_out[number] for number in (15, 40))
+    assert all(held_out[number] for number in range(1, 51) if number not in (15, 40))
+
+
+def test_a_truth_that_lacks_a_known_box_is_an_error(root, tmp_path):
+    path = root / 'annotations/train_truth.json'
+    content = read_json(path)
+    for box in content['annotations']:
+        box['bbox'] = [1.0, 1.0, 5.0, 5.0]
+    write_json(path, content)
+    with pytest.raises(ValueError, match=r'train_truth\.json lacks a box that .* has in its own'):
+        write_fold_films(root, tmp_path / 'a', 0)
+
+
+def test_without_films_nothing_is_made(root, tmp_path):
+    (root / 'images').rename(tmp_path / 'images')
+    with pytest.raises(FileNotFoundError, match=r'no folder .*images; is .* the data root\?'):
+        write_fold_films(root, tmp_path / 'a', 0)
+    assert not (tmp_path / 'a').exists()
+
+
+def test_what_chooses_by_the_validation_films_is_refused():
+    tool = runpy.run_path(str(TOOL))
+    for name, what in (
+        ('phantom_v2', 'the search of'),
+        ('semi_real_v1', 'the search of'),
+        ('detectors_phantom', 'the epoch'),
+    ):
+        benchmark = load_benchmark(CONFIGS / f'{name}.py')
+        with pytest.raises(ValueError, match=f'chooses {what}'):
+            tool['check_choices'](benchmark, list(benchmark.methods.values()))
+    benchmark = load_benchmark(CONFIGS / 'semi_real_v2.py')
+    tool['check_choices'](benchmark, list(benchmark.methods.values()))
 
 
 @pytest.mark.parametrize('fold', [-1, NUM_FOLDS])

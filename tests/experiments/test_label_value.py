@@ -12,7 +12,14 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
-from mmfrac.experiments.label_value import LOG_FACTORS, LesionsFound, label_value
+from mmfrac.experiments import label_value as label_value_module
+from mmfrac.experiments.label_value import (
+    LOG_FACTORS,
+    LesionsFound,
+    label_value,
+    measure_label_value,
+)
+from mmfrac.utils.config import film_sets, set_label_fraction
 from tests.tools.tiny_run import ROOT, write_config
 
 TOOL = str(ROOT / 'tools/analysis_tools/label_value.py')
@@ -115,11 +122,54 @@ def test_tool(tiny_data, tmp_path, monkeypatch, capsys):
     assert list(content)[2] == 'mean of 2'
     # of the tiny set's five films of P_pub
     assert [one['films'] for one in content.values()] == [5, 5, 5]
-    # cells of .5 and less or more: all lesions or none; its six films with boxes are another set
-    assert all(one['found'] in (0, 1) for one in (first, second)), (first, second)
-    assert first['found_boxed'] is not None
     assert both['mass'] == pytest.approx((first['mass'] + second['mass']) / 2)
     assert f'| mean of 2 | 5 | {both["mass"]:.2f} |' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('fraction', [None, 0.5])
+def test_hidden_lesions_and_those_trained_on_are_told_apart(
+    tiny_data, tmp_path, monkeypatch, fraction
+):
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(write_config(tmp_path, tiny_data, base='phantom/frac_ssl_phantom_v2.py'))
+    if fraction is not None:
+        set_label_fraction(cfg, fraction)
+    model = MODELS.build(cfg.model.detector)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
+    counters = []
+
+    class Noted(LesionsFound):
+        def __init__(self):
+            super().__init__()
+            counters.append(self)
+
+    monkeypatch.setattr(label_value_module, 'LesionsFound', Noted)
+    found = measure_label_value(cfg, [str(tmp_path / 'a.pth')])
+    hidden, boxed = counters
+    assert (found.found, found.found_boxed) == (hidden.share, boxed.share)
+
+    def boxes(part, source):
+        content = json.loads((tiny_data / f'annotations/{part}.json').read_text())
+        images = {image['id'] for image in content['images'] if image['source'] == source}
+        return sum(box['image_id'] in images for box in content['annotations'])
+
+    assert hidden.lesions == boxes('train_truth', 'public') > 0
+    assert boxed.lesions > 0
+    if fraction is None:
+        assert boxed.lesions == boxes('train', 'hospital') != hidden.lesions
+    else:
+        assert boxed.lesions < boxes('train', 'hospital')
+
+
+def test_training_without_boxed_films_has_no_share_of_them(tiny_data, tmp_path):
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(write_config(tmp_path, tiny_data, base='phantom/frac_ssl_phantom_v2.py'))
+    for one in film_sets(cfg.train_dataloader):
+        one['subset'] = 'P_pub'
+    model = MODELS.build(cfg.model.detector)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
+    found = measure_label_value(cfg, [str(tmp_path / 'a.pth')])
+    assert found.found is not None and found.found_boxed is None
 
 
 def test_config_without_hidden_boxes_is_named(tmp_path, tiny_data, monkeypatch, capsys):

@@ -3,11 +3,12 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mmfrac.evaluation.definitions import common_definitions
-from mmfrac.experiments.benchmark import Benchmark, Folders, load_benchmark
+from mmfrac.experiments.benchmark import Benchmark, Folders, Method, load_benchmark
 from mmfrac.experiments.comparison import RunsFailed, collect_runs, run_benchmark
 from mmfrac.experiments.costs import measure_costs, read_costs
 from mmfrac.experiments.executors import add_executor_arguments, executor_from_arguments
@@ -56,7 +57,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--fold',
         type=int,
-        help=f'0 to {NUM_FOLDS - 1}: test on this fold of train and validation films in place of '
+        choices=range(NUM_FOLDS),
+        help='test on this fold of train and validation films in place of '
         'the test films, to choose a method; runs and results go into fold<N>/ of their folders',
     )
     parser.add_argument('--work-dir', help='default: work_dirs/<name of the benchmark file>')
@@ -89,6 +91,17 @@ def make_films(benchmark: Benchmark, data_root: Path) -> None:
             write_phantom(data_root, **benchmark.phantom)
 
 
+def check_choices(benchmark: Benchmark, methods: Sequence[Method]) -> None:
+    """Raise a ``ValueError`` for what would be chosen by the films of the fold that tests it."""
+    searched = [method.name for method in methods if len(benchmark.values(method)) > 1]
+    if searched or not benchmark.last_epoch:
+        what = f'the search of {searched[0]}' if searched else 'the epoch'
+        raise ValueError(
+            f'{benchmark.name} chooses {what} by the validation films, and of a fold these are the test '
+            'films: take a benchmark file with last_epoch = True, and methods without a search'
+        )
+
+
 def folders_of_fold(folders: Folders, fold: int) -> Folders:
     """Where a fold of train and validation films is the test films."""
     work_dir = folders.work_dir / f'fold{fold}'
@@ -114,6 +127,7 @@ def main() -> None:
     )
     data_root = folders.data_root
     if args.fold is not None:
+        check_choices(benchmark, benchmark.chosen(args.methods))
         folders = folders_of_fold(folders, args.fold)
     failed = ''
     if args.tables_only:

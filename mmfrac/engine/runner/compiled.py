@@ -6,11 +6,11 @@ from torch import nn
 
 from mmfrac.utils.device import check_compiler
 
-_PARTS = ('backbone', 'neck', 'prob_map_head', 'cam_head', 'bbox_head')
+_PARTS = ('backbone', 'neck', 'prob_map_head', 'cam_head', 'rpn_head', 'bbox_head')
 
 
 def compile_networks(model: nn.Module, device: str | torch.device) -> None:
-    """Have torch compile backbone, neck and head with their next input, in place.
+    """Have torch compile backbone, neck and heads with their next input, in place.
 
     What comes before and after them handles samples, and stays as it is. Batch norms are folded before,
     as folding what is compiled changes nothing.
@@ -21,10 +21,15 @@ def compile_networks(model: nn.Module, device: str | torch.device) -> None:
         device (str or torch.device): Where it is.
 
     Raises:
-        ValueError: If nothing can compile for the device.
+        ValueError: If nothing can compile for the device, or the model has no such part.
     """
     check_compiler(torch.device(device))
-    for name, child in model.named_modules():
-        *above, last = name.split('.')
-        if last in _PARTS and 'teacher' not in above:
-            child.compile()
+    parts = [
+        child
+        for name, child in model.named_modules()
+        if name.split('.')[-1] in _PARTS and 'teacher' not in name.split('.')
+    ]
+    if not parts:
+        raise ValueError(f'{type(model).__name__} has none of {_PARTS} that could be compiled')
+    for part in parts:
+        part.compile()

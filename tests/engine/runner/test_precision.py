@@ -232,6 +232,12 @@ def test_what_is_folded_is_compiled_and_the_teacher_is_not(tiny_data, tmp_path, 
     assert [norms for _, norms in found] == [0, 0, 0]
 
 
+def test_a_model_without_such_a_part_is_named(monkeypatch):
+    monkeypatch.setattr(compiled, 'check_compiler', lambda device: None)
+    with pytest.raises(ValueError, match='Linear has none of .* that could be compiled'):
+        compiled.compile_networks(nn.Linear(1, 1), 'cpu')
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which('g++') is None, reason='needs a C++ compiler')
 def test_a_compiled_test_has_the_same_metrics(tiny_data, tmp_path):
