@@ -234,7 +234,7 @@ def test_what_is_folded_is_compiled_and_the_teacher_is_not(tiny_data, tmp_path, 
 
 def test_a_model_without_such_a_part_is_named(monkeypatch):
     monkeypatch.setattr(compiled, 'check_compiler', lambda device: None)
-    with pytest.raises(ValueError, match='Linear has none of .* that could be compiled'):
+    with pytest.raises(ValueError, match=r'Linear has none of .* that could be compiled'):
         compiled.compile_networks(nn.Linear(1, 1), 'cpu')
 
 
