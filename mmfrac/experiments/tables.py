@@ -169,10 +169,13 @@ def interval_text(benchmark: Benchmark, rows: Sequence[ComparisonRow]) -> str:
     compared = sum(np.isfinite(row.difference['FROC']) for row in rows)
     if not compared:
         return ''
+    how = f'Intervals: 95 % each, over {benchmark.intervals}, paired by seed and patient'
+    if compared == 1:
+        return f'{how}; one method is compared'
     wider = 100 - 5 / compared
     return (
-        f'Intervals: 95 % each, over {benchmark.intervals}, paired by seed and patient; {compared} '
-        f'methods are compared, none is widened for their number (Bonferroni: {wider:.2f} %)'
+        f'{how}; {compared} methods are compared, none is widened for their number '
+        f'(Bonferroni: {wider:.2f} %)'
     )
 
 
@@ -183,21 +186,23 @@ def comparison_table(
 
     Args:
         rows (Sequence[ComparisonRow]): Of ``compare``.
-        reference (str): Name of the method that the others are compared with.
+        reference (str): Name of the method that the others are compared with; where it has no row there
+            are no differences.
         costs (Mapping[str, ModelCosts], optional): Costs by method, for further columns. Defaults to
             None.
 
     Returns:
         str: The table, without a last line break.
     """
-    label = next((row.label for row in rows if row.method == reference), reference)
+    label = next((row.label for row in rows if row.method == reference), None)
     metrics = list(rows[0].mean) if rows else ['AUROC', 'FROC']
-    header = ['method', *metrics, f'FROC: {label} ahead by', f'AUROC: {label} ahead by', 'seeds']
+    compared = ['FROC', 'AUROC'] if label is not None else []
+    header = ['method', *metrics, *(f'{metric}: {label} ahead by' for metric in compared), 'seeds']
     header += COLUMNS if costs else ()
     lines = ['| ' + ' | '.join(header) + ' |', '|---' * len(header) + '|']
     for row in rows:
         cells = [row.label, *(_mean(row, metric) for metric in metrics)]
-        cells += [_difference(row, metric) for metric in ('FROC', 'AUROC')]
+        cells += [_difference(row, metric) for metric in compared]
         cells += [str(len(row.seeds)), *(cost_cells(costs.get(row.method)) if costs else ())]
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)

@@ -188,7 +188,11 @@ def test_intervals_over_seeds_and_patients(benchmark, runs):
     once = [one for one in runs if one.seed == 0]
     assert compare(both, once)[1].low == compare(benchmark, once)[1].low
     text = interval_text(both, compare(both, runs))
-    assert 'over seeds and patients' in text and '1 methods are compared' in text
+    assert 'over seeds and patients' in text and text.endswith('one method is compared')
+    two = [*runs, *(replace(one, method='third') for one in runs if one.method == 'other')]
+    methods = both.methods | dict(third=replace(both.methods['other'], name='third'))
+    text = interval_text(both, compare(replace(both, methods=methods), two))
+    assert '2 methods are compared, none is widened' in text and 'Bonferroni: 97.50 %' in text
     assert interval_text(benchmark, compare(benchmark, runs)) == ''
 
 
@@ -223,6 +227,13 @@ def test_table(benchmark, runs):
         100 * getattr(rows[1], p)['FROC'] for p in ('difference', 'low', 'high')
     )
     assert f'| {difference:+.2f} ({low:+.2f} to {high:+.2f}) |' in lines[3]
+
+
+def test_without_runs_of_the_reference_nothing_is_compared(benchmark, runs):
+    rows = compare(benchmark, [one for one in runs if one.method == 'other'])
+    header, _, row = comparison_table(rows, 'ours').splitlines()
+    assert 'ahead' not in header and header.count('|') == row.count('|')
+    assert interval_text(replace(benchmark, intervals='seeds and patients'), rows) == ''
 
 
 def test_another_reference_has_a_table_of_its_own(benchmark, runs, tmp_path):
