@@ -23,8 +23,8 @@ shelf = dict(
     mil='Ours + MIL',
     soft_cells='Ours, cells by confidence',
     strong_view='Ours, strong view',
-    posterior='Posterior given the label',
     plus='Ours, plus',
+    posterior_snapshot='Posterior, teacher that stays, as sure as the boxes say',
 )
 others = {
     name: dict(method, config=ssl, search=False)
@@ -39,8 +39,8 @@ others.update(
 )
 # the supervised model itself stays the teacher; images that it never saw make it rather too unsure
 others['posterior_frozen'] = dict(
-    others['posterior'],
-    label='Posterior given the label, frozen teacher',
+    others['plus'],
+    label='Posterior, frozen teacher',
     options={
         'model.teacher.teacher': dict(
             _delete_=True, type='FrozenTeacher', checkpoints='{pretrained}'
@@ -50,23 +50,23 @@ others['posterior_frozen'] = dict(
 )
 # and is doubled and more in its odds, so that it is as sure as the hidden boxes say (README.md)
 others['posterior_surer'] = dict(
-    others['posterior'],
-    label='Posterior given the label, frozen teacher, surer',
+    others['plus'],
+    label='Posterior, frozen teacher, surer',
     options={
         **others['posterior_frozen']['options'],
         'model.pseudo_pipeline.0.teacher_alpha_r': 0.4,
     },
 )
 # the student is its own teacher, as sure as the boxes say: E and M step in turn
-others['plus_student'] = dict(
-    others['plus'],
-    label='Ours, plus, the student as teacher',
+others['posterior_student'] = dict(
+    others['posterior_snapshot'],
+    label='Posterior, the student as teacher, as sure as the boxes say',
     options={'model.teacher.teacher.type': 'PiTeacher'},
 )
 # supervised models of three seeds
 others['posterior_ensemble'] = dict(
-    others['posterior'],
-    label='Posterior given the label, three frozen teachers, surer',
+    others['plus'],
+    label='Posterior, three frozen teachers, surer',
     options={
         **others['posterior_surer']['options'],
         'model.teacher.teacher': dict(
@@ -78,8 +78,8 @@ others['posterior_ensemble'] = dict(
 )
 # the averaged teacher, as sure as the boxes say
 others['posterior_match'] = dict(
-    others['posterior'],
-    label='Posterior given the label, as sure as the boxes say',
+    others['plus'],
+    label='Ours, plus, as sure as the boxes say',
     options={'model.pseudo_pipeline.0.teacher_alpha_r': 'match'},
 )
 # the label as a loss beside Mean Teacher's

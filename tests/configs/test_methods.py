@@ -32,7 +32,7 @@ def test_has_a_config_at_full_size(method):
     (name,) = (place for place in places if place in NAMES)
     cfg = Config.fromfile(CONFIGS / BASES[-1])
     merge_config_file(cfg._cfg_dict, CONFIGS / f'_base_/methods/{method}.py')
-    if method in ('plus', 'posterior'):
+    if method in ('plus', 'posterior_snapshot'):
         # peaks of maps of 256 x 256 are as far apart as those of 80 x 80
         cfg.model.pseudo_pipeline[0].window = 17
     assert Config.fromfile(CONFIGS / name).to_dict() == cfg.to_dict()
@@ -66,7 +66,7 @@ def test_weighted_kld_needs_a_kld():
         merge_config_file(cfg, CONFIGS / '_base_/methods/weighted_kld.py')
 
 
-@pytest.mark.parametrize('method', ['plus', 'posterior'])
+@pytest.mark.parametrize('method', ['plus', 'posterior_snapshot'])
 def test_fracture_cells_are_weighted_once(method):
     init_default_scope('mmdet')
     cfg = Config.fromfile(CONFIGS / BASES[0])

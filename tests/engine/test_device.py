@@ -135,7 +135,7 @@ def test_step_and_prediction(case, tiny_data, tmp_path, gpu):
 
 def test_a_step_with_frozen_teachers(tiny_data, tmp_path, gpu):
     init_default_scope('mmdet')
-    cfg, _ = config_of('_base_/methods/plus.py', tiny_data, tmp_path)
+    cfg, _ = config_of('_base_/methods/posterior_snapshot.py', tiny_data, tmp_path)
     detector = copy.deepcopy(cfg.model.detector)
     detector.data_preprocessor = dict(type='DetDataPreprocessor', mean=[0.4], std=[0.2])
     weights = tmp_path / 'supervised.pth'
