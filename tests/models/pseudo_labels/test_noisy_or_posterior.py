@@ -224,16 +224,16 @@ def test_the_step_is_told_of_each_supervised_batch(monkeypatch):
     assert cells[0] > 0
 
 
-@pytest.mark.parametrize('method', ['posterior', 'weighted_kld'])
-def test_alpha_r_follows_that_of_the_head(method):
+@pytest.mark.parametrize('name', ['frac_ssl_plus', 'ablations/weighted_kld'])
+def test_alpha_r_follows_that_of_the_head(name):
     init_default_scope('mmdet')
-    cfg = Config.fromfile(CONFIGS / f'ablations/{method}.py')
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
     cfg.merge_from_dict({'model.detector.prob_map_head.loss.alpha_r': 3.0})
     cfg.model.detector.backbone.init_cfg = None
     model = MODELS.build(cfg.model)
-    part = model.pseudo_pipeline[0] if method == 'posterior' else model.semi_losses[0]
+    part = model.pseudo_pipeline[0] if name == 'frac_ssl_plus' else model.semi_losses[0]
     assert part.alpha_r() == 3.0
-    if method == 'posterior':
+    if name == 'frac_ssl_plus':
         assert part.teacher_alpha_r() == 3.0
 
 
@@ -243,7 +243,7 @@ def test_alpha_r_of_nobody_is_refused():
         y = torch.rand(1, 1, 7, 7)
         step(y, torch.ones_like(y), samples(y[0] >= 0), samples(y[0] >= 0))
     init_default_scope('mmdet')
-    cfg = Config.fromfile(CONFIGS / 'ablations/posterior.py')
+    cfg = Config.fromfile(CONFIGS / 'frac_ssl_plus.py')
     cfg.model.detector.prob_map_head.loss = dict(type='WindowLoss', alpha_r=10.0)
     cfg.model.detector.backbone.init_cfg = None
     with pytest.raises(ValueError, match='L_sup is WindowLoss: give it a number'):
