@@ -82,17 +82,6 @@ others['posterior_match'] = dict(
     label='Ours, plus, as sure as the boxes say',
     options={'model.pseudo_pipeline.0.teacher_alpha_r': 'match'},
 )
-# the label as a loss beside Mean Teacher's
-others['mean_teacher_mil'] = dict(
-    others['mean_teacher'],
-    label='Mean Teacher + MIL',
-    options={
-        'model.semi_loss': [
-            dict(type='KLDLoss'),
-            dict(type='MILLoss', pool='top_k', k=10, loss_weight=0.1),
-        ]
-    },
-)
 for key in ('pi_model', 'temporal_ensembling', 'focal_mix'):
     others[key]['options'] = {'model.semi_train_cfg.unsup_weight': 30.0}
 methods = dict(

@@ -8,6 +8,6 @@ pretraining = dict(config='configs/semi_real/frac_sup_semi_real_v2_quarter.py')
 ssl = 'configs/semi_real/frac_ssl_semi_real_v2_quarter.py'
 deciding = ['supervised', 'mean_teacher', 'temporal_ensembling', 'aals', 'ours', 'mil']
 deciding += ['certain_cells_two_views', 'plus', 'posterior_snapshot', 'posterior_student']
-deciding += ['posterior_match', 'mean_teacher_mil']
+deciding += ['posterior_match']
 methods = {key: dict(_base_.methods[key], config=ssl) for key in deciding}
 methods['_delete_'] = True

@@ -39,7 +39,7 @@ Task = tuple[Method, int, float | None, int | None]
 
 # FPPI up to which records are kept: of the patients that a replicate draws few may have the false
 # positives, and it reaches the reported FPPI far behind the films
-MAX_FPPI = 8.0
+RECORDS_MAX_FPPI = 8.0
 LIBRARIES = ('mmfrac', 'torch', 'mmengine', 'mmcv', 'mmdet', 'numpy')
 
 
@@ -268,7 +268,7 @@ def method_run(
         cfg=cfg,
         fingerprint=fingerprint,
         tools=folders.tools,
-        max_fppi=max(MAX_FPPI, definitions.highest_fppi),
+        max_fppi=max(RECORDS_MAX_FPPI, definitions.highest_fppi),
         benchmark=benchmark,
         method=method,
         seed=seed,

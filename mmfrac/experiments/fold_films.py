@@ -7,11 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmfrac.experiments.benchmark import Benchmark, Method
 from mmfrac.preparation.splits.folds import read_checked, write_folds
 from mmfrac.utils.io import read_json, write_json
 from mmfrac.utils.lock import locked
 
 NUM_FOLDS = 5
+
+
+def check_choices(benchmark: Benchmark, methods: Sequence[Method]) -> None:
+    """Raise a ``ValueError`` for what would be chosen by the films of the fold that tests it.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        methods (Sequence[Method]): Those of its methods that are to be run.
+    """
+    searched = [method.name for method in methods if len(benchmark.values(method)) > 1]
+    if searched or not benchmark.last_epoch:
+        what = f'the search of {searched[0]}' if searched else 'the epoch'
+        raise ValueError(
+            f'{benchmark.name} chooses {what} by the validation films, and of a fold these are the test '
+            'films: take a benchmark file with last_epoch = True, and methods without a search'
+        )
 
 
 def write_fold_films(

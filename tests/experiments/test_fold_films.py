@@ -1,15 +1,14 @@
-import runpy
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from pathlib import Path
 
 import pytest
 
 from mmfrac.datasets.coco_checks import check_annotations
 from mmfrac.experiments.benchmark import load_benchmark
-from mmfrac.experiments.fold_films import NUM_FOLDS, write_fold_films
+from mmfrac.experiments.fold_films import NUM_FOLDS, check_choices, write_fold_films
 from mmfrac.utils.errors import AnnotationError
 from mmfrac.utils.io import read_json, write_json
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis_tools/compare_methods.py'
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/benchmarks'
 BOX = [8.0, 8.0, 10.0, 10.0]
 
@@ -170,7 +169,6 @@ def test_without_films_nothing_is_made(root, tmp_path):
 
 
 def test_what_chooses_by_the_validation_films_is_refused():
-    tool = runpy.run_path(str(TOOL))
     for name, what in (
         ('phantom_v2', 'the search of'),
         ('semi_real_v1', 'the search of'),
@@ -178,9 +176,9 @@ def test_what_chooses_by_the_validation_films_is_refused():
     ):
         benchmark = load_benchmark(CONFIGS / f'{name}.py')
         with pytest.raises(ValueError, match=f'chooses {what}'):
-            tool['check_choices'](benchmark, list(benchmark.methods.values()))
+            check_choices(benchmark, list(benchmark.methods.values()))
     benchmark = load_benchmark(CONFIGS / 'semi_real_v2.py')
-    tool['check_choices'](benchmark, list(benchmark.methods.values()))
+    check_choices(benchmark, list(benchmark.methods.values()))
 
 
 @pytest.mark.parametrize('fold', [-1, NUM_FOLDS])

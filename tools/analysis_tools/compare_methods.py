@@ -3,16 +3,15 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mmfrac.evaluation.definitions import common_definitions
-from mmfrac.experiments.benchmark import Benchmark, Folders, Method, load_benchmark
+from mmfrac.experiments.benchmark import Benchmark, Folders, load_benchmark
 from mmfrac.experiments.comparison import RunsFailed, collect_runs, run_benchmark
 from mmfrac.experiments.costs import measure_costs, read_costs
 from mmfrac.experiments.executors import add_executor_arguments, executor_from_arguments
-from mmfrac.experiments.fold_films import NUM_FOLDS, write_fold_films
+from mmfrac.experiments.fold_films import NUM_FOLDS, check_choices, write_fold_films
 from mmfrac.experiments.jobs import exit_on_sigterm
 from mmfrac.experiments.results import read_runs
 from mmfrac.experiments.selection import missing_values
@@ -89,17 +88,6 @@ def make_films(benchmark: Benchmark, data_root: Path) -> None:
     if benchmark.phantom is not None:
         with locked(data_root, print):
             write_phantom(data_root, **benchmark.phantom)
-
-
-def check_choices(benchmark: Benchmark, methods: Sequence[Method]) -> None:
-    """Raise a ``ValueError`` for what would be chosen by the films of the fold that tests it."""
-    searched = [method.name for method in methods if len(benchmark.values(method)) > 1]
-    if searched or not benchmark.last_epoch:
-        what = f'the search of {searched[0]}' if searched else 'the epoch'
-        raise ValueError(
-            f'{benchmark.name} chooses {what} by the validation films, and of a fold these are the test '
-            'films: take a benchmark file with last_epoch = True, and methods without a search'
-        )
 
 
 def folders_of_fold(folders: Folders, fold: int) -> Folders:
