@@ -1,7 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """``torch.compile`` of what of a detector is a network."""
 
+import logging
+
 import torch
+from mmengine.logging import print_log
 from torch import nn
 
 from mmfrac.utils.device import check_compiler
@@ -13,7 +16,8 @@ def compile_networks(model: nn.Module, device: str | torch.device) -> None:
     """Have torch compile backbone, neck and heads with their next input, in place.
 
     What comes before and after them handles samples, and stays as it is. Batch norms are folded before,
-    as folding what is compiled changes nothing.
+    as folding what is compiled changes nothing. Parts are found by mmdet's names; a warning names what
+    has weights and is called otherwise, and so is not compiled.
 
     Args:
         model (nn.Module): Detector, student and teacher (which does not predict and is left alone), or
@@ -24,12 +28,24 @@ def compile_networks(model: nn.Module, device: str | torch.device) -> None:
         ValueError: If nothing can compile for the device, or the model has no such part.
     """
     check_compiler(torch.device(device))
-    parts = [
-        child
+    parts = {
+        name: child
         for name, child in model.named_modules()
         if name.split('.')[-1] in _PARTS and 'teacher' not in name.split('.')
-    ]
+    }
     if not parts:
         raise ValueError(f'{type(model).__name__} has none of {_PARTS} that could be compiled')
-    for part in parts:
+    compiled = {id(weight) for part in parts.values() for weight in part.parameters()}
+    left = {
+        name.rpartition('.')[0]
+        for name, weight in model.named_parameters()
+        if id(weight) not in compiled and 'teacher' not in name.split('.')
+    }
+    if left:
+        print_log(
+            f'torch.compile: {", ".join(parts)} alone; not {", ".join(sorted(left))}',
+            'current',
+            logging.WARNING,
+        )
+    for part in parts.values():
         part.compile()

@@ -2,6 +2,7 @@
 import argparse
 import copy
 import json
+import logging
 import shutil
 
 import pytest
@@ -222,7 +223,10 @@ def test_what_is_folded_is_compiled_and_the_teacher_is_not(tiny_data, tmp_path, 
         found.append((module, len(norms)))
 
     monkeypatch.setattr(nn.Module, 'compile', note)
+    warned = []
+    monkeypatch.setattr(compiled, 'print_log', lambda *args: warned.append(args))
     runner.test()
+    assert not warned
     student = runner.model.student
     assert [module for module, _ in found] == [
         student.backbone,
@@ -236,6 +240,23 @@ def test_a_model_without_such_a_part_is_named(monkeypatch):
     monkeypatch.setattr(compiled, 'check_compiler', lambda device: None)
     with pytest.raises(ValueError, match=r'Linear has none of .* that could be compiled'):
         compiled.compile_networks(nn.Linear(1, 1), 'cpu')
+
+
+def test_what_is_called_otherwise_is_said_not_to_be_compiled(monkeypatch):
+    monkeypatch.setattr(compiled, 'check_compiler', lambda device: None)
+    parts = []
+    monkeypatch.setattr(nn.Module, 'compile', lambda part: parts.append(part))
+    said = []
+    monkeypatch.setattr(compiled, 'print_log', lambda *args: said.append(args))
+    model = nn.ModuleDict(dict(backbone=nn.Linear(1, 1), teacher=nn.Linear(1, 1)))
+    compiled.compile_networks(model, 'cpu')
+    assert parts == [model.backbone] and not said
+    model['decoder'] = nn.Sequential(nn.Linear(1, 1))
+    compiled.compile_networks(model, 'cpu')
+    assert parts == [model.backbone] * 2
+    assert said == [
+        ('torch.compile: backbone alone; not decoder.0', 'current', logging.WARNING),
+    ]
 
 
 @pytest.mark.slow
