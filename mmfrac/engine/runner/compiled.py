@@ -2,6 +2,7 @@
 """``torch.compile`` of what of a detector is a network."""
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -35,17 +36,26 @@ def compile_networks(model: nn.Module, device: str | torch.device) -> None:
     }
     if not parts:
         raise ValueError(f'{type(model).__name__} has none of {_PARTS} that could be compiled')
-    compiled = {id(weight) for part in parts.values() for weight in part.parameters()}
-    left = {
-        name.rpartition('.')[0]
-        for name, weight in model.named_parameters()
-        if id(weight) not in compiled and 'teacher' not in name.split('.')
-    }
+    left = _not_compiled(model, list(parts))
     if left:
         print_log(
-            f'torch.compile: {", ".join(parts)} alone; not {", ".join(sorted(left))}',
+            f'torch.compile: {", ".join(parts)} alone; not {", ".join(left)}',
             'current',
             logging.WARNING,
         )
     for part in parts.values():
         part.compile()
+
+
+def _not_compiled(model: nn.Module, parts: Sequence[str]) -> list[str]:
+    """Names of the largest modules with weights that neither are nor hold a part."""
+    left = set()
+    for name, _ in model.named_parameters():
+        path = name.split('.')
+        if 'teacher' in path or any(name.startswith(f'{part}.') for part in parts):
+            continue
+        above = ('.'.join(path[:depth]) for depth in range(1, len(path) + 1))
+        left.add(
+            next(own for own in above if not any(part.startswith(f'{own}.') for part in parts))
+        )
+    return sorted(left)

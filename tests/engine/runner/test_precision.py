@@ -248,14 +248,15 @@ def test_what_is_called_otherwise_is_said_not_to_be_compiled(monkeypatch):
     monkeypatch.setattr(nn.Module, 'compile', lambda part: parts.append(part))
     said = []
     monkeypatch.setattr(compiled, 'print_log', lambda *args: said.append(args))
-    model = nn.ModuleDict(dict(backbone=nn.Linear(1, 1), teacher=nn.Linear(1, 1)))
+    student = nn.ModuleDict(dict(backbone=nn.Linear(1, 1)))
+    model = nn.ModuleDict(dict(student=student, teacher=nn.Linear(1, 1)))
     compiled.compile_networks(model, 'cpu')
-    assert parts == [model.backbone] and not said
-    model['decoder'] = nn.Sequential(nn.Linear(1, 1))
+    assert parts == [student.backbone] and not said
+    student['decoder'] = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
     compiled.compile_networks(model, 'cpu')
-    assert parts == [model.backbone] * 2
+    assert parts == [student.backbone] * 2
     assert said == [
-        ('torch.compile: backbone alone; not decoder.0', 'current', logging.WARNING),
+        ('torch.compile: student.backbone alone; not student.decoder', 'current', logging.WARNING),
     ]
 
 
