@@ -119,6 +119,7 @@ def test_precision_gives_ratios_and_what_changes(module):
         )
     )
     changes = {row.case: row.value for row in rows if row.case.startswith('change')}
+    gradients = {row.case: row.value for row in rows if row.case.startswith('gradient')}
     first = [row.value for row in rows if row.case.startswith('first image')]
     ratios = [row.ratio for row in rows if row.case.startswith(('step', 'inference'))]
     # seven ways, of which four are folded and do not train, and two of these compiled
@@ -127,6 +128,12 @@ def test_precision_gives_ratios_and_what_changes(module):
     for case, change in changes.items():
         assert change < (1e-5 if 'fp32' in case else 0.02)
     assert all(change > 0 for case, change in changes.items() if 'bf16' in case)
+    # of the same weights and images, so as good as equal, and not of the same numbers
+    assert len(gradients) == 3
+    for case, cosine in gradients.items():
+        assert (
+            (0.9999 if 'fp32' in case else 0.9) < cosine < (1.0001 if 'fp32' in case else 0.99999)
+        )
 
 
 @pytest.mark.slow

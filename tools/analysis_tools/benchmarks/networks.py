@@ -161,6 +161,19 @@ class Network:
             self.model.teacher.after_step(self.model.student)
         return losses
 
+    def gradient(self) -> Tensor:
+        """Gradient of the losses of a step that is not taken, of all weights in a row, fp32."""
+        self.model.zero_grad()
+        data = self.model.data_preprocessor(copy.copy(self.train_batch), True)
+        with autocast(self.device, self.dtype):
+            losses = self.model(**data, mode='loss')
+        self.model.parse_losses(losses)[0].backward()
+        grads = [
+            weight.grad.flatten() for weight in self.model.parameters() if weight.grad is not None
+        ]
+        self.model.zero_grad()
+        return torch.cat(grads).float()
+
     @torch.no_grad()
     def predict(self) -> list[DetDataSample]:
         """Predictions of the images, post-processing included."""

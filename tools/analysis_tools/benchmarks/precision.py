@@ -85,8 +85,8 @@ def measure(
 
     Yields:
         Comparison or Figure: Ratios of a step and of an inference; largest change of a probability;
-        seconds before the first image of a compiled network. Of a trained model each metric and its
-        change.
+        cosine between the first gradient and that of fp32; seconds before the first image of a compiled
+        network. Of a trained model each metric and its change.
     """
     if trained is not None:
         yield from _metrics(*trained, data_root)
@@ -98,7 +98,7 @@ def measure(
     for config in configs:
         for size in sizes:
             base = Network(config, size, images, device, channels_last=BASE.channels_last)
-            whole = _maps(base)
+            whole, whole_gradient = _maps(base), base.gradient()
             for way in ways:
                 network = Network(config, size, images, device, way.precision, way.channels_last)
                 if way.folded:
@@ -114,6 +114,10 @@ def measure(
                     yield Figure('precision', f'first image {case}', seconds, 's', *_NO_GOAL)
                 calls = {'inference': (network.predict, base.predict)}
                 if not way.folded:
+                    cosine = float(
+                        torch.cosine_similarity(network.gradient(), whole_gradient, dim=0)
+                    )
+                    yield Figure('precision', f'gradient {case}', cosine, 'cosine', *_NO_GOAL)
                     calls['step'] = (network.step, base.step)
                 for kind, (mine, its) in calls.items():
                     yield compare(
