@@ -21,7 +21,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from tqdm import tqdm
 
-from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, image_size, is_marked_image
+from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, is_image
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
 from mmfrac.engine.runner.batch_norms import fold_batch_norms
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
@@ -34,6 +34,7 @@ from mmfrac.utils.config import load_config, type_name
 from mmfrac.utils.device import usable_device
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import OutputFolder, write_image, write_json
+from mmfrac.utils.walk import files_below
 from mmfrac.visualization.prob_map_visualization_hook import ImageNames, overlay_of_sample
 
 ImageInput = str | np.ndarray
@@ -44,10 +45,10 @@ ImageInputs = str | os.PathLike | np.ndarray | Sequence[str | os.PathLike | np.n
 def list_images(inputs: ImageInputs) -> list[ImageInput]:
     """Films of files, folders and planes, in the order given, folders sorted by path.
 
-    Folders are searched with those below them. A file with a film's suffix is taken as it is, broken
-    links and pipes included: each gets an error of its own. Of the others (DICOM files often have no
-    suffix) those are taken whose content is, or begins like, a film's. Hidden files and DICOMDIR
-    indexes are left out. A file that is named itself is always taken.
+    Folders are searched with those below them and behind links. A file with a film's suffix is taken as
+    it is, broken links and pipes included: each gets an error of its own. Of the others (DICOM files
+    often have no suffix) those are taken whose content is, or begins like, a film's. Hidden files and
+    DICOMDIR indexes are left out. A file that is named itself is always taken.
 
     Args:
         inputs (str, PathLike, np.ndarray, or Sequence of these): Files, folders, planes ``(h, w)``.
@@ -102,32 +103,13 @@ def checked_image(image: np.ndarray) -> np.ndarray:
 
 
 def _images_in(folder: Path) -> list[str]:
-    images = [
-        str(path) for path in sorted(folder.rglob('*')) if not path.is_dir() and is_image(path)
-    ]
+    images = [str(path) for path in sorted(map(Path, files_below(folder))) if is_image(path)]
     if not images:
         raise FileNotFoundError(
             f'no film in {folder}: neither a file {", ".join(IMAGE_SUFFIXES)} nor one without suffix '
             'that is DICOM'
         )
     return images
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file found in a folder is taken for an image, see ``list_images``.
-
-    Args:
-        path (Path): The file.
-    """
-    if path.name.startswith('.') or path.name == 'DICOMDIR':
-        return False
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return True
-    try:
-        image_size(path)
-    except (OSError, ValueError):
-        return is_marked_image(path)
-    return True
 
 
 def prediction_of_image(name: str, sample: DetDataSample) -> dict[str, Any]:
@@ -363,9 +345,11 @@ class FracInferencer(ImageLoader):
         # what is there and not ours stays
         output = None if folder is None else OutputFolder(folder)
         save_vis = folder is not None and not no_save_vis
+        of_films: set[str] = set()
         if output is not None:
             # before the first film, not when it is the turn of the one whose name is taken
-            output.check(_output_names(images, not no_save_pred, save_vis, save_maps))
+            of_films = _files_of_films(images, save_vis, save_maps)
+            output.check([*of_films, *(['predictions.json', _PARTIAL] if not no_save_pred else [])])
             if not no_save_pred:
                 output.path('predictions.json')
         results: dict[str, list] = dict(predictions=[], visualization=[], errors=[])
@@ -403,12 +387,17 @@ class FracInferencer(ImageLoader):
                 if output is not None and save_vis:
                     path = output.path(f'vis/{name}.png')
                     write_image(path, overlay)
+                    of_films.discard(f'vis/{name}.png')
                     results['visualization'].append(str(path))
                 if output is not None and save_maps and 'pred_prob_map' in sample:
                     saved = _saved_prediction(one.name, sample)
                     write_prediction(output.path(f'maps/{name}.npz'), saved)
+                    of_films.discard(f'maps/{name}.npz')
             if journal is not None:
                 journal.add(results)
+        if output is not None:
+            # of films that an earlier run could read, perhaps with another model
+            output.remove(of_films)
         if folder is not None and journal is not None:
             content = dict(checkpoint=self.weights, precision=self.precision, **results)
             write_json(folder / 'predictions.json', content)
@@ -455,16 +444,13 @@ def _name_of(index: int, source: ImageInput) -> str:
     return f'array_{index:04d}' if isinstance(source, np.ndarray) else source
 
 
-def _output_names(
-    images: Sequence[ImageInput], save_pred: bool, save_vis: bool, save_maps: bool
-) -> list[str]:
-    """Files that a run may write, below its folder."""
-    of_films, films = ImageNames(), []
+def _files_of_films(images: Sequence[ImageInput], save_vis: bool, save_maps: bool) -> set[str]:
+    """Files that a run may write of films, below its folder."""
+    of_films, names = ImageNames(), []
     if save_vis or save_maps:
-        films = [of_films.name(_name_of(*one)) for one in enumerate(images)]
-    found = ['predictions.json', _PARTIAL] if save_pred else []
-    found += [f'vis/{name}.png' for name in films if save_vis]
-    return found + [f'maps/{name}.npz' for name in films if save_maps]
+        names = [of_films.name(_name_of(*one)) for one in enumerate(images)]
+    found = {f'vis/{name}.png' for name in names if save_vis}
+    return found | {f'maps/{name}.npz' for name in names if save_maps}
 
 
 class _Journal:

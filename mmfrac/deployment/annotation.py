@@ -13,6 +13,7 @@ import math
 import os
 import re
 import uuid
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -181,7 +182,8 @@ def export_annotations(
         Path: The file for the tool.
 
     Raises:
-        ValueError: If the tool does not exist, there is no image, or one lies outside of ``root``.
+        ValueError: If the tool does not exist, there is no image, one lies outside of ``root``, or the
+            folder holds an export of other images.
         OSError: If an image cannot be read.
     """
     if tool not in TOOLS:
@@ -193,18 +195,18 @@ def export_annotations(
     for number, one in enumerate(found):
         kept = [(b, s) for b, s in zip(one.boxes, one.scores) if s >= min_score]
         name = _name_below(one.image, root)
-        # numbered by uncertainty: tools show files by name; of a path only the last part, if it is plain
-        stem = re.sub(r'[^\w.-]', '_', Path(name).stem)[:60]
         records.append(
             asdict(one)
             | dict(
                 file_name=name,
-                picture=f'images/{number:06d}_{stem}.png',
+                picture=_picture(number, one.image),
                 boxes=[_inside(box, one) for box, _ in kept],
                 scores=[score for _, score in kept],
                 uncertainty=one.uncertainty,
             )
         )
+    output.check([EXPORT])
+    _check_earlier(output.folder / EXPORT, records)
     for record in records if pictures else ():
         with file_of(entry_of(record['image'])) as file:
             plane = read_radiograph(file)
@@ -224,6 +226,26 @@ def export_annotations(
     return path
 
 
+def _picture(number: int, image: str) -> str:
+    """Name of an image's picture, which no other image has in any export."""
+    # numbered by uncertainty: tools show files by name; of a path only the last part, if it is plain
+    stem = re.sub(r'[^\w.-]', '_', Path(image).stem)[:60]
+    # images of several folders may have one stem
+    checksum = zlib.crc32(image.encode('utf-8', 'surrogatepass'))
+    return f'images/{number:06d}_{checksum:08x}_{stem}.png'
+
+
+def _check_earlier(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    if not path.exists():
+        return
+    left_out = set(_read_export(path)) - {_key(record['picture']) for record in records}
+    if left_out:
+        raise ValueError(
+            f'{path} lists other pictures, e.g. {min(left_out)!r}, whose corrections may be on '
+            'their way; name another folder, or import them and remove that file'
+        )
+
+
 def _name_below(image: str, root: str | os.PathLike) -> str:
     if not os.fspath(root) or image.startswith(('http://', 'https://')):
         return image
@@ -237,6 +259,10 @@ def _inside(box: Sequence[float], one: Found) -> list[float]:
     x1, x2 = (min(max(float(x), 0.0), float(one.width)) for x in (box[0], box[2]))
     y1, y2 = (min(max(float(y), 0.0), float(one.height)) for y in (box[1], box[3]))
     return [x1, y1, x2, y2]
+
+
+def _is_empty(box: Sequence[float]) -> bool:
+    return box[2] <= box[0] or box[3] <= box[1]
 
 
 def _task(record: Mapping[str, Any], category: str, url: str) -> dict:
@@ -355,11 +381,14 @@ class Corrected:
         boxes (list): ``[x1, y1, x2, y2]``, px.
         by (str): Who; 'not said' where the file does not tell.
         at (str): When, as the tool writes it; '' where it does not.
+        sizes (Sequence[tuple]): ``(width, height)`` of the image, px, as often as the file says it; None
+            is a side that it does not give.
     """
 
     boxes: list
     by: str = _NOBODY
     at: str = ''
+    sizes: Sequence[tuple[Any, Any]] = ()
 
 
 def import_annotations(
@@ -374,7 +403,8 @@ def import_annotations(
     An image that the file does not hold, or that nobody submitted, is left out: it was not looked at.
     One without boxes has no fracture (label 0); the boxes of others are complete (``regions``). Shapes
     that are no boxes, and boxes of another label than the exported one, are refused: an image with them
-    alone is none without a fracture.
+    alone is none without a fracture. So are boxes drawn on a copy of another size, and boxes that do not
+    meet their image; those that reach over its edge are clipped, and those without an area left out.
 
     Args:
         file (str or PathLike): JSON that Label Studio exports, CVAT's XML 1.1 for images, or COCO.
@@ -387,11 +417,11 @@ def import_annotations(
         annotator (str, optional): Who, where the file does not tell. Defaults to None.
 
     Returns:
-        Counter: Images, and boxes 'kept', 'moved', 'added', 'removed'.
+        Counter: Images, and boxes 'kept', 'moved', 'added', 'removed', and 'empty', which were left out.
 
     Raises:
-        AnnotationFileError: If the file is none of these, or holds an image that was not exported, a
-            shape or a label.
+        AnnotationFileError: If the file is none of these, or holds an image that was not exported or is
+            of another size, a shape or a label, or a box that is inside out or lies off its image.
     """
     path = Path(export)
     check_not_an_input(out_file, file, path, path / EXPORT, *([] if base is None else [base]))
@@ -404,9 +434,9 @@ def import_annotations(
     new: dict[str, tuple[dict, list]] = {}
     for key, one in who.items():
         record = before[key]
-        boxes = [box for box in one.boxes if box[2] > box[0] and box[3] > box[1]]
+        boxes = [box for box in one.boxes if not _is_empty(box)]
         changes = compare_boxes(record['boxes'], boxes)
-        counts.update(changes)
+        counts.update(changes, empty=len(one.boxes) - len(boxes))
         fields = dict(
             width=record['width'],
             height=record['height'],
@@ -565,12 +595,44 @@ def _checked(
             raise AnnotationFileError(f'{path} has an image {name!r} that was not exported')
         if key in corrected:
             raise AnnotationFileError(f'{path} has image {name!r} twice')
+        size = Found('', before[key]['width'], before[key]['height'], 0.0, [], [])
+        _check_sizes(path, name, one.sizes, size)
         numbers = [side for box in one.boxes for side in box]
         if not all(type(side) in (int, float) and math.isfinite(side) for side in numbers):
             raise AnnotationFileError(f'{path}, image {name!r}: a box has a side that is no number')
-        size = Found('', before[key]['width'], before[key]['height'], 0.0, [], [])
-        corrected[key] = Corrected([_inside(box, size) for box in one.boxes], one.by, one.at)
+        boxes = [_on_image(path, name, box, size) for box in one.boxes]
+        corrected[key] = Corrected(boxes, one.by, one.at)
     return corrected
+
+
+def _check_sizes(path: Path, image: str, sizes: Iterable[tuple[Any, Any]], exported: Found) -> None:
+    for size in sizes:
+        sides = zip(size, (exported.width, exported.height))
+        # tools write 0 or nothing where they do not know; XML has text
+        if any(said and str(said) not in (str(side), f'{side}.0') for said, side in sides):
+            raise AnnotationFileError(
+                f'{path}, image {image!r}: its size is {size[0]} x {size[1]}, '
+                f'{exported.width} x {exported.height} was exported; annotate the exported picture in '
+                'its size, or scale size and boxes back'
+            )
+
+
+def _on_image(path: Path, image: str, box: Sequence[float], size: Found) -> list[float]:
+    clipped = _inside(box, size)
+    if _is_inside_out(box):
+        problem = 'is inside out (its end lies before its beginning)'
+    elif _is_empty(clipped) and not _is_empty(box):
+        problem = f'lies off its {size.width} x {size.height} px'
+    else:
+        return clipped
+    raise AnnotationFileError(
+        f'{path}, image {image!r}: box {[round(side, 2) for side in box]} (x1, y1, x2, y2) {problem}; '
+        'draw it anew, or take it out of the file'
+    )
+
+
+def _is_inside_out(box: Sequence[float]) -> bool:
+    return box[2] < box[0] or box[3] < box[1]
 
 
 def _check_label(path: Path, image: str, labels: Sequence[Any], category: str) -> None:
@@ -607,10 +669,9 @@ def _of_label_studio(
                 boxes.append(_box_of(value, record['width'], record['height']))
             elif any(key in value for key in _SHAPES):
                 raise _other_shape(path, name, one.get('type'))
-        yield (
-            name,
-            Corrected(boxes, _person(last.get('completed_by')), str(last.get('updated_at') or '')),
-        )
+        who, at = _person(last.get('completed_by')), str(last.get('updated_at') or '')
+        sizes = [(one.get('original_width'), one.get('original_height')) for one in last['result']]
+        yield name, Corrected(boxes, who, at, sizes)
 
 
 def _box_of(value: Mapping[str, Any], width: int, height: int) -> list[float]:
@@ -673,12 +734,16 @@ def _of_cvat(path: Path, text: str, category: str) -> Iterator[tuple[str, Correc
             try:
                 sides = [float(box.attrib[side]) for side in ('xtl', 'ytl', 'xbr', 'ybr')]
                 turned = float(box.get('rotation') or 0)
-                boxes.append(_turned(sides, turned) if turned else sides)
+                # the hull of one that is inside out would not show it
+                boxes.append(
+                    _turned(sides, turned) if turned and not _is_inside_out(sides) else sides
+                )
             except (KeyError, ValueError) as error:
                 raise AnnotationFileError(
                     f'{path}, image {image.get("name")!r}: a box lacks a side ({one_line(error)})'
                 ) from error
-        yield image.get('name', ''), Corrected(boxes, printable(who), at)
+        size = (image.get('width'), image.get('height'))
+        yield image.get('name', ''), Corrected(boxes, printable(who), at, [size])
 
 
 def _of_coco(
@@ -694,7 +759,8 @@ def _of_coco(
             _check_label(path, files[image_id], [names[one['category_id']]], category)
         boxes[one['image_id']].append([x, y, x + w, y + h])
     for image in content['images']:
-        yield image['file_name'], Corrected(boxes[image['id']])
+        size = (image.get('width'), image.get('height'))
+        yield image['file_name'], Corrected(boxes[image['id']], sizes=[size])
 
 
 # ---- as annotations of a model --------------------------------------------------------------------

@@ -11,15 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmfrac.apis.inferencer import is_image
 from mmfrac.datasets.radiographs.limits import max_bytes
-from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES
+from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, is_image
 from mmfrac.deployment.dicomweb import check_url, login_session
 from mmfrac.deployment.memory_file import memory_file
 from mmfrac.deployment.zip_members import read_member
 from mmfrac.preparation.tables.table import Problems, Table
 from mmfrac.utils.errors import RadiographError, one_line
-from mmfrac.utils.io import is_temporary
+from mmfrac.utils.walk import files_below
 
 TOKEN_VARIABLE, AUTH_VARIABLE = 'MMFRAC_DICOMWEB_TOKEN', 'MMFRAC_DICOMWEB_AUTH'
 
@@ -87,7 +86,7 @@ def _entries_of(
         return
     suffix = Path(source).suffix.lower()
     if os.path.isdir(source):
-        yield from ({'image': path} for path in _files_below(source))
+        yield from ({'image': path} for path in files_below(source) if is_image(path))
     elif suffix == '.zip':
         yield from _of_zip(source)
     elif suffix in ('.txt', '.csv'):
@@ -97,15 +96,6 @@ def _entries_of(
     else:
         # what is wrong with a file that is named is said in its result
         yield {'image': source}
-
-
-def _files_below(folder: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            path = os.path.join(parent, name)
-            if not is_temporary(name) and is_image(Path(path)):
-                yield path
 
 
 def _of_list(path: str) -> Iterator[str]:

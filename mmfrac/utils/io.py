@@ -512,6 +512,15 @@ class OutputFolder:
                 f'{self.folder / WRITTEN_LIST}): it stays; name another folder, or move it away'
             )
 
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files, of which those stay that mmfrac did not write.
+
+        Args:
+            names (Iterable[str]): Paths below the folder; there need be none of them.
+        """
+        for name in self._written.intersection(Path(name).as_posix() for name in names):
+            (self.folder / name).unlink(missing_ok=True)
+
     @property
     def _written(self) -> set[str]:
         if self._known is None:

@@ -86,6 +86,19 @@ def write_dicom(path, pixels):
     film.save_as(path, enforce_file_format=True)
 
 
+def test_what_an_earlier_run_wrote_of_a_film_goes_when_it_cannot_be_read(
+    inferencer, films, tmp_path
+):
+    out = tmp_path / 'out'
+    inferencer(films, out_dir=out, save_maps=True)
+    (out / 'maps' / 'mine.npz').write_bytes(b'')
+    (films / 'a.png').write_bytes(b'cut')
+    result = inferencer(films, out_dir=out, save_maps=True)
+    assert [one['film'] for one in result['predictions']] == [str(films / 'film_b')]
+    assert sorted(path.name for path in (out / 'maps').iterdir()) == ['film_b.npz', 'mine.npz']
+    assert [path.name for path in (out / 'vis').iterdir()] == ['film_b.png']
+
+
 def test_folder_of_dicom_png_and_broken_films(inferencer, films, tmp_path):
     out = tmp_path / 'out'
     result = inferencer(str(films), batch_size=3, out_dir=out, save_maps=True)

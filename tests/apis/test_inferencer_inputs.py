@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from mmfrac.apis.inferencer import checked_image, list_images
+from mmfrac.deployment.archive_inputs import list_entries
+from mmfrac.deployment.onnx.runtime import find_images
 
 
 def test_folders_give_what_holds_a_film(tmp_path):
@@ -17,6 +19,30 @@ def test_folders_give_what_holds_a_film(tmp_path):
     (tmp_path / 'DICOMDIR').write_bytes(bytes(128) + b'DICM')
     names = ['a.png', 'b/film.PNG', 'b/series/1.2.840.113', 'broken.dcm']
     assert list_images(str(tmp_path)) == [str(tmp_path / name) for name in names]
+
+
+def test_folders_behind_links_are_searched(tmp_path):
+    png = cv2.imencode('.png', np.zeros((4, 4), np.uint8))[1].tobytes()
+    for name in ('films/a.png', 'site/b.png'):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(png)
+    (tmp_path / 'films' / 'site').symlink_to(tmp_path / 'site')
+    (tmp_path / 'films' / 'loop').symlink_to('.')
+    expected = [str(tmp_path / 'films' / name) for name in ('a.png', 'site/b.png')]
+    assert list_images(tmp_path / 'films') == expected
+    folder = str(tmp_path / 'films')
+    assert [entry['image'] for entry in list_entries([folder])] == expected
+    assert list(find_images([folder])) == expected
+
+
+def test_an_exported_detector_takes_the_files_that_torch_takes(tmp_path):
+    for suffix in ('.png', '.pgm', '.webp', ''):
+        image = cv2.imencode(suffix or '.png', np.zeros((8, 8), np.uint8))[1].tobytes()
+        (tmp_path / f'film{suffix}').write_bytes(image)
+    (tmp_path / 'gone.dcm').symlink_to('nowhere')
+    (tmp_path / 'notes').write_text('none')
+    assert list(find_images([str(tmp_path)])) == list_images(tmp_path)
+    assert len(list_images(tmp_path)) == 5
 
 
 def test_files_and_planes_keep_their_order(tmp_path):

@@ -3,6 +3,7 @@
 
 import copy
 import json
+import re
 from xml.etree import ElementTree
 
 import cv2
@@ -95,6 +96,11 @@ def exported(results, images, tmp_path, tool, **options):
     return out, export_annotations(found, out, tool, images, **options)
 
 
+def picture(out, number):
+    """Name under which an image was exported."""
+    return json.loads((out / 'export.json').read_text())['images'][number]['picture']
+
+
 def test_the_most_uncertain_come_first():
     found = [Found(name, 1, 1, p, [], []) for name, p in zip('abcde', (0.9, 0.4, 0.6, 0.02, 1.0))]
     assert [one.image for one in most_uncertain_first(found)] == ['b', 'c', 'a', 'd', 'e']
@@ -142,12 +148,13 @@ def test_tasks_of_label_studio(results, images, tmp_path):
     assert (first['original_width'], first['original_height']) == (64, 48)
     # those below the least score are left out
     assert [len(task['predictions'][0]['result']) for task in tasks] == [2, 0, 0]
-    assert tasks[1]['data']['image'] == '/data/local-files/?d=images/000001_a__1_.png'
+    assert tasks[1]['data']['image'] == '/data/local-files/?d=' + picture(out, 1)
+    assert re.fullmatch(r'images/000001_[0-9a-f]{8}_a__1_\.png', picture(out, 1))
     config = ElementTree.parse(out / 'label_config.xml').getroot()
     names = [config.find(tag).get('name') for tag in ('Image', 'RectangleLabels')]
     assert names == [first['to_name'], first['from_name']]
-    picture = cv2.imread(str(out / 'images/000000_2.png'), cv2.IMREAD_UNCHANGED)
-    assert picture.shape == (48, 64) and picture.dtype == np.uint8 and np.ptp(picture) > 100
+    shown = cv2.imread(str(out / picture(out, 0)), cv2.IMREAD_UNCHANGED)
+    assert shown.shape == (48, 64) and shown.dtype == np.uint8 and np.ptp(shown) > 100
 
 
 @pytest.mark.parametrize('tool', TOOLS)
@@ -161,7 +168,7 @@ def test_what_nobody_changed_comes_back_as_it_was(results, images, base, tmp_pat
         content = json.dumps(tasks)
     (tmp_path / 'back').write_text(content)
     counts = import_annotations(tmp_path / 'back', out, tmp_path / 'new.json', base, 'Dr A')
-    assert counts == dict(images=3, kept=2, moved=0, added=0, removed=0)
+    assert counts == dict(images=3, kept=2, moved=0, added=0, removed=0, empty=0)
     new = json.loads((tmp_path / 'new.json').read_text())
     assert check_annotations(new) == []
     assert [image['label'] for image in new['images']] == [0, 1, 0, 1]
@@ -215,7 +222,7 @@ def test_corrections_say_who_made_them(results, images, tmp_path):
     tasks[2]['annotations'] = [dict(result=[box(50, 50, 75 / 2, 25, 90)])]
     counts, new = back(tmp_path, out, tasks)
     # nobody looked at the second one
-    assert counts == dict(images=2, kept=0, moved=1, added=2, removed=1)
+    assert counts == dict(images=2, kept=0, moved=1, added=2, removed=1, empty=0)
     assert [image['file_name'] for image in new['images']] == ['b/2.dcm', 'c.png']
     assert new['images'][0]['corrected'] == dict(
         by='new@b.c', at='2026-02-01', model='model', kept=0, moved=1, added=1, removed=1
@@ -238,7 +245,7 @@ def test_cvat_says_who(results, images, tmp_path):
     ElementTree.SubElement(ElementTree.SubElement(task, 'assignee'), 'username').text = 'ann'
     ElementTree.SubElement(meta, 'dumped').text = '2026-05-01'
     # CVAT puts its own folders before names
-    root.findall('image')[0].set('name', 'x/images/000000_2.png')
+    root.findall('image')[0].set('name', 'x/' + picture(out, 0))
     counts, new = back(tmp_path, out, ElementTree.tostring(root, encoding='unicode'))
     assert counts['kept'] == 2
     found = new['images'][0]['corrected']
@@ -348,9 +355,135 @@ BAD = {
 @pytest.mark.parametrize('content, text', BAD.values(), ids=BAD)
 def test_a_file_that_cannot_be_taken_over(results, images, tmp_path, content, text):
     out, _ = label_studio(results, images, tmp_path)
+    content = content if isinstance(content, str) else json.dumps(content)
+    refused(tmp_path, out, content.replace('000000_2.png', picture(out, 0)), text)
+
+
+def refused(tmp_path, out, content, text):
     with pytest.raises(AnnotationFileError, match=text):
         back(tmp_path, out, content)
     assert not (tmp_path / 'new.json').exists()
+
+
+def first_box(results, images, tmp_path, tool, size, sides):
+    """Folder of an export, and its file with a size and one box for the first image."""
+    out, path = exported(results, images, tmp_path, tool, pictures=False)
+    x1, y1, x2, y2 = sides
+    if tool == 'cvat':
+        root = ElementTree.parse(path).getroot()
+        image = root.find('image')
+        for one in image.findall('box')[1:]:
+            image.remove(one)
+        image.attrib.update(zip(('width', 'height'), map(str, size)))
+        image.find('box').attrib.update(zip(('xtl', 'ytl', 'xbr', 'ybr'), map(str, sides)))
+        return out, ElementTree.tostring(root, encoding='unicode')
+    content = json.loads(path.read_text())
+    if tool == 'coco':
+        content['images'][0].update(zip(('width', 'height'), size))
+        content['annotations'] = content['annotations'][:1]
+        content['annotations'][0]['bbox'] = [x1, y1, x2 - x1, y2 - y1]
+        return out, content
+    # there sides are percent of the size
+    one = content[0]['predictions'][0]['result'][0]
+    one.update(zip(('original_width', 'original_height'), size))
+    percent = [100 * side / whole for side, whole in zip((x1, y1, x2 - x1, y2 - y1), size * 2)]
+    one['value'].update(zip(('x', 'y', 'width', 'height'), percent))
+    content[0]['annotations'] = [dict(result=[one])]
+    return out, content
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+@pytest.mark.parametrize('sides', [(160, 120, 200, 160), (8, 6, 24, 18)], ids=['off', 'fits'])
+def test_boxes_on_a_copy_of_another_size(results, images, tmp_path, tool, sides):
+    out, content = first_box(results, images, tmp_path, tool, (256, 192), sides)
+    name = re.escape(picture(out, 0))
+    refused(
+        tmp_path, out, content, f'back, image .*{name}.* 256 x 192, 64 x 48 was exported; annotate'
+    )
+
+
+@pytest.mark.parametrize('size', [(64.0, 48.0), (None, None), (0, 0)], ids=str)
+def test_a_size_that_is_the_same_or_not_said(results, images, tmp_path, size):
+    out, content = first_box(results, images, tmp_path, 'coco', size, (8, 6, 24, 18))
+    assert back(tmp_path, out, content)[0]['kept'] == 1
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_a_box_off_its_image(results, images, tmp_path, tool):
+    out, content = first_box(results, images, tmp_path, tool, (64, 48), (96, 6, 106, 18))
+    name = re.escape(picture(out, 0))
+    where = re.escape('[96.0, 6.0, 106.0, 18.0]' if tool != 'coco' else '[96, 6, 106, 18]')
+    refused(tmp_path, out, content, f'back, image .*{name}.* box {where} .*lies off its 64 x 48 px')
+
+
+@pytest.mark.parametrize('tool, rotation', [('cvat', 0), ('cvat', 45), ('coco', 0)])
+def test_a_box_inside_out(results, images, tmp_path, tool, rotation):
+    out, content = first_box(results, images, tmp_path, tool, (64, 48), (24, 6, 8, 36))
+    if tool == 'cvat':
+        content = content.replace('<box ', f'<box rotation="{rotation}" ')
+    name = re.escape(picture(out, 0))
+    refused(tmp_path, out, content, f'back, image .*{name}.* box .24.* is inside out')
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_a_click_is_no_box_and_is_counted(results, images, tmp_path, tool):
+    out, content = first_box(results, images, tmp_path, tool, (64, 48), (8, 6, 8, 6))
+    counts, new = back(tmp_path, out, content)
+    assert (counts['empty'], counts['removed'], counts['added']) == (1, 2, 0)
+    assert new['images'][0]['label'] == 0 and new['annotations'] == []
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_a_box_partly_off_its_image_is_clipped(results, images, tmp_path, tool):
+    out, content = first_box(results, images, tmp_path, tool, (64, 48), (-8, 6, 24, 60))
+    _, new = back(tmp_path, out, content)
+    assert [one['bbox'] for one in new['annotations']] == [pytest.approx([0, 6, 24, 42])]
+
+
+def two_patients(p_of_a, p_of_b):
+    facts = [('A/IM0001.dcm', p_of_a), ('B/IM0001.dcm', p_of_b)]
+    found = [Found(name, 64, 48, p, [[8, 6, 24, 18]], [0.5], 'model') for name, p in facts]
+    return most_uncertain_first(found)
+
+
+def test_corrections_go_to_no_other_image_of_the_same_name(tmp_path):
+    for folder, found in ('one', two_patients(0.5, 0.9)), ('two', two_patients(0.9, 0.5)):
+        path = export_annotations(found, tmp_path / folder, 'coco', pictures=False)
+    corrected = (tmp_path / 'one/instances.json').read_text()
+    assert path.read_text() != corrected
+    refused(tmp_path, tmp_path / 'two', corrected, 'was not exported')
+    _, new = back(tmp_path, tmp_path / 'one', corrected)
+    assert [image['file_name'] for image in new['images']] == ['A/IM0001.dcm', 'B/IM0001.dcm']
+    # names below two roots may be the same
+    names = set()
+    for root in 'AB':
+        found = [Found(f'{root}/IM0001.dcm', 64, 48, 0.5, [], [])]
+        export_annotations(found, tmp_path / root, 'coco', root, pictures=False)
+        names.add(picture(tmp_path / root, 0))
+    assert len(names) == 2
+
+
+def test_an_export_of_other_pictures_is_not_replaced(tmp_path):
+    found, out = two_patients(0.5, 0.9), tmp_path / 'out'
+    export_annotations(found[:1], out, 'coco', pictures=False)
+    # more images, or another tool: all that were exported still come back
+    export_annotations(found, out, 'cvat', pictures=False)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    for others in two_patients(0.9, 0.5), found[:1]:
+        with pytest.raises(
+            ValueError, match=r'export.json lists other pictures, e.g. .*; name another'
+        ):
+            export_annotations(others, out, 'coco', pictures=False)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_an_export_whose_names_have_no_checksum_is_imported(results, images, tmp_path):
+    out, path = exported(results, images, tmp_path, 'coco', pictures=False)
+    for one in path, out / 'export.json':
+        one.write_text(re.sub(r'(\d{6}_)[0-9a-f]{8}_', r'\1', one.read_text()))
+    assert picture(out, 0) == 'images/000000_2.png'
+    counts, _ = back(tmp_path, out, path.read_text())
+    assert counts['images'] == 3 and counts['kept'] == 2
 
 
 def test_what_is_not_there_or_lies_elsewhere(results, images, base, tmp_path):

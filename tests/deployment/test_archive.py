@@ -187,6 +187,20 @@ def test_killed_at_any_moment_it_goes_on(package, images, whole, tmp_path):
     assert '22 scored' in run.stdout and 'not scored: view lateral' in run.stdout
 
 
+@pytest.mark.slow
+def test_where_nothing_is_scored_the_reasons_are_told(package, tmp_path):
+    write_dicom(tmp_path / 'lateral.dcm', 0, ViewPosition='LL')
+    command, environment = launch(
+        TOOL,
+        [tmp_path / 'lateral.dcm', '--package', package.path, '--out-dir', tmp_path / 'out'],
+        tmp_path,
+    )
+    run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    said = [line.strip() for line in run.stdout.splitlines()]
+    assert said[:3] == ['0 scored', '0 flagged', '1 not scored: view lateral']
+
+
 def size(folder):
     return sum(path.stat().st_size for path in folder.glob('*.jsonl')) if folder.is_dir() else 0
 

@@ -56,6 +56,8 @@ def main() -> None:
         counts = import_annotations(args.file, args.export, args.out, args.base, args.annotator)
         boxes = ', '.join(f'{counts[key]} {key}' for key in ('kept', 'moved', 'added', 'removed'))
         print(f'{counts["images"]} images corrected; boxes: {boxes}')
+        if counts['empty']:
+            print(f'{counts["empty"]} boxes without an area (clicks) are left out')
         print(printable(f'written: {args.out}'))
         return
     found = most_uncertain_first(read_found(args.results), args.number)

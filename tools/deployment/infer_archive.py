@@ -129,8 +129,8 @@ def main() -> int:
 def report(out_dir: str) -> int:
     counts = count_results(out_dir)
     errors = counts.pop('errors')
-    for what, number in [('scored', counts.pop('scored')), ('flagged', counts.pop('flagged'))]:
-        print(f'{number:8} {what}')
+    for what in ('scored', 'flagged'):
+        print(f'{counts.pop(what, 0):8} {what}')
     for reason, number in counts.most_common():
         print(printable_line(f'{number:8} not scored: {reason}'))
     print(printable(f'written: {out_dir}/{RESULTS}'))

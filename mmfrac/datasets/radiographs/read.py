@@ -107,6 +107,28 @@ def is_marked_image(path: str | os.PathLike) -> bool:
     return head[_DICOM_PREAMBLE:] == _DICOM_MAGIC or head.startswith(_RASTER_MAGIC)
 
 
+def is_image(path: str | os.PathLike) -> bool:
+    """Whether a file found in a folder is taken for an image.
+
+    A file with a film's suffix is, broken links and pipes included: each gets an error of its own. Of
+    the others (DICOM files often have no suffix) those are whose content is, or begins like, a film's;
+    hidden files and DICOMDIR indexes are not.
+
+    Args:
+        path (str or PathLike): The file.
+    """
+    name = os.path.basename(path)
+    if name.startswith('.') or name == 'DICOMDIR':
+        return False
+    if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        image_size(path)
+    except (OSError, ValueError):
+        return is_marked_image(path)
+    return True
+
+
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """Width and height of a film from its header, pixels untouched.
 

@@ -66,9 +66,22 @@ def write_objects(
     scorer: PackageScorer | None = None
     folder = OutputFolder(out)
     written = Written(Counter(), Counter(), {})
+    # image and score by UID, which files are named by
+    first_of: dict[str, tuple[str, float | None]] = {}
     for result in read_results(results):
         if not result.scored:
             written.left_out[f'image not scored: {result.reason}'] += len(set(kinds))
+            continue
+        uid = result.sop_instance_uid
+        if uid is not None and uid in first_of:
+            first, score = first_of[uid]
+            if score == result.score:
+                written.left_out['copy of an image that has them'] += len(set(kinds))
+            else:
+                written.errors[result.image] = (
+                    f"it has the SOPInstanceUID of '{first}' and other findings: an archive would take "
+                    'the objects of both for the same; give it one of its own, and score it anew'
+                )
             continue
         found = files.get(result.image)
         if model is not None and result.model['sha256'] != model.sha256:
@@ -101,6 +114,8 @@ def write_objects(
             written.counts[one.kind] += 1
         for kind, reason in made.left_out.items():
             written.left_out[f'{kind}: {reason}'] += 1
+        if uid is not None:
+            first_of[uid] = result.image, result.score
     return written
 
 

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, is_marked_image, read_radiograph
+from mmfrac.datasets.radiographs.read import is_image, read_radiograph
 from mmfrac.deployment.onnx.preprocess import Prepared, prepare
 from mmfrac.deployment.results import ImageResult, ResultError
 from mmfrac.deployment.selection import UNREADABLE, VIEWS, ImageFacts, Selection
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.prob_map import apply_temperature, component_boxes, sigmoid, whole_cells
 from mmfrac.utils.text import printable
+from mmfrac.utils.walk import files_below
 
 DESCRIPTION = 'model.json'
 FORMAT = 'mmfrac onnx 1'
@@ -308,11 +309,7 @@ def find_images(inputs: Iterable[str]) -> Iterator[str]:
         if not os.path.isdir(item):
             yield item
             continue
-        for path in sorted(Path(item).rglob('*')):
-            is_hidden = path.name.startswith('.') or path.name == 'DICOMDIR'
-            is_image = path.suffix.lower() in IMAGE_SUFFIXES or is_marked_image(path)
-            if is_image and not is_hidden and path.is_file():
-                yield str(path)
+        yield from (str(path) for path in sorted(map(Path, files_below(item))) if is_image(path))
 
 
 def main(folder: str | os.PathLike, arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,6 +162,7 @@ def read_box_table(path: Path, truth: GroundTruth) -> BoxList:
         )
     finder = ImageIndex(truth)
     found = []
+    films: dict[str, str] = {}
     others: Counter[str] = Counter()
     for line, fields in table.rows():
         row = dict(zip(table.keys, fields))
@@ -173,6 +174,8 @@ def read_box_table(path: Path, truth: GroundTruth) -> BoxList:
             if image is None:
                 name = row['film'] or row['image_id']
                 raise ValueError(f'{name!r} is no film of {truth.file}')
+            if row['film']:
+                _check_same_film(films.setdefault(image.name, row['film']), row['film'], image.name)
             found.append(_row(image, row, table.decimal_comma))
         except ValueError as error:
             problems.add(table.name, line, str(error))
@@ -199,6 +202,18 @@ def _image_of(row: dict[str, str], finder: ImageIndex) -> TrueImage | None:
             'wrong one of the two'
         )
     return image
+
+
+def _check_same_film(first: str, other: str, name: str) -> None:
+    """Raise unless one path of a film ends as the other: files of two folders have one name."""
+    if first == other:
+        return
+    shorter, longer = sorted((PurePath(first).parts, PurePath(other).parts), key=len)
+    if longer[-len(shorter) :] != shorter:
+        raise ValueError(
+            f'film {other!r}, but {first!r} was taken for {name!r} already: name films as the '
+            'annotation file does, and leave out those that it lacks'
+        )
 
 
 def _row(image: TrueImage, row: dict[str, str], decimal_comma: bool) -> FoundBox:

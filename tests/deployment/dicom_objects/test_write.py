@@ -70,6 +70,28 @@ def test_relative_paths_and_files_of_others(tmp_path, results):
     assert (tmp_path / 'other' / file.name).read_text() == 'mine'
 
 
+def test_images_of_one_uid_do_not_overwrite_each_other(tmp_path):
+    folders = [tmp_path / name for name in 'abc']
+    for folder in folders:
+        folder.mkdir()
+    paths = [make_image(folder, SOPInstanceUID='1.2.3.2') for folder in folders]
+    scores = (0.9, 0.1, 0.9)
+    results = [replace(make_result(path), score=score) for path, score in zip(paths, scores)]
+    (tmp_path / 'results.jsonl').write_text(''.join(one.to_json() + '\n' for one in results))
+    written = write_objects(tmp_path / 'results.jsonl', tmp_path / 'out', kinds=['sr', 'sc'])
+    assert written.counts == dict(sr=1, sc=1)
+    assert written.left_out == {'copy of an image that has them': 2}
+    assert list(written.errors) == [results[1].image]
+    assert f"SOPInstanceUID of '{results[0].image}'" in written.errors[results[1].image]
+    alone = tmp_path / 'alone.jsonl'
+    alone.write_text(results[0].to_json() + '\n')
+    write_objects(alone, tmp_path / 'alone', kinds=['sr', 'sc'])
+    names = [
+        sorted(path.name for path in (tmp_path / out).glob('*.dcm')) for out in ('out', 'alone')
+    ]
+    assert names[0] == names[1]
+
+
 def test_a_line_that_is_no_result_is_named(tmp_path):
     (tmp_path / 'results.jsonl').write_text('{}\n')
     with pytest.raises(ResultError, match='line 1'):

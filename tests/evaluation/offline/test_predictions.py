@@ -203,6 +203,19 @@ def test_all_that_is_wrong_with_a_table(truth, tmp_path):
         open_predictions(tmp_path / 'r.csv', truth)
 
 
+def test_files_of_two_folders_are_not_taken_for_one_film(truth, tmp_path):
+    same = [('/x/a/1.png', 0, 0, 2, 2, 0.5), ('./a/1.png', 0, 0, 3, 3, 0.5)]
+    found = open_predictions(write_table(tmp_path / 'r.csv', same), truth)
+    assert found.kind == 'CSV'
+    path = write_table(tmp_path / 'r.csv', [])
+    head = path.read_text().splitlines()[0]
+    path.write_text(f'{head}\nx/a/1.png,0,0,1,1,.5\ny/a/1.png,0,0,1,1,.9\nb/1.png,0,0,1,1,.9\n')
+    with pytest.raises(
+        PredictionError, match=r"line 3: film 'y/a/1.png', but 'x/a/1.png' was taken"
+    ):
+        open_predictions(path, truth)
+
+
 def test_the_folder_appears_whole_and_replaces_predictions_only(tmp_path):
     folder = tmp_path / 'out'
     for _ in range(2):
