@@ -128,14 +128,28 @@ _UNPROCESSED = ('1.2.840.10008.5.1.4.1.1.1.1.1', '1.2.840.10008.5.1.4.1.1.1.2.1'
 
 _DOCUMENTS = ('SR', 'DOC', 'KO', 'PR', 'PLAN')
 
-_REPORT_WORDS = re.compile(r'\b(DOSE|DOSIS\w*|REPORT|RDSR|SCREEN ?SAVE|BEFUND)\b')
+# DOSE is said of chest films, too ('low dose', 'dose 2.1 dGycm2'): it counts with a word of documents,
+# or where a description says nothing else.
+_REPORT_WORDS = re.compile(
+    r'\b(REPORT|RDSR|SCREEN ?SAVE|BEFUND|'
+    r'DOS(E|IS) ?(SUMMARY|SHEET|PAGE|INFO(RMATION)?S?|RECORDS?|RAPPORT)|'
+    r'DOSIS ?(BERICHT|BLATT|DATEN|DOKUMENT|NACHWEIS|WERTE|(Ü|UE)BERSICHT)\w*|DOSISPROTOKOLL\w*|'
+    r'(RAPPORTO?|INFORME|RELAT[OÓ]RIO) (D[EI] )?DOS(E|IS))\b|'
+    r'(^|\|)\W{0,3}((PATIENT|RADIATION|EXPOSURE|X RAY) )?DOS(E|IS)( PROTO[CK]OLL?)?\W{0,3}(\||$)'
+)
 
 # In ImageType a word suffices; in a description BONE is also said of a series of the ribs.
 _ENERGY_TYPES = re.compile(r'\b(BONE|SOFT|TISSUE|SOFTTISSUE|DUAL|ENERGY|SUBTRACT\w*|SUPPRESS\w*)\b')
 
 _ENERGY_WORDS = re.compile(
-    r'\b(SOFT ?TISSUES?|DUAL ?ENERG(Y|IE)|SUBTRACT\w*|SUBTRAKTION\w*|(BONE|RIB)? ?SUPPRESS\w*|'
-    r'BONE IMAGE|WEICHTEIL ?BILD|KNOCHEN ?BILD)\b'
+    r'\b(SOFT ?TISSUES?|DUAL ?ENERG(Y|IE)|SUBTRACT\w*|SUBTRAKTION\w*|BONE IMAGE|'
+    r'(BONE|RIB|KNOCHEN|RIPPEN)S? ?(SUPPRESS|UNTERDR(Ü|UE)CK)\w*|'
+    r'SUPPRESS\w* (OF )?(THE )?(BONES?|RIBS?|OSSEUSE)|WEICHTEIL ?BILD|KNOCHEN ?BILD)\b'
+)
+
+# What devices do to ordinary films, in the same words.
+_CORRECTIONS = re.compile(
+    r'\b(GRID ?(LINES?)?|SCATTER|NOISE|BACKGROUND) ?(SUPPRESS|SUBTRACT|SUBTRAKTION)\w*'
 )
 
 _STANDARD = re.compile(r'\bSTANDARD\b')
@@ -392,6 +406,7 @@ def _kind(ds: FileDataset, descriptions: list[str]) -> str:
         return REPORT
     if _text(ds, 'BurnedInAnnotation').upper().startswith('Y'):
         return BURNED_IN
+    later, words = (_CORRECTIONS.sub('', text) for text in (later, words))
     is_split = _ENERGY_TYPES.search(later) or _ENERGY_WORDS.search(words)
     if is_split and not _STANDARD.search(f'{later} | {words}'):
         return DUAL_ENERGY

@@ -2,8 +2,9 @@
 """Labels of films that a table names by file, UID or accession number."""
 
 import posixpath
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -24,6 +25,8 @@ LABEL = ('label', 'fracture')
 _NO_IMAGE = 'rows of the table without a film that is kept'
 _OTHER_PATH = 'rows whose path is no file here, taken by their SOPInstanceUID'
 _FIRST = 'line of the first of these rows'
+# a name that is that of one film, wherever it lies
+_UID = re.compile(r'(?=.{20})[0-2](\.\d+){2,}')
 _OPTIONAL = {**_KEYS, **{name: (name,) for name in BOX}, 'site': ('site',)}
 
 
@@ -92,9 +95,12 @@ class LabelTable:
         self._check_columns()
         self._entries: dict[str, dict[str, Entry]] = {key: {} for key in _KEYS}
         self._missing = self._first_missing = 0
-        self._by_base: dict[str, list[str]] = {}
-        if self._table.has('path'):
-            self._by_base = _by_base(names)
+        names = list(names) if self._table.has('path') else []
+        self._by_base = _by_base(names)
+        self._folders = set(map(_folder, names)) - {''}
+        self._repeated = _repeated_suffixes(names)
+        # of each file that a path names: line and folders of the longest one, as the table has them
+        self._path_of: dict[str, tuple[int, str]] = {}
 
     def count_unused(self) -> None:
         """Count entries that no film was given; a problem if that is all of them."""
@@ -102,7 +108,7 @@ class LabelTable:
         lost = [entry.line for entry in entries if not entry.image]
         unused = self._missing + len(lost)
         if unused and unused == self._missing + len(entries):
-            text = f'none of its {unused} rows names a film that is kept; do names or UIDs fit?'
+            text = f'none of its {unused} rows names a film that is kept; do names, folders or UIDs fit?'
             self._conversion.problems.add(self.name, 'all lines', text)
         elif unused:
             self._conversion.leave_out(_NO_IMAGE, unused)
@@ -174,7 +180,7 @@ class LabelTable:
         for line, fields in table.rows():
             row = dict(zip(table.keys, fields))
             try:
-                kind, key = self._key(row)
+                kind, key = self._key(line, row)
                 if key is None and row['instance'].lower() not in BLANKS:
                     self._conversion.noted[_OTHER_PATH] += 1
                     kind, key = 'instance', row['instance']
@@ -189,25 +195,44 @@ class LabelTable:
             except ValueError as error:
                 self._conversion.problems.add(table.name, line, str(error))
 
-    def _key(self, row: Mapping[str, str]) -> tuple[str, str | None]:
+    def _key(self, line: int, row: Mapping[str, str]) -> tuple[str, str | None]:
         for kind in _KEYS:
             if row[kind].lower() not in BLANKS:
-                key = self._path(row[kind]) if kind == 'path' else row[kind]
+                key = self._path(line, row[kind]) if kind == 'path' else row[kind]
                 return kind, key
         raise ValueError('no file, UID or accession number')
 
-    def _path(self, path: str) -> str | None:
+    def _path(self, line: int, path: str) -> str | None:
         """File of the folder that a row names, whatever folders it puts before; None: not there."""
         path = posixpath.normpath(path.replace('\\', '/'))
-        base = posixpath.basename(path)
+        base, folder = posixpath.basename(path), _folder(path)
         found = self._by_base.get(base) or self._by_base.get(_stem(base), [])
-        if len(found) > 1:
-            endings = [name for name in found if f'/{path}'.endswith(f'/{name}')]
-            endings += [name for name in found if f'/{name}'.endswith(f'/{path}')]
-            found = endings[:1] if len(set(endings)) == 1 else found
-        if len(found) > 1:
-            raise ValueError(f'its path may be {len(found)} files: name its folder')
-        return found[0] if found else None
+        fits = [name for name in found if self._agrees(folder, name)]
+        if not fits and self._is_known_by_base(folder, base, found):
+            fits = found
+        if len(fits) > 1:
+            raise ValueError(f'its path may be {len(fits)} files: name its folder')
+        if not fits:
+            return None
+        first, other = self._path_of.setdefault(fits[0], (line, folder))
+        if not _ends(folder, other):
+            raise ValueError(
+                f'its path and that on line {first} differ in their folders, but are one file here: '
+                'name the folders as they are here'
+            )
+        if len(folder) > len(other):
+            self._path_of[fits[0]] = (line, folder)
+        return fits[0]
+
+    def _agrees(self, folder: str, name: str) -> bool:
+        """Whether a path's folders are those of a file, as far as both are given."""
+        # a file without folders may lie in any, but not in another one that is here
+        return _ends(folder, _folder(name)) and bool(_folder(name) or folder not in self._folders)
+
+    def _is_known_by_base(self, folder: str, base: str, found: Sequence[str]) -> bool:
+        """Whether a name tells which file is meant where the folders do not agree."""
+        repeated = any(_suffix(name) in self._repeated for name in found)
+        return bool(_UID.fullmatch(_stem(base))) or not (repeated or folder in self._folders)
 
     def _add(self, line: int, row: Mapping[str, str], entries: dict[str, Entry], key: str) -> Entry:
         label = _read('label', row, read_label, '1, 0, -1 (uncertain), yes, no or blank')
@@ -282,7 +307,33 @@ def _by_base(names: Iterable[str]) -> dict[str, list[str]]:
     return {**stems, **bases}
 
 
+def _repeated_suffixes(names: Iterable[str]) -> set[str]:
+    """Suffixes of files of which two have one name: IM0001 of two patients, so IM0007 tells no film."""
+    counts = Counter(map(posixpath.basename, names))
+    return {
+        _suffix(base)
+        for base, count in counts.items()
+        if count > 1 and not base.startswith('.') and base.upper() != 'DICOMDIR'
+    }
+
+
+def _folder(path: str) -> str:
+    """Folders of a path, each after a slash; '' if there are none."""
+    folder = posixpath.dirname(path).strip('/')
+    return folder and f'/{folder}'
+
+
+def _ends(one: str, other: str) -> bool:
+    """Whether the shorter one of two folders is the end of the longer one."""
+    return one.endswith(other) or other.endswith(one)
+
+
 def _stem(base: str) -> str:
     """Without the suffix of a film; numbers behind the last dot of a UID are none."""
     stem, suffix = posixpath.splitext(base)
     return stem if suffix[1:].isalpha() else base
+
+
+def _suffix(name: str) -> str:
+    base = posixpath.basename(name)
+    return base.removeprefix(_stem(base))

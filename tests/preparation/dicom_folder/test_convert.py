@@ -238,6 +238,68 @@ def test_keys_of_tables(folder, table):
     assert summary.subsets == dict(P_hos=0, N=1, P_pub=1, U=1)
 
 
+NO_IMAGE = 'rows of the table without a film that is kept'
+
+
+def labels_of(films):
+    return {name: image['label'] for name, image in films.items()}
+
+
+@pytest.mark.parametrize(
+    ('row', 'file'),
+    [
+        ('p1/IM0007.dcm', None),
+        ('p1/IM0007', None),
+        ('D:\\export\\p1\\IM0007.dcm', None),
+        ('p9/IM0007.dcm', None),
+        ('p9/IM0001.dcm', None),
+        ('p1/IM0009.dcm', None),
+        ('p2/IM0007.dcm', 'p2/IM0007.dcm'),
+        ('/mnt/export/p2/IM0007', 'p2/IM0007.dcm'),
+        ('IM0007.dcm', 'p2/IM0007.dcm'),
+        ('p3/IM0001', 'p3/IM0001.dcm'),
+        ('films/IM0009.dcm', 'IM0009.dcm'),
+        # a UID is that of one film wherever it lies
+        ('p1/1.2.840.113619.2.5.1770.dcm', 'p2/1.2.840.113619.2.5.1770.dcm'),
+    ],
+)
+def test_a_row_of_a_file_that_is_not_there_labels_no_other_one(folder, row, file):
+    named = ('p1/IM0001.dcm', 'p2/IM0001.dcm')
+    others = ('p2/IM0007.dcm', 'p3/IM0001.dcm', 'IM0009.dcm', 'p2/1.2.840.113619.2.5.1770.dcm')
+    for name in named + others:
+        film(folder, name)
+    table = f'path,label\np1/IM0001.dcm,0\n{row},1\np2/IM0001.dcm,0\n'
+    summary, _, films, _ = convert(folder, table)
+    expected = dict.fromkeys(named, 0) | dict.fromkeys(others, -1)
+    assert labels_of(films) == expected | ({file: 1} if file else {})
+    assert summary.left_out == ({} if file else {NO_IMAGE: 1})
+    assert summary.noted.get('line of the first of these rows') == (None if file else 3)
+
+
+def test_names_that_are_not_repeated_tell_files_whatever_folders_a_table_has(folder):
+    film(folder, 'a/s1.dcm')
+    film(folder, 'b/s2.dcm')
+    for name in ('DICOMDIR', '.DS_Store', 'readme.txt'):
+        for below in 'ab':
+            (folder / below / name).write_text('hello')
+    table = 'path,label\n/mnt/x/s1.dcm,1\nC:\\y\\s2.dcm,0\n'
+    assert labels_of(convert(folder, table)[2]) == {'a/s1.dcm': 1, 'b/s2.dcm': 0}
+    # this folder is here, without such a file
+    summary, _, films, _ = convert(folder, 'path,label\na/s1.dcm,0\na/s2.dcm,1\n')
+    assert labels_of(films) == {'a/s1.dcm': 0, 'b/s2.dcm': -1}
+    assert summary.left_out[NO_IMAGE] == 1
+
+
+@pytest.mark.parametrize('second', ['y/a.dcm', 'y/a', '/x/y/a.dcm'])
+@pytest.mark.parametrize('where', ['', 'deep'])
+def test_two_paths_of_a_table_that_are_one_file_here(folder, second, where):
+    film(folder, f'{where}/a.dcm'.strip('/'))
+    same = 'path,label\nx/a.dcm,1\na.dcm,1\nold/x/a.dcm,1\n'
+    assert convert(folder, same)[0].films == 1
+    with pytest.raises(AnnotationError, match=r'line 5: its path and that on line 4 .* one file'):
+        convert(folder, same + f'{second},1\n', out='b.json')
+
+
 def test_boxes_and_policies(folder):
     for name in 'abcde':
         film(folder, f'{name}.dcm')

@@ -10,6 +10,7 @@ from mmfrac.deployment.selection import Selection
 from mmfrac.preparation.dicom_folder import FolderOptions
 from mmfrac.preparation.dicom_folder.body_part import is_chest, part_name
 from mmfrac.preparation.dicom_folder.exposures import REASONS
+from mmfrac.preparation.dicom_folder.header import read_header
 from mmfrac.utils.errors import AnnotationError
 from tests.datasets.radiographs.test_dicom import make_dicom
 from tests.preparation.dicom_folder.test_convert import convert, folder
@@ -100,6 +101,64 @@ def test_one_of_an_exposure_is_taken(folder, header, kind, name):
     assert films == ['m.dcm'] and summary.left_out == {REASONS[kind]: 1}
     films, summary = kept(folder, keep=(kind,))
     assert films == sorted(['m.dcm', name]) and summary.left_out == {}
+
+
+DEVICE = 'AcquisitionDeviceProcessingDescription'
+SERIES, PROTOCOL = 'SeriesDescription', 'ProtocolName'
+# a description by its element, and what it says of an image
+DESCRIBED = [
+    *(
+        (DEVICE, text, '')
+        for text in (
+            *('GRID SUPPRESSION', 'scatter suppression: on', 'Noise Suppression 3', 'Suppression'),
+            *('Grid-line suppression', 'scatter_subtraction', 'noise suppression, ribs'),
+        )
+    ),
+    *(
+        (key, text, 'dual_energy')
+        for key in (DEVICE, SERIES)
+        for text in (
+            *('BONE SUPPRESSED', 'Bone-Suppression', 'suppressed bone', 'Rib suppression'),
+            *('Knochen-Suppression', 'Knochensuppression', 'Suppression of the ribs'),
+            *('Suppression osseuse', 'noise suppression, bone suppression', 'Subtraction'),
+        )
+    ),
+    *((PROTOCOL, text, '') for text in ('CHEST AP LOW DOSE', 'Low dose protocol', 'Dosis 2,1')),
+    *(
+        (SERIES, text, '')
+        for text in (
+            *('Thorax pa low-dose', 'CHEST PA with DOSE 2.1 dGycm2', 'Thorax dosisreduziert'),
+            *('Chest low dose screening',),
+        )
+    ),
+    *(
+        (SERIES, text, 'report')
+        for text in (
+            *('DOSE SUMMARY', 'Dose-Sheet', 'dose info', 'Dose Information', 'DOSE RECORD', 'DOSE'),
+            *('Dose', 'Radiation dose', 'Low dose chest, dose report', 'Dosisbericht', 'Dosis'),
+            *('Dosis-Protokoll', 'Informe de dosis', 'Rapport de dose', 'X-Ray Dose Report'),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(('key', 'text', 'kind'), DESCRIBED)
+def test_what_a_description_says_of_an_image(tmp_path, key, text, kind):
+    # beside others, as devices write them
+    image(tmp_path, 'a.dcm', **{SERIES: 'CHEST PA', PROTOCOL: 'Chest', key: text})
+    assert read_header('a.dcm', str(tmp_path)).kind == kind
+
+
+@pytest.mark.parametrize(
+    ('value', 'kind'),
+    [
+        *(('SUPPRESSED', 'dual_energy'), ('BONE_SUPPRESSED', 'dual_energy')),
+        *(('GRID_SUPPRESSED', ''), ('LOW_DOSE', ''), ('DOSE', 'report')),
+    ],
+)
+def test_what_a_word_of_the_image_type_says(tmp_path, value, kind):
+    image(tmp_path, 'a.dcm', ImageType=['DERIVED', 'PRIMARY', value])
+    assert read_header('a.dcm', str(tmp_path)).kind == kind
 
 
 def test_a_whole_exposure(folder):
