@@ -300,12 +300,14 @@ def set_img_scale(node: Any, img_scale: tuple[int, int]) -> None:
     The scales of test-time augmentation keep their ratio to the input size.
 
     Args:
-        node (Any): Config, or any dict or list in it: each ``Resize`` with a ``scale`` and each ``Pad``
-            and ``PadRadiograph`` with a ``size`` below it is changed, and ``img_scale`` where it is set.
+        node (Any): Config, or any dict or list in it: ``scale``, ``scales`` and ``crop_size`` of each
+            transform whose name ends in ``Resize`` or ``Crop``, ``size`` of each ``Pad`` and
+            ``PadRadiograph`` below it are changed, and ``img_scale`` where it is set.
         img_scale (tuple): ``(width, height)`` px of the square network input.
 
     Raises:
-        ValueError: When there is none of these transforms.
+        ValueError: When there is none of these transforms, or one has several sizes and nothing says of
+            which ``img_scale``.
     """
     img_scale = (img_scale[0], img_scale[1])
     changed = [
@@ -339,17 +341,41 @@ def _scaled_steps(
 
 
 def _scale(step: dict, old: tuple[int, int] | None, new: tuple[int, int]) -> bool:
-    name = type_name(step)
-    if name == 'Resize' and step.get('scale') is not None:
-        scale = step['scale']
-        pair = (scale, scale) if isinstance(scale, int) else scale
-        ratios = [value / before for value, before in zip(pair, old or pair)]
-        step['scale'] = tuple(round(ratio * value) for ratio, value in zip(ratios, new))
+    name = type_name(step) or ''
+    # mmdet's RandomResize and RandomChoiceResize, too, and what is cut from what they give
+    keys = ('scale', 'scales') if name.endswith('Resize') else ('crop_size',)
+    # shares of the image stay
+    given = [key for key in keys if step.get(key) is not None and not _has_shares(step[key])]
+    if name.endswith(('Resize', 'Crop')) and given:
+        for key in given:
+            size = step[key]
+            if key == 'scales':
+                size = [(one, one) if isinstance(one, int) else one for one in size]
+            step[key] = _scaled(size, old, new, f'{key} of {name}')
         return True
     if name in ('Pad', 'PadRadiograph') and step.get('size') is not None:
         step['size'] = new
         return True
     return False
+
+
+def _has_shares(scale: Any) -> bool:
+    return isinstance(scale, Sequence) and any(isinstance(side, float) for side in scale)
+
+
+def _scaled(scale: Any, old: tuple[int, int] | None, new: tuple[int, int], name: str) -> Any:
+    """A size in px, or each of several, that keeps its ratio to the input size."""
+    if isinstance(scale, int):
+        scale = (scale, scale)
+    if all(isinstance(side, int) for side in scale):
+        sides = zip(scale, old or scale, new)
+        return tuple(round(side / before * value) for side, before, value in sides)
+    if old is None:
+        raise ValueError(
+            f'set_img_scale: {name} has several sizes: say img_scale = (width, height) in the config, '
+            'which they are made for'
+        )
+    return [_scaled(one, old, new, name) for one in scale]
 
 
 def set_data_root(node: Any, data_root: str) -> None:

@@ -18,6 +18,15 @@ _OF_LOOPS = {'type', 'by_epoch'}
 _OF_RUNS = {*inspect.signature(Runner.__init__).parameters, 'custom_imports', 'film_cache'} - {
     'self'
 }
+# of MMDetection 2.x: read by nothing any more. ``optimizer`` is a usual name of a config's own variable
+_OF_2X = dict(
+    resume_from='resume and load_from (--resume)',
+    lr_config='param_scheduler',
+    checkpoint_config='default_hooks.checkpoint',
+    log_config='default_hooks.logger and visualizer',
+    optimizer_config='optim_wrapper',
+    total_epochs='train_cfg.max_epochs',
+)
 # share of the letters of two names
 _ALIKE = 0.85
 _OF_LOADERS = {'num_batch_per_epoch', 'disable_subprocess_warning'}
@@ -41,6 +50,11 @@ def check_runner_settings(cfg: Config) -> None:
         for near in _OF_RUNS
         if key not in _OF_RUNS and _is_misspelt(key, near)
     ]
+    problems += [
+        f'{key}: MMDetection 2.x read it, nothing does now; write {new}'
+        for key, new in _OF_2X.items()
+        if key in cfg
+    ]
     for part, usual in _LOOPS.items():
         loop, loader = cfg.get(f'{part}_cfg'), cfg.get(f'{part}_dataloader')
         if isinstance(loop, Mapping):
@@ -57,6 +71,9 @@ def check_runner_settings(cfg: Config) -> None:
 
 
 def _is_misspelt(key: str, name: str) -> bool:
+    # one for many; models may be a config's own
+    if '_' in name and sorted((key, name), key=len)[0] + 's' in (key, name):
+        return True
     # names of a config's own variables, as eval_cfg and tta_cfg, are like others, too
     if abs(len(key) - len(name)) > 1 or key[:1].lower() != name[0] or key[-1:].lower() != name[-1]:
         return False

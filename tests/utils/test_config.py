@@ -142,6 +142,26 @@ def test_a_shared_step_is_scaled_once_and_other_scales_keep_their_ratio():
     assert shared['scale'] == (32, 32) and larger['scale'] == (48, 48)
 
 
+def test_random_sizes_and_crops_keep_their_ratio():
+    steps = [
+        dict(type='RandomChoiceResize', scales=[(96, 96), (128, 128)]),
+        dict(type='mmdet.RandomResize', scale=[(64, 64), (256, 128)], ratio_range=(1, 1)),
+        dict(type='RandomCrop', crop_size=(64, 64)),
+        dict(type='RandomChoiceResize', scales=[64, 192]),
+        dict(type='FixScaleResize', scale=(128, 128)),
+    ]
+    set_img_scale(dict(img_scale=(128, 128), pipeline=steps), (64, 64))
+    assert steps[0]['scales'] == [(48, 48), (64, 64)]
+    assert steps[1]['scale'] == [(32, 32), (128, 64)] and steps[1]['ratio_range'] == (1, 1)
+    assert steps[2]['crop_size'] == (32, 32)
+    assert steps[3]['scales'] == [(32, 32), (96, 96)] and steps[4]['scale'] == (64, 64)
+    with pytest.raises(ValueError, match='scales of RandomChoiceResize has several sizes'):
+        set_img_scale(dict(pipeline=steps[:1]), (64, 64))
+    share = dict(type='RandomCrop', crop_size=(0.5, 0.5), crop_type='relative')
+    set_img_scale(dict(img_scale=(64, 64), pipeline=[*steps[:1], share]), (32, 32))
+    assert share['crop_size'] == (0.5, 0.5)
+
+
 LAZY = LazyObject('mmdet.datasets.transforms', 'Resize')
 
 

@@ -20,6 +20,11 @@ from tests.slow import slow_but
         ({'trian_cfg.max_epochs': 1}, r'trian_cfg: nothing reads it; did you mean train_cfg\?'),
         ({'defualt_hooks.logger': {}}, r'defualt_hooks: .* did you mean default_hooks\?'),
         ({'load_form': 'a.pth'}, r'load_form: .* did you mean load_from\?'),
+        ({'param_schedulers': []}, r'param_schedulers: .* did you mean param_scheduler\?'),
+        ({'custom_hook': []}, r'custom_hook: .* did you mean custom_hooks\?'),
+        ({'val_evaluators': []}, r'val_evaluators: .* did you mean val_evaluator\?'),
+        ({'resume_from': 'a.pth'}, r'resume_from: MMDetection 2\.x .*; write resume and load_from'),
+        ({'lr_config': {}}, r'lr_config: .*; write param_scheduler'),
         ({'optim_wraper.type': 'AmpOptimWrapper'}, r'optim_wraper: .* optim_wrapper\?'),
     ],
 )
