@@ -532,7 +532,7 @@ class Table:
             if bad:
                 text = field[:_SHOWN].encode(errors='surrogateescape')
                 return (
-                    f'{key}: {text!r} is not {self.encoding}; save the table as UTF-8 or name its '
-                    'encoding (--encoding cp1252)'
+                    f'{key}: {text!r} is not {self.encoding}; save the table as UTF-8 (converters '
+                    'take others: --encoding cp1252)'
                 )
         return None
