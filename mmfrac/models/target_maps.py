@@ -4,6 +4,7 @@
 import torch
 import torch.nn.functional as F
 from mmdet.structures import DetDataSample, SampleList
+from mmengine.structures import PixelData
 from torch import Tensor
 
 
@@ -18,8 +19,11 @@ def stack_targets(samples: SampleList) -> Tensor:
 
     Returns:
         Tensor: ``(N, c, h, w)`` uint8, ``h`` and ``w`` those of the padded input.
+
+    Raises:
+        ValueError: When a sample has no ``gt_prob_map``.
     """
-    return torch.stack([_padded(sample, sample.gt_prob_map.prob_map) for sample in samples])
+    return torch.stack([_padded(sample, _maps(sample).prob_map) for sample in samples])
 
 
 def stack_valid(samples: SampleList) -> Tensor:
@@ -30,8 +34,21 @@ def stack_valid(samples: SampleList) -> Tensor:
 
     Returns:
         Tensor: ``(N, 1, h, w)`` bool, as large as ``stack_targets``.
+
+    Raises:
+        ValueError: When a sample has no ``gt_prob_map``.
     """
-    return torch.stack([_padded(sample, sample.gt_prob_map.valid) for sample in samples])
+    return torch.stack([_padded(sample, _maps(sample).valid) for sample in samples])
+
+
+def _maps(sample: DetDataSample) -> PixelData:
+    if 'gt_prob_map' not in sample:
+        raise ValueError(
+            f'{sample.get("img_path", "an image")} has no gt_prob_map to train on: end the training '
+            "pipeline in dict(type='ProbMapTarget'), dict(type='PackProbMapInputs'); PackDetInputs does "
+            'not pack it'
+        )
+    return sample.gt_prob_map
 
 
 def _padded(sample: DetDataSample, cells: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from mmdet.structures import DetDataSample
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 
@@ -55,6 +56,22 @@ def test_losses_are_those_of_targets_padded_by_hand(semi):
     ]
     assert losses[0]['loss_sup'] > 0
     assert losses[0] == losses[1]  # to the last bit
+
+
+@pytest.mark.parametrize('semi', [False, True])
+def test_samples_without_a_target_are_an_error_that_names_the_step(semi):
+    model = build(semi_cfg() if semi else detector_cfg())
+    films = [film('a', boxes=[(8, 12, 20, 28)])], [film('b', regions=False)]
+    batch = model.data_preprocessor(semi_batch(*films) if semi else collate(films[0]), True)
+    samples = batch['data_samples']
+    for sample in (one for branch in samples.values() for one in branch) if semi else samples:
+        del sample.gt_prob_map
+        sample.set_metainfo(dict(img_path='a.png'))
+    with pytest.raises(ValueError, match=r'^a\.png has no gt_prob_map .*PackProbMapInputs'):
+        model.loss(batch['inputs'], samples)
+    for stack in (stack_targets, stack_valid):
+        with pytest.raises(ValueError, match='an image has no gt_prob_map'):
+            stack([DetDataSample()])
 
 
 def test_scores_of_another_stride_are_an_error_that_names_both_sizes():

@@ -5,6 +5,9 @@ The targets and the pseudo maps follow that matrix alone. A transform that moves
 record it (mmdet's ``RandomShift`` and ``RandomAffine``) would train the model on masks that lie
 elsewhere. No transform is known here by its name: each is run on an image of blobs, and where the blobs
 went is compared with what was recorded.
+
+On the way other faults come to light that no training would show: values far from those of a film, films
+without boxes that are left out, and films that are mixed.
 """
 
 import copy
@@ -37,6 +40,8 @@ ENOUGH_RUNS = 3
 MAX_SIDE = 1024
 MIN_SIDE = 64
 BACKGROUND, PEAK = 0.25, 0.75
+# of what becomes of it; noise and contrast go a little beyond, fill values of 8 bits far
+LOWEST, HIGHEST = -0.25, 1.25
 # where the blobs are, as shares of width and height: no flip or turn maps them on themselves
 POINTS = np.array([[0.38, 0.42], [0.63, 0.47], [0.45, 0.66]])
 
@@ -56,10 +61,20 @@ def check_geometry(transforms: Sequence[Any], shape: tuple[int, int] = (1024, 10
 
     Raises:
         ValueError: With the name of a transform that moves the image otherwise than it records, or after
-            the target was made.
+            the target was made; that gives values far outside [0, 1]; that would leave out films
+            without boxes; or that mixes films.
     """
-    if not any(isinstance(one, MapTarget) for one in _all_transforms(transforms)):
+    members = list(_all_transforms(transforms))
+    if not any(isinstance(one, MapTarget) for one in members):
         return
+    for one in members:
+        # mmdet's mark of Mosaic, MixUp and CopyPaste
+        if hasattr(one, 'get_indexes'):
+            raise ValueError(
+                f'{type(one).__name__} mixes films, but the target is made of the boxes of one: leave '
+                'it out of the pipeline; MixUp in batch_augments of SemiProbMapDetector mixes films '
+                'with their targets'
+            )
     scale = min(1.0, MAX_SIDE / max(shape))
     height, width = (max(round(side * scale), MIN_SIDE) for side in shape)
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
@@ -93,13 +108,16 @@ def _film(height: int, width: int) -> dict:
 def _with_central_box(results: dict) -> dict:
     # a transform may leave an image alone whose boxes it would lose
     height, width = results['img_shape'][:2]
-    box = [width * 0.3, height * 0.3, width * 0.7, height * 0.7]
+    return _with_boxes(results, [[width * 0.3, height * 0.3, width * 0.7, height * 0.7]])
+
+
+def _with_boxes(results: dict, boxes: list[list[float]]) -> dict:
     return dict(
         results,
-        instances=[dict(bbox=box, bbox_label=0, ignore_flag=0)],
-        gt_bboxes=HorizontalBoxes([box], dtype=torch.float32),
-        gt_bboxes_labels=np.zeros(1, np.int64),
-        gt_ignore_flags=np.zeros(1, bool),
+        instances=[dict(bbox=box, bbox_label=0, ignore_flag=0) for box in boxes],
+        gt_bboxes=HorizontalBoxes(np.reshape(boxes, (-1, 4)), dtype=torch.float32),
+        gt_bboxes_labels=np.zeros(len(boxes), np.int64),
+        gt_ignore_flags=np.zeros(len(boxes), bool),
     )
 
 
@@ -140,7 +158,7 @@ def _check_sequence(transforms: Sequence[Any], results: dict) -> dict:
 
 
 def _check_transform(transform: Any, results: dict) -> dict | None:
-    """Raise if a transform moves an image otherwise than it records.
+    """Raise if a transform has one of the faults of ``check_geometry``.
 
     Args:
         transform (Any): Built transform.
@@ -163,15 +181,17 @@ def _check_transform(transform: Any, results: dict) -> dict | None:
             if not run.is_random:
                 break
             continue
-        if after is None:
+        is_first = after is None
+        if is_first:
             after = run.results
         if key in _right:
             break
-        if run.acted:
-            fault = probe.fault(seed, run)
-            if fault:
-                raise ValueError(f'{type(transform).__name__} {fault}')
-            acted += 1
+        fault = probe.fault(seed, run) if run.acted else None
+        if is_first and not fault:
+            fault = probe.left_out_fault(seed)
+        if fault:
+            raise ValueError(f'{probe.name} {fault}')
+        acted += run.acted
         if acted == ENOUGH_RUNS or not run.is_random:
             break
     if key is not None and after is not None:
@@ -245,10 +265,7 @@ class _Probe:
     def run(self, seed: int, blobs: tuple[int, ...]) -> _Run | None:
         """Run the transform on an image of some of the blobs; None if it fails on it."""
         while self.modes:
-            colour, writeable = self.modes[0]
-            img = _image(self.height, self.width, blobs, colour)
-            results = copy.deepcopy(self.results)
-            results['img'] = img.copy() if writeable else img
+            img, results = self._input(self.results, blobs)
             before = _seed(seed)
             try:
                 after = self.transform(results)
@@ -262,8 +279,36 @@ class _Probe:
             self._log(failed)
         return None
 
+    def _input(self, results: dict, blobs: tuple[int, ...]) -> tuple[np.ndarray, dict]:
+        """An image of blobs, and what the transform is given: it, or a copy of it, and the results."""
+        colour, writeable = self.modes[0]
+        img = _image(self.height, self.width, blobs, colour)
+        return img, dict(copy.deepcopy(results), img=img.copy() if writeable else img)
+
+    def left_out_fault(self, seed: int) -> str | None:
+        """What is wrong if an image is left out for having no box; None if it is not.
+
+        Args:
+            seed (int): Of a run that gave an image.
+        """
+        _, results = self._input(_with_boxes(self.results, []), (0, 1, 2))
+        _seed(seed)
+        try:
+            if self.transform(results) is not None:
+                return None
+        except Exception:
+            # a training would stop there
+            return None
+        return (
+            'would leave out films without boxes, and so all negatives: set its '
+            'allow_negative_crop=True, or leave it out of the pipeline'
+        )
+
     def fault(self, seed: int, run: _Run) -> str | None:
-        """What is wrong with a run on all blobs; None if they are where the matrix says."""
+        """What is wrong with the image of a run on all blobs; None if nothing is."""
+        return self._motion_fault(seed, run) or _value_fault(run)
+
+    def _motion_fault(self, seed: int, run: _Run) -> str | None:
         if self._is_where_recorded(run):
             return None
         made = 'gt_prob_map' in self.results
@@ -295,7 +340,8 @@ class _Probe:
             f'{before} px (x, y) is at {now} px, by the matrix it is at {recorded} px, and targets and '
             'pseudo maps follow the matrix. Leave it out of the pipeline, or let it set '
             "results['homography_matrix'] to its own 3 x 3 matrix times the one that is there, as "
-            "mmdet's Rotate, TranslateX, RandomCrop and Resize do"
+            "mmdet's Resize, RandomFlip, Rotate with img_border_value=0.0 and RandomCrop with "
+            'allow_negative_crop=True do'
         )
 
     def _is_where_recorded(self, run: _Run) -> bool:
@@ -324,6 +370,19 @@ class _Probe:
             logger='current',
             level=logging.DEBUG,
         )
+
+
+def _value_fault(run: _Run) -> str | None:
+    assert run.img is not None
+    low, high = float(run.img.min()), float(run.img.max())
+    # NaN lies nowhere
+    if low >= LOWEST and high <= HIGHEST:
+        return None
+    return (
+        f'gives values from {low:g} to {high:g}, films lie in [0, 1]: set its border or fill value '
+        '(img_border_value, pad_val, fill_in) to 0, leave normalising to model.data_preprocessor, and '
+        'leave out what is made for values up to 255'
+    )
 
 
 def _points(height: int, width: int) -> np.ndarray:

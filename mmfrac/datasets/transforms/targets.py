@@ -32,6 +32,28 @@ def map_grid(results: dict, stride: int) -> tuple[tuple[int, int], np.ndarray]:
     return (height // stride, width // stride), np.eye(3) if homography is None else homography
 
 
+def check_boxes(results: dict) -> None:
+    """Raise if ``gt_bboxes`` has boxes of other films, as it has behind Mosaic and MixUp.
+
+    Targets are made of the instances alone. Steps may leave out boxes, clip them and make them larger,
+    but each is that of an instance.
+
+    Args:
+        results (dict): With perhaps ``instances`` and ``gt_bboxes``.
+
+    Raises:
+        ValueError: When there are more boxes than instances.
+    """
+    boxes, instances = (results.get(key) for key in ('gt_bboxes', 'instances'))
+    counts = [0 if found is None else len(found) for found in (boxes, instances)]
+    if counts[0] > counts[1]:
+        raise ValueError(
+            f'{results.get("img_path", "film")}: {counts[0]} gt_bboxes for {counts[1]} instances, of '
+            'which the target is made: leave out of the pipeline what mixes films (Mosaic, MixUp, '
+            'CopyPaste); MixUp in batch_augments of SemiProbMapDetector mixes films with their targets'
+        )
+
+
 class MapTarget(BaseTransform):
     """What the targets on the map grid share: their stride, and the cells that count.
 
@@ -113,12 +135,14 @@ class ProbMapTarget(MapTarget):
         stride (int, optional): Input px per map cell, see ``MapTarget``. Defaults to None.
 
     Raises:
-        ValueError: When the input is not a whole number of cells, or ``stride`` is not positive.
+        ValueError: When the input is not a whole number of cells, ``gt_bboxes`` has boxes of other
+            films (see ``check_boxes``), or ``stride`` is not positive.
     """
 
     def transform(self, results: dict) -> dict:
         """Add the target and the valid cells to ``results``."""
         shape, homography = map_grid(results, self.stride)
+        check_boxes(results)
         target = np.zeros(shape, dtype=np.uint8)
         for instance in lesions(results.get('instances', ())):
             target[box_cells(instance['bbox'], homography, shape, self.stride)] = 1
@@ -177,8 +201,9 @@ class WindowTarget(MapTarget):
         stride (int, optional): Input px per map cell, see ``MapTarget``. Defaults to None.
 
     Raises:
-        ValueError: When the input is not a whole number of cells, the radii are not 0 <= inner <= outer,
-            or ``stride`` is not positive.
+        ValueError: When the input is not a whole number of cells, ``gt_bboxes`` has boxes of other
+            films (see ``check_boxes``), the radii are not 0 <= inner <= outer, or ``stride`` is not
+            positive.
     """
 
     def __init__(
@@ -193,6 +218,7 @@ class WindowTarget(MapTarget):
     def transform(self, results: dict) -> dict:
         """Add the bounds and the valid cells to ``results``."""
         shape, homography = map_grid(results, self.stride)
+        check_boxes(results)
         centres = [
             project(box_corners(instance['bbox']).mean(axis=0, keepdims=True), homography)[0]
             for instance in lesions(results.get('instances', ()))

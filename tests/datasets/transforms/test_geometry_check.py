@@ -111,10 +111,15 @@ RECORDED = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='RandomFlip', prob=[0.3, 0.3, 0.3], direction=['horizontal', 'vertical', 'diagonal']),
     dict(type='Rotate', prob=0.8, max_mag=15.0, img_border_value=0.0),
-    dict(type='Rotate', prob=1.0, min_mag=100.0, max_mag=180.0),
-    dict(type='TranslateX', prob=1.0),
-    dict(type='ShearY', prob=1.0),
-    dict(type='RandomCrop', crop_size=(0.5, 0.7), crop_type='relative_range'),
+    dict(type='Rotate', prob=1.0, min_mag=100.0, max_mag=180.0, img_border_value=0.0),
+    dict(type='TranslateX', prob=1.0, img_border_value=0.0),
+    dict(type='ShearY', prob=1.0, img_border_value=0.0),
+    dict(
+        type='RandomCrop',
+        crop_size=(0.5, 0.7),
+        crop_type='relative_range',
+        allow_negative_crop=True,
+    ),
     dict(type='PadRadiograph', size=(160, 160)),
     dict(type='Pad', size_divisor=32),
     RecordedCrop(),
@@ -122,10 +127,10 @@ RECORDED = [
 STAYING = [
     dict(type='IntensityJitter', gamma=0.3),
     dict(type='Equalize', prob=1.0),
-    dict(type='Invert', prob=1.0),
+    dict(type='Brightness', prob=1.0),
     dict(type='Solarize', prob=1.0),
     dict(type='CutOut', n_holes=20, cutout_ratio=(0.1, 0.1)),
-    dict(type='RandomErasing', n_patches=(1, 5), ratio=(0, 0.4)),
+    dict(type='RandomErasing', n_patches=(1, 5), ratio=(0, 0.4), img_border_value=0.0),
     InPlace(),
     Broken(),
 ]
@@ -163,7 +168,7 @@ def test_what_moves_unrecorded_is_named(name, shape):
 @pytest.mark.parametrize(
     'step',
     [
-        dict(type='RandomCrop', crop_size=(40, 40)),
+        dict(type='RandomCrop', crop_size=(40, 40), allow_negative_crop=True),
         dict(type='CutOut', n_holes=30, cutout_ratio=(0.2, 0.2)),
     ],
     ids=lambda step: step['type'],
@@ -219,7 +224,8 @@ def inside(kind, step):
 
 @pytest.mark.parametrize('kind', ['MultiBranch', 'RandomApply', 'RandomChoice', 'Compose'])
 def test_inside_of_wrappers(kind):
-    check_geometry(pipeline(inside(kind, dict(type='Rotate', prob=0.5))), (300, 256))
+    rotate = dict(type='Rotate', prob=0.5, img_border_value=0.0)
+    check_geometry(pipeline(inside(kind, rotate)), (300, 256))
     with pytest.raises(ValueError, match=r'^RandomShift moves'):
         check_geometry(pipeline(inside(kind, dict(type='RandomShift', prob=0.5))), (300, 256))
 
@@ -233,12 +239,100 @@ def test_a_wrapper_that_moves_by_itself():
         check_geometry(pipeline(Both()), (300, 256))
 
 
-def test_after_the_target_nothing_may_move():
+@pytest.mark.parametrize('shape', SIZES)
+def test_after_the_target_nothing_may_move(shape):
     flip = TRANSFORMS.build(dict(type='RandomFlip', prob=0.5))
     transforms = pipeline()
-    check_geometry([*transforms[:-2], flip, *transforms[-2:]], (64, 64))
+    check_geometry([*transforms[:-2], flip, *transforms[-2:]], shape)
     with pytest.raises(ValueError, match=r'^RandomFlip moves the image after its target was made'):
-        check_geometry([*transforms[:-1], flip, transforms[-1]], (64, 64))
+        check_geometry([*transforms[:-1], flip, transforms[-1]], shape)
+
+
+class Half(BaseTransform):
+    """Leaves NaN, as the logarithm of a negative number would be."""
+
+    def transform(self, results):
+        results['img'] = np.where(results['img'] > 0.5, results['img'], np.nan)
+        return results
+
+
+FAR = dict(
+    Rotate=(dict(type='Rotate', prob=0.8), r'0\.25 to 128'),
+    TranslateX=(dict(type='TranslateX', prob=1.0), r'0\.25 to 128'),
+    Pad=(dict(type='Pad', size=(160, 160), pad_val=114), r'0\.25 to 114'),
+    CutOut=(
+        dict(type='CutOut', n_holes=3, cutout_ratio=(0.1, 0.1), fill_in=(9, 9, 9)),
+        '0.25 to 9',
+    ),
+    RandomErasing=(dict(type='RandomErasing', n_patches=3, ratio=0.2), r'0\.25 to 128'),
+    Invert=(dict(type='Invert', prob=1.0), r'254\.25\S* to 254\.75'),
+    PhotoMetricDistortion=(dict(type='PhotoMetricDistortion'), ''),
+    Normalize=(dict(type='Normalize', mean=[0.5], std=[0.25], to_rgb=False), r'-1 to 0\.99'),
+    Half=(Half(), 'nan to nan'),
+)
+
+
+@pytest.mark.parametrize('shape', SIZES)
+@pytest.mark.parametrize('name', FAR)
+def test_values_far_from_those_of_a_film_are_refused(name, shape):
+    step, values = FAR[name]
+    with pytest.raises(ValueError, match=rf'^{name} gives values from {values}.*img_border_value'):
+        check_geometry(pipeline(step), shape)
+
+
+@pytest.mark.parametrize('kind', ['MultiBranch', 'RandomApply', 'RandomChoice', 'Compose'])
+def test_films_without_boxes_must_not_be_left_out(kind):
+    crop = dict(type='RandomCrop', crop_size=(100, 100), allow_negative_crop=True)
+    check_geometry(pipeline(inside(kind, crop)), (300, 256))
+    with pytest.raises(ValueError, match=r'^RandomCrop would leave out .*allow_negative_crop=True'):
+        check_geometry(pipeline(inside(kind, dict(crop, allow_negative_crop=False))), (300, 256))
+
+
+def test_a_crop_that_leaves_the_image_as_it_is_leaves_out_films_too():
+    with pytest.raises(ValueError, match=r'^RandomCrop would leave out films without boxes'):
+        check_geometry(pipeline(dict(type='RandomCrop', crop_size=(128, 128))), (300, 256))
+
+
+MIXING = dict(
+    Mosaic=dict(type='Mosaic', img_scale=(96, 96), pad_val=0.0),
+    MixUp=dict(type='MixUp', img_scale=(96, 96), pad_val=0.0),
+    CachedMosaic=dict(type='CachedMosaic', img_scale=(96, 96), pad_val=0.0),
+    CachedMixUp=dict(type='CachedMixUp', img_scale=(96, 96), pad_val=0.0),
+    CopyPaste=dict(type='CopyPaste'),
+)
+
+
+@pytest.mark.parametrize('name', MIXING)
+def test_films_must_not_be_mixed(name):
+    with pytest.raises(ValueError, match=rf'^{name} mixes films, .* batch_augments'):
+        check_geometry(pipeline(MIXING[name]))
+    with pytest.raises(ValueError, match=rf'^{name} mixes films'):
+        check_geometry(pipeline(inside('MultiBranch', MIXING[name]), target=False))
+    check_geometry(pipeline(MIXING[name], target=False))
+
+
+@pytest.mark.parametrize(
+    'step',
+    [
+        dict(type='Resize', scale=(32, 32), keep_ratio=True),
+        dict(type='RandomFlip', prob=1.0),
+        dict(type='Rotate', img_border_value=0.0),
+        dict(type='RandomCrop', crop_size=(32, 32), allow_negative_crop=True),
+    ],
+    ids=lambda step: step['type'],
+)
+def test_what_is_recommended_works_on_a_film(step):
+    with pytest.raises(ValueError, match=r'homography_matrix') as raised:
+        check_geometry(pipeline(Crop()), (300, 256))
+    recommended = str(raised.value).partition("as mmdet's")[2]
+    assert step['type'] in recommended and 'Translate' not in recommended
+    for option in {'img_border_value', 'allow_negative_crop'} & set(step):
+        assert f'{step["type"]} with {option}={step[option]}' in recommended
+    check_geometry(pipeline(step), (300, 256))
+    film = dict(img=np.full((64, 48), 0.5, np.float32), img_shape=(64, 48))
+    moved = TRANSFORMS.build(dict(step))(film)
+    assert moved['img'].ndim == 2 and moved['img'].max() <= 1
+    assert np.shape(moved['homography_matrix']) == (3, 3)
 
 
 def test_without_a_target_boxes_may_follow_by_themselves():
@@ -259,7 +353,7 @@ def test_random_state_is_left_as_it_was(steps):
 
 
 def test_transforms_are_left_as_they_were():
-    transforms = pipeline(dict(type='Rotate', prob=1.0), InPlace())
+    transforms = pipeline(dict(type='Rotate', prob=1.0, img_border_value=0.0), InPlace())
     before = [dict(vars(one)) for one in transforms]
     check_geometry(transforms)
     assert [vars(one) for one in transforms] == before
@@ -290,7 +384,8 @@ def test_a_right_transform_is_run_once_for_the_next_data_set():
     check_geometry(pipeline(Counted()), (64, 64))
     first = Counted.runs
     check_geometry(pipeline(Counted()), (64, 64))
-    assert first == geometry_check.ENOUGH_RUNS and Counted.runs == first + 1
+    # one of them without boxes
+    assert first == geometry_check.ENOUGH_RUNS + 1 and Counted.runs == first + 1
     check_geometry(pipeline(Counted(), scale=64), (64, 64))
     assert Counted.runs == 2 * first + 1
 
@@ -313,5 +408,5 @@ def test_a_data_set_is_not_built(tiny_data, lazy_init):
     )
     with pytest.raises(ValueError, match=r'^RandomAffine moves'):
         DATASETS.build(dict(options, pipeline=steps))
-    steps[2] = dict(type='Rotate', prob=0.8)
+    steps[2] = dict(type='Rotate', prob=0.8, img_border_value=0.0)
     DATASETS.build(dict(options, pipeline=steps))

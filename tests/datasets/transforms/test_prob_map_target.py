@@ -2,10 +2,14 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmdet.registry import DATASETS
+from mmdet.structures.bbox import HorizontalBoxes
+from mmengine.registry import DefaultScope
 
-from mmfrac.datasets.transforms.targets import ProbMapTarget
+from mmfrac.datasets.transforms.targets import ProbMapTarget, WindowTarget
 from mmfrac.utils.geometry import box_corners, project, rasterise_convex
 
 
@@ -118,3 +122,65 @@ def test_rasterise_convex_equals_point_in_polygon_tests(values, angle, scale, mi
             distance = cv2.pointPolygonTest(contour, (column + 0.5, row + 0.5), True)
             if abs(distance) > 1e-3:
                 assert mask[row, column] == (distance > 0)
+
+
+TARGETS = [ProbMapTarget(), WindowTarget()]
+
+
+def with_boxes(found, *boxes):
+    boxes = np.reshape(boxes, (-1, 4))
+    return found | dict(gt_bboxes=HorizontalBoxes(boxes, dtype=torch.float32), img_path='a.png')
+
+
+@pytest.mark.parametrize('target', TARGETS, ids=repr)
+def test_boxes_of_other_films_are_refused(target):
+    own, other = [20, 4, 28, 12], [4, 4, 12, 12]
+    for found, counts in [
+        (with_boxes(results([]), other), '1 gt_bboxes for 0 instances'),
+        (with_boxes(results([own]), own, other), '2 gt_bboxes for 1 instances'),
+        (with_boxes(ignoring(results([]), own), own, other), '2 gt_bboxes for 1 instances'),
+    ]:
+        with pytest.raises(ValueError, match=rf'^a\.png: {counts}, .*Mosaic, MixUp'):
+            target(found)
+
+
+@pytest.mark.parametrize('target', TARGETS, ids=repr)
+def test_boxes_may_be_left_out_or_clipped(target):
+    found = ignoring(results([[20, 4, 28, 12], [-20, 4, -12, 12]]), [0, 20, 8, 28])
+    for boxes in ([], [[20, 4, 28, 12]], [[20, 4, 28, 12], [0, 4, 0, 12], [0, 20, 8, 28]]):
+        boxed = with_boxes(found, *boxes)
+        target(boxed)
+        # what LoadAnnotations gives without a box type
+        target(boxed | dict(gt_bboxes=boxed['gt_bboxes'].numpy()))
+    target(found | dict(gt_bboxes=None))
+
+
+@pytest.mark.parametrize('name', ['Mosaic', 'MixUp'])
+def test_a_data_set_that_mixes_films_is_refused(name, tiny_data):
+    load = [
+        dict(type='LoadRadiograph', channels=3),
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(type='Resize', scale=(96, 96), keep_ratio=True),
+        dict(type='PadRadiograph', size=(96, 96)),
+    ]
+    films = dict(
+        type='CXRDataset',
+        data_root=str(tiny_data),
+        ann_file='annotations/train.json',
+        data_prefix=dict(img='images/'),
+        subset='P_hos',
+        pipeline=load,
+    )
+    pipeline = [
+        dict(type=name, img_scale=(96, 96), pad_val=0.0),
+        dict(type='Resize', scale=(96, 96), keep_ratio=False),
+        dict(type='ProbMapTarget'),
+    ]
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        mixed = DATASETS.build(dict(type='MultiImageMixDataset', dataset=films, pipeline=pipeline))
+        for index in range(len(mixed)):
+            np.random.seed(index)
+            with pytest.raises(
+                ValueError, match=r'\d+ gt_bboxes for \d+ instances, .*Mosaic, MixUp'
+            ):
+                mixed[index]
