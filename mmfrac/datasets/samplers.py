@@ -10,6 +10,9 @@ from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import ConcatDataset, Sampler
 
+# what it uses of a sampler
+_OF_SAMPLERS = ('seed', 'epoch', 'shuffle', 'rank', 'world_size')
+
 
 @DATA_SAMPLERS.register_module()
 class MultiSourceBatchSampler(Sampler):
@@ -39,7 +42,8 @@ class MultiSourceBatchSampler(Sampler):
         unsup_sources (list[int]): Their indices, in ascending order.
 
     Raises:
-        ValueError: When the ratio does not fit the data sets, or there is no such unsupervised source.
+        ValueError: When the ratio does not fit the data sets, there is no such unsupervised source, or
+            the sampler is another one.
     """
 
     def __init__(
@@ -54,6 +58,12 @@ class MultiSourceBatchSampler(Sampler):
         if not isinstance(dataset, ConcatDataset):
             raise ValueError(
                 f'MultiSourceBatchSampler needs a ConcatDataset, got {type(dataset).__name__}'
+            )
+        missing = [name for name in _OF_SAMPLERS if not hasattr(sampler, name)]
+        if missing:
+            raise ValueError(
+                f'MultiSourceBatchSampler needs a DefaultSampler, got {type(sampler).__name__}, which '
+                f'has no {", ".join(missing)}: set train_dataloader.sampler.type to DefaultSampler'
             )
         self.sizes = [len(source) for source in dataset.datasets]  # type: ignore[arg-type]
         self.offsets = [0, *dataset.cumulative_sizes[:-1]]

@@ -1,6 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from mmdet.models.data_preprocessors import MultiBranchDataPreprocessor
 from mmdet.registry import MODELS
 from torch import nn
@@ -24,8 +26,17 @@ class SemiDataPreprocessor(MultiBranchDataPreprocessor):
 
         Returns:
             dict: The same with tensors; branches without films are left out.
+
+        Raises:
+            ValueError: In training, when the data has no branches; else when an image is of 8 bits.
         """
         if training:
+            if not isinstance(data['inputs'], dict):
+                raise ValueError(
+                    'teacher-student training got a batch without branches: give train_dataloader the '
+                    'data sets of configs/_base_/datasets/cxr_semi.py, or end the pipelines in a '
+                    'MultiBranch as it has them'
+                )
             data = {
                 key: {
                     branch: values
@@ -34,7 +45,40 @@ class SemiDataPreprocessor(MultiBranchDataPreprocessor):
                 }
                 for key, branches in data.items()
             }
+        else:
+            check_float(data['inputs'])
         return super().forward(data, training)
+
+
+def check_batch(preprocessor: nn.Module, args: tuple) -> None:
+    """Forward pre-hook of a prob-map detector's preprocessor: refuses batches made for other models.
+
+    Args:
+        preprocessor (nn.Module): The preprocessor.
+        args (tuple): What it is called with, the batch first.
+
+    Raises:
+        ValueError: When the batch has the branches of teacher-student training, or images of 8 bits.
+    """
+    inputs = args[0].get('inputs') if args and isinstance(args[0], dict) else None
+    if isinstance(inputs, dict):
+        raise ValueError(
+            'a plain model got a batch with the branches of teacher-student training '
+            f'({", ".join(inputs)}): give train_dataloader the data set of '
+            'configs/_base_/datasets/cxr.py, or train a SemiProbMapDetector'
+        )
+    check_float(inputs)
+
+
+def check_float(inputs: Any) -> None:
+    """Raise a ``ValueError`` where a list of images has one of 8 bits, which is no film in [0, 1]."""
+    if isinstance(inputs, Sequence) and any(
+        getattr(one, 'dtype', 0) == torch.uint8 for one in inputs
+    ):
+        raise ValueError(
+            'a prob-map detector got an image of uint8, films are float in [0, 1]: begin the pipeline '
+            'with LoadRadiograph in the place of LoadImageFromFile'
+        )
 
 
 class Normalisation(NamedTuple):

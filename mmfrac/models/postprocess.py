@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """From prob maps to image scores, boxes and data samples."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +11,26 @@ from torch import Tensor
 
 from mmfrac.models.target_maps import stack_valid
 from mmfrac.utils.prob_map import component_boxes
+
+_TEST_CFG = {'component_thr': 0.2, 'max_per_img': 100}
+
+
+def prediction_options(test_cfg: Mapping[str, Any] | None, model: str) -> dict[str, Any]:
+    """``component_thr`` and ``max_per_img`` of a model that predicts prob maps.
+
+    Args:
+        test_cfg (Mapping, optional): Its ``test_cfg``; 0.2 and 100 are the defaults.
+        model (str): Its name, for the message.
+
+    Raises:
+        ValueError: When there is another option.
+    """
+    unknown = sorted(set(test_cfg or {}) - set(_TEST_CFG))
+    if unknown:
+        raise ValueError(
+            f'test_cfg of {model} has no option {unknown}; it takes {sorted(_TEST_CFG)}'
+        )
+    return {**_TEST_CFG, **(test_cfg or {})}
 
 
 def image_scores(prob_map: Tensor, samples: SampleList) -> Tensor:

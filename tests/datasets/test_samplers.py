@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmengine.dataset import Compose, DefaultSampler
+from mmengine.dataset import Compose, DefaultSampler, InfiniteSampler
 from mmengine.registry import init_default_scope
 from torch.utils.data import ConcatDataset, TensorDataset
 
@@ -130,6 +130,13 @@ def test_needs_several_sources():
         MultiSourceBatchSampler(DefaultSampler(TensorDataset(torch.arange(3))), 2, [1])
     with pytest.raises(ValueError, match='holds no film'):
         MultiSourceBatchSampler(DefaultSampler(dataset(3, 0)), 2, [1, 1])
+
+
+def test_a_sampler_without_epochs_is_refused():
+    with pytest.raises(
+        ValueError, match=r'DefaultSampler, got InfiniteSampler, which has no epoch'
+    ):
+        MultiSourceBatchSampler(InfiniteSampler(dataset(3, 3)), 2, [1, 1])
 
 
 class RepeatDataset(TensorDataset):

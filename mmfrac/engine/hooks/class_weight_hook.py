@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import ConcatDataset
 
+from mmfrac.engine.hooks.film_sets import labels_as_read
 from mmfrac.models.losses import WeightedBCELoss
 
 
@@ -44,7 +45,8 @@ def class_frequencies(dataset: Any, shares: list[float] | None = None) -> tuple[
     """Frequency of label 0 and label 1 among the films with a known mask.
 
     Args:
-        dataset (CXRDataset | ConcatDataset): ``CXRDataset`` or ``ConcatDataset`` of them.
+        dataset (Any): ``CXRDataset``, ``ConcatDataset`` of several, or wrappers of them, each image
+            as often as they read it.
         shares (list[float], optional): Relative frequency at which each source of a
             ``ConcatDataset`` is read. Defaults to its size.
 
@@ -60,13 +62,14 @@ def class_frequencies(dataset: Any, shares: list[float] | None = None) -> tuple[
     )
     counts = [0.0, 0.0]
     for index, source in enumerate(sources):
-        if not hasattr(source, 'labels'):
+        found = labels_as_read(source)
+        if found is None:
             raise ValueError(
                 f"alpha_l='auto' needs labels, which {type(source).__name__} does not have: train on "
                 'CXRDataset, or give alpha_l a number'
             )
-        labels = source.labels()
-        has_mask = (labels == 0) | ((labels == 1) & source.regions())
+        labels, regions = found
+        has_mask = (labels == 0) | ((labels == 1) & regions)
         for label in (0, 1):
             share = weights[index] if weights else 1.0
             counts[label] += share * int(np.count_nonzero(has_mask & (labels == label)))

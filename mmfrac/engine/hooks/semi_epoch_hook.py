@@ -1,9 +1,13 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import math
+from collections.abc import Iterable
 
+from mmdet.engine.hooks import MeanTeacherHook
+from mmdet.models import SemiBaseDetector
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import nn
 
 from mmfrac.engine.hooks.semi_hook import is_latest
 from mmfrac.engine.runner.unwrap import unwrapped_model
@@ -15,7 +19,8 @@ from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 class SemiEpochHook(Hook):
     """Tells a semi-supervised model of ours the epoch, and the batch sampler whether burn-in is over.
 
-    It drives a ``SemiProbMapDetector`` or a ``ConsistentTeacher``; with any other model it does nothing.
+    It drives a ``SemiProbMapDetector`` or a ``ConsistentTeacher``; with any other model it does nothing
+    but see to it that mmdet's teachers are moved, see ``check_mean_teacher_hooks``.
 
     The number of burn-in epochs is the model's (``semi_train_cfg.burn_in_epochs``), so that it is
     written in one place. The log says which epochs are burn-in, with a warning where that leaves none
@@ -29,7 +34,8 @@ class SemiEpochHook(Hook):
 
     Raises:
         ValueError: At the start of such a training, unless it is allowed or the model is a
-            ``ConsistentTeacher`` without burn-in, which counts no epochs.
+            ``ConsistentTeacher`` without burn-in, which counts no epochs; when a teacher is moved by no
+            hook, by two, or by one beside its own updates.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -55,8 +61,9 @@ class SemiEpochHook(Hook):
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Say which epochs are burn-in."""
+        """Say which epochs are burn-in, and check what moves the teacher."""
         model = unwrapped_model(runner)
+        check_mean_teacher_hooks(model, getattr(runner, 'hooks', ()))
         if not isinstance(model, (SemiProbMapDetector, ConsistentTeacher)):
             return
         if not is_latest(self, runner):
@@ -90,6 +97,39 @@ class SemiEpochHook(Hook):
                 meta=dict(epoch=runner.epoch, iter=runner.iter),
                 backend_args=dict(backend='atomic'),
             )
+
+
+def check_mean_teacher_hooks(model: nn.Module, hooks: Iterable[Hook]) -> None:
+    """Raise unless a teacher is moved once a step.
+
+    Args:
+        model (nn.Module): To be trained. A ``SemiBaseDetector`` of mmdet needs one ``MeanTeacherHook``,
+            without which its teacher stays the random net that it is; a ``SemiProbMapDetector`` none.
+        hooks (Iterable[Hook]): Of the runner.
+
+    Raises:
+        ValueError: When there are more of them, or fewer.
+    """
+    moving = [type(hook).__name__ for hook in hooks if isinstance(hook, MeanTeacherHook)]
+    name = type(model).__name__
+    if isinstance(model, SemiProbMapDetector) and moving:
+        raise ValueError(
+            f"{name}: {moving[0]} moves teachers of mmdet's detectors, and would change the weights of "
+            f'{type(model.teacher).__name__}: take it out of default_hooks and custom_hooks; a mean '
+            "teacher is model.teacher=dict(type='MeanTeacher')"
+        )
+    if not isinstance(model, SemiBaseDetector) or len(moving) == 1:
+        return
+    if moving:
+        raise ValueError(
+            f'{name}: {len(moving)} hooks move its teacher in every step, {" and ".join(moving)}: leave '
+            'one of them in default_hooks and custom_hooks'
+        )
+    raise ValueError(
+        f'{name}: no hook moves its teacher, which would stay a random net: add '
+        "default_hooks = dict(mean_teacher=dict(type='MeanTeacherHook', skip_buffer=False)) to the "
+        'config, as teacher_hooks of configs/_base_/models/boxes/ have it'
+    )
 
 
 def epoch_plan(burn_in_epochs: float, max_epochs: int) -> str:

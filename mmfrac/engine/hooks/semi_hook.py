@@ -29,6 +29,12 @@ def semi_model(hook: Hook, runner: Runner) -> SemiProbMapDetector | None:
 
 
 def is_latest(hook: Hook, runner: Runner) -> bool:
-    """Whether a runner has no later hook of the same type."""
-    same = [one for one in getattr(runner, 'hooks', ()) if type(one) is type(hook)]
+    """Whether a runner has no later hook of the same kind, which subclasses are of, too.
+
+    Args:
+        hook (Hook): One of its hooks.
+        runner (Runner): The runner.
+    """
+    kind = next(cls for cls in type(hook).__mro__ if Hook in cls.__bases__)
+    same = [one for one in getattr(runner, 'hooks', ()) if isinstance(one, kind)]
     return not same or same[-1] is hook

@@ -6,8 +6,8 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
-from torch.utils.data import ConcatDataset
 
+from mmfrac.engine.hooks.film_sets import innermost_sets
 from mmfrac.engine.hooks.semi_hook import semi_model
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.utils.config import type_name
@@ -50,11 +50,13 @@ class TeacherHook(Hook):
             model.teacher.check_checkpoint(teacher_state(checkpoint))
 
     def before_train(self, runner: Runner) -> None:
-        """All weights are loaded."""
+        """All weights are loaded; a new training forgets what else came with them."""
         model = semi_model(self, runner)
         if model is not None:
             if not (self._has_loaded or self.allows_untrained):
                 check_start(model)
+            if not runner._resume:
+                model.forget_training()
             model.start_teacher()
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -110,8 +112,7 @@ def made_step(optim_wrapper: OptimWrapper | OptimWrapperDict) -> bool:
 
 def training_images(runner: Runner) -> list[tuple[str, str]]:
     """``img_path`` of every training image and its name in the annotation file."""
-    dataset = runner.train_dataloader.dataset
-    sources: list[Any] = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
+    sources = innermost_sets(runner.train_dataloader.dataset)
     return [pair for source in sources for pair in zip(source.img_paths(), source.file_names())]
 
 

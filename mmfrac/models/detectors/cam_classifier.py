@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmfrac.models.channels_last import use_channels_last
 from mmfrac.models.heads.prob_map_head import image_cells
-from mmfrac.models.postprocess import add_prediction
+from mmfrac.models.postprocess import add_prediction, prediction_options
 from mmfrac.models.state_dicts import StudentWeights
 from mmfrac.models.target_maps import stack_valid
 from mmfrac.utils.device import to_device
@@ -60,7 +60,7 @@ class CAMClassifier(StudentWeights, BaseDetector):
         self.backbone = MODELS.build(backbone)
         self.cam_head = nn.Conv2d(in_channels, 1, 1)
         self.stride = stride
-        self.test_cfg = {'component_thr': 0.2, 'max_per_img': 100, **(test_cfg or {})}
+        self.test_cfg = prediction_options(test_cfg, type(self).__name__)
         if channels_last:
             use_channels_last(self)
 

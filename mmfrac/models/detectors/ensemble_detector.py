@@ -10,7 +10,7 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
-from mmfrac.models.postprocess import components
+from mmfrac.models.postprocess import components, prediction_options
 
 _IMAGE_SCORES = ('maximum', 'mean')
 
@@ -55,7 +55,7 @@ class EnsembleDetector(BaseDetector):
         self.detectors: Any = nn.ModuleList([MODELS.build(detector) for detector in detectors])
         self.low_precision = all(getattr(one, 'low_precision', False) for one in self.detectors)
         self.image_score = image_score
-        self.test_cfg = {'component_thr': 0.2, 'max_per_img': 100, **(test_cfg or {})}
+        self.test_cfg = prediction_options(test_cfg, type(self).__name__)
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> SampleList:
         """Mean maps, their image scores and boxes.

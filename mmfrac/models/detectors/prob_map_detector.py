@@ -3,10 +3,11 @@ from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmfrac.models.channels_last import use_channels_last
-from mmfrac.models.postprocess import add_prediction
+from mmfrac.models.data_preprocessor import check_batch
+from mmfrac.models.postprocess import add_prediction, prediction_options
 from mmfrac.models.state_dicts import StudentWeights
 
 
@@ -21,7 +22,7 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         neck (dict): E.g. mmdet's ``FPN``.
         prob_map_head (dict): ``ProbMapHead``.
         test_cfg (dict, optional): ``component_thr`` (prob at which the map is cut into boxes, default
-            0.2), ``max_per_img`` (boxes a film, default 100).
+            0.2), ``max_per_img`` (boxes a film, default 100). Defaults to None.
         data_preprocessor (dict, optional): ``DetDataPreprocessor``. Defaults to None.
         channels_last (bool): Keep weights and features in torch's ``channels_last`` memory format:
             the same values up to rounding, and faster, in low precision above all. Defaults to True.
@@ -29,6 +30,9 @@ class ProbMapDetector(StudentWeights, BaseDetector):
 
     Attributes:
         low_precision (bool): True: its predictions may be computed in bf16 or fp16.
+
+    Raises:
+        ValueError: When ``test_cfg`` has an unknown option.
     """
 
     low_precision = True
@@ -47,7 +51,12 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
         self.prob_map_head = MODELS.build(prob_map_head)
-        self.test_cfg = {'component_thr': 0.2, 'max_per_img': 100, **(test_cfg or {})}
+        self.data_preprocessor.register_forward_pre_hook(check_batch)
+        self.test_cfg = prediction_options(test_cfg, type(self).__name__)
+        first = next(
+            (part for part in self.backbone.modules() if isinstance(part, nn.Conv2d)), None
+        )
+        self._takes_grey = first is not None and first.in_channels == 1
         if channels_last:
             use_channels_last(self)
 
@@ -63,7 +72,7 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         Raises:
             ValueError: When the finest level has another stride than the head was told.
         """
-        if batch_inputs.size(1) == 1:
+        if batch_inputs.size(1) == 1 and not self._takes_grey:
             batch_inputs = batch_inputs.expand(-1, 3, -1, -1)
         feats = self.neck(self.backbone(batch_inputs))
         stride = self.prob_map_head.featmap_stride

@@ -85,11 +85,11 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             ``(pseudo_map, weight)``; ``weight`` ``(N, 1, h, w)`` is that of each cell in L_semi, 0
             leaves it out. A step that brings both into the student's view has
             ``moves_to_student = True``; ``attach(student)`` of one that has it is called when the model
-            is built, ``note_targets(targets)`` with those of each L_sup. Defaults to
-            ``DynamicSharpening``, then ``WarpToStudent``.
+            is built, ``forget()`` before a training that is not resumed, ``note_targets(targets)`` with
+            those of each L_sup. Defaults to ``DynamicSharpening``, then ``WarpToStudent``.
         semi_loss (dict | Sequence[dict]): L_semi, or several whose sum it is, each with its
-            ``loss_weight``; one of image labels (``MILLoss``) may stand beside others. ``attach`` is
-            called as that of steps. Defaults to ``dict(type='KLDLoss')``.
+            ``loss_weight``; one of image labels (``MILLoss``) may stand beside others. ``attach`` and
+            ``forget`` are called as those of steps. Defaults to ``dict(type='KLDLoss')``.
         batch_augments (Sequence[dict]): Change the images of a semi-supervised step and their targets
             together, one after the other, e.g. ``dict(type='MixUp')`` or
             ``dict(type='EraseBackground')``. Defaults to none.
@@ -212,6 +212,15 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         """Start the teacher when all weights are loaded (called by ``TeacherHook``)."""
         self.teacher.start(self.student)
         self._is_started = True
+
+    def forget_training(self) -> None:
+        """Have steps and losses forget what ``load_from`` may have brought of another training.
+
+        Called by ``TeacherHook`` before a training that is not resumed.
+        """
+        for part in (*self.pseudo_pipeline, *self.semi_losses):
+            if hasattr(part, 'forget'):
+                part.forget()
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Pyramid levels of the student."""
@@ -486,12 +495,14 @@ class _Told:
 
     def attach(self, student: ProbMapDetector) -> None: ...
 
+    def forget(self) -> None: ...
+
     def note_targets(self, targets: dict[str, Tensor]) -> None: ...
 
 
 def check_events_of(part: nn.Module) -> None:
     """Raise a ``TypeError`` where a step or loss would not be told what it wants to be."""
-    events = {name: getattr(_Told, name) for name in ('attach', 'note_targets')}
+    events = {name: getattr(_Told, name) for name in ('attach', 'forget', 'note_targets')}
     for cls in type(part).__mro__:
         if issubclass(cls, nn.Module) and cls is not nn.Module:
             check_events(cls, events)

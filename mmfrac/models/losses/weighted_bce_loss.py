@@ -1,4 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
@@ -13,7 +15,8 @@ class WeightedBCELoss(nn.Module):
 
     .. math:: L_{sup} = -\alpha_l \sum_i \alpha_r y_i \log p_i + (1 - y_i) \log(1 - p_i)
 
-    Computed from logits in fp32, also under AMP.
+    Computed from logits in fp32, also under AMP. ``alpha_l`` is saved with the checkpoint, and what was
+    counted is loaded; one that the config gives stays, whatever a checkpoint says.
 
     Args:
         alpha_r (float): Weight of fracture cells. Defaults to 10.
@@ -56,6 +59,13 @@ class WeightedBCELoss(nn.Module):
         self.loss_weight = loss_weight
         self.alpha_l: Tensor
         self.register_buffer('alpha_l', torch.tensor(weights))
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        if not self.auto_alpha_l:
+            state_dict = {**state_dict, f'{prefix}alpha_l': self.alpha_l}
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def set_class_counts(self, negatives: float, positives: float) -> None:
         """Set ``alpha_l`` to the inverse class frequency, mean 1 over the counted films.

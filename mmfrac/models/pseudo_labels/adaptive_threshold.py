@@ -43,6 +43,7 @@ class AdaptiveThreshold(nn.Module):
         if others not in OTHERS:
             raise ValueError(f'others must be one of {OTHERS}, got {others!r}')
         self.momentum = momentum
+        self.init = init
         self.others = others
         self.register_buffer('tau', torch.tensor(init, dtype=torch.float64))
 
@@ -62,6 +63,10 @@ class AdaptiveThreshold(nn.Module):
         if self.others == 'ignore':
             weight = weight.masked_fill(~is_fracture, 0)
         return pseudo_map.masked_fill(is_fracture, 1), weight
+
+    def forget(self) -> None:
+        """Begin with ``init``, whatever tau another training had."""
+        self.tau.fill_(self.init)
 
     def extra_repr(self) -> str:
         """The options."""

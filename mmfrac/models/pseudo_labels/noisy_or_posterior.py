@@ -154,6 +154,13 @@ class NoisyOrPosterior(nn.Module):
         cells = target.sum(1).masked_fill(~has_boxes, 0).sum()
         self.noted.add_(torch.stack([cells, has_boxes.sum().to(cells)]))
 
+    def forget(self) -> None:
+        """Begin with the divisor 1 and no count, whatever another training found."""
+        if self.matches:
+            self.log_divisor.zero_()
+            self.log_cells.fill_(float('nan'))
+            self.noted.zero_()
+
     def forward(
         self,
         pseudo_map: Tensor,

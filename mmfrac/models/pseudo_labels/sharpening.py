@@ -73,7 +73,7 @@ class DynamicSharpening(nn.Module):
     ``m``, ``t`` and ``a`` are buffers: saved and resumed with the checkpoint. In training every call
     notes the teacher's image score of each film; ``DynamicSharpeningHook`` turns the scores of an
     epoch into the parameters of the next one. Until the first ``m`` is known it is NaN, and ``t``, ``a``
-    are those of ``m = 0``.
+    are those of ``m = 0``; so begins every training that is not resumed (``forget``).
 
     Args:
         quantile (float): Which quantile of the scores ``m`` is. The paper's is the median; with 0.1 nine
@@ -145,6 +145,14 @@ class DynamicSharpening(nn.Module):
     def expect_updates(self) -> None:
         """Said by who will call ``set_m`` after every epoch, before training."""
         self._is_updated = True
+
+    def forget(self) -> None:
+        """Begin without an ``m``: that of another training is not that of this teacher."""
+        self.m.fill_(math.nan)
+        t, a = sharpening_parameters(0.0)
+        self.t.fill_(t)
+        self.a.fill_(a)
+        self._scores.clear()
 
     def note_scores(self, prob_map: Tensor, samples: SampleList) -> None:
         """Remember the image scores of the positive images of a batch, maxima over their own area."""

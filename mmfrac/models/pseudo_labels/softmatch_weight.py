@@ -59,6 +59,11 @@ class SoftMatchWeight(nn.Module):
         spread = (self.width * self.width * self.variance).to(confidence).clamp(min=1e-12)
         return pseudo_map, weight * torch.exp(-below * below / (2 * spread))
 
+    def forget(self) -> None:
+        """Begin with the next batch, whatever averages another training had."""
+        for value in (self.mean, self.variance, self.steps):
+            value.zero_()
+
     def _follow(self, confidence: Tensor, valid: Tensor) -> None:
         values = confidence.double() * valid
         sums = torch.stack([valid.sum().double(), values.sum(), (values * values).sum()])

@@ -1,10 +1,17 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import numpy as np
 import pytest
+from mmengine.dataset import BaseDataset, ClassBalancedDataset, RepeatDataset
 from torch.utils.data import ConcatDataset
 
 from mmfrac.engine.hooks.class_weight_hook import class_frequencies
+from mmfrac.engine.hooks.film_sets import innermost_sets
 from mmfrac.models.losses import WeightedBCELoss
+
+
+class Wrapper:
+    def __init__(self, dataset):
+        self.dataset = dataset
 
 
 class Films:
@@ -40,6 +47,37 @@ def test_sources_count_as_they_are_read():
     assert loss.alpha_l.tolist() == pytest.approx([1, 1])
 
 
+class Whole(Films, BaseDataset):
+    """With what mmengine's wrappers ask of a data set."""
+
+    metainfo = dict(classes=('fracture',))
+
+    def full_init(self):
+        pass
+
+    def get_cat_ids(self, index):
+        return [0] if self.films[index] == POSITIVE else []
+
+
+def test_wrappers_count_as_they_are_read():
+    films = Whole(POSITIVE, *[NEGATIVE] * 4, PUBLIC)
+    repeated = RepeatDataset(films, 3)
+    assert class_frequencies(repeated) == (12, 3)
+    # a fracture in a sixth of the films is oversampled to a third of them at least: sqrt(2), twice
+    balanced = ClassBalancedDataset(films, oversample_thr=1 / 3)
+    assert class_frequencies(balanced) == (4, 2)
+    nested = ConcatDataset([ConcatDataset([films, balanced]), repeated])
+    assert class_frequencies(nested) == (4 + 4 + 12, 1 + 2 + 3)
+    # a repeated source is read no more often than its share
+    other = Films(*[NEGATIVE] * 6)
+    wanted = class_frequencies(ConcatDataset([films, other]), shares=[1, 1])
+    found = class_frequencies(ConcatDataset([repeated, other]), shares=[1, 1])
+    assert found == pytest.approx(wanted)
+    assert innermost_sets(ConcatDataset([repeated, other, balanced])) == [films, other, films]
+
+
 def test_a_data_set_without_labels_is_named():
     with pytest.raises(ValueError, match='needs labels, which list does not have'):
         class_frequencies([1, 2])
+    with pytest.raises(ValueError, match='needs labels, which Wrapper does not have'):
+        class_frequencies(Wrapper([1, 2]))

@@ -3,15 +3,16 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from mmdet.engine.hooks import MeanTeacherHook
 from mmengine.config import Config
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from mmfrac.engine import SemiEpochHook
-from mmfrac.engine.hooks.semi_epoch_hook import epoch_plan
+from mmfrac.engine import RampedMeanTeacherHook, SemiEpochHook, TeacherHook
+from mmfrac.engine.hooks.semi_epoch_hook import check_mean_teacher_hooks, epoch_plan
 from mmfrac.models.detectors.burn_in import burn_in_length
 from mmfrac.utils.config import load_config, merge_config_file, merge_options
 from tests.configs.test_configs import CONFIGS, tiny_config
-from tests.models.small_model import build, semi_cfg
+from tests.models.small_model import build, detector_cfg, semi_cfg
 
 
 def boxes_cfg(semi_train_cfg):
@@ -85,6 +86,7 @@ def test_a_training_without_semi_supervised_epoch_is_said(
         ),
         max_epochs=3,
         logger=log,
+        hooks=[RampedMeanTeacherHook()] * (make_cfg is boxes_cfg),
     )
     SemiEpochHook().before_train(runner)
     assert [level for level, _ in log] == levels
@@ -165,3 +167,48 @@ def test_what_counts_no_epochs_trains_without(name):
         cfg.backbone.init_cfg = None
     loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
     SemiEpochHook().before_run(SimpleNamespace(model=build(cfg), _train_loop=loop))
+
+
+class TestHooksThatMoveATeacher:
+    """One for mmdet's detectors, none for ours."""
+
+    once = [TeacherHook(), RampedMeanTeacherHook()]
+
+    def check(self, make_cfg, hooks):
+        check_mean_teacher_hooks(build(make_cfg(semi_train_cfg=dict(burn_in_epochs=0))), hooks)
+
+    def test_what_fits(self):
+        self.check(boxes_cfg, self.once)
+        self.check(semi_cfg, [TeacherHook()])
+        check_mean_teacher_hooks(build(detector_cfg()), self.once)
+
+    def test_a_teacher_that_nothing_moves(self):
+        with pytest.raises(ValueError, match=r'ConsistentTeacher: no hook moves its teacher.*add'):
+            self.check(boxes_cfg, [TeacherHook()])
+
+    def test_a_teacher_that_is_moved_twice(self):
+        with pytest.raises(ValueError, match='RampedMeanTeacherHook and MeanTeacherHook'):
+            self.check(boxes_cfg, [*self.once, MeanTeacherHook()])
+
+    def test_a_teacher_of_ours(self):
+        with pytest.raises(ValueError, match=r'RampedMeanTeacherHook .* weights of PiTeacher'):
+            self.check(semi_cfg, self.once)
+
+
+@pytest.mark.parametrize(
+    'name, custom_hooks, message',
+    [
+        ('compare/phantom/soft_teacher.py', [], 'no hook moves its teacher'),
+        ('phantom/frac_ssl_phantom.py', [dict(type='MeanTeacherHook')], 'weights of PiTeacher'),
+    ],
+)
+def test_a_training_whose_teacher_is_not_moved_once_is_refused(
+    name, custom_hooks, message, tiny_data, tmp_path
+):
+    cfg = tiny_config(name, tiny_data, tmp_path)
+    cfg.default_hooks.pop('mean_teacher', None)
+    cfg.custom_hooks = custom_hooks
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+    assert runner.iter == 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmfrac.models.postprocess import add_prediction
-from tests.models.small_model import build, collate, detector_cfg, film, semi_cfg
+from tests.models.small_model import build, collate, detector_cfg, film, semi_batch, semi_cfg
 
 
 @pytest.fixture(scope='module')
@@ -58,6 +58,42 @@ def test_rounding_brings_in_no_padding(detector):
 def test_grey_plane_equals_three_equal_channels(detector):
     one = torch.rand(1, 1, 64, 64)
     torch.testing.assert_close(detector.logits(one), detector.logits(one.expand(-1, 3, -1, -1)))
+
+
+def test_a_backbone_of_one_channel_takes_the_grey_plane():
+    cfg = detector_cfg()
+    cfg['backbone']['in_channels'] = 1
+    grey = build(cfg).eval()
+    images = torch.rand(2, 1, 64, 64)
+    three = build(detector_cfg()).eval()
+    state = three.state_dict()
+    state['backbone.conv1.weight'] = state['backbone.conv1.weight'].sum(1, keepdim=True)
+    grey.load_state_dict(state)
+    torch.testing.assert_close(grey.logits(images), three.logits(images), rtol=1e-4, atol=1e-5)
+
+
+def test_an_unknown_option_of_test_cfg_is_refused():
+    with pytest.raises(
+        ValueError, match=r"has no option \['score_thr'\]; it takes \['component_thr'"
+    ):
+        build(dict(detector_cfg(), test_cfg=dict(component_thr=0.3, score_thr=0.05)))
+
+
+def test_images_of_eight_bits_are_refused(detector):
+    semi = build(semi_cfg())
+    for model in (detector, semi):
+        data = collate([film('a', label=0)])
+        model.data_preprocessor(data, False)
+        data['inputs'] = [(image * 255).byte() for image in data['inputs']]
+        with pytest.raises(ValueError, match='an image of uint8, films are float'):
+            model.data_preprocessor(data, False)
+
+
+def test_a_batch_with_branches_is_refused(detector):
+    data = semi_batch([film('a', label=0)], [film('c', regions=False)])
+    message = r'plain model .* branches .*\(sup, unsup_teacher, unsup_student\)'
+    with pytest.raises(ValueError, match=message):
+        detector.data_preprocessor(data, True)
 
 
 def test_padding_and_unknown_masks_do_not_move_the_loss(detector):

@@ -104,6 +104,14 @@ def test_batch_of_one_branch():
         losses(model, only_unsup)
 
 
+def test_a_batch_without_branches_is_refused():
+    model = build(semi_cfg())
+    data = collate([film('a', label=0), film('b', label=0)])
+    with pytest.raises(ValueError, match=r'without branches: .*cxr_semi.py'):
+        model.data_preprocessor(data, training=True)
+    assert len(model.data_preprocessor(data)['inputs']) == 2  # of validation
+
+
 def test_views_of_different_sizes_fall_back_to_two_passes():
     model = build(semi_cfg())
     data = semi_batch([film('a', boxes=[(8, 8, 24, 24)])], [film('c', regions=False, size=96)])

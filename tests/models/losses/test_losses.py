@@ -1,10 +1,12 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import math
+from collections import OrderedDict
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmengine.runner import load_state_dict
 
 from mmfrac.models.losses import KLDLoss, MapMSELoss, SoftFocalLoss, WeightedBCELoss
 
@@ -54,6 +56,22 @@ def test_auto_alpha_l_with_one_class():
     loss = WeightedBCELoss(alpha_l=1.0)
     loss.set_class_counts(7, 0)
     assert loss.alpha_l.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize('load', [torch.nn.Module.load_state_dict, load_state_dict])
+def test_a_checkpoint_does_not_change_alpha_l_of_the_config(load):
+    state = OrderedDict({'0.alpha_l': torch.tensor([2.0, 0.5])})
+    model = torch.nn.Sequential(WeightedBCELoss(alpha_l=(1, 3)))
+    load(model, state, strict=True)
+    assert model[0].alpha_l.tolist() == [1, 3]
+    assert state['0.alpha_l'].tolist() == [2, 0.5]
+    # one that names no weights is no reason to fail
+    load(model, OrderedDict(), strict=True)
+    assert model[0].alpha_l.tolist() == [1, 3]
+    # what was counted for training is known without it, too
+    counted = torch.nn.Sequential(WeightedBCELoss(alpha_l='auto'))
+    load(counted, state, strict=True)
+    assert counted[0].alpha_l.tolist() == [2, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_statistics_are_averaged_on_request():
 def test_starts_as_the_loaded_student_and_goes_on_after_a_resume():
     model = small_model()
     weight_of(model.student).data.fill_(3.0)
-    runner = SimpleNamespace(model=model, optim_wrapper=wrapper(model))
+    runner = SimpleNamespace(model=model, optim_wrapper=wrapper(model), _resume=False)
     TeacherHook().before_train(runner)
     assert (weight_of(model.teacher.ema.module) == 3).all()
     TeacherHook().after_train_iter(runner, 0)
@@ -155,7 +155,7 @@ def test_a_teacher_needs_nothing_but_a_call():
     if 'ConstantTeacherOfTest' not in MODELS:
         MODELS.register_module(name='ConstantTeacherOfTest', module=Constant)
     model = build(semi_cfg(teacher=dict(type='ConstantTeacherOfTest')))
-    runner = SimpleNamespace(model=model, optim_wrapper=wrapper(model))
+    runner = SimpleNamespace(model=model, optim_wrapper=wrapper(model), _resume=False)
     TeacherHook().before_train(runner)
     TeacherHook().after_train_iter(runner, 0)
     assert (model.teacher(model.student, torch.rand(1, 1, 64, 64), []) == 0.5).all()
