@@ -344,13 +344,20 @@ def _scale(step: dict, old: tuple[int, int] | None, new: tuple[int, int]) -> boo
     name = type_name(step) or ''
     # mmdet's RandomResize and RandomChoiceResize, too, and what is cut from what they give
     keys = ('scale', 'scales') if name.endswith('Resize') else ('crop_size',)
-    # shares of the image stay
-    given = [key for key in keys if step.get(key) is not None and not _has_shares(step[key])]
+    given = [key for key in keys if step.get(key) is not None]
+    if given == ['crop_size']:
+        if any(isinstance(side, float) for side in _pair(step['crop_size'])):
+            return False  # shares of the image
+        if old is None:
+            raise ValueError(
+                f'set_img_scale: crop_size of {name} is a part of what size? say img_scale = (width, '
+                'height) in the config'
+            )
     if name.endswith(('Resize', 'Crop')) and given:
         for key in given:
             size = step[key]
             if key == 'scales':
-                size = [(one, one) if isinstance(one, int) else one for one in size]
+                size = [_pair(one) for one in size]
             step[key] = _scaled(size, old, new, f'{key} of {name}')
         return True
     if name in ('Pad', 'PadRadiograph') and step.get('size') is not None:
@@ -359,15 +366,14 @@ def _scale(step: dict, old: tuple[int, int] | None, new: tuple[int, int]) -> boo
     return False
 
 
-def _has_shares(scale: Any) -> bool:
-    return isinstance(scale, Sequence) and any(isinstance(side, float) for side in scale)
+def _pair(size: Any) -> Sequence[Any]:
+    return (size, size) if isinstance(size, int | float) else size
 
 
 def _scaled(scale: Any, old: tuple[int, int] | None, new: tuple[int, int], name: str) -> Any:
     """A size in px, or each of several, that keeps its ratio to the input size."""
-    if isinstance(scale, int):
-        scale = (scale, scale)
-    if all(isinstance(side, int) for side in scale):
+    scale = _pair(scale)
+    if all(isinstance(side, int | float) for side in scale):
         sides = zip(scale, old or scale, new)
         return tuple(round(side / before * value) for side, before, value in sides)
     if old is None:

@@ -18,14 +18,12 @@ _OF_LOOPS = {'type', 'by_epoch'}
 _OF_RUNS = {*inspect.signature(Runner.__init__).parameters, 'custom_imports', 'film_cache'} - {
     'self'
 }
-# of MMDetection 2.x: read by nothing any more. ``optimizer`` is a usual name of a config's own variable
+# of MMDetection 2.x: read by nothing any more. ``optimizer`` and others are names of a config's own, too
 _OF_2X = dict(
     resume_from='resume and load_from (--resume)',
     lr_config='param_scheduler',
     checkpoint_config='default_hooks.checkpoint',
     log_config='default_hooks.logger and visualizer',
-    optimizer_config='optim_wrapper',
-    total_epochs='train_cfg.max_epochs',
 )
 # share of the letters of two names
 _ALIKE = 0.85

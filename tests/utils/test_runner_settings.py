@@ -44,6 +44,8 @@ def test_variables_of_a_config_are_its_own():
         'test_set',
         'models',
         'my_hooks',
+        'total_epochs',
+        'optimizer_config',
     )
     check_runner_settings(Config(dict.fromkeys(names)))
 

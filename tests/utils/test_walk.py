@@ -25,6 +25,12 @@ def test_each_file_once_in_order(tmp_path):
     (folder / 'ab').symlink_to(other / 'y')
     (folder / 'b' / 'again').symlink_to(other)
     assert found(folder) == ['a', 'aa/x', 'aa/y/z', 'b/1', 'b/2', 'c/d/3']
+    # a part of it before the whole
+    for link in ('aa', 'ab', 'b/again'):
+        (folder / link).unlink()
+    (folder / 'aa').symlink_to(other / 'y')
+    (folder / 'ab').symlink_to(other)
+    assert found(folder) == ['a', 'aa/z', 'ab/x', 'b/1', 'b/2', 'c/d/3']
     (folder / 'gone').symlink_to('nowhere')
     assert 'gone' in found(folder)
     # a folder whose name another one begins with is another one

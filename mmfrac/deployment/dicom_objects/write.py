@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Objects of all images of a file of results."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -66,16 +67,18 @@ def write_objects(
     scorer: PackageScorer | None = None
     folder = OutputFolder(out)
     written = Written(Counter(), Counter(), {})
-    # image and score by UID, which files are named by
-    first_of: dict[str, tuple[str, float | None]] = {}
+    # image, score and number of boxes by UID, which files are named by
+    first_of: dict[str, tuple[str, float | None, int]] = {}
     for result in read_results(results):
         if not result.scored:
             written.left_out[f'image not scored: {result.reason}'] += len(set(kinds))
             continue
         uid = result.sop_instance_uid
         if uid is not None and uid in first_of:
-            first, score = first_of[uid]
-            if score == result.score:
+            first, score, count = first_of[uid]
+            # of another batch it may differ in its last digits
+            is_near = math.isclose(score or 0, result.score or 0, abs_tol=1e-3)
+            if is_near and count == len(result.boxes):
                 written.left_out['copy of an image that has them'] += len(set(kinds))
             else:
                 written.errors[result.image] = (
@@ -115,7 +118,7 @@ def write_objects(
         for kind, reason in made.left_out.items():
             written.left_out[f'{kind}: {reason}'] += 1
         if uid is not None:
-            first_of[uid] = result.image, result.score
+            first_of[uid] = result.image, result.score, len(result.boxes)
     return written
 
 

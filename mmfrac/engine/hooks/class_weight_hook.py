@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import ConcatDataset
 
-from mmfrac.engine.hooks.film_sets import labels_as_read
+from mmfrac.engine.hooks.film_sets import values_as_read
 from mmfrac.models.losses import WeightedBCELoss
 
 
@@ -62,13 +62,12 @@ def class_frequencies(dataset: Any, shares: list[float] | None = None) -> tuple[
     )
     counts = [0.0, 0.0]
     for index, source in enumerate(sources):
-        found = labels_as_read(source)
-        if found is None:
+        labels, regions = (values_as_read(source, name) for name in ('labels', 'regions'))
+        if labels is None or regions is None:
             raise ValueError(
                 f"alpha_l='auto' needs labels, which {type(source).__name__} does not have: train on "
                 'CXRDataset, or give alpha_l a number'
             )
-        labels, regions = found
         has_mask = (labels == 0) | ((labels == 1) & regions)
         for label in (0, 1):
             share = weights[index] if weights else 1.0

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from mmfrac.engine.hooks.film_sets import labels_as_read
+from mmfrac.engine.hooks.film_sets import values_as_read
 from mmfrac.engine.hooks.semi_hook import semi_model
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
@@ -118,10 +118,8 @@ class DynamicSharpeningHook(Hook):
 
 def _positive_images(source: Any) -> Any:
     """Those with label 1; all where a data set does not tell labels."""
-    found = labels_as_read(source)
-    if found is None:
-        return source
-    return Subset(source, np.flatnonzero(found[0] == 1).tolist())
+    labels = values_as_read(source, 'labels')
+    return source if labels is None else Subset(source, np.flatnonzero(labels == 1).tolist())
 
 
 def scores_of_images(scores_of_ranks: list[dict[str, list[float]]]) -> list[float]:

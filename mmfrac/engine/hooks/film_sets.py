@@ -22,28 +22,24 @@ def innermost_sets(dataset: Any) -> list[Any]:
     return innermost_sets(dataset.dataset) if hasattr(dataset, 'dataset') else [dataset]
 
 
-def labels_as_read(dataset: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Label and regions of each image that a pass over a data set reads, in its order.
+def values_as_read(dataset: Any, name: str) -> np.ndarray | None:
+    """A value of each image that a pass over a data set reads, in its order.
 
     Args:
         dataset (Any): As of ``innermost_sets``.
+        name (str): Method of the innermost sets that gives it, ``'labels'`` or ``'regions'``.
 
     Returns:
-        tuple[np.ndarray, np.ndarray] | None: ``(N,)`` int8 and bool; None where a data set does not
-        tell labels.
+        np.ndarray | None: ``(N,)``; None where a data set has no such method.
     """
-    if hasattr(dataset, 'labels'):
-        return dataset.labels(), dataset.regions()
+    if hasattr(dataset, name):
+        return getattr(dataset, name)()
     if hasattr(dataset, 'datasets'):
-        parts = [labels_as_read(part) for part in dataset.datasets]
+        parts = [values_as_read(part, name) for part in dataset.datasets]
         known = [part for part in parts if part is not None]
-        if len(known) < len(parts):
-            return None
-        labels, regions = (np.concatenate(columns) for columns in zip(*known))
-        return labels, regions
-    found = labels_as_read(dataset.dataset) if hasattr(dataset, 'dataset') else None
+        return np.concatenate(known) if len(known) == len(parts) else None
+    found = values_as_read(dataset.dataset, name) if hasattr(dataset, 'dataset') else None
     if found is None or not hasattr(dataset, '_get_ori_dataset_idx'):
         return found
     # of mmengine's wrappers
-    order = [dataset._get_ori_dataset_idx(index) for index in range(len(dataset))]
-    return found[0][order], found[1][order]
+    return found[[dataset._get_ori_dataset_idx(index) for index in range(len(dataset))]]

@@ -128,7 +128,7 @@ def check_mean_teacher_hooks(model: nn.Module, hooks: Iterable[Hook]) -> None:
     raise ValueError(
         f'{name}: no hook moves its teacher, which would stay a random net: add '
         "default_hooks = dict(mean_teacher=dict(type='MeanTeacherHook', skip_buffer=False)) to the "
-        'config, as teacher_hooks of configs/_base_/models/boxes/ have it'
+        'config, as teacher_hooks of configs/_base_/models/boxes/ have it, or a subclass of yours'
     )
 
 

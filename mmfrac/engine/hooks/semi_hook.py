@@ -29,7 +29,9 @@ def semi_model(hook: Hook, runner: Runner) -> SemiProbMapDetector | None:
 
 
 def is_latest(hook: Hook, runner: Runner) -> bool:
-    """Whether a runner has no later hook of the same kind, which subclasses are of, too.
+    """Whether a runner has no other hook of the same kind that goes before it.
+
+    Subclasses are of the kind of their base and go before it; of two alike the later one.
 
     Args:
         hook (Hook): One of its hooks.
@@ -37,4 +39,5 @@ def is_latest(hook: Hook, runner: Runner) -> bool:
     """
     kind = next(cls for cls in type(hook).__mro__ if Hook in cls.__bases__)
     same = [one for one in getattr(runner, 'hooks', ()) if isinstance(one, kind)]
-    return not same or same[-1] is hook
+    depths = [len(type(one).__mro__) for one in same]
+    return not same or [one for one, depth in zip(same, depths) if depth == max(depths)][-1] is hook

@@ -8,6 +8,7 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor, nn
 
 from mmfrac.models.channels_last import use_channels_last
+from mmfrac.models.data_preprocessor import check_batch
 from mmfrac.models.heads.prob_map_head import image_cells
 from mmfrac.models.postprocess import add_prediction, prediction_options
 from mmfrac.models.state_dicts import StudentWeights
@@ -57,6 +58,7 @@ class CAMClassifier(StudentWeights, BaseDetector):
         init_cfg: OptMultiConfig = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.data_preprocessor.register_forward_pre_hook(check_batch)
         self.backbone = MODELS.build(backbone)
         self.cam_head = nn.Conv2d(in_channels, 1, 1)
         self.stride = stride

@@ -10,6 +10,7 @@ from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
+from mmfrac.models.data_preprocessor import check_batch
 from mmfrac.models.postprocess import components, prediction_options
 
 _IMAGE_SCORES = ('maximum', 'mean')
@@ -48,6 +49,7 @@ class EnsembleDetector(BaseDetector):
         init_cfg: OptMultiConfig = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.data_preprocessor.register_forward_pre_hook(check_batch)
         if not detectors:
             raise ValueError('an ensemble needs one detector at least')
         if image_score not in _IMAGE_SCORES:

@@ -215,7 +215,7 @@ class LabelTable:
         if not fits:
             return None
         first, other = self._path_of.setdefault(fits[0], (line, folder))
-        if not _ends(folder, other):
+        if not (_ends(folder, other) or _UID.fullmatch(_stem(base))):
             raise ValueError(
                 f'its path and that on line {first} differ in their folders, but are one file here: '
                 'name the folders as they are here'
@@ -313,7 +313,8 @@ def _repeated_suffixes(names: Iterable[str]) -> set[str]:
     return {
         _suffix(base)
         for base, count in counts.items()
-        if count > 1 and not base.startswith('.') and base.upper() != 'DICOMDIR'
+        # a number tells images of a patient; README and VERSION are none
+        if count > 1 and not base.startswith('.') and any(map(str.isdigit, base))
     }
 
 

@@ -190,6 +190,20 @@ def test_boxes_that_were_lost_hide_no_motion():
         check_geometry(pipeline(NoBoxes(), dict(type='RandomShift', prob=1.0)), (300, 256))
 
 
+def test_eight_bits_on_the_way_are_no_fault():
+    class ToBytes(BaseTransform):
+        def transform(self, results):
+            results['img'] = np.round(results['img'] * 255).astype(np.uint8)
+            return results
+
+    class ToFloat(BaseTransform):
+        def transform(self, results):
+            results['img'] = results['img'].astype(np.float32) / 255
+            return results
+
+    check_geometry(pipeline(ToBytes(), ToFloat()), (128, 128))
+
+
 def test_where_it_went_is_said():
     # blobs at 0.38 and 0.42 of 128 px; the crop takes 6 px off the left and 10 off the top
     words = (

@@ -75,7 +75,7 @@ def test_images_of_one_uid_do_not_overwrite_each_other(tmp_path):
     for folder in folders:
         folder.mkdir()
     paths = [make_image(folder, SOPInstanceUID='1.2.3.2') for folder in folders]
-    scores = (0.9, 0.1, 0.9)
+    scores = (0.9, 0.1, 0.9000001)
     results = [replace(make_result(path), score=score) for path, score in zip(paths, scores)]
     (tmp_path / 'results.jsonl').write_text(''.join(one.to_json() + '\n' for one in results))
     written = write_objects(tmp_path / 'results.jsonl', tmp_path / 'out', kinds=['sr', 'sc'])

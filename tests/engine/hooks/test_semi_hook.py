@@ -25,7 +25,6 @@ class Another(TeacherHook):
         [TeacherHook],
         [TeacherHook, TeacherHook],
         [TeacherHook, Own],
-        [Own, TeacherHook],
         [TeacherHook, Own, Another],
     ],
 )
@@ -35,6 +34,12 @@ def test_the_last_hook_of_a_kind_drives(kinds):
     runner = SimpleNamespace(hooks=[*hooks, other, Hook()])
     assert [is_latest(hook, runner) for hook in hooks] == [False] * (len(kinds) - 1) + [True]
     assert is_latest(other, runner)
+
+
+def test_a_subclass_drives_whatever_its_priority():
+    first, second = Own(), TeacherHook()
+    runner = SimpleNamespace(hooks=[first, second])
+    assert is_latest(first, runner) and not is_latest(second, runner)
 
 
 def test_a_subclass_in_custom_hooks_doubles_nothing(tiny_data, tmp_path):

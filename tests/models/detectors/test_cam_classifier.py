@@ -36,6 +36,13 @@ def given(cells):
     return model
 
 
+def test_images_of_eight_bits_are_refused():
+    data = collate([film('a', label=0)])
+    data['inputs'] = [(image * 255).byte() for image in data['inputs']]
+    with pytest.raises(ValueError, match='an image of uint8, films are float'):
+        given([[0]]).data_preprocessor(data, False)
+
+
 def run(model, films, mode):
     data = model.data_preprocessor(collate(films), training=mode == 'loss')
     return model(**data, mode=mode)

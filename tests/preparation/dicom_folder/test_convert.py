@@ -279,15 +279,25 @@ def test_a_row_of_a_file_that_is_not_there_labels_no_other_one(folder, row, file
 def test_names_that_are_not_repeated_tell_files_whatever_folders_a_table_has(folder):
     film(folder, 'a/s1.dcm')
     film(folder, 'b/s2.dcm')
-    for name in ('DICOMDIR', '.DS_Store', 'readme.txt'):
+    film(folder, 'a/I1')
+    film(folder, 'b/I2')
+    for name in ('DICOMDIR', '.DS_Store', 'readme.txt', 'VERSION'):
         for below in 'ab':
             (folder / below / name).write_text('hello')
-    table = 'path,label\n/mnt/x/s1.dcm,1\nC:\\y\\s2.dcm,0\n'
-    assert labels_of(convert(folder, table)[2]) == {'a/s1.dcm': 1, 'b/s2.dcm': 0}
+    table = 'path,label\n/mnt/x/s1.dcm,1\nC:\\y\\s2.dcm,0\n/mnt/x/I1,1\n/mnt/x/I2,0\n'
+    expected = {'a/s1.dcm': 1, 'b/s2.dcm': 0, 'a/I1': 1, 'b/I2': 0}
+    assert labels_of(convert(folder, table)[2]) == expected
     # this folder is here, without such a file
     summary, _, films, _ = convert(folder, 'path,label\na/s1.dcm,0\na/s2.dcm,1\n')
-    assert labels_of(films) == {'a/s1.dcm': 0, 'b/s2.dcm': -1}
+    assert labels_of(films) == {'a/s1.dcm': 0, 'b/s2.dcm': -1, 'a/I1': -1, 'b/I2': -1}
     assert summary.left_out[NO_IMAGE] == 1
+
+
+def test_a_uid_is_one_film_under_any_folders(folder):
+    uid = '1.2.840.113619.2.5.1770'
+    film(folder, f'{uid}.dcm')
+    table = f'path,label\ntrain/{uid}.dcm,1\nall/{uid}.dcm,1\n'
+    assert labels_of(convert(folder, table)[2]) == {f'{uid}.dcm': 1}
 
 
 @pytest.mark.parametrize('second', ['y/a.dcm', 'y/a', '/x/y/a.dcm'])

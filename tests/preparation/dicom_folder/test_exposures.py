@@ -121,6 +121,13 @@ DESCRIBED = [
             *('BONE SUPPRESSED', 'Bone-Suppression', 'suppressed bone', 'Rib suppression'),
             *('Knochen-Suppression', 'Knochensuppression', 'Suppression of the ribs'),
             *('Suppression osseuse', 'noise suppression, bone suppression', 'Subtraction'),
+            *(
+                'Suppression des côtes',
+                'Rib cage suppression',
+                'Clavicle suppression',
+                'bony suppression',
+            ),
+            *('Bone structure suppression', 'Thorax skeleton suppressed'),
         )
     ),
     *((PROTOCOL, text, '') for text in ('CHEST AP LOW DOSE', 'Low dose protocol', 'Dosis 2,1')),
@@ -136,6 +143,8 @@ DESCRIBED = [
         for text in (
             *('DOSE SUMMARY', 'Dose-Sheet', 'dose info', 'Dose Information', 'DOSE RECORD', 'DOSE'),
             *('Dose', 'Radiation dose', 'Low dose chest, dose report', 'Dosisbericht', 'Dosis'),
+            *('Compte rendu de dose', 'Dose Table', 'DOSE DATA', 'DOSE (mGy)', 'Dosisanzeige'),
+            *('Patient Dose 1', 'Dose exposure record'),
             *('Dosis-Protokoll', 'Informe de dosis', 'Rapport de dose', 'X-Ray Dose Report'),
         )
     ),
