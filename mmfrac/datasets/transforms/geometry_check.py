@@ -46,10 +46,12 @@ LOWEST, HIGHEST = -0.25, 1.25
 POINTS = np.array([[0.38, 0.42], [0.63, 0.47], [0.45, 0.66]])
 
 # transforms that were right, by content and size: data sets of one config share most of theirs
-_right: set[bytes] = set()
+_right: set[tuple[bytes, bool]] = set()
 
 
-def check_geometry(transforms: Sequence[Any], shape: tuple[int, int] = (1024, 1024)) -> None:
+def check_geometry(
+    transforms: Sequence[Any], shape: tuple[int, int] = (1024, 1024), has_empty: bool = True
+) -> None:
     """Check the transforms of a pipeline with a map target; one without a target is left alone.
 
     Nothing is read from disk, and the random state of ``random``, numpy and torch is the same after it.
@@ -58,6 +60,7 @@ def check_geometry(transforms: Sequence[Any], shape: tuple[int, int] = (1024, 10
     Args:
         transforms (Sequence[Any]): Built transforms.
         shape (tuple[int, int]): ``(h, w)`` px of a film. Defaults to (1024, 1024).
+        has_empty (bool): Whether there are films without boxes. Defaults to True.
 
     Raises:
         ValueError: With the name of a transform that moves the image otherwise than it records, or after
@@ -81,7 +84,7 @@ def check_geometry(transforms: Sequence[Any], shape: tuple[int, int] = (1024, 10
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            _check_sequence(transforms, _film(height, width))
+            _check_sequence(transforms, _film(height, width), has_empty)
     finally:
         _image.cache_clear()
         random.setstate(states[0])
@@ -148,27 +151,29 @@ def _all_transforms(transforms: Sequence[Any]) -> Iterator[Any]:
             yield from _all_transforms(sequence)
 
 
-def _check_sequence(transforms: Sequence[Any], results: dict) -> dict:
+def _check_sequence(transforms: Sequence[Any], results: dict, has_empty: bool) -> dict:
     """Check one transform after the other; what the last one leaves, without the image."""
     for transform in transforms:
-        inner = [_check_sequence(one, results) for one in _sequences_within(transform)]
-        after = _check_transform(transform, results)
+        inner = [_check_sequence(one, results, has_empty) for one in _sequences_within(transform)]
+        after = _check_transform(transform, results, has_empty)
         results = after if after is not None else (inner or [results])[0]
     return results
 
 
-def _check_transform(transform: Any, results: dict) -> dict | None:
+def _check_transform(transform: Any, results: dict, has_empty: bool) -> dict | None:
     """Raise if a transform has one of the faults of ``check_geometry``.
 
     Args:
         transform (Any): Built transform.
         results (dict): What comes to it, without ``img``.
+        has_empty (bool): Whether there are films without boxes.
 
     Returns:
         dict | None: What it leaves, without ``img``; None if that is no image, or nothing.
     """
     probe = _Probe(transform, results)
     key = probe.key()
+    known = None if key is None else (key, has_empty)
     after = None
     acted = 0
     for seed in range(MAX_RUNS):
@@ -184,18 +189,18 @@ def _check_transform(transform: Any, results: dict) -> dict | None:
         is_first = after is None
         if is_first:
             after = run.results
-        if key in _right:
+        if known in _right:
             break
         fault = probe.fault(seed, run) if run.acted else None
-        if is_first and not fault:
+        if is_first and has_empty and not fault:
             fault = probe.left_out_fault(seed)
         if fault:
             raise ValueError(f'{probe.name} {fault}')
         acted += run.acted
         if acted == ENOUGH_RUNS or not run.is_random:
             break
-    if key is not None and after is not None:
-        _right.add(key)
+    if known is not None and after is not None:
+        _right.add(known)
     return after
 
 

@@ -305,6 +305,11 @@ def test_films_without_boxes_must_not_be_left_out(kind):
 def test_a_crop_that_leaves_the_image_as_it_is_leaves_out_films_too():
     with pytest.raises(ValueError, match=r'^RandomCrop would leave out films without boxes'):
         check_geometry(pipeline(dict(type='RandomCrop', crop_size=(128, 128))), (300, 256))
+    # of films that all have boxes; what is right for them is not for others
+    step = dict(type='RandomCrop', crop_size=(99, 99))
+    check_geometry(pipeline(step), (300, 256), has_empty=False)
+    with pytest.raises(ValueError, match=r'^RandomCrop would leave out'):
+        check_geometry(pipeline(step), (300, 256))
 
 
 MIXING = dict(
