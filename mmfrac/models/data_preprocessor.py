@@ -71,10 +71,9 @@ def check_batch(preprocessor: nn.Module, args: tuple) -> None:
 
 
 def check_float(inputs: Any) -> None:
-    """Raise a ``ValueError`` where a list of images has one of 8 bits, which is no film in [0, 1]."""
-    if isinstance(inputs, Sequence) and any(
-        getattr(one, 'dtype', 0) == torch.uint8 for one in inputs
-    ):
+    """Raise a ``ValueError`` where an image of a batch has 8 bits, which is no film in [0, 1]."""
+    images = inputs if isinstance(inputs, Sequence) else [inputs]
+    if any(getattr(one, 'dtype', None) == torch.uint8 for one in images):
         raise ValueError(
             'a prob-map detector got an image of uint8, films are float in [0, 1]: begin the pipeline '
             'with LoadRadiograph in the place of LoadImageFromFile'

@@ -343,8 +343,13 @@ def _scaled_steps(
 def _scale(step: dict, old: tuple[int, int] | None, new: tuple[int, int]) -> bool:
     name = type_name(step) or ''
     # mmdet's RandomResize and RandomChoiceResize, too, and what is cut from what they give
-    keys = ('scale', 'scales') if name.endswith('Resize') else ('crop_size',)
-    given = [key for key in keys if step.get(key) is not None]
+    keys = dict(Resize=('scale', 'scales'), Crop=('crop_size',))
+    given = [
+        key
+        for end, of_end in keys.items()
+        for key in of_end
+        if name.endswith(end) and step.get(key) is not None
+    ]
     if given == ['crop_size']:
         if any(isinstance(side, float) for side in _pair(step['crop_size'])):
             return False  # shares of the image
@@ -353,7 +358,7 @@ def _scale(step: dict, old: tuple[int, int] | None, new: tuple[int, int]) -> boo
                 f'set_img_scale: crop_size of {name} is a part of what size? say img_scale = (width, '
                 'height) in the config'
             )
-    if name.endswith(('Resize', 'Crop')) and given:
+    if given:
         for key in given:
             size = step[key]
             if key == 'scales':

@@ -162,6 +162,10 @@ def test_random_sizes_and_crops_keep_their_ratio():
     assert share['crop_size'] == (0.5, 0.5)
     with pytest.raises(ValueError, match='crop_size of RandomCrop is a part of what size'):
         set_img_scale(dict(pipeline=[dict(type='Resize', scale=(64, 64)), steps[2]]), (32, 32))
+    # of no crop
+    other = dict(type='Other', crop_size=8)
+    set_img_scale(dict(pipeline=[dict(type='Resize', scale=(64, 64)), other]), (32, 32))
+    assert other['crop_size'] == 8
     # as an expression of a config gives it
     larger = dict(type='Resize', scale=(1.25 * 64, 1.25 * 64))
     set_img_scale(dict(img_scale=(64, 64), pipeline=[larger]), (32, 32))

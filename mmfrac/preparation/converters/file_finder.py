@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from threading import Lock
 
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES
+from mmfrac.utils.walk import files_below
 
 
 class ImageFinder:
@@ -151,16 +152,9 @@ def _stem(path: str) -> str:
 
 def _index_of(folder: str) -> dict[str, list[str]]:
     index: dict[str, list[str]] = {}
-    seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        below = os.path.relpath(parent, folder)
-        for file in files:
-            stem, suffix = os.path.splitext(file)
-            if suffix.lower() in IMAGE_SUFFIXES:
-                index.setdefault(stem, []).append(posixpath.normpath(posixpath.join(below, file)))
+    above = os.path.join(folder, '')
+    for path in files_below(folder):
+        stem, suffix = os.path.splitext(os.path.basename(path))
+        if suffix.lower() in IMAGE_SUFFIXES:
+            index.setdefault(stem, []).append(posixpath.normpath(path.removeprefix(above)))
     return index

@@ -84,9 +84,10 @@ def test_images_of_eight_bits_are_refused(detector):
     for model in (detector, semi):
         data = collate([film('a', label=0)])
         model.data_preprocessor(data, False)
-        data['inputs'] = [(image * 255).byte() for image in data['inputs']]
-        with pytest.raises(ValueError, match='an image of uint8, films are float'):
-            model.data_preprocessor(data, False)
+        images = [(image * 255).byte() for image in data['inputs']]
+        for data['inputs'] in (images, torch.stack(images)):
+            with pytest.raises(ValueError, match='an image of uint8, films are float'):
+                model.data_preprocessor(data, False)
 
 
 def test_a_batch_with_branches_is_refused(detector):
