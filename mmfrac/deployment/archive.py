@@ -8,6 +8,7 @@ batch is computed again. Batches begin anew with each chunk, so the results do n
 was stopped, nor on how many processes shared it. In the end the chunks become ``results.jsonl``.
 """
 
+import itertools
 import json
 import os
 import pickle
@@ -169,6 +170,7 @@ def infer_archive(
     workers: int = 2,
     device: str | None = None,
     shard: Shard | None = None,
+    retry_errors: bool = False,
 ) -> bool:
     """Score the images of an archive, or go on where a run of before was stopped.
 
@@ -183,6 +185,9 @@ def infer_archive(
         workers (int): Processes that decode; 0: this one. Defaults to 2.
         device (str, optional): Defaults to None, what there is.
         shard (Shard, optional): Defaults to None, that of the environment.
+        retry_errors (bool): Try images again that ended in an error, as where a share was away for a
+            while; what comes behind them in their chunk is computed anew, so that the results are those
+            of a run without errors. Defaults to False.
 
     Returns:
         bool: Whether all images are done, of other processes too; ``results.jsonl`` is there then.
@@ -197,14 +202,16 @@ def infer_archive(
     # forked before the model and its threads are there
     with FilePool(prepare, workers, _crashed, _TOGETHER) as pool:
         inferencer = package_inferencer(package, device or default_device(), options.precision)
-        job = _Job.open(Path(out_dir), package, entries, options, inferencer.precision)
+        job = _Job.open(
+            Path(out_dir), package, entries, options, inferencer.precision, retry_errors
+        )
         if job.is_merged():
             return True
         if inferencer.precision != job.precision:
             inferencer = package_inferencer(package, device or default_device(), job.precision)
         chunks = range(shard.index, job.num_chunks, shard.count)
         with job.held(chunks):
-            done = {chunk: job.repair(chunk) for chunk in chunks}
+            done = {chunk: job.repair(chunk, retry_errors) for chunk in chunks}
             if job.is_merged():
                 # by another process, meanwhile
                 return True
@@ -260,6 +267,7 @@ class _Job:
         entries: Iterable[Entry],
         options: ArchiveOptions,
         precision: str,
+        retry_errors: bool = False,
     ) -> '_Job':
         """That of the folder; a new one where there is none."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -268,8 +276,25 @@ class _Job:
             if not (folder / _JOB).is_file():
                 cls._begin(folder, package, entries, options, precision)
             content = read_json(folder / _JOB)
-        _check_job(folder, content, package, options)
-        return cls(folder, content)
+            _check_job(folder, content, package, options)
+            job = cls(folder, content)
+            if retry_errors and job.is_merged():
+                job._part_again()
+        return job
+
+    def _part_again(self) -> None:
+        """Part results that are merged into chunks again, where any of them is an error."""
+        merged = self.folder / RESULTS
+        if not any(result.error is not None for result in read_results(merged)):
+            return
+        (self.folder / _PARTS).mkdir(exist_ok=True)
+        with open(merged, 'rb') as file:
+            for chunk in range(self.num_chunks):
+                with atomic_open(self.part_to_write(chunk), 'wb') as part:
+                    part.writelines(itertools.islice(file, self.length(chunk)))
+        # last, so that a process that is killed before has lost nothing
+        for name in (PARQUET, RESULTS):
+            (self.folder / name).unlink(missing_ok=True)
 
     @staticmethod
     def _begin(
@@ -319,6 +344,10 @@ class _Job:
         """File of a chunk."""
         return self.folder / _PARTS / f'{chunk:07d}.jsonl'
 
+    def part_to_write(self, chunk: int) -> Path:
+        """The same, where it may be written."""
+        return self.output.path(f'{_PARTS}/{self.part(chunk).name}')
+
     def is_merged(self) -> bool:
         """Whether all is done."""
         return (self.folder / RESULTS).is_file()
@@ -339,8 +368,16 @@ class _Job:
                     ) from error
             yield
 
-    def repair(self, chunk: int) -> int:
-        """Cut off what a killed process left of a batch; images that are done."""
+    def repair(self, chunk: int, retry_errors: bool = False) -> int:
+        """Cut off what a killed process left of a batch; images that are done.
+
+        Args:
+            chunk (int): Its number.
+            retry_errors (bool): Cut off from the first batch with an error on. Defaults to False.
+
+        Returns:
+            int: Images that need not be scored again.
+        """
         path = self.part(chunk)
         if not path.is_file():
             return 0
@@ -352,6 +389,8 @@ class _Job:
                 except ResultError:
                     result = None
                 if result is None or result.image != entry['image']:
+                    break
+                if retry_errors and result.error is not None:
                     break
                 number, size, scored = number + 1, size + len(line), scored + result.scored
                 is_end = _is_full(scored, number - done, self.batch_size)
@@ -489,7 +528,7 @@ class _Batches:
         name = read_json(job.folder / _JOB)['operating_point']
         self._point = None if name is None else package.operating_point(name)
         self._batch_size = job.batch_size
-        self._path = job.output.path(f'{_PARTS}/{job.part(chunk).name}')
+        self._path = job.part_to_write(chunk)
         self._waiting: list[_Prepared] = []
         self._scored = 0
 

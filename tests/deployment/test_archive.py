@@ -119,6 +119,46 @@ def test_shards_make_the_same_file(package, images, whole, tmp_path):
     assert merge_results(tmp_path)
 
 
+@pytest.mark.parametrize('is_merged', [True, False])
+def test_errors_are_tried_again_where_it_is_asked_for(package, images, whole, tmp_path, is_merged):
+    """A share that was away: its images come back, and the file is that of an undisturbed run."""
+    share = tmp_path / 'share'
+    shutil.copytree(images, share)
+    entries = list(list_entries([share]))
+    moved = [share / name for name in ('05.dcm', '06.dcm', '21.dcm', '22.dcm')]
+    for path in moved:
+        path.rename(tmp_path / path.name)
+    out = tmp_path / 'out'
+    run = (package, out, entries, OPTIONS, 0, 'cpu')
+    if is_merged:
+        assert infer_archive(*run, Shard())
+        merge_results(out, parquet=True)
+        assert count_results(out)['errors'] == 3 + 4
+    else:
+        assert not infer_archive(*run, Shard(0, 2))
+    for path in moved:
+        (tmp_path / path.name).rename(path)
+    kept = set((out / 'results.jsonl').read_bytes().splitlines()) if is_merged else set()
+    assert infer_archive(*run, Shard(), retry_errors=True)
+    expected = lines(whole).replace(str(images).encode(), str(share).encode())
+    assert lines(out) == expected
+    assert not (out / 'results.parquet').exists() and not (out / 'parts').exists()
+    assert not is_merged or kept & set(expected.splitlines())
+
+
+def test_without_errors_there_is_nothing_to_try_again(package, images, tmp_path):
+    good = tmp_path / 'good'
+    good.mkdir()
+    shutil.copy(images / '01.dcm', good)
+    out = tmp_path / 'out'
+    run = (package, out, list(list_entries([good])), OPTIONS, 0, 'cpu', Shard())
+    assert infer_archive(*run)
+    merge_results(out, parquet=True)
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob('results.*')}
+    assert infer_archive(*run, retry_errors=True)
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob('results.*')} == before
+
+
 class Stopped(Exception):
     pass
 

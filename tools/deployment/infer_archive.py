@@ -71,6 +71,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--shard', help='NUMBER/COUNT: this share of the images; default as torchrun or Slurm say'
     )
+    parser.add_argument(
+        '--retry-errors', action='store_true', help='try images again that ended in an error'
+    )
     parser.add_argument('--parquet', action='store_true', help='write results.parquet, too')
     parser.add_argument('--merge', action='store_true', help='put the shards into one file')
     parser.add_argument(
@@ -86,6 +89,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not args.speed and not args.out_dir:
         parser.error('--out-dir is needed')
+    if args.retry_errors and (args.merge or args.speed):
+        parser.error('--retry-errors scores images: it does not go with --merge or --speed')
     if not args.merge and not (args.inputs and args.package):
         parser.error('inputs and --package are needed')
     pairs = [text.partition('=') for text in args.query]
@@ -117,7 +122,10 @@ def main() -> int:
     )
     shard = Shard.parse(args.shard) if args.shard else Shard.of_environment()
     workers = min(default_workers(), 8) if args.workers is None else args.workers
-    done = infer_archive(package, args.out_dir, entries, options, workers, args.device, shard)
+    done = infer_archive(
+        *(package, args.out_dir, entries, options, workers, args.device, shard),
+        retry_errors=args.retry_errors,
+    )
     if not done:
         print(printable(f'shard {shard.index + 1}/{shard.count} is done, others are not'))
         return 0
@@ -134,6 +142,8 @@ def report(out_dir: str) -> int:
     for reason, number in counts.most_common():
         print(printable_line(f'{number:8} not scored: {reason}'))
     print(printable(f'written: {out_dir}/{RESULTS}'))
+    if errors:
+        print(f'{errors} ended in an error (field "error"); --retry-errors tries them again')
     return 1 if errors else 0
 
 
