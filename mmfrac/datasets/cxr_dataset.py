@@ -33,7 +33,7 @@ from mmfrac.datasets.labels import (
     subsets_of,
 )
 from mmfrac.datasets.transforms.cached_radiograph import cached_pipeline
-from mmfrac.datasets.transforms.geometry_check import check_geometry
+from mmfrac.datasets.transforms.pipeline_check import check_pipeline
 from mmfrac.utils.errors import MissingImageError, raise_problems
 
 
@@ -149,7 +149,7 @@ class CXRDataset(ImageColumns, CocoDataset):
             ``MissingImageError`` when films are missing.
         ValueError: If a subset or source is unknown, or nothing is left; if the pipeline makes a map
             target and moves the image otherwise than ``homography_matrix`` says, see
-            ``check_geometry``; in a test also if ``label_fraction`` is given, or the pipeline skips
+            ``check_pipeline``; in a test also if ``label_fraction`` is given, or the pipeline skips
             films that cannot be read.
     """
 
@@ -181,7 +181,7 @@ class CXRDataset(ImageColumns, CocoDataset):
         if film_cache is not None:
             kwargs['pipeline'] = cached_pipeline(kwargs.get('pipeline', ()), film_cache)
         super().__init__(*args, data_prefix=prefix, test_mode=test_mode, **kwargs)
-        check_geometry(self.pipeline.transforms, self._first_shape(), self.subset != ['P_hos'])
+        check_pipeline(self.pipeline.transforms, self._first_shape(), self.subset != ['P_hos'])
         if test_mode:
             skipping = [t for t in self.pipeline.transforms if getattr(t, 'on_error', '') == 'skip']
             if skipping:

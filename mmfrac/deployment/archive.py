@@ -293,8 +293,8 @@ class _Job:
                 with atomic_open(self.part_to_write(chunk), 'wb') as part:
                     part.writelines(itertools.islice(file, self.length(chunk)))
         # last, so that a process that is killed before has lost nothing
-        for name in (PARQUET, RESULTS):
-            (self.folder / name).unlink(missing_ok=True)
+        self.output.remove([PARQUET])
+        self.output.remove([RESULTS])
 
     @staticmethod
     def _begin(

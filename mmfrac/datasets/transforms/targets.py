@@ -57,7 +57,7 @@ def check_boxes(results: dict) -> None:
 class MapTarget(BaseTransform):
     """What the targets on the map grid share: their stride, and the cells that count.
 
-    A pipeline that holds one is checked when its data set is built, see ``check_geometry``.
+    A pipeline that holds one is checked when its data set is built, see ``check_pipeline``.
 
     Args:
         stride (int, optional): Input px per map cell. Defaults to None: that of the model's head,

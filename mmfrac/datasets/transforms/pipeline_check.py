@@ -1,13 +1,13 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Whether the transforms of a pipeline record in ``homography_matrix`` how they move an image.
+"""What is wrong with the transforms of a pipeline in silence: no training would show it.
 
-The targets and the pseudo maps follow that matrix alone. A transform that moves pixels and does not
-record it (mmdet's ``RandomShift`` and ``RandomAffine``) would train the model on masks that lie
+Targets and pseudo maps follow ``homography_matrix`` alone. A transform that moves pixels and does not
+record it there (mmdet's ``RandomShift`` and ``RandomAffine``) would train the model on masks that lie
 elsewhere. No transform is known here by its name: each is run on an image of blobs, and where the blobs
 went is compared with what was recorded.
 
-On the way other faults come to light that no training would show: values far from those of a film, films
-without boxes that are left out, and films that are mixed.
+By the same runs other faults come to light: values far from those of a film, films without boxes that
+are left out, and films that are mixed.
 """
 
 import copy
@@ -49,7 +49,7 @@ POINTS = np.array([[0.38, 0.42], [0.63, 0.47], [0.45, 0.66]])
 _right: set[tuple[bytes, bool]] = set()
 
 
-def check_geometry(
+def check_pipeline(
     transforms: Sequence[Any], shape: tuple[int, int] = (1024, 1024), has_empty: bool = True
 ) -> None:
     """Check the transforms of a pipeline with a map target; one without a target is left alone.
@@ -161,7 +161,7 @@ def _check_sequence(transforms: Sequence[Any], results: dict, has_empty: bool) -
 
 
 def _check_transform(transform: Any, results: dict, has_empty: bool) -> dict | None:
-    """Raise if a transform has one of the faults of ``check_geometry``.
+    """Raise if a transform has one of the faults of ``check_pipeline``.
 
     Args:
         transform (Any): Built transform.

@@ -12,15 +12,15 @@ from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
-from mmfrac.datasets.transforms import geometry_check
-from mmfrac.datasets.transforms.geometry_check import check_geometry
+from mmfrac.datasets.transforms import pipeline_check
+from mmfrac.datasets.transforms.pipeline_check import check_pipeline
 
 SIZES = [(64, 48), (300, 256), (1024, 1024), (2500, 2048)]
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.setattr(geometry_check, '_right', set())
+    monkeypatch.setattr(pipeline_check, '_right', set())
     with DefaultScope.overwrite_default_scope('mmdet'):
         yield
 
@@ -155,14 +155,14 @@ def name_of(step):
 @pytest.mark.parametrize('shape', SIZES)
 @pytest.mark.parametrize('step', [*RECORDED, *STAYING], ids=name_of)
 def test_what_is_recorded_or_stays_passes(step, shape):
-    check_geometry(pipeline(step), shape)
+    check_pipeline(pipeline(step), shape)
 
 
 @pytest.mark.parametrize('shape', SIZES)
 @pytest.mark.parametrize('name', MOVING)
 def test_what_moves_unrecorded_is_named(name, shape):
     with pytest.raises(ValueError, match=rf'^{name} moves .* homography_matrix'):
-        check_geometry(pipeline(MOVING[name]), shape)
+        check_pipeline(pipeline(MOVING[name]), shape)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_what_moves_unrecorded_is_named(name, shape):
     ids=lambda step: step['type'],
 )
 def test_blobs_that_are_cut_are_no_evidence(step):
-    check_geometry(pipeline(step, scale=1024), (1024, 1024))
+    check_pipeline(pipeline(step, scale=1024), (1024, 1024))
 
 
 def test_boxes_that_were_lost_hide_no_motion():
@@ -187,7 +187,7 @@ def test_boxes_that_were_lost_hide_no_motion():
 
     # it leaves an image alone of which no box would be left
     with pytest.raises(ValueError, match=r'^RandomShift moves'):
-        check_geometry(pipeline(NoBoxes(), dict(type='RandomShift', prob=1.0)), (300, 256))
+        check_pipeline(pipeline(NoBoxes(), dict(type='RandomShift', prob=1.0)), (300, 256))
 
 
 def test_eight_bits_on_the_way_are_no_fault():
@@ -201,7 +201,7 @@ def test_eight_bits_on_the_way_are_no_fault():
             results['img'] = results['img'].astype(np.float32) / 255
             return results
 
-    check_geometry(pipeline(ToBytes(), ToFloat()), (128, 128))
+    check_pipeline(pipeline(ToBytes(), ToFloat()), (128, 128))
 
 
 def test_where_it_went_is_said():
@@ -210,7 +210,7 @@ def test_where_it_went_is_said():
         r'at \(48\.6, 53\.8\) px .* is at \(42\.6, 43\.8\) px, by the matrix .* \(48\.6, 53\.8\)'
     )
     with pytest.raises(ValueError, match=words):
-        check_geometry(pipeline(Crop()), (128, 128))
+        check_pipeline(pipeline(Crop()), (128, 128))
 
 
 @pytest.mark.parametrize('scale', [160, 256, 1024])
@@ -220,7 +220,7 @@ def test_pipelines_of_the_configs_pass(scale):
         dict(type='RandomFlip', prob=0.5),
         dict(type='Rotate', prob=0.8, max_mag=15.0, img_border_value=0.0),
     ]
-    check_geometry(pipeline(*augment, scale=scale), (1200, 1000))
+    check_pipeline(pipeline(*augment, scale=scale), (1200, 1000))
 
 
 def inside(kind, step):
@@ -239,9 +239,9 @@ def inside(kind, step):
 @pytest.mark.parametrize('kind', ['MultiBranch', 'RandomApply', 'RandomChoice', 'Compose'])
 def test_inside_of_wrappers(kind):
     rotate = dict(type='Rotate', prob=0.5, img_border_value=0.0)
-    check_geometry(pipeline(inside(kind, rotate)), (300, 256))
+    check_pipeline(pipeline(inside(kind, rotate)), (300, 256))
     with pytest.raises(ValueError, match=r'^RandomShift moves'):
-        check_geometry(pipeline(inside(kind, dict(type='RandomShift', prob=0.5))), (300, 256))
+        check_pipeline(pipeline(inside(kind, dict(type='RandomShift', prob=0.5))), (300, 256))
 
 
 def test_a_wrapper_that_moves_by_itself():
@@ -250,16 +250,16 @@ def test_a_wrapper_that_moves_by_itself():
             self.flip = TRANSFORMS.build(dict(type='RandomFlip', prob=0.5))
 
     with pytest.raises(ValueError, match=r'^Both moves'):
-        check_geometry(pipeline(Both()), (300, 256))
+        check_pipeline(pipeline(Both()), (300, 256))
 
 
 @pytest.mark.parametrize('shape', SIZES)
 def test_after_the_target_nothing_may_move(shape):
     flip = TRANSFORMS.build(dict(type='RandomFlip', prob=0.5))
     transforms = pipeline()
-    check_geometry([*transforms[:-2], flip, *transforms[-2:]], shape)
+    check_pipeline([*transforms[:-2], flip, *transforms[-2:]], shape)
     with pytest.raises(ValueError, match=r'^RandomFlip moves the image after its target was made'):
-        check_geometry([*transforms[:-1], flip, transforms[-1]], shape)
+        check_pipeline([*transforms[:-1], flip, transforms[-1]], shape)
 
 
 class Half(BaseTransform):
@@ -291,25 +291,25 @@ FAR = dict(
 def test_values_far_from_those_of_a_film_are_refused(name, shape):
     step, values = FAR[name]
     with pytest.raises(ValueError, match=rf'^{name} gives values from {values}.*img_border_value'):
-        check_geometry(pipeline(step), shape)
+        check_pipeline(pipeline(step), shape)
 
 
 @pytest.mark.parametrize('kind', ['MultiBranch', 'RandomApply', 'RandomChoice', 'Compose'])
 def test_films_without_boxes_must_not_be_left_out(kind):
     crop = dict(type='RandomCrop', crop_size=(100, 100), allow_negative_crop=True)
-    check_geometry(pipeline(inside(kind, crop)), (300, 256))
+    check_pipeline(pipeline(inside(kind, crop)), (300, 256))
     with pytest.raises(ValueError, match=r'^RandomCrop would leave out .*allow_negative_crop=True'):
-        check_geometry(pipeline(inside(kind, dict(crop, allow_negative_crop=False))), (300, 256))
+        check_pipeline(pipeline(inside(kind, dict(crop, allow_negative_crop=False))), (300, 256))
 
 
 def test_a_crop_that_leaves_the_image_as_it_is_leaves_out_films_too():
     with pytest.raises(ValueError, match=r'^RandomCrop would leave out films without boxes'):
-        check_geometry(pipeline(dict(type='RandomCrop', crop_size=(128, 128))), (300, 256))
+        check_pipeline(pipeline(dict(type='RandomCrop', crop_size=(128, 128))), (300, 256))
     # of films that all have boxes; what is right for them is not for others
     step = dict(type='RandomCrop', crop_size=(99, 99))
-    check_geometry(pipeline(step), (300, 256), has_empty=False)
+    check_pipeline(pipeline(step), (300, 256), has_empty=False)
     with pytest.raises(ValueError, match=r'^RandomCrop would leave out'):
-        check_geometry(pipeline(step), (300, 256))
+        check_pipeline(pipeline(step), (300, 256))
 
 
 MIXING = dict(
@@ -324,10 +324,10 @@ MIXING = dict(
 @pytest.mark.parametrize('name', MIXING)
 def test_films_must_not_be_mixed(name):
     with pytest.raises(ValueError, match=rf'^{name} mixes films, .* batch_augments'):
-        check_geometry(pipeline(MIXING[name]))
+        check_pipeline(pipeline(MIXING[name]))
     with pytest.raises(ValueError, match=rf'^{name} mixes films'):
-        check_geometry(pipeline(inside('MultiBranch', MIXING[name]), target=False))
-    check_geometry(pipeline(MIXING[name], target=False))
+        check_pipeline(pipeline(inside('MultiBranch', MIXING[name]), target=False))
+    check_pipeline(pipeline(MIXING[name], target=False))
 
 
 @pytest.mark.parametrize(
@@ -342,12 +342,12 @@ def test_films_must_not_be_mixed(name):
 )
 def test_what_is_recommended_works_on_a_film(step):
     with pytest.raises(ValueError, match=r'homography_matrix') as raised:
-        check_geometry(pipeline(Crop()), (300, 256))
+        check_pipeline(pipeline(Crop()), (300, 256))
     recommended = str(raised.value).partition("as mmdet's")[2]
     assert step['type'] in recommended and 'Translate' not in recommended
     for option in {'img_border_value', 'allow_negative_crop'} & set(step):
         assert f'{step["type"]} with {option}={step[option]}' in recommended
-    check_geometry(pipeline(step), (300, 256))
+    check_pipeline(pipeline(step), (300, 256))
     film = dict(img=np.full((64, 48), 0.5, np.float32), img_shape=(64, 48))
     moved = TRANSFORMS.build(dict(step))(film)
     assert moved['img'].ndim == 2 and moved['img'].max() <= 1
@@ -355,7 +355,7 @@ def test_what_is_recommended_works_on_a_film(step):
 
 
 def test_without_a_target_boxes_may_follow_by_themselves():
-    check_geometry(pipeline(dict(type='RandomAffine'), target=False))
+    check_pipeline(pipeline(dict(type='RandomAffine'), target=False))
 
 
 @pytest.mark.parametrize('steps', [RECORDED, [dict(type='RandomShift')]], ids=['right', 'wrong'])
@@ -367,23 +367,23 @@ def test_random_state_is_left_as_it_was(steps):
     wanted = draw()
     random.seed(1), np.random.seed(2), torch.manual_seed(3)
     with contextlib.suppress(ValueError):
-        check_geometry(pipeline(*steps), (64, 48))
+        check_pipeline(pipeline(*steps), (64, 48))
     assert draw() == wanted
 
 
 def test_transforms_are_left_as_they_were():
     transforms = pipeline(dict(type='Rotate', prob=1.0, img_border_value=0.0), InPlace())
     before = [dict(vars(one)) for one in transforms]
-    check_geometry(transforms)
+    check_pipeline(transforms)
     assert [vars(one) for one in transforms] == before
 
 
 def test_what_does_not_run_is_logged(monkeypatch):
     logged = []
     monkeypatch.setattr(
-        geometry_check, 'print_log', lambda text, logger, level: logged.append((level, text))
+        pipeline_check, 'print_log', lambda text, logger, level: logged.append((level, text))
     )
-    check_geometry(pipeline(Broken()))
+    check_pipeline(pipeline(Broken()))
     assert {level for level, _ in logged} == {logging.DEBUG}
     assert any('Broken does not run' in text and 'a moon' in text for _, text in logged)
 
@@ -400,12 +400,12 @@ def test_a_right_transform_is_run_once_for_the_next_data_set():
     # a class of this function cannot be a key
     globals()['Counted'] = Counted
     Counted.__qualname__ = 'Counted'
-    check_geometry(pipeline(Counted()), (64, 64))
+    check_pipeline(pipeline(Counted()), (64, 64))
     first = Counted.runs
-    check_geometry(pipeline(Counted()), (64, 64))
+    check_pipeline(pipeline(Counted()), (64, 64))
     # one of them without boxes
-    assert first == geometry_check.ENOUGH_RUNS + 1 and Counted.runs == first + 1
-    check_geometry(pipeline(Counted(), scale=64), (64, 64))
+    assert first == pipeline_check.ENOUGH_RUNS + 1 and Counted.runs == first + 1
+    check_pipeline(pipeline(Counted(), scale=64), (64, 64))
     assert Counted.runs == 2 * first + 1
 
 
