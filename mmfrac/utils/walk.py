@@ -15,11 +15,15 @@ def files_below(folder: str | os.PathLike) -> Iterator[str]:
 
     Yields:
         str: Path that begins with the folder. Links that lead nowhere, pipes and devices are among them.
+
+    Raises:
+        OSError: If the files of a folder cannot be listed: a part of them would pass for all. Only the
+            ``lost+found`` of a file system is left out then.
     """
     folder = os.fspath(folder)
     root = os.path.realpath(folder)
     entered = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=_not_listed, followlinks=True):
         here = os.path.realpath(parent)
         if here in entered:
             folders.clear()
@@ -35,6 +39,25 @@ def files_below(folder: str | os.PathLike) -> Iterator[str]:
                 folders.remove(name)
         for name in sorted(files):
             yield os.path.join(parent, name)
+
+
+def _not_listed(error: OSError) -> None:
+    if isinstance(error, PermissionError) and os.path.basename(error.filename) == 'lost+found':
+        return
+    raise OSError(
+        f'the files of folder {error.filename} cannot be listed ({error.strerror}), so some would be '
+        'missing: make it readable, or name folders that are'
+    ) from error
+
+
+def lies_in(path: str | os.PathLike, folder: str | os.PathLike) -> bool:
+    """Whether a path is a folder or lies below it, links followed.
+
+    Args:
+        path (str or PathLike): Of a file or folder.
+        folder (str or PathLike): The folder.
+    """
+    return _holds(os.path.realpath(folder), os.path.realpath(path))
 
 
 def _holds(folder: str, other: str) -> bool:

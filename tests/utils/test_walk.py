@@ -1,7 +1,9 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import os
 
-from mmfrac.utils.walk import files_below
+import pytest
+
+from mmfrac.utils.walk import files_below, lies_in
 
 
 def found(folder):
@@ -40,3 +42,36 @@ def test_each_file_once_in_order(tmp_path):
     assert 'near/w' in found(folder)
     (tmp_path / 'link').symlink_to(folder)
     assert len(found(tmp_path / 'link')) == len(found(folder))
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+    """As of a share that goes away while it is walked: a part would pass for the whole."""
+    for path in ('a/1', 'b/2', 'lost+found/3'):
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).touch()
+    kinds = {}
+    real = os.scandir
+
+    def scandir(path):
+        kind = None if isinstance(path, int) else kinds.get(os.path.basename(path))
+        if kind is not None:
+            raise kind(5, 'some fault', path)
+        return real(path)
+
+    monkeypatch.setattr(os, 'scandir', scandir)
+    assert found(tmp_path) == ['a/1', 'b/2', 'lost+found/3']
+    kinds['lost+found'] = PermissionError
+    assert found(tmp_path) == ['a/1', 'b/2']
+    for kind in (PermissionError, OSError):
+        kinds['b'] = kind
+        with pytest.raises(OSError, match=r'folder .*b cannot be listed \(some fault\)'):
+            found(tmp_path)
+
+
+def test_where_a_path_lies(tmp_path):
+    (tmp_path / 'a' / 'b').mkdir(parents=True)
+    (tmp_path / 'link').symlink_to('a')
+    assert lies_in(tmp_path / 'a', tmp_path / 'a')
+    assert lies_in(tmp_path / 'link' / 'b', tmp_path / 'a')
+    assert lies_in(tmp_path / 'link', tmp_path / 'a')
+    assert not lies_in(tmp_path / 'a', tmp_path / 'a' / 'b')

@@ -44,6 +44,7 @@ from mmfrac.preparation.tables.values import ImageRow
 from mmfrac.utils.io import atomic_open, atomic_path, check_output
 from mmfrac.utils.processes import map_files
 from mmfrac.utils.text import table_cell
+from mmfrac.utils.walk import files_below, lies_in
 
 PATIENT_IDS = ('pseudonym', 'original')
 
@@ -123,30 +124,15 @@ def _list_files(folder: str, links: Path | None = None) -> list[str]:
         list[str]: Paths below it, with slashes.
     """
     names: list[str] = []
-    root = os.path.realpath(folder)
-    entered = {root}
-    ours = None if links is None else os.path.realpath(links)
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        for inner in list(folders):
-            path = os.path.join(parent, inner)
-            if os.path.realpath(path) == ours and inner in folders:
-                folders.remove(inner)
-            elif os.path.islink(path):
-                real = os.path.realpath(path)
-                if real in entered:
-                    folders.remove(inner)
-                entered.add(real)
-        below = os.path.relpath(parent, folder)
-        names += [
-            file if below == '.' else os.path.join(below, file)
-            for file in files
-            if not (_NEUTRAL.fullmatch(file) and _leads_into(os.path.join(parent, file), root))
-        ]
-    return sorted(name.replace(os.sep, '/') for name in names)
-
-
-def _leads_into(path: str, root: str) -> bool:
-    return os.path.islink(path) and os.path.realpath(path).startswith(root + os.sep)
+    is_ours: dict[str, bool] = {}
+    for path in files_below(folder):
+        parent, file = os.path.split(path)
+        if parent not in is_ours:
+            is_ours[parent] = links is not None and lies_in(parent, links)
+        is_link = _NEUTRAL.fullmatch(file) and os.path.islink(path) and lies_in(path, folder)
+        if not is_ours[parent] and not is_link:
+            names.append(os.path.relpath(path, folder).replace(os.sep, '/'))
+    return sorted(names)
 
 
 # what pseudonym() makes of a film

@@ -17,8 +17,9 @@ from mmfrac.datasets.coco_checks import (
     read_annotations,
 )
 from mmfrac.datasets.labels import labels_of_films
-from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, RadiographError, image_size
+from mmfrac.datasets.radiographs.read import is_image
 from mmfrac.utils.errors import AnnotationError, MissingImageError, raise_problems
+from mmfrac.utils.walk import files_below
 
 
 @dataclass(frozen=True)
@@ -157,27 +158,15 @@ def _sorted(images: list[NegativeImage], where: str) -> list[NegativeImage]:
 
 
 def _image_names(folder: str, left_out: Counter[str]) -> list[str]:
-    """Paths below the folder; DICOM files often have no suffix, so others are looked into."""
+    """Paths of films below the folder, but for hidden folders."""
     names = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        for file in sorted(files):
-            path = os.path.join(parent, file)
-            if not file.startswith('.') and _is_image(path):
-                names.append(os.path.relpath(path, folder).replace(os.sep, '/'))
-            else:
-                left_out['file that is no film'] += 1
+    for path in files_below(folder):
+        name = os.path.relpath(path, folder).replace(os.sep, '/')
+        if name.startswith('.') or '/.' in name or not is_image(path):
+            left_out['file that is no film'] += 1
+        else:
+            names.append(name)
     return names
-
-
-def _is_image(path: str) -> bool:
-    if path.lower().endswith(IMAGE_SUFFIXES):
-        return True
-    try:
-        image_size(path)
-    except RadiographError:
-        return False
-    return True
 
 
 def _match_owners(pattern: str, names: list[str], folder: str) -> dict[str, str]:

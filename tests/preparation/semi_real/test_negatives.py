@@ -21,6 +21,12 @@ def folder(tmp_path):
     assert pydicom.dcmread(films / 'b' / '00000003_000').Rows == 8
     (films / 'notes.txt').write_text('no film')
     (films / '.hidden.png').write_text('')
+    (films / '.thumbnails').mkdir()
+    (films / '.thumbnails' / '00000001_000.png').write_text('')
+    # as NIH's twelve folders of images often are
+    (tmp_path / 'images_002').mkdir()
+    (films / 'b').rename(tmp_path / 'images_002' / 'b')
+    (films / 'b').symlink_to(tmp_path / 'images_002' / 'b')
     return films
 
 
@@ -36,7 +42,7 @@ def test_pattern_gives_the_patients(folder):
         ('b/00000002_000.png', '00000002'),
         ('b/00000003_000', '00000003'),
     ]
-    assert left_out == {'file that is no film': 2}
+    assert left_out == {'file that is no film': 3}
     with pytest.raises(AnnotationError) as error:
         negatives_of_folder(folder, pattern=r'(0000000[12])_')
     assert error.value.problems == (
@@ -58,7 +64,7 @@ def test_csv_gives_patients_and_selection(folder, tmp_path):
     films, left_out = negatives_of_folder(folder, table, ('Image Index', 'Patient ID'))
     assert summary(films) == [('a/00000001_000.png', '7'), ('a/00000001_001.jpg', '7')]
     assert left_out == {
-        'file that is no film': 2,
+        'file that is no film': 3,
         'row of a film that is not in the folder': 1,
         'film without a row': 2,
     }
