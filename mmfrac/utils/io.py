@@ -10,6 +10,7 @@ there (``.mmfrac_written``). Only what the list names is ever replaced or remove
 place of an output is an error.
 """
 
+import errno
 import gc
 import json
 import os
@@ -32,7 +33,6 @@ from mmengine.fileio import LocalBackend, register_backend
 
 PathLike = str | os.PathLike
 
-# Ends the temporary names, which begin with a dot; a killed writer leaves such a file.
 # what zipfile raises on a damaged archive, or on one that it cannot read
 ZIP_ERRORS = (
     EOFError,
@@ -43,8 +43,11 @@ ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
 )
+# Ends the temporary names, which begin with a dot; a killed writer leaves such a file.
 TEMPORARY_SUFFIX = '.tmp'
 _TEMPORARY = re.compile(rf'\..+\.(?:[0-9a-f]{{16}}|\d+){re.escape(TEMPORARY_SUFFIX)}', re.DOTALL)
+
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 # Seconds after which nobody writes to a file any more
 _ABANDONED = 24 * 3600.0
@@ -68,6 +71,9 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     Yields:
         Path: The temporary name, on the same file system. What is made there takes the place of
             ``path`` when the block ends, and is removed when it raises.
+
+    Raises:
+        OSError: If it cannot be written, e.g. to a full disk; it names ``path``.
     """
     target = Path(path)
     temporary = _temporary(target)
@@ -76,6 +82,11 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         _sync(temporary)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, target)
+    except OSError as error:
+        # a write to a full disk does not say of which file
+        if error.errno in _OF_A_DISK and error.filename in (None, str(temporary)):
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -114,6 +114,22 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(kind, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ['file.png']
 
 
+@pytest.mark.parametrize('size', [10, 100_000])
+def test_a_disk_that_takes_no_more_is_told_with_the_file(tmp_path, size):
+    """By the kernel's own limit for files, which fails at ``write`` as a full disk does."""
+    resource = pytest.importorskip('resource')
+    write_text(tmp_path / 'kept.txt', 'before')
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*kept\.txt'"):
+            write_text(tmp_path / 'kept.txt', 'x' * size)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / 'kept.txt').read_text() == 'before'
+    assert os.listdir(tmp_path) == ['kept.txt']
+
+
 def test_a_name_at_which_nothing_was_made_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / 'file'):
         pass
