@@ -7,6 +7,7 @@ from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from torch import Tensor, nn
 
+from mmfrac.models.backbones.planes import takes_grey, with_planes
 from mmfrac.models.channels_last import use_channels_last
 from mmfrac.models.data_preprocessor import check_batch
 from mmfrac.models.heads.prob_map_head import image_cells
@@ -60,6 +61,7 @@ class CAMClassifier(StudentWeights, BaseDetector):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.data_preprocessor.register_forward_pre_hook(check_batch)
         self.backbone = MODELS.build(backbone)
+        self._takes_grey = takes_grey(self.backbone)
         self.cam_head = nn.Conv2d(in_channels, 1, 1)
         self.stride = stride
         self.test_cfg = prediction_options(test_cfg, type(self).__name__)
@@ -75,9 +77,7 @@ class CAMClassifier(StudentWeights, BaseDetector):
         Returns:
             tuple[Tensor, ...]: ``(N, C_i, H_i, W_i)``, the last stage last.
         """
-        if batch_inputs.size(1) == 1:
-            batch_inputs = batch_inputs.expand(-1, 3, -1, -1)
-        return self.backbone(batch_inputs)
+        return self.backbone(with_planes(batch_inputs, self._takes_grey))
 
     def logits(self, batch_inputs: Tensor) -> Tensor:
         """Logits ``(N, 1, h, w)`` of the class activation map."""

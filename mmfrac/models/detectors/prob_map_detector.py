@@ -3,8 +3,9 @@ from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
-from torch import Tensor, nn
+from torch import Tensor
 
+from mmfrac.models.backbones.planes import takes_grey, with_planes
 from mmfrac.models.channels_last import use_channels_last
 from mmfrac.models.data_preprocessor import check_batch
 from mmfrac.models.postprocess import add_prediction, prediction_options
@@ -53,10 +54,7 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         self.prob_map_head = MODELS.build(prob_map_head)
         self.data_preprocessor.register_forward_pre_hook(check_batch)
         self.test_cfg = prediction_options(test_cfg, type(self).__name__)
-        first = next(
-            (part for part in self.backbone.modules() if isinstance(part, nn.Conv2d)), None
-        )
-        self._takes_grey = first is not None and first.in_channels == 1
+        self._takes_grey = takes_grey(self.backbone)
         if channels_last:
             use_channels_last(self)
 
@@ -72,9 +70,7 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         Raises:
             ValueError: When the finest level has another stride than the head was told.
         """
-        if batch_inputs.size(1) == 1 and not self._takes_grey:
-            batch_inputs = batch_inputs.expand(-1, 3, -1, -1)
-        feats = self.neck(self.backbone(batch_inputs))
+        feats = self.neck(self.backbone(with_planes(batch_inputs, self._takes_grey)))
         stride = self.prob_map_head.featmap_stride
         (rows, columns), (height, width) = feats[0].shape[-2:], batch_inputs.shape[-2:]
         if rows * stride != height or columns * stride != width:

@@ -113,3 +113,13 @@ def test_the_backbone_of_a_supervised_model_loads():
     assert not any(key.startswith('backbone') for key in unexpected)
     for one, other in zip(model.backbone.parameters(), semi.student.backbone.parameters()):
         assert torch.equal(one, other)
+
+
+def test_a_backbone_of_one_channel_takes_the_grey_plane():
+    three = classifier().eval()
+    grey = classifier(backbone=dict(BACKBONE, in_channels=1)).eval()
+    state = three.state_dict()
+    first = 'backbone.conv1.weight'
+    grey.load_state_dict({**state, first: state[first].sum(dim=1, keepdim=True)})
+    images = torch.rand(2, 1, 64, 64)
+    torch.testing.assert_close(grey.logits(images), three.logits(images), rtol=1e-4, atol=1e-5)
