@@ -4,6 +4,9 @@
 import os
 from collections.abc import Iterator
 
+# on a disk's uppermost folder, for administrators alone
+_OF_THE_SYSTEM = ('lost+found', 'System Volume Information', '$RECYCLE.BIN')
+
 
 def files_below(folder: str | os.PathLike) -> Iterator[str]:
     """Files below a folder, folder by folder, sorted; each is found once.
@@ -17,8 +20,8 @@ def files_below(folder: str | os.PathLike) -> Iterator[str]:
         str: Path that begins with the folder. Links that lead nowhere, pipes and devices are among them.
 
     Raises:
-        OSError: If the files of a folder cannot be listed: a part of them would pass for all. Only the
-            ``lost+found`` of a file system is left out then.
+        OSError: If the files of a folder cannot be listed: a part of them would pass for all. Only
+            folders that a system keeps on each disk (``lost+found``) are left out then.
     """
     folder = os.fspath(folder)
     root = os.path.realpath(folder)
@@ -42,7 +45,7 @@ def files_below(folder: str | os.PathLike) -> Iterator[str]:
 
 
 def _not_listed(error: OSError) -> None:
-    if isinstance(error, PermissionError) and os.path.basename(error.filename) == 'lost+found':
+    if isinstance(error, PermissionError) and os.path.basename(error.filename) in _OF_THE_SYSTEM:
         return
     raise OSError(
         f'the files of folder {error.filename} cannot be listed ({error.strerror}), so some would be '
