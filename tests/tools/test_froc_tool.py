@@ -3,6 +3,7 @@
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -82,6 +83,22 @@ def test_a_package_takes_what_is_chosen_on_validation_films(tiny_data, tmp_path)
     done = froc(tiny_data, tmp_path, 'ours=nowhere', '--package', 'model.mmfrac')
     assert done.returncode == 1 and not (tmp_path / 'report').exists()
     assert 'validation images: name them with --val' in done.stderr
+
+
+def test_groups_that_no_film_has_and_thresholds_of_another_model(tested, tiny_data, tmp_path):
+    done = froc(tiny_data, tmp_path, f'ours={tested / "ours"}', '--groups', 'sexx')
+    assert done.returncode == 1 and "no film has 'sexx'; their fields are" in done.stderr
+    shutil.copytree(tested / 'ours', tmp_path / 'val')
+    run = json.loads((tmp_path / 'val/run.json').read_text())
+    (tmp_path / 'val/run.json').write_text(json.dumps(dict(run, checkpoint='b/other.pth')))
+    truth = tiny_data / 'annotations/test.json'
+    val = ['--val', truth, f'ours={tmp_path / "val"}']
+    done = froc(tiny_data, tmp_path, f'ours={tested / "ours"}', *val)
+    assert done.returncode == 1 and "validation predictions of 'b/other.pth'" in done.stderr
+    val[-1] = f'ours={tested / "ours"}'
+    done = froc(tiny_data, tmp_path, f'ours={tested / "ours"}', *val)
+    assert done.returncode == 1 and '5 of 5 validation images are among the test' in done.stderr
+    assert not (tmp_path / 'report').exists()
 
 
 def test_pickle_as_in_mmdet(tested, tmp_path):

@@ -25,6 +25,9 @@ def parse_args() -> argparse.Namespace:
     wrong = [one for one in args.overlays if '=' not in one]
     if wrong:
         parser.error(f'overlays are NAME=FOLDER, got {" ".join(wrong)}')
+    names = [one.partition('=')[0] for one in args.overlays]
+    if len(set(names)) < len(names):
+        parser.error(f'each name once, got {" ".join(names)}')
     return args
 
 

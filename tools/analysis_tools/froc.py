@@ -14,9 +14,14 @@ from tqdm import tqdm
 
 from mmfrac.evaluation.definitions import CHOICES, Definitions
 from mmfrac.evaluation.functional.operating_point import Target
+from mmfrac.evaluation.offline.estimates import image_parts
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
 from mmfrac.evaluation.offline.model_results import ModelResults, evaluate_predictions
-from mmfrac.evaluation.offline.predictions import SavedPredictions, open_predictions
+from mmfrac.evaluation.offline.predictions import (
+    SavedPredictions,
+    check_same_model,
+    open_predictions,
+)
 from mmfrac.evaluation.offline.summary import IMAGE_FIELDS, summarise
 from mmfrac.evaluation.report import ReportInputs, write_report
 from mmfrac.evaluation.report.tables import as_text
@@ -67,7 +72,9 @@ def parse_args() -> argparse.Namespace:
         'together, as a config with these classes measures them',
     )
     parser.add_argument(
-        '--groups', nargs='*', default=list(IMAGE_FIELDS), help='fields of the films to part by'
+        '--groups',
+        nargs='*',
+        help=f'fields of the films to part by, default {", ".join(IMAGE_FIELDS)} where there are any',
     )
     parser.add_argument('--overlays', type=int, default=6, help='films of each kind, default 6')
     parser.add_argument('--max-fppi', type=float, default=1.0, help='end of the axis, default 1')
@@ -95,6 +102,8 @@ def main() -> None:
     targets = [Target.parse(text) for text in args.target]
     if not 0 < args.max_fppi < float('inf'):
         raise ValueError(f'--max-fppi is a number above 0, got {args.max_fppi}')
+    if args.overlays < 0:
+        raise ValueError(f'--overlays is a number of films from 0 on, got {args.overlays}')
     # before the films are evaluated
     if args.package and not args.val:
         raise ValueError(
@@ -104,10 +113,11 @@ def main() -> None:
     saved, results = evaluate(args.annotations, args.predictions, categories, definitions)
     validation = None
     if args.val:
-        _, validation = evaluate(args.val[0], args.val[1:], categories, definitions)
-    summary = summarise(
-        results, definitions, targets, validation, args.groups, max(8.0, args.max_fppi)
-    )
+        chosen_on, validation = evaluate(args.val[0], args.val[1:], categories, definitions)
+        for name in set(saved).intersection(chosen_on):
+            check_same_model(name, saved[name], chosen_on[name])
+    fields = check_fields(args.groups, results)
+    summary = summarise(results, definitions, targets, validation, fields, max(8.0, args.max_fppi))
     print(printable(as_text(summary)))
     inputs = ReportInputs(
         args.annotations,
@@ -127,6 +137,19 @@ def main() -> None:
 
         package = write_evaluation(args.package, summary)
         print(printable(f'written: {args.package}, now SHA-256 {package.sha256}'))
+
+
+def check_fields(fields: list[str] | None, results: dict[str, ModelResults]) -> list[str]:
+    if fields is None:
+        return list(IMAGE_FIELDS)
+    images = next(iter(results.values())).images
+    absent = [name for name in fields if image_parts(images, name) is None]
+    if absent:
+        known = sorted({'source', *(name for image in images for name in image.fields)})
+        raise ValueError(
+            f'--groups: no film has {", ".join(map(repr, absent))}; their fields are {", ".join(known)}'
+        )
+    return fields
 
 
 def evaluate(
@@ -156,6 +179,9 @@ def evaluate(
         )
         for name, predictions in saved.items()
     }
+    for name, found in results.items():
+        for note in found.notes:
+            print(printable(f'{name}: {note}'))
     for name, predictions in saved.items():
         for category, number in predictions.others.items():
             print(printable(f'{name}: {number} boxes of category {category} left out'))

@@ -27,7 +27,14 @@ def parse_args() -> argparse.Namespace:
         '--keys', nargs='+', help='names in vis_data/scalars.json to draw instead, as keys.png'
     )
     parser.add_argument('--out', help='folder of the plots, default: the (first) work dir')
-    return parser.parse_args()
+    args = parser.parse_args()
+    names = [Path(one).name for one in args.work_dirs]
+    if args.out and not args.keys and len(set(names)) < len(names):
+        parser.error(
+            f'plots of several runs go into a folder each, by name, below --out: {" ".join(names)} are '
+            'not different'
+        )
+    return args
 
 
 def main() -> None:

@@ -121,7 +121,7 @@ def rates_at(
             continue
         has_regions[index] = True
         false_positives[index] = record.false_positives_at(threshold)
-        hits[index] = np.count_nonzero(record.lesion_scores >= threshold)
+        hits[index] = np.count_nonzero(record.lesion_scores.astype(np.float64) >= threshold)
         lesions[index] = record.lesion_scores.size
     has_lesions = lesions > 0
     negative, positive = has_regions & ~has_lesions, has_regions & has_lesions

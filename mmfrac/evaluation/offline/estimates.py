@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Metrics with intervals from the results of images, of all of them and of groups of them."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -200,7 +201,8 @@ def image_parts(images: Sequence[TrueImage], field: str) -> list[str] | None:
 
     Args:
         images (Sequence[TrueImage]): (n) images.
-        field (str): 'source', 'age' (in bands) or any field of the images, e.g. 'sex'.
+        field (str): 'source', 'age' (in bands; years, or as DICOM's '045Y') or any field of the images,
+            e.g. 'sex'.
 
     Returns:
         list[str] | None: (n) 'unknown' where an image has no such field; None where no image has it.
@@ -255,9 +257,15 @@ def _text(value: Any) -> str:
     return 'unknown' if value is None or value == '' else str(value)
 
 
+# age as DICOM writes it: days, weeks, months or years
+_DICOM_AGE = re.compile(r'(\d{3})([DWMY])')
+_PER_YEAR = dict(D=365.25, W=52.18, M=12, Y=1)
+
+
 def _age_band(value: Any) -> str:
+    dicom = _DICOM_AGE.fullmatch(value.strip()) if isinstance(value, str) else None
     try:
-        age = float(value)
+        age = int(dicom[1]) / _PER_YEAR[dicom[2]] if dicom else float(value)
     except (TypeError, ValueError):
         return 'unknown'
     if not np.isfinite(age):

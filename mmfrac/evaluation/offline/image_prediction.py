@@ -64,12 +64,16 @@ class ImagePrediction:
         left_out = [name for name in self.box_classes if name not in names]
         if not left_out:
             return self, []
-        is_own = self.prob_map is not None or self.score is None
+        # what a box detector has for an image is the highest score of all its boxes
+        highest = float(self.box_scores.max())
+        is_own = self.prob_map is not None or not np.isclose(
+            np.nan if self.score is None else self.score, highest, rtol=1e-6, atol=0
+        )
         chosen = replace(
             self,
             boxes=self.boxes[kept],
             box_scores=self.box_scores[kept],
-            # the highest score of all boxes is not that of these
+            # which is not that of these
             score=self.score if is_own else None,
             box_classes=tuple(name for name in self.box_classes if name in names),
         )

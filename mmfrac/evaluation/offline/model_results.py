@@ -1,7 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Records of saved predictions."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,8 @@ class ModelResults:
         records (list[ImageRecord | None]): (n) None for images without complete regions.
         kinds (tuple[str, ...]): What was evaluated, 'prob_map' or 'boxes', or both.
         precision (str | None): In which the images were predicted. Defaults to None, not known.
+        notes (tuple[str, ...]): What a reader of the figures should know of the predictions: that they
+            are of two kinds. Defaults to none.
     """
 
     images: list[TrueImage]
@@ -37,6 +40,7 @@ class ModelResults:
     records: list[ImageRecord | None]
     kinds: tuple[str, ...]
     precision: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def with_regions(self) -> np.ndarray:
@@ -79,7 +83,8 @@ def evaluate_predictions(
         PredictionError: With everything that is wrong with any prediction.
     """
     scores, records, problems = [], [], []
-    kinds = set()
+    kinds: Counter[str] = Counter()
+    num_own = 0
     boxes, sizes = [], []
     for image in progress(truth.images):
         try:
@@ -96,7 +101,8 @@ def evaluate_predictions(
             problems += [f'{image.name}: {fault}' for fault in faults]
             continue
         kind, record = record_of(image, prediction, definitions)
-        kinds.add(kind)
+        kinds[kind] += 1
+        num_own += prediction.score is not None
         scores.append(record.image_score if prediction.score is None else prediction.score)
         records.append(record if image.regions else None)
     if not problems:
@@ -113,7 +119,22 @@ def evaluate_predictions(
         records,
         tuple(sorted(kinds)),
         predictions.run.get('precision'),
+        _notes(kinds, num_own),
     )
+
+
+def _notes(kinds: Mapping[str, int], num_own: int) -> tuple[str, ...]:
+    notes = []
+    number = sum(kinds.values())
+    if len(kinds) > 1:
+        parts = ', '.join(f'{kinds[kind]} as {kind}' for kind in sorted(kinds))
+        notes.append(f'films are measured in two ways: {parts}')
+    if 0 < num_own < number:
+        notes.append(
+            f'{num_own} of {number} films have an image score of their own, the others the highest of '
+            'their map or boxes: AUROC compares the two'
+        )
+    return tuple(notes)
 
 
 def record_of(

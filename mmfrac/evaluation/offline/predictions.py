@@ -18,7 +18,6 @@ from mmfrac.evaluation.offline.image_prediction import (
 )
 from mmfrac.evaluation.offline.map_folder import MapFolder, read_prediction
 from mmfrac.preparation.tables.table import Problems, Table
-from mmfrac.preparation.tables.values import read_number
 from mmfrac.utils.io import read_json
 
 _CSV_BOX = ('x1', 'y1', 'x2', 'y2')
@@ -176,7 +175,7 @@ def read_box_table(path: Path, truth: GroundTruth) -> BoxList:
                 raise ValueError(f'{name!r} is no film of {truth.file}')
             if row['film']:
                 _check_same_film(films.setdefault(image.name, row['film']), row['film'], image.name)
-            found.append(_row(image, row, table.decimal_comma))
+            found.append(_row(image, row, table))
         except ValueError as error:
             problems.add(table.name, line, str(error))
     if not problems:
@@ -206,29 +205,26 @@ def _image_of(row: dict[str, str], finder: ImageIndex) -> TrueImage | None:
 
 def _check_same_film(first: str, other: str, name: str) -> None:
     """Raise unless one path of a film ends as the other: files of two folders have one name."""
-    if first == other:
-        return
-    shorter, longer = sorted((PurePath(first).parts, PurePath(other).parts), key=len)
-    if longer[-len(shorter) :] != shorter:
+    if not _ends_alike(first, other):
         raise ValueError(
             f'film {other!r}, but {first!r} was taken for {name!r} already: name films as the '
             'annotation file does, and leave out those that it lacks'
         )
 
 
-def _row(image: TrueImage, row: dict[str, str], decimal_comma: bool) -> FoundBox:
-    score = _number(row, 'score', decimal_comma)
+def _row(image: TrueImage, row: dict[str, str], table: Table) -> FoundBox:
+    score = _number(row, 'score', table)
     if not any(row[name] for name in _CSV_BOX):
         return FoundBox(image, None, score)
-    x1, y1, x2, y2 = (_number(row, name, decimal_comma) for name in _CSV_BOX)
+    x1, y1, x2, y2 = (_number(row, name, table) for name in _CSV_BOX)
     return FoundBox(image, (x1, y1, x2, y2), score)
 
 
-def _number(row: dict[str, str], name: str, decimal_comma: bool) -> float:
+def _number(row: dict[str, str], name: str, table: Table) -> float:
     try:
-        return float(read_number(row[name], decimal_comma))
+        return float(table.number(row[name]))
     except ValueError as error:
-        raise ValueError(f'{name} must be a finite number, got {row[name]!r}') from error
+        raise ValueError(f'{name} must be a finite number: {error}') from error
 
 
 def _without_repeated(found: list[FoundBox]) -> list[FoundBox]:
@@ -245,6 +241,31 @@ def double_scores(found: list[FoundBox]) -> Iterator[str]:
             if item.image.name in seen:
                 yield f'{item.image.name}: more than one image score'
             seen.add(item.image.name)
+
+
+def check_same_model(name: str, test: 'SavedPredictions', validation: 'SavedPredictions') -> None:
+    """Raise where a model's test and validation predictions say that they are of two models.
+
+    Args:
+        name (str): What it is called.
+        test (SavedPredictions): Of the test images.
+        validation (SavedPredictions): Of the validation images.
+
+    Raises:
+        ValueError: If their ``run.json`` name two checkpoints.
+    """
+    first, other = (one.run.get('checkpoint') for one in (test, validation))
+    if first and other and not _ends_alike(first, other):
+        raise ValueError(
+            f'{name}: test predictions are of checkpoint {first!r} ({test.path}), validation '
+            f'predictions of {other!r} ({validation.path}): thresholds of one model say nothing of '
+            'another'
+        )
+
+
+def _ends_alike(first: str, other: str) -> bool:
+    shorter, longer = sorted((PurePath(first).parts, PurePath(other).parts), key=len)
+    return longer[-len(shorter) :] == shorter
 
 
 class SavedPredictions:

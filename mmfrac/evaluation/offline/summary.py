@@ -21,6 +21,7 @@ from mmfrac.evaluation.functional.operating_point import Target, choose_threshol
 from mmfrac.evaluation.functional.roc import PairedTest, delong_interval, delong_test
 from mmfrac.evaluation.offline import estimates as breakdown
 from mmfrac.evaluation.offline.estimates import Estimate, Group, draw, estimate_metrics
+from mmfrac.evaluation.offline.ground_truth import TrueImage
 from mmfrac.evaluation.offline.model_results import ModelResults
 
 
@@ -198,7 +199,8 @@ def summarise(
         Summary: All of it.
 
     Raises:
-        ValueError: If there is no model, or one without validation images where others have them.
+        ValueError: If there is no model, or one without validation images where others have them; if
+            most validation images are test images.
     """
     if not models:
         raise ValueError('there is no model to summarise')
@@ -208,6 +210,8 @@ def summarise(
             f'{sorted(validation)}'
         )
     images = next(iter(models.values())).images
+    if validation is not None:
+        _check_apart(images, next(iter(validation.values())).images)
     weights = draw(next(iter(models.values())), definitions)
     summaries = {
         name: _summarise_model(
@@ -228,6 +232,21 @@ def summarise(
         'test' if validation is None else 'validation',
         breakdown.size_parts(images)[1],
     )
+
+
+def _check_apart(test: Sequence[TrueImage], validation: Sequence[TrueImage]) -> None:
+    """Raise where thresholds would be chosen on the images that they are tested on.
+
+    Images of another hospital may have some of the names, hardly most of them.
+    """
+    keys = [{(one.name, one.patient, one.shape) for one in images} for images in (test, validation)]
+    both = set.intersection(*keys)
+    if 2 * len(both) > len(keys[1]):
+        raise ValueError(
+            f'{len(both)} of {len(keys[1])} validation images are among the test images, e.g. '
+            f'{min(both)[0]!r}: thresholds would be chosen on what they are tested on; name images that '
+            'were parted from them by patient, or none'
+        )
 
 
 def _summarise_model(

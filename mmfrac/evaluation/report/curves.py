@@ -283,8 +283,11 @@ def read_evaluations(work_dir: Path, report: Callable[[str], Any] = print) -> di
             if not points.size or not np.isfinite(points).all():
                 raise ValueError('no lesion or no film was evaluated')
             definitions = Definitions.from_json(content, str(path))
+            end = content.get('max_fppi')
+            if not (end is None or isinstance(end, (int, float))):
+                raise ValueError(f'max_fppi is {end!r}')
         except (KeyError, TypeError, ValueError) as error:
             report(f'{path}: no FROC curve in it ({type(error).__name__}: {error})')
             continue
-        found[name] = Evaluation(path, curve, definitions, content.get('max_fppi'))
+        found[name] = Evaluation(path, curve, definitions, end)
     return found

@@ -200,7 +200,8 @@ def write_report(
         ValueError: If the folder holds a file of one of these names that mmfrac did not write.
     """
     plain = dict(as_plain(summary), inputs=inputs.as_plain())
-    path = OutputFolder(folder).path
+    output = OutputFolder(folder)
+    path = output.path
     names = [*_TABLES, *(f'{stem}.{suffix}' for stem in _PICTURES for suffix in ('png', 'svg'))]
     # before anything is drawn
     for name in (*names, *(['report.html'] if html else [])):
@@ -226,6 +227,8 @@ def write_report(
         }
         page = render_page(summary, plain, pictures, findings)
         written.append(_write(path('report.html'), page))
+    # of an earlier report
+    output.remove({*names, 'report.html'} - {one.name for one in written})
     return written
 
 

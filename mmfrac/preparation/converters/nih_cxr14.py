@@ -10,7 +10,7 @@ from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import ImageRow, RawBox, read_number, read_patient
+from mmfrac.preparation.tables.values import ImageRow, RawBox, read_patient
 
 # The release holds all films in this size (px), and its boxes are drawn in it.
 RELEASE_SIZE = (1024, 1024)
@@ -99,7 +99,7 @@ def _boxes(table: Table, conversion: Conversion) -> dict[str, dict[tuple, int]]:
     images: dict[str, dict[tuple, int]] = {}
     for line, (name, finding, *numbers) in table.rows():
         try:
-            x, y, width, height = (read_number(text, table.decimal_comma) for text in numbers)
+            x, y, width, height = map(table.number, numbers)
         except ValueError as error:
             conversion.problems.add(table.name, line, str(error))
             continue

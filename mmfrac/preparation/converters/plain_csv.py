@@ -17,7 +17,6 @@ from mmfrac.preparation.tables.values import (
     RawBox,
     read_label,
     read_length,
-    read_number,
     read_patient,
 )
 
@@ -185,7 +184,7 @@ def _read(table: Table, conversion: Conversion) -> dict[str, _Image]:
         row = dict(zip(table.keys, fields))
         try:
             new = _parse(table, line, row)
-            box = _box([row[name] for name in BOX], table.decimal_comma)
+            box = _box([row[name] for name in BOX], table)
             if box and new.label not in (1, None):
                 raise ValueError(f'label {new.label}, but a box; a film with a fracture box has 1')
             new.label = 1 if box else new.label
@@ -213,13 +212,13 @@ def _compare(image: _Image, row: _Image) -> None:
             raise ValueError(f'{name} {new!r}, but {old!r} for the same film on line {image.line}')
 
 
-def _box(texts: list[str], decimal_comma: bool) -> tuple[float, ...] | None:
+def _box(texts: list[str], table: Table) -> tuple[float, ...] | None:
     blank = [text.lower() in BLANKS for text in texts]
     if all(blank):
         return None
     if any(blank):
         raise ValueError(f'a box is x1, y1, x2, y2 (px), got {texts}')
-    return tuple(read_number(text, decimal_comma) for text in texts)
+    return tuple(map(table.number, texts))
 
 
 def _image_rows(

@@ -12,7 +12,7 @@ from mmfrac.preparation.converters.convert_options import ConvertOptions
 from mmfrac.preparation.converters.file_finder import with_suffixes
 from mmfrac.preparation.converters.nih_cxr14 import RELEASE_SIZE, nih_patient
 from mmfrac.preparation.tables.table import Table
-from mmfrac.preparation.tables.values import ImageRow, read_label, read_number
+from mmfrac.preparation.tables.values import ImageRow, read_label
 from mmfrac.utils.errors import AnnotationError
 
 _NORMAL = 'normal'
@@ -119,7 +119,7 @@ def _read(table: Table, conversion: Conversion) -> dict[str, tuple[int, int | No
             label = read_label(target)
             has_box = any(numbers)
             for text in numbers if has_box else ():
-                read_number(text, table.decimal_comma)
+                table.number(text)
             first, known = images.setdefault(name, (line, label))
             if known != label:
                 raise ValueError(f'{name} has Target {known} on line {first} and {label} here')

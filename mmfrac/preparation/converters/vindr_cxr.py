@@ -22,7 +22,6 @@ from mmfrac.preparation.tables.values import (
     RawBox,
     Size,
     read_length,
-    read_number,
 )
 
 MERGE = ('any', 'majority', 'all')
@@ -190,7 +189,7 @@ def _read(table: Table, conversion: Conversion) -> tuple[dict[str, _Reading], bo
                 raise ValueError(f'class_name {name!r} is no name; is it a class_id?')
             if names_fracture(finding) and finding not in _SITES:
                 raise ValueError(f'class {name!r} is a fracture, but none of {list(_SITES)}')
-            box = _box(corners, table.decimal_comma)
+            box = _box(corners, table)
             size = (read_length(width), read_length(height)) if width and height else None
         except ValueError as error:
             conversion.problems.add(table.name, line, str(error))
@@ -212,11 +211,11 @@ def _read(table: Table, conversion: Conversion) -> tuple[dict[str, _Reading], bo
     return readings, has_fractures
 
 
-def _box(corners: list[str], decimal_comma: bool) -> tuple[float, ...] | None:
+def _box(corners: list[str], table: Table) -> tuple[float, ...] | None:
     """(x1, y1, x2, y2), px; None for a finding without a box."""
     if all(text.lower() in BLANKS for text in corners):
         return None
-    x1, y1, x2, y2 = (read_number(text, decimal_comma) for text in corners)
+    x1, y1, x2, y2 = map(table.number, corners)
     if x2 <= x1 or y2 <= y1:
         raise ValueError(f'box {(x1, y1, x2, y2)} (x1, y1, x2, y2) has no positive size')
     return x1, y1, x2, y2

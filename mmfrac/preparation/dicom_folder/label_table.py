@@ -11,7 +11,7 @@ from typing import TypeVar
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
 from mmfrac.preparation.converters.plain_csv import BOX, check_corners
 from mmfrac.preparation.dicom_folder.header import DicomHeader
-from mmfrac.preparation.tables.values import BLANKS, RawBox, read_label, read_number
+from mmfrac.preparation.tables.values import BLANKS, RawBox, read_label
 
 # From the surest to the widest: a film is looked for in this order.
 _KEYS = {
@@ -251,16 +251,13 @@ class LabelTable:
                 f'label {label}, but {entry.label} for the same film on line {entry.line}'
             )
         if has_box:
-            numbers = [_read(name, row, self._number, 'a number (px)') for name in BOX]
+            numbers = [_read(name, row, self._table.number, 'a number (px)') for name in BOX]
             first = entry.boxes.setdefault((*numbers, row['site']), line)
         else:
             first = entry.line
         if first != line:
             self._conversion.leave_out(REPEATED)
         return entry
-
-    def _number(self, text: str) -> float:
-        return read_number(text, self._table.decimal_comma)
 
 
 def _plain_key(kind: str, value: str) -> str:

@@ -17,6 +17,7 @@ from typing import IO, Any, TextIO, cast
 
 from tqdm import tqdm
 
+from mmfrac.preparation.tables.values import read_number
 from mmfrac.utils.errors import MAX_LINES, AnnotationError
 
 
@@ -381,6 +382,8 @@ class Table:
         self._column_of: dict[str, int] = {}
         names = {_column_key(name) for names in self._columns.values() for name in names}
         self._names = frozenset(names)
+        # mark of the first number that has one, and that number
+        self._decimal: tuple[str, str] | None = None
         self._header = Header()
         self._read_header(wanted)
 
@@ -399,10 +402,30 @@ class Table:
         """Keys of the wanted and optional columns, in the order of the fields of a row."""
         return tuple(self._columns)
 
-    @property
-    def decimal_comma(self) -> bool:
-        """Whether a comma may stand in a number, as it parts no fields."""
-        return self._header.delimiter != ','
+    def number(self, text: str) -> float:
+        """A number of a field, with a decimal point, or a decimal comma where a comma parts no fields.
+
+        A table has one of them: beside ``0,9``, ``1.050`` may be meant as more than a thousand.
+
+        Args:
+            text (str): The field.
+
+        Returns:
+            float: The number; int where it is whole.
+
+        Raises:
+            ValueError: If it is no finite number, or one with the other decimal mark than before.
+        """
+        value = read_number(text, decimal_comma=self._header.delimiter != ',')
+        mark = next((mark for mark in '.,' if mark in text), None)
+        if mark is not None:
+            self._decimal = self._decimal or (mark, text)
+            if mark != self._decimal[0]:
+                raise ValueError(
+                    f'{text!r} beside {self._decimal[1]!r}: one of the two marks parts thousands; '
+                    'write numbers without it'
+                )
+        return value
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Sound rows, in the order of the file.

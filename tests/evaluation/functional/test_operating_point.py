@@ -67,6 +67,17 @@ def test_rates_by_hand():
     assert nothing['specificity'][0] == 1
 
 
+def test_a_threshold_cuts_lesions_and_false_positives_of_32_bits_alike():
+    score = np.float32(0.7)
+    record = ImageRecord(
+        np.array([score]), np.array([1], np.uint8), np.array([score]), float(score)
+    )
+    for threshold, kept in ((0.7, False), (float(score), True)):
+        assert (float(score) >= threshold) == kept
+        found = rates_at([record], [1], [float(score)], threshold)
+        assert [found[name][0] for name in ('recall', 'fppi', 'sensitivity')] == [kept] * 3
+
+
 def test_rates_of_a_replicate_are_those_of_the_repeated_films():
     replicates = np.array([[1, 1, 1, 1, 1], [2, 0, 1, 0, 2], [0, 3, 0, 1, 0]])
     found = rates_at(RECORDS, LABELS, SCORES, 0.45, replicates)

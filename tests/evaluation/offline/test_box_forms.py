@@ -12,7 +12,11 @@ from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.metrics.frac_metric import FracMetric
 from mmfrac.evaluation.metrics.save_predictions import SavePredictions
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
-from mmfrac.evaluation.offline.image_prediction import PredictionError, misread_boxes
+from mmfrac.evaluation.offline.image_prediction import (
+    ImagePrediction,
+    PredictionError,
+    misread_boxes,
+)
 from mmfrac.evaluation.offline.model_results import evaluate_predictions
 from mmfrac.evaluation.offline.predictions import open_predictions
 from tests.tools.tiny_run import ROOT, start
@@ -238,6 +242,29 @@ def test_boxes_of_a_saved_folder_are_chosen_by_category(made):
         assert others[0] == others[1]
         for key in values[0]:
             assert float(values[0][key]) == pytest.approx(float(values[1][key]), abs=1e-6)
+
+
+def test_an_image_score_of_its_own_outlives_boxes_of_other_categories():
+    boxes = np.array([[0, 0, 4, 4], [4, 4, 8, 8]], float)
+    made = dict(img_path='a', boxes=boxes, box_classes=('nodule', 'fracture'))
+    scores = np.array([0.9, 0.3], np.float32)
+    own = ImagePrediction(**made, box_scores=scores, score=0.55)
+    assert own.of_categories(['fracture'])[0].score == 0.55
+    highest = ImagePrediction(**made, box_scores=scores, score=float(scores.max()))
+    assert highest.of_categories(['fracture'])[0].score is None
+
+
+def test_predictions_of_two_kinds_are_told(made, tmp_path):
+    _, _, folder = made
+    truth = read_ground_truth(folder / 'truth.json')
+    names = [image.name for image in truth.images]
+    rows = [f'{name},1,1,3,3,0.5' for name in names]
+    table = tmp_path / 'r.csv'
+    table.write_text('\n'.join(['film,x1,y1,x2,y2,score', *rows]))
+    assert not evaluate_predictions(truth, open_predictions(table, truth), METRIC_DEFAULTS).notes
+    table.write_text('\n'.join(['film,x1,y1,x2,y2,score', *rows, f'{names[0]},,,,,0.9']))
+    (note,) = evaluate_predictions(truth, open_predictions(table, truth), METRIC_DEFAULTS).notes
+    assert note.startswith(f'1 of {len(names)} films have an image score of their own')
 
 
 @pytest.mark.slow

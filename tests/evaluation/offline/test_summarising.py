@@ -1,4 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ from mmfrac.evaluation.offline.summary import summarise
 FEW = Definitions(replicates=60, seed=3, recall_fppi=(0.5, 1.0))
 
 
-def results(seed, num_films=40):
+def results(seed, num_films=40, part='test'):
     """Random films of two sources, two a patient, every second one with lesions."""
     rng = np.random.default_rng(seed)
     films, records = [], []
@@ -28,7 +30,7 @@ def results(seed, num_films=40):
             prob_map[(y1 + y2) // 2, (x1 + x2) // 2] = rng.random()
         films.append(
             TrueImage(
-                f'{index}.png',
+                f'{part}/{index}.png',
                 index,
                 (9, 11),
                 int(len(boxes) > 0),
@@ -50,7 +52,8 @@ def results(seed, num_films=40):
 def summary():
     models = dict(ours=results(0), other=results(1))
     targets = [Target('fppi', 0.5), Target('sensitivity', 0.5), Target('sensitivity', 1)]
-    return summarise(models, FEW, targets, dict(ours=results(2), other=results(3)))
+    validation = dict(ours=results(2, part='val'), other=results(3, part='val'))
+    return summarise(models, FEW, targets, validation)
 
 
 def test_values_are_those_of_the_films_and_intervals_those_of_the_replicates(summary):
@@ -172,6 +175,12 @@ def test_ages_come_in_bands():
     parts = breakdown.image_parts(films, 'age')
     assert parts == ['0 to under 40', '40 to under 60', '80 and over', 'unknown', 'unknown']
     assert breakdown.image_parts(films, 'sex') is None
+    films = [
+        TrueImage('a', 1, (1, 1), 0, True, 's', 'p', np.zeros((0, 4)), (), dict(age=age))
+        for age in ('039Y', '040Y', '480M', '479M', '014D', '085Y', '45Y')
+    ]
+    bands = [part.split()[0] for part in breakdown.image_parts(films, 'age')]
+    assert bands == ['0', '40', '40', '0', '0', '80', 'unknown']
 
 
 def test_without_lesions_or_regions_there_is_nan_and_no_error():
@@ -207,3 +216,13 @@ def test_models_and_validation_must_match():
         summarise({}, FEW)
     with pytest.raises(ValueError, match='same models'):
         summarise(dict(ours=results(0)), FEW, (), dict(other=results(1)))
+
+
+def test_thresholds_are_not_chosen_on_the_test_images():
+    with pytest.raises(ValueError, match=r'30 of 30 validation images .* .test/0\.png'):
+        summarise(dict(ours=results(0)), FEW, (), dict(ours=results(1, 30)))
+    # of another hospital, some of whose names are the same
+    other = results(1)
+    images = [replace(image, name=f'x{image.name}') for image in other.images[:20]]
+    other = replace(other, images=[*images, *other.images[20:]])
+    assert summarise(dict(ours=results(0)), FEW, (), dict(ours=other)).chosen_on == 'validation'

@@ -2,6 +2,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import cv2
@@ -18,6 +19,7 @@ from mmfrac.evaluation.offline.summary import summarise
 from mmfrac.evaluation.report import ReportInputs, write_report
 from mmfrac.evaluation.report.page import worst_false_positives, worst_misses
 from mmfrac.evaluation.report.tables import as_text
+from mmfrac.utils.io import note_written
 from tests.evaluation.offline.prediction_files import (
     FILMS,
     prob_maps,
@@ -81,6 +83,25 @@ def test_files_of_the_user_are_not_replaced(made, tmp_path, name):
     with pytest.raises(ValueError, match=f'{name} is there and was not written by mmfrac'):
         write_report(tmp_path, summary, inputs, html=True)
     assert (tmp_path / name).read_text() == 'years of work'
+
+
+def test_files_of_an_earlier_report_do_not_stay(made, tmp_path):
+    summary, *_ = made
+    inputs = ReportInputs('test.json', {}, None, 'froc.py', {})
+    for name in ('report.html', 'reliability.svg'):
+        note_written(tmp_path, [name])
+        (tmp_path / name).write_text('of another model')
+    bare = replace(
+        summary,
+        models={name: replace(one, calibration={}) for name, one in summary.models.items()},
+    )
+    (tmp_path / 'reliability.png').write_text('mine')
+    note_written(tmp_path, [])
+    with pytest.raises(ValueError, match=r'reliability\.png is there and was not written'):
+        write_report(tmp_path, bare, inputs, html=False)
+    (tmp_path / 'reliability.png').unlink()
+    write_report(tmp_path, bare, inputs, html=False)
+    assert not {'report.html', 'reliability.svg'} & {path.name for path in tmp_path.iterdir()}
 
 
 def test_json_and_csv_name_values_and_definitions(made):

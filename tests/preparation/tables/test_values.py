@@ -2,6 +2,7 @@
 import pytest
 
 from mmfrac.preparation.converters.convert_options import ConvertOptions, parse_size, parse_views
+from mmfrac.preparation.tables.table import Problems, Table
 from mmfrac.preparation.tables.values import read_label, read_length, read_number, read_patient
 
 
@@ -35,6 +36,24 @@ def test_numbers():
     for text in ('0', '-5', '10.5'):
         with pytest.raises(ValueError, match='width or height'):
             read_length(text)
+
+
+@pytest.mark.parametrize(
+    ('delimiter', 'first', 'second'),
+    [('\t', '1,050', '0.9'), (';', '0,9', '1.050'), (';', '12', '1.5')],
+)
+def test_a_table_has_one_decimal_mark(tmp_path, delimiter, first, second):
+    path = tmp_path / 't.csv'
+    path.write_text(f'a{delimiter}b\n{first}{delimiter}{second}\n')
+    table = Table(path, dict(a=('a',), b=('b',)), Problems())
+    ((_, (one, other)),) = table.rows()
+    table.number(one)
+    if first == '12':
+        assert table.number(other) == 1.5
+        return
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"'{second}' beside '{first}'.* parts thousands"):
+            table.number(other)
 
 
 def test_patients():
