@@ -2,7 +2,9 @@
 """What the tools that take a config share."""
 
 import argparse
+import ast
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,10 @@ from mmfrac.utils.runner_settings import check_runner_settings
 
 
 class KeyValues(DictAction):
-    """mmengine's ``key=value`` options, with a word about what is none."""
+    """mmengine's ``key=value`` options, and values that are dicts, written as in a config.
+
+    A word is said about what is no option, where mmengine would leave a string.
+    """
 
     def __call__(
         self,
@@ -34,12 +39,51 @@ class KeyValues(DictAction):
         wrong = [value for value in values or () if '=' not in value]
         if wrong:
             parser.error(f'{option_string} takes key=value pairs, got {" ".join(wrong)}')
-        super().__call__(parser, namespace, values, option_string)
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, ValueError) as error:
+            parser.error(f'{option_string}: {error}')
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        """A value: that of Python where it has dicts in it, else as mmengine reads it."""
+        text = val.strip()
+        if _HAS_DICT.search(text) is None:
+            return DictAction._parse_iterable(val)
+        try:
+            return _literal(ast.parse(text, mode='eval').body)
+        except (SyntaxError, ValueError) as error:
+            raise ValueError(
+                f'{text!r} is no value ({error}): write dicts as in a config, in quotes of the shell, '
+                'e.g. "model.teacher=dict(type=\'MeanTeacher\')"'
+            ) from error
+
+
+# at the beginning, or as an item
+_HAS_DICT = re.compile(r'(^|[\[(,=:]\s*)(dict\(|\{)')
+
+
+def _literal(node: ast.expr) -> Any:
+    """Value of a literal, in which dicts may be written as calls; nothing is run."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        if node.args or any(item.arg is None for item in node.keywords):
+            raise ValueError('a dict has names and values, dict(name=value)')
+        return {str(item.arg): _literal(item.value) for item in node.keywords}
+    if isinstance(node, ast.Dict):
+        if None in node.keys:
+            raise ValueError('a dict has names and values')
+        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values) if key}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        items = [_literal(item) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    if isinstance(node, ast.Name):
+        raise ValueError(f'{node.id} has no quotes')
+    return ast.literal_eval(node)
 
 
 CFG_OPTIONS_HELP = (
     'settings of the config to override, as key=value pairs; nested keys with dots, lists as '
-    'key="[a,b]" or key=a,b'
+    'key="[a,b]" or key=a,b, dicts as "key=dict(type=\'MixUp\')"'
 )
 
 

@@ -60,6 +60,47 @@ def test_options_that_are_no_pairs(capsys):
     assert 'key=value pairs, got b' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ("dict(type='MeanTeacher')", dict(type='MeanTeacher')),
+        ("dict(type='MeanTeacher', max_decay=-0.5)", dict(type='MeanTeacher', max_decay=-0.5)),
+        ("[dict(type='MixUp', alpha=[1, None])]", [dict(type='MixUp', alpha=[1, None])]),
+        ('[a, dict(x=dict(y=(1, True)))]', None),
+        ("{'x': {'y': (1, True)}}", dict(x=dict(y=(1, True)))),
+        ('dict()', {}),
+        ('dict(type=MeanTeacher)', None),
+        ('dict(**x)', None),
+        ('{**x}', None),
+        ("dict(type=open('x'))", None),
+        ("dict(type='MeanTeacher'", None),
+        ('[1,(2,3]', None),
+        ('[dictionary,(1,2)]', ['dictionary', (1, 2)]),
+    ],
+)
+def test_options_may_be_dicts(text, value, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues)
+    arguments = ['--cfg-options', f'a.b={text}']
+    if value is not None:
+        assert parser.parse_args(arguments).cfg_options == {'a.b': value}
+        return
+    with pytest.raises(SystemExit):
+        parser.parse_args(arguments)
+    assert '--cfg-options' in capsys.readouterr().err
+
+
+def test_a_dict_replaces_and_merges_as_in_a_config():
+    config = CONFIGS / 'phantom/frac_ssl_phantom.py'
+    options = [
+        "model.batch_augments=[dict(type='MixUp')]",
+        "model.teacher=dict(type='MeanTeacher')",
+    ]
+    cfg = from_command_line(config, '--cfg-options', *options)
+    assert cfg.model.batch_augments == [dict(type='MixUp')]
+    assert MODELS.build(cfg.model.teacher).max_decay == 0.999
+
+
 def from_command_line(*arguments):
     parser = argparse.ArgumentParser()
     parser.add_argument('config')
