@@ -1,7 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """What a benchmark consists of: its films, its methods, the search that each method gets."""
 
+import difflib
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +14,7 @@ from mmengine.config import Config
 
 from mmfrac.engine.runner.precision import use_amp
 from mmfrac.experiments.jobs import Tools
+from mmfrac.experiments.results import run_name
 from mmfrac.utils.config import load_config, merge_config_file, merge_options
 from mmfrac.utils.packaged import config_path
 
@@ -100,18 +104,34 @@ class Benchmark:
     intervals: str = 'patients'
     search_folds: int = 0
 
-    def epoch(self, validated: Mapping[int, float]) -> int:
+    def epoch(self, logged: Mapping[str, Mapping[int, float]]) -> int:
         """Epoch of a run that is tested.
 
         Args:
-            validated (Mapping[int, float]): Validation metric ``select`` of each epoch.
+            logged (Mapping[str, Mapping[int, float]]): Values of each epoch by key, ``select`` among
+                them.
 
         Returns:
             int: The best, the first of equal ones as MMEngine's checkpoint hook keeps it; or the last.
+
+        Raises:
+            ValueError: If ``select`` was not logged, or is NaN in all epochs.
         """
+        validated = logged.get(self.select)
+        if not validated:
+            raise ValueError(
+                f'select of {self.name} is {self.select!r}, which was not logged in any epoch; logged '
+                f'are {sorted(key for key, values in logged.items() if values)}'
+            )
         if self.last_epoch:
             return max(validated)
-        return max(validated, key=lambda epoch: (validated[epoch], -epoch))
+        best = max(validated, key=lambda epoch: (nan_last(validated[epoch]), -epoch))
+        if math.isnan(validated[best]):
+            raise ValueError(
+                f'{self.select} is NaN in all epochs, so none can be chosen: the validation films lack '
+                'lesions or one of the classes; take another select, or last_epoch = True'
+            )
+        return best
 
     def build_config(
         self, method: Method, repository: Path, seed: int | None, value: float | None = None
@@ -161,6 +181,11 @@ class Benchmark:
         return self.search_values if self.search_setting and method.search else (None,)
 
 
+def nan_last(value: float) -> float:
+    """A value for ``max`` to compare: NaN is below all others."""
+    return -math.inf if math.isnan(value) else value
+
+
 @dataclass(frozen=True)
 class Folders:
     """Where a benchmark is run.
@@ -189,16 +214,15 @@ def load_benchmark(path: str | Path) -> Benchmark:
     Args:
         path (str | Path): Python config, or ``mmfrac::NAME`` for one that the package brings along. It
             has ``name``, ``data_root``, ``methods``, ``reference`` and optionally ``phantom``,
-            ``pretraining``, ``search`` (``setting``, ``values``, ``seed``,
-            ``folds``), ``select``,
-            ``last_epoch``, ``amp`` and ``intervals``.
+            ``pretraining``, ``search`` (``setting``, ``values``, and optionally ``seed``, ``folds``),
+            ``select``, ``last_epoch``, ``amp`` and ``intervals``. Other names are helpers.
 
     Returns:
         Benchmark: The benchmark.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it lacks something.
+        ValueError: If it lacks something, or holds what is not read.
     """
     path = config_path(path)
     if not Path(path).is_file():
@@ -210,6 +234,7 @@ def load_benchmark(path: str | Path) -> Benchmark:
     missing = [key for key in ('name', 'data_root', 'methods', 'reference') if key not in content]
     if missing:
         raise ValueError(f'{path} is no benchmark file: it lacks {missing}')
+    _check_names(content, path)
     _check_types(content, path)
     methods = {name: _method(name, entry, path) for name, entry in content['methods'].items()}
     if content['reference'] not in methods:
@@ -222,10 +247,13 @@ def load_benchmark(path: str | Path) -> Benchmark:
             f'{path}: methods go on from a supervised model, but there is no pretraining'
         )
     search = content.get('search') or {}
+    folds = _folds(search.get('folds', 0), path)
+    if search:
+        _check_search('search', search, {'setting', 'values', 'seed', 'folds'}, path)
     intervals = content.get('intervals', 'patients')
     if intervals not in INTERVALS:
         raise ValueError(f'{path}: intervals must be one of {INTERVALS}, got {intervals!r}')
-    return Benchmark(
+    benchmark = Benchmark(
         name=content['name'],
         data_root=content['data_root'],
         phantom=content.get('phantom'),
@@ -239,8 +267,10 @@ def load_benchmark(path: str | Path) -> Benchmark:
         last_epoch=content.get('last_epoch', False),
         amp=content.get('amp', False),
         intervals=intervals,
-        search_folds=_folds(search.get('folds', 0), path),
+        search_folds=folds,
     )
+    _check_distinct(benchmark, path)
+    return benchmark
 
 
 # of the fields of a benchmark file
@@ -255,7 +285,31 @@ _TYPES: dict[str, tuple[type, ...]] = dict(
     select=(str,),
     last_epoch=(bool,),
     amp=(bool,),
+    intervals=(str,),
 )
+# of those of a method
+_METHOD_TYPES: dict[str, tuple[type, ...]] = dict(
+    config=(str,),
+    changes=(str, type(None)),
+    label=(str,),
+    pretrained=(bool,),
+    options=(dict,),
+    search=(bool, dict),
+)
+# how alike a name is to a field that it was meant to be
+_CLOSE = 0.8
+
+
+def _check_names(content: Mapping[str, Any], path: str | Path) -> None:
+    """Raise a ``ValueError`` for a name that is nearly that of a field; others are helpers."""
+    for name in content:
+        close = difflib.get_close_matches(name.lower(), _TYPES, 1, _CLOSE)
+        # what a loop over the methods leaves
+        if name not in _TYPES and close and name != 'method':
+            raise ValueError(
+                f'{path}: {name} is no field of a benchmark file; did you mean {close[0]}? Give a '
+                'helper another name'
+            )
 
 
 def _check_types(content: Mapping[str, Any], path: str | Path) -> None:
@@ -266,6 +320,12 @@ def _check_types(content: Mapping[str, Any], path: str | Path) -> None:
         if name in content and not isinstance(content[name], kinds)
     ]
     wrong += [f'method {name}' for name, one in _items(content, 'methods') if not _is_dict(one)]
+    wrong += [
+        f'{key} of method {name}'
+        for name, one in [*_items(content, 'methods'), ('pretraining', content.get('pretraining'))]
+        for key, kinds in _METHOD_TYPES.items()
+        if _is_dict(one) and key in one and not isinstance(one[key], kinds)
+    ]
     searches = {'search': content.get('search')}
     searches |= {
         f'search of method {name}': one.get('search')
@@ -275,6 +335,8 @@ def _check_types(content: Mapping[str, Any], path: str | Path) -> None:
     for name, search in searches.items():
         if not isinstance(search, dict):
             continue
+        if not isinstance(search.get('setting', ''), str):
+            wrong.append(f'setting of the {name}')
         if 'values' in search:
             values = search['values']
             if not isinstance(values, (list, tuple)) or not all(map(_is_number, values)):
@@ -314,8 +376,40 @@ def _method(name: str, entry: dict[str, Any], path: str | Path) -> Method:
             f'{sorted(allowed)}'
         )
     search = entry.get('search')
-    if isinstance(search, dict) and set(search) != {'setting', 'values'}:
-        raise ValueError(
-            f'{path}: the search of method {name} has the keys {sorted(search)}, not setting and values'
-        )
+    if isinstance(search, dict):
+        _check_search(f'search of method {name}', search, {'setting', 'values'}, path)
     return Method(name=name, **{'label': name, **entry})
+
+
+def _check_search(
+    name: str, search: Mapping[str, Any], allowed: set[str], path: str | Path
+) -> None:
+    """Raise a ``ValueError`` for a search without setting or values, or with a key that is not read."""
+    if set(search) - allowed or not (search.get('setting') and search.get('values')):
+        raise ValueError(
+            f'{path}: the {name} has the keys {sorted(search)}; needed are setting and values, neither '
+            f'of them empty, allowed {sorted(allowed)}'
+        )
+
+
+def _check_distinct(benchmark: Benchmark, path: str | Path) -> None:
+    """Raise a ``ValueError`` if two methods have one label, or two runs one name."""
+    labels = Counter(method.label for method in benchmark.methods.values())
+    names = Counter(
+        run_name(method.name, 0, value)
+        for method in benchmark.methods.values()
+        for value in benchmark.values(method)
+    )
+    # the supervised models are runs, too
+    names['pretraining-seed0'] += benchmark.pretraining is not None
+    twice = [label for label, count in labels.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f'{path}: two methods have the label {twice[0]!r}: a table needs one for each'
+        )
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f'{path}: two runs have the name {twice[0]}: give no method the name pretraining, and '
+            'search values that differ in six digits'
+        )

@@ -24,6 +24,7 @@ from mmfrac.experiments.results import (
     RUNS_FILE,
     RunResult,
     add_runs,
+    check_benchmark,
     read_result,
     read_runs,
     run_name,
@@ -79,8 +80,9 @@ class MethodRun(EvaluatedJob):
 
         Raises:
             FileNotFoundError: If it is gone.
+            ValueError: If the rule takes none.
         """
-        epoch = self.benchmark.epoch(training.epochs[self.benchmark.select])
+        epoch = self.benchmark.epoch(training.epochs)
         found = [
             *self.work_dir.glob(f'best_*_epoch_{epoch}.pth'),
             *self.work_dir.glob(f'epoch_{epoch}.pth'),
@@ -91,11 +93,21 @@ class MethodRun(EvaluatedJob):
             )
         return found[0], epoch
 
+    def check(self) -> None:
+        """Raise a ``ValueError`` if the work dir holds a run of another benchmark."""
+        file = self.work_dir / RESULT_FILE
+        if file.is_file():
+            self.is_current(read_result(RunResult, file))
+
     def is_current(self, result: RunResult) -> bool:
-        """Whether a result is made from the same, and of the epoch that the rule takes now."""
-        return super().is_current(result) and result.epoch == self.benchmark.epoch(
-            result.epochs[self.benchmark.select]
-        )
+        """Whether a result is made from the same, and of the epoch that the rule takes now.
+
+        Raises:
+            ValueError: If it is of another benchmark: it stays.
+        """
+        file = self.work_dir / RESULT_FILE
+        check_benchmark(result, self.benchmark.name, file, '--work-dir')
+        return super().is_current(result) and result.epoch == self.benchmark.epoch(result.epochs)
 
     def result(
         self,
@@ -164,6 +176,7 @@ def run_benchmark(
     Raises:
         RunsFailed: At the end, after all other runs, with what each failed run said.
         JobError: At once, if the supervised model of a seed could not be trained.
+        ValueError: At once, if the results or a work dir are those of another benchmark.
     """
     executor = executor or LocalExecutor()
     failed: dict[str, str] = {}
@@ -252,16 +265,27 @@ def method_run(
 
     Returns:
         MethodRun: The run, of a pretrained method without the model that it goes on from.
+
+    Raises:
+        FileNotFoundError: If an annotation file is missing.
+        ValueError: If the method goes on from two models, or the benchmark chooses by what it does not
+            validate.
     """
     name = run_name(method.name, seed, value, fold)
     cfg = benchmark.build_config(method, folders.repository, seed, value)
     configs = [cfg]
+    if method.pretrained and cfg.get('load_from') is not None:
+        raise ValueError(
+            f'{method.name} sets load_from, and goes on from the supervised model of its seed: set '
+            'pretrained=False, or leave load_from out'
+        )
     if method.pretrained and benchmark.pretraining is not None:
         configs.append(benchmark.build_config(benchmark.pretraining, folders.repository, None))
     fingerprint = run_fingerprint(folders.data_root, configs)
     if fold is not None:
         fingerprint = _set_fold(cfg, folders, fold, fingerprint)
     definitions = frac_definitions({'test_evaluator': cfg.test_evaluator})
+    _check_select(benchmark, cfg)
     return MethodRun(
         name=name,
         work_dir=folders.work_dir / name,
@@ -277,6 +301,17 @@ def method_run(
     )
 
 
+def _check_select(benchmark: Benchmark, cfg: Config) -> None:
+    """Raise a ``ValueError`` if the benchmark chooses by a figure that validation does not give."""
+    names = frac_definitions({'val_evaluator': cfg.val_evaluator}).metric_names
+    given = [f'frac/{name}' for name in names]
+    if benchmark.select.startswith('frac/') and benchmark.select not in given:
+        raise ValueError(
+            f'select of {benchmark.name} is {benchmark.select!r}, which validation does not give; it '
+            f'gives {given}'
+        )
+
+
 def _set_fold(cfg: Config, folders: Folders, fold: int, before: str) -> str:
     """Read the files of a fold; the fingerprint with them, whichever their folder is."""
     folder = folders.work_dir / 'folds'
@@ -286,14 +321,22 @@ def _set_fold(cfg: Config, folders: Folders, fold: int, before: str) -> str:
 
 
 def collect_runs(benchmark: Benchmark, folders: Folders) -> None:
-    """Put what a benchmark that was interrupted has done into its file, where that lacks it."""
+    """Put what a benchmark that was interrupted has done into its file, where that lacks it.
+
+    Raises:
+        ValueError: If the file, or the work dir of one of its methods, is that of another benchmark.
+    """
     known = set()
     if (folders.results / RUNS_FILE).is_file():
         known = {run.name for run in read_runs(folders.results)}
     files = sorted(folders.work_dir.glob(f'*/{RESULT_FILE}'))
-    found = [read_result(RunResult, file) for file in files if file.parent.name not in known]
-    if found:
-        add_runs(folders.results, [run for run in found if run.benchmark == benchmark.name])
+    found = {file: read_result(RunResult, file) for file in files if file.parent.name not in known}
+    for file, run in found.items():
+        if run.method in benchmark.methods:
+            check_benchmark(run, benchmark.name, file, '--work-dir')
+    own = [run for run in found.values() if run.benchmark == benchmark.name]
+    if own:
+        add_runs(folders.results, own)
 
 
 def _known(
@@ -304,6 +347,8 @@ def _known(
     published = {run.name: run for run in read_runs(folders.results)} if file.is_file() else {}
     results, left = {}, []
     for job in jobs:
+        for run in published.values():
+            check_benchmark(run, job.benchmark.name, file, '--results')
         known = published.get(job.name)
         if known is not None and job.is_current(known):
             results[job.name] = known
@@ -311,6 +356,9 @@ def _known(
         left.append(job)
         if known is not None:
             report(f'{job.name}: {file} has it from another config, other films or another epoch')
+    # before anything is trained
+    for job in left:
+        job.check()
     return results, left
 
 

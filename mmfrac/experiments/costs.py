@@ -11,6 +11,7 @@ from mmfrac.engine.costs.model_costs import ModelCosts, measure_all
 from mmfrac.experiments.benchmark import Benchmark, Folders, Method
 from mmfrac.experiments.jobs import write_config
 from mmfrac.utils.io import write_text
+from mmfrac.utils.lock import locked
 
 FILE_NAME = 'costs.json'
 COLUMNS = ('params M', 'GFLOPs', 's a step', 's a film', 'peak MiB')
@@ -38,16 +39,19 @@ def measure_costs(
     Returns:
         dict[str, ModelCosts]: By method, those of the file included.
     """
-    costs = read_costs(folders.results)
+    path = folders.results / FILE_NAME
+    costs = read_costs(folders.results)  # or an error before anything is measured
     for method in methods:
         report(f'{method.name}: measuring its costs')
         cfg = benchmark.build_config(method, folders.repository, 0)
-        path = write_config(cfg, folders.work_dir / 'costs' / method.name)
-        (found,) = measure_all([str(path)], str(folders.data_root), steps=steps)
-        costs[method.name] = replace(found, config=method.config)
-        content = {name: asdict(one) for name, one in costs.items()}
-        text = json.dumps(content, indent=1) + '\n'
-        write_text(folders.results / FILE_NAME, text)
+        config = write_config(cfg, folders.work_dir / 'costs' / method.name)
+        (found,) = measure_all([str(config)], str(folders.data_root), steps=steps)
+        with locked(path, report):
+            # another command may have written meanwhile
+            costs = read_costs(folders.results)
+            costs[method.name] = replace(found, config=method.config)
+            content = {name: asdict(one) for name, one in costs.items()}
+            write_text(path, json.dumps(content, indent=1) + '\n')
     return costs
 
 

@@ -80,9 +80,13 @@ def run_fingerprint(data_root: Path, configs: Sequence[Config]) -> str:
 def _decisive(cfg: Config) -> dict[str, Any]:
     content = _with_length_of_burn_in(cfg.to_dict())
     hooks = content.get('default_hooks', {})
-    return {key: value for key, value in content.items() if key in DECISIVE} | dict(
+    decisive = {key: value for key, value in content.items() if key in DECISIVE} | dict(
         default_hooks={name: hook for name, hook in hooks.items() if name not in REPORTING}
     )
+    # a config without weights of its own has None there, or nothing
+    if content.get('load_from') is not None:
+        decisive['load_from'] = content['load_from']
+    return decisive
 
 
 def _with_length_of_burn_in(content: dict[str, Any]) -> dict[str, Any]:

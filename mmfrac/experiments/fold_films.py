@@ -83,7 +83,8 @@ def write_fold_films(
             read_json(folds / f'fold{fold}' / f'{part}.json') for part in ('train', 'val')
         )
         _check_same_images([known, held_out], contents, train)
-        held_out = _with_known_boxes(held_out)
+        if truth.is_file():
+            held_out = _with_known_boxes(held_out, contents[0])
         written = dict(train=_as_given(known, contents, train), val=held_out, test=held_out)
         if truth.is_file():
             written['train_truth'] = known
@@ -112,11 +113,23 @@ def _check_same_images(split: Sequence[dict], given: Sequence[dict], truth: Path
         )
 
 
-def _with_known_boxes(content: dict[str, Any]) -> dict[str, Any]:
-    """COCO dict whose films with boxes say so: FROC leaves out what is not known."""
+def _with_known_boxes(content: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
+    """COCO dict whose films with boxes of the truth say so: FROC leaves out what is not known.
+
+    Args:
+        content (dict): COCO dict of a fold.
+        train (dict): COCO dict of the films that the truth is of.
+
+    Returns:
+        dict: COCO dict; other films, which may have some of their boxes, stay as they are.
+    """
     boxed = {box['image_id'] for box in content['annotations']}
+    of_truth = {image['file_name'] for image in train['images']}
     images = [
-        {**image, 'regions': True} if image['id'] in boxed else image for image in content['images']
+        {**image, 'regions': True}
+        if image['id'] in boxed and image['file_name'] in of_truth
+        else image
+        for image in content['images']
     ]
     return {**content, 'images': images}
 

@@ -158,7 +158,7 @@ def write_summary(summary: FoldSummary, folder: Path, about: Mapping[str, Any]) 
         curves = {
             row.model: row.curve
             for row in summary.rows
-            if row.split == split and row.curve is not None and _can_be_drawn(row.curve)
+            if row.split == split and row.curve is not None and can_be_drawn(row.curve)
         }
         if curves:
             path = folder / f'froc_{split.replace("-", "")}.png'
@@ -201,5 +201,6 @@ def _csv(summary: FoldSummary) -> str:
     return text.getvalue()
 
 
-def _can_be_drawn(curve: FrocCurve) -> bool:
+def can_be_drawn(curve: FrocCurve) -> bool:
+    """Whether a curve holds no NaN: a lesion and a film to count false positives on were there."""
     return bool(np.isfinite(curve.fppi).all() and np.isfinite(curve.recall).all())

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from mmfrac.engine.runner.ensemble import build_ensemble, write_ensemble
 from mmfrac.evaluation.metrics.files import RecordSet, read_records
 from mmfrac.evaluation.metrics.frac_metric import FracMetric
+from mmfrac.experiments.fingerprint import fingerprint
 from mmfrac.experiments.jobs import Processes, Report, frac_options
 from mmfrac.experiments.results import read_result, write_result
 from mmfrac.utils.lock import locked
@@ -27,7 +28,7 @@ class HoldOutStatus:
     """What was evaluated on the hold-out images.
 
     Attributes:
-        models (list[str]): Fingerprint and checkpoint of each fold.
+        models (list[str]): Fingerprint, checkpoint and digest of its weights, of each fold.
         ensemble (bool): Whether there is an ensemble.
     """
 
@@ -69,7 +70,11 @@ class HoldOut:
             bool: Whether there is an ensemble; detectors that give boxes alone have none.
         """
         folder = self.work_dir / 'holdout'
-        models = [f'{one} {path.name}' for one, path in zip(self.fingerprints, self.checkpoints)]
+        models = [
+            # a fold that was trained again may have its best epoch under the same name
+            f'{one} {path.name} {fingerprint((), [path])}'
+            for one, path in zip(self.fingerprints, self.checkpoints)
+        ]
         status = folder / 'status.json'
         with locked(folder, report, processes.check):
             known = read_result(HoldOutStatus, status) if status.is_file() else None

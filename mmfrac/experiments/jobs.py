@@ -3,6 +3,7 @@
 
 import copy
 import json
+import math
 import os
 import re
 import signal
@@ -404,7 +405,9 @@ class EvaluatedJob(TrainingJob, ABC):
         self._run_tool('evaluation', command, folder / 'test.out', processes)
         metrics = json.loads(metrics_file.read_text(encoding='utf-8'))['metrics']
         records = json.loads(records_file.read_text(encoding='utf-8'))
-        return {f'frac/{key}': value for key, value in metrics.items()}, records
+        # null is how JSON has NaN: no lesion, or one class, is evaluated
+        found = {key: math.nan if value is None else value for key, value in metrics.items()}
+        return {f'frac/{key}': value for key, value in found.items()}, records
 
 
 def frac_metric(evaluator: Any) -> dict:
@@ -483,4 +486,6 @@ def read_training(work_dir: Path) -> Training | None:
         ValueError: If the file is damaged.
     """
     path = work_dir / TRAINING_FILE
-    return read_result(Training, path) if path.is_file() else None
+    # without that file alone the folder is none of a training, which nothing may be written to
+    remedy = f'remove the folder {work_dir}, and the same command trains anew'
+    return read_result(Training, path, remedy) if path.is_file() else None

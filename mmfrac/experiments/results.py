@@ -20,6 +20,8 @@ from mmfrac.utils.io import write_bytes, write_text
 from mmfrac.utils.lock import locked
 
 RUNS_FILE = 'runs.jsonl.xz'
+# of a file that is damaged
+REMEDY = 'remove it, and the same command makes it again'
 
 Result = TypeVar('Result')
 
@@ -76,22 +78,39 @@ def run_name(method: str, seed: int, value: float | None, fold: int | None = Non
     return f'{method}{searched}-seed{seed}' + ('' if fold is None else f'-fold{fold}')
 
 
+def check_benchmark(run: RunResult, benchmark: str, where: str | Path, option: str) -> None:
+    """Raise a ``ValueError`` if a run is of another benchmark, whose methods may have the same names.
+
+    Args:
+        run (RunResult): The run.
+        benchmark (str): Name of the benchmark that it should be of.
+        where (str | Path): What holds it.
+        option (str): Of ``compare_methods.py``, that names another folder.
+    """
+    if run.benchmark != benchmark:
+        raise ValueError(
+            f'{where}: {run.name} is a run of the benchmark {run.benchmark!r}, not of {benchmark!r}, '
+            f'and two benchmarks share no folder: give another {option}'
+        )
+
+
 def write_result(result: Any, path: Path) -> None:
     """Write a dataclass as JSON in one line; a process killed meanwhile leaves the file before."""
     write_text(path, _line(result))
 
 
-def read_result(kind: type[Result], path: Path) -> Result:
+def read_result(kind: type[Result], path: Path, remedy: str = REMEDY) -> Result:
     """Read what ``write_result`` wrote.
 
     Args:
         kind (type): The dataclass.
         path (Path): File.
+        remedy (str): What to do about a damaged file, for the message. Defaults to removing it.
 
     Raises:
         ValueError: If the file holds something else.
     """
-    result = _parse(kind, path.read_text(encoding='utf-8', errors='replace'), str(path))
+    result = _parse(kind, path.read_text(encoding='utf-8', errors='replace'), str(path), remedy)
     if isinstance(result, RunResult) and result.records:
         records = result.test_records()
         with warnings.catch_warnings():
@@ -122,15 +141,22 @@ def add_runs(folder: str | Path, runs: Iterable[RunResult]) -> Path:
 
     Args:
         folder (str | Path): Of the results; it is made. Another process that writes there is waited for.
-        runs (Iterable[RunResult]): Runs.
+        runs (Iterable[RunResult]): Runs of one benchmark.
 
     Returns:
         Path: The file.
+
+    Raises:
+        ValueError: If the file is damaged, or holds runs of another benchmark; it is left as it is.
     """
     path = Path(folder) / RUNS_FILE
     with locked(path, lambda line: None):
         known = {run.name: run for run in _read_file(path)} if path.is_file() else {}
-        merged = known | {run.name: run for run in runs}
+        added = {run.name: run for run in runs}
+        for run in added.values():
+            for other in known.values():
+                check_benchmark(other, run.benchmark, path, '--results')
+        merged = known | added
         if merged != known:
             text = ''.join(_line(merged[name]) for name in sorted(merged))
             write_bytes(path, lzma.compress(text.encode(), preset=6))
@@ -144,10 +170,18 @@ def _read_file(path: Path) -> list[RunResult]:
         raise ValueError(
             f'{path} is damaged ({error}); take it from version control anew'
         ) from error
-    runs = [
-        _parse(RunResult, line, f'{path}, line {number}') for number, line in enumerate(lines, 1)
-    ]
-    return sorted(runs, key=lambda run: run.name)
+    if not lines:
+        raise ValueError(f'{path} holds no run: {REMEDY}')
+    runs: dict[str, RunResult] = {}
+    for number, line in enumerate(lines, 1):
+        run = _parse(RunResult, line, f'{path}, line {number}')
+        if run.name in runs:
+            raise ValueError(
+                f'{path}, line {number}: {run.name} stands on an earlier line, too, and would count '
+                'twice: take it from version control anew, or remove one of these lines'
+            )
+        runs[run.name] = run
+    return [runs[name] for name in sorted(runs)]
 
 
 # finite, and not below 0
@@ -211,8 +245,7 @@ def check_metrics(run: RunResult, found: Mapping[str, float]) -> None:
         stored = run.test.get(f'frac/{name}')
         if stored is not None and not np.isclose(stored, float(value), 0, _CLOSE, equal_nan=True):
             raise ValueError(
-                f'{run.name}: {name} is {stored:g}, and its own records give {float(value):g}: remove '
-                'it, and the same command makes it again'
+                f'{run.name}: {name} is {stored:g}, and its own records give {float(value):g}: {REMEDY}'
             )
 
 
@@ -220,7 +253,7 @@ def _line(result: Any) -> str:
     return json.dumps(asdict(result), separators=(',', ':')) + '\n'
 
 
-def _parse(kind: type[Result], text: str, where: str) -> Result:
+def _parse(kind: type[Result], text: str, where: str, remedy: str = REMEDY) -> Result:
     try:
         content = json.loads(text)
         if 'epochs' in content:
@@ -234,6 +267,5 @@ def _parse(kind: type[Result], text: str, where: str) -> Result:
         return result
     except (AttributeError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
-            f'{where} is damaged, or no {kind.__name__} ({type(error).__name__}: {error}): remove it, '
-            'and the same command makes it again'
+            f'{where} is damaged, or no {kind.__name__} ({type(error).__name__}: {error}): {remedy}'
         ) from error

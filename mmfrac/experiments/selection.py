@@ -1,11 +1,12 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Which of the searched values a method is run with."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from mmfrac.evaluation.functional.froc import figures
 from mmfrac.evaluation.metrics.files import pool_records
-from mmfrac.experiments.benchmark import Benchmark, Method
+from mmfrac.experiments.benchmark import Benchmark, Method, nan_last
 from mmfrac.experiments.results import RunResult
 
 
@@ -23,7 +24,7 @@ def chosen_value(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]
         float | None: None where nothing is searched. Of equal ones the first in the benchmark's order.
 
     Raises:
-        ValueError: If a run of the search is missing.
+        ValueError: If a run of the search is missing, or the metric is, or it is NaN for all values.
     """
     values = benchmark.values(method)
     if len(values) == 1:
@@ -38,8 +39,14 @@ def chosen_value(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]
             for value in values
         }
     else:
-        reached = {run.value: run.validation[benchmark.select] for run in searched}
-    return max(values, key=lambda value: reached[value])
+        reached = {run.value: _selected(benchmark, run.validation, run.name) for run in searched}
+    best = max(values, key=lambda value: nan_last(reached[value]))
+    if math.isnan(reached[best]):
+        raise ValueError(
+            f'the search of {method.name} cannot choose: {benchmark.select} is NaN for all values, '
+            'because the validation films lack lesions or one of the classes; take another select'
+        )
+    return best
 
 
 def missing_values(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]) -> list[float]:
@@ -66,10 +73,14 @@ def pooled_metric(benchmark: Benchmark, runs: Sequence[RunResult]) -> float:
 
     Returns:
         float: The metric.
+
+    Raises:
+        ValueError: If there is no such metric.
     """
     records = pool_records([run.test_records() for run in runs], 'all folds')
     found, _ = figures(records.images, records.definitions)
-    return float(found[benchmark.select.removeprefix('frac/')])
+    named = {f'frac/{name}': float(value) for name, value in found.items()}
+    return _selected(benchmark, named, records.where)
 
 
 def final_runs(benchmark: Benchmark, runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:
@@ -94,6 +105,15 @@ def final_runs(benchmark: Benchmark, runs: Sequence[RunResult]) -> dict[str, lis
         if taken:
             final[name] = sorted(taken, key=lambda run: run.seed)
     return final
+
+
+def _selected(benchmark: Benchmark, metrics: Mapping[str, float], where: str) -> float:
+    if benchmark.select not in metrics:
+        raise ValueError(
+            f'select of {benchmark.name} is {benchmark.select!r}, which {where} has not; there are '
+            f'{sorted(metrics)}'
+        )
+    return metrics[benchmark.select]
 
 
 def _searched(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]) -> list[RunResult]:

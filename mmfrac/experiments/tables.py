@@ -18,11 +18,13 @@ from mmfrac.evaluation.definitions import (
 )
 from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.bootstrap import bootstrap_figures, interval, patient_weights
+from mmfrac.evaluation.functional.records import ImageResult
 from mmfrac.evaluation.metrics.files import RecordSet
 from mmfrac.evaluation.report.curves import plot_froc
 from mmfrac.experiments.benchmark import Benchmark
 from mmfrac.experiments.costs import COLUMNS, cost_cells
-from mmfrac.experiments.results import RunResult, check_metrics
+from mmfrac.experiments.fold_summary import can_be_drawn
+from mmfrac.experiments.results import RunResult, check_benchmark, check_metrics
 from mmfrac.experiments.selection import final_runs
 from mmfrac.utils.io import write_bytes, write_text
 from mmfrac.visualization.plots import plot_sharpening_epochs, plot_spread
@@ -48,6 +50,7 @@ class ComparisonRow:
             NaN for one seed.
         difference (dict[str, float]): Reference minus this method, mean over the common seeds.
         low, high (dict[str, float]): Ends of its 95 % interval.
+        common (tuple[int, ...]): Seeds that the reference has, too. Defaults to none.
     """
 
     method: str
@@ -61,6 +64,7 @@ class ComparisonRow:
     difference: dict[str, float]
     low: dict[str, float]
     high: dict[str, float]
+    common: tuple[int, ...] = ()
 
 
 def compare(
@@ -83,8 +87,11 @@ def compare(
         list[ComparisonRow]: In the order of the benchmark.
 
     Raises:
-        ValueError: If two runs were tested on different images or under different definitions.
+        ValueError: If a run is of another benchmark, or two were tested on different images, against
+            other lesions or under different definitions.
     """
+    for run in runs:
+        check_benchmark(run, benchmark.name, 'results', '--results')
     final = final_runs(benchmark, runs)
     sets = {name: [run.test_records() for run in own] for name, own in final.items()}
     if not sets:
@@ -141,6 +148,7 @@ def compare(
                 difference=difference,
                 low=low,
                 high=high,
+                common=tuple(common),
             )
         )
     return rows
@@ -163,18 +171,41 @@ def mean_of_drawn_seeds(values: np.ndarray, seed: int) -> np.ndarray:
 
 
 def interval_text(benchmark: Benchmark, rows: Sequence[ComparisonRow]) -> str:
-    """What the intervals of a table count, in one line; empty for those of patients alone."""
-    if benchmark.intervals == 'patients':
-        return ''
-    compared = sum(np.isfinite(row.difference['FROC']) for row in rows)
-    if not compared:
-        return ''
-    how = f'Intervals: 95 % each, over {benchmark.intervals}, paired by seed and patient'
-    if compared == 1:
+    """What the differences of a table and their intervals count.
+
+    Args:
+        benchmark (Benchmark): With the reference of the table.
+        rows (Sequence[ComparisonRow]): Of the table.
+
+    Returns:
+        str: A paragraph on the intervals, unless they are those of patients alone, and one on each
+        method that has fewer seeds in common with the reference than its row counts.
+    """
+    compared = [row for row in rows if np.isfinite(row.difference['FROC'])]
+    parts = []
+    if compared and benchmark.intervals != 'patients':
+        parts.append(_how_counted(benchmark, compared))
+    if benchmark.reference in {row.method for row in rows}:
+        parts += [
+            f'{row.label}: compared over {len(row.common)} of its {len(row.seeds)} seeds, those that '
+            'the reference has'
+            for row in rows
+            if row.method != benchmark.reference and len(row.common) < len(row.seeds)
+        ]
+    return '\n\n'.join(parts)
+
+
+def _how_counted(benchmark: Benchmark, compared: Sequence[ComparisonRow]) -> str:
+    single = [row.label for row in compared if len(row.common) == 1]
+    over = 'patients' if len(single) == len(compared) else benchmark.intervals
+    how = f'Intervals: 95 % each, over {over}, paired by seed and patient'
+    if over != 'patients' and single:
+        how += f', over patients alone where one seed is compared ({", ".join(single)})'
+    if len(compared) == 1:
         return f'{how}; one method is compared'
-    wider = 100 - 5 / compared
+    wider = 100 - 5 / len(compared)
     return (
-        f'{how}; {compared} methods are compared, none is widened for their number '
+        f'{how}; {len(compared)} methods are compared, none is widened for their number '
         f'(Bonferroni: {wider:.2f} %)'
     )
 
@@ -225,6 +256,7 @@ def write_report(
     folder: str | Path,
     reference: str | None = None,
     intervals: str = '',
+    films: str = 'test films',
 ) -> Path:
     """Write the table as ``table.md``, or ``table_<reference>.md`` for another reference.
 
@@ -235,13 +267,14 @@ def write_report(
         folder (str | Path): Where.
         reference (str, optional): That of the table. Defaults to the benchmark's.
         intervals (str): ``interval_text`` of it. Defaults to ''.
+        films (str): Those of the figures, named above the table. Defaults to 'test films'.
 
     Returns:
         Path: The file.
     """
     other = reference is not None and reference != benchmark.reference
     path = Path(folder) / (f'table_{reference}.md' if other else 'table.md')
-    text = f'{benchmark.name}, test films\n\n{table}\n\n{definitions_text(definitions)}\n'
+    text = f'{benchmark.name}, {films}\n\n{table}\n\n{definitions_text(definitions)}\n'
     if intervals:
         text += f'\n{intervals}\n'
     write_text(path, text)
@@ -273,13 +306,25 @@ def _check_images(sets: Mapping[str, Sequence[RecordSet]]) -> None:
     seen: dict[tuple, str] = {}
     for own in sets.values():
         for records in own:
-            key = tuple((one.img_id, one.patient_id, one.label) for one in records.images)
+            key = tuple(
+                (one.img_id, one.patient_id, one.label, _lesions(one)) for one in records.images
+            )
             seen.setdefault(key, records.where)
     if len(seen) > 1:
-        raise ValueError(f'runs on different test films cannot be compared: {list(seen.values())}')
+        raise ValueError(
+            'runs on different test films, or on the same with other labels or lesions, cannot be '
+            f'compared: {list(seen.values())}; compare_methods.py without --tables-only, with the seeds '
+            'of both, makes anew what was tested on other films than there are now'
+        )
+
+
+def _lesions(image: ImageResult) -> int | None:
+    return None if image.record is None else image.record.lesion_scores.size
 
 
 def _mean(row: ComparisonRow, metric: str) -> str:
+    if np.isnan(row.mean[metric]):
+        return 'n/a'
     spread = '' if len(row.seeds) < 2 else f' ± {row.spread[metric]:.3f}'
     return f'{row.mean[metric]:.3f}{spread}'
 
@@ -304,7 +349,7 @@ def plot_comparison(
             ``sharpening_epochs.png`` (m and t of the reference, mean over seeds; Fig. 3 (b)).
 
     Returns:
-        list[Path]: What was written.
+        list[Path]: What was written; films without a lesion have no FROC to draw.
 
     Raises:
         ValueError: If two runs were tested under different definitions.
@@ -317,13 +362,16 @@ def plot_comparison(
         named = [(one.where, one.definitions) for own in sets.values() for one in own]
         definitions = common_definitions(named, CURVE_OPTIONS)
         curves = {
-            benchmark.methods[name].label: [_curve(one) for one in own]
+            benchmark.methods[name].label: drawn
             for name, own in sets.items()
+            if (drawn := [curve for one in own if can_be_drawn(curve := _curve(one))])
         }
         # what the records do not hold is not drawn
         ends = [one.max_fppi for own in sets.values() for one in own if one.max_fppi is not None]
-        written.append(plot_froc(folder / 'froc.png', curves, definitions, min([1.0, *ends])))
-        written.append(_plot_spread(benchmark, final, folder / 'spread.png'))
+        if curves:
+            path = folder / 'froc.png'
+            written.append(plot_froc(path, curves, definitions, min([1.0, *ends])))
+            written.append(_plot_spread(benchmark, final, folder / 'spread.png'))
     own = final.get(benchmark.reference, [])
     m, t = (_mean_of_epochs(own, f'sharpening/{name}') for name in ('m', 't'))
     if m:

@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import math
 import multiprocessing
 import os
 import signal
@@ -8,8 +9,11 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
+from mmengine.config import Config
 
 from mmfrac.engine.runner.precision import use_amp
+from mmfrac.evaluation.metrics.frac_metric import FracMetric
 from mmfrac.experiments.benchmark import Folders, load_benchmark
 from mmfrac.experiments.comparison import (
     RunsFailed,
@@ -19,9 +23,9 @@ from mmfrac.experiments.comparison import (
     run_benchmark,
 )
 from mmfrac.experiments.executors import LocalExecutor
-from mmfrac.experiments.jobs import JobError, Training, exit_on_sigterm
+from mmfrac.experiments.jobs import JobError, Processes, Training, exit_on_sigterm
 from mmfrac.experiments.results import RunResult, add_runs, read_runs, write_result
-from mmfrac.experiments.tables import compare
+from mmfrac.experiments.tables import compare, comparison_table, plot_comparison
 from mmfrac.utils.config import film_sets
 from mmfrac.utils.io import read_json
 from tests.forking import python_for_tools
@@ -301,10 +305,124 @@ def test_the_epoch_is_the_best_or_the_last(toy, tmp_path):
     benchmark, _ = toy
     text = (tmp_path / 'toy.py').read_text()
     (tmp_path / 'last.py').write_text(f'{text}last_epoch = True\n')
-    validated = {1: 0.7, 2: 0.9, 3: 0.9, 4: 0.8}
-    # of equal ones MMEngine's checkpoint hook keeps the first
-    assert benchmark.epoch(validated) == 2
-    assert load_benchmark(tmp_path / 'last.py').epoch(validated) == 4
+    last = load_benchmark(tmp_path / 'last.py')
+
+    def logged(*values):
+        return {'frac/AUROC': dict(enumerate(values, 1)), 'frac/FROC': {}}
+
+    # of equal ones MMEngine's checkpoint hook keeps the first, and never one that is NaN
+    nan = math.nan
+    assert benchmark.epoch(logged(0.7, 0.9, 0.9, 0.8)) == 2
+    assert benchmark.epoch(logged(nan, 0.9, nan, 0.8)) == 2
+    assert last.epoch(logged(0.7, 0.9, 0.9, nan)) == 4
+    with pytest.raises(ValueError, match=r'frac/AUROC is NaN in all epochs'):
+        benchmark.epoch(logged(nan, nan))
+    other = replace(benchmark, select='frac/FROC')
+    with pytest.raises(ValueError, match=r"'frac/FROC', which was not .* are \['frac/AUROC'\]"):
+        other.epoch(logged(0.5))
+
+
+def test_what_validation_does_not_give_is_not_chosen_by(toy):
+    benchmark, folders = toy
+    wrong = replace(benchmark, select='frac/FORC')
+    with pytest.raises(ValueError, match=r"'frac/FORC', which validation .* 'frac/FROC', "):
+        method_run(wrong, folders, benchmark.methods['ours'], 0, None)
+
+
+def test_weights_that_a_method_starts_from_are_part_of_it(toy):
+    benchmark, folders = toy
+    ours = replace(benchmark.methods['ours'], pretrained=False)
+
+    def fingerprint(**options):
+        return method_run(benchmark, folders, replace(ours, **options), 0, None).fingerprint
+
+    plain = fingerprint()
+    found = {fingerprint(options=dict(load_from=name)) for name in ('a.pth', 'b.pth')}
+    assert len(found | {plain}) == 3
+    # None is what a config without any has
+    assert fingerprint(options=dict(load_from=None)) == plain
+    with pytest.raises(ValueError, match=r'ours sets load_from, and goes on from the supervised'):
+        fingerprint(pretrained=True, options=dict(load_from='a.pth'))
+
+
+class Quiet(Processes):
+    """Runs nothing, and writes what a test of films without a lesion writes."""
+
+    def run(self, command, log, cwd=None):
+        cfg = Config.fromfile(command[2])
+        options = dict(cfg.test_evaluator, out_file=command[command.index('--out-json') + 1])
+        options.pop('type')
+        metric = FracMetric(**options)
+        sample = dict(instances=[], pred_prob_map=dict(data=torch.ones(1, 4, 4)), map_scale=(1, 1))
+        for index in range(4):
+            named = dict(
+                img_path=f'{index}.png', img_id=index, patient_id=str(index), label=index % 2
+            )
+            # the boxes of the positive ones are not known
+            metric.process(None, [dict(sample, **named, regions=named['label'] == 0)])
+        metric.compute_metrics(metric.results)
+        return 0
+
+
+@pytest.mark.filterwarnings('ignore:recall is NaN')
+def test_films_without_a_lesion_end_no_benchmark(toy):
+    benchmark, folders = toy
+    job = method_run(benchmark, folders, benchmark.methods['ours'], 0, None)
+    job.work_dir.mkdir(parents=True)
+    (job.work_dir / 'epoch_1.pth').touch()
+    epochs = {'frac/AUROC': {1: 0.5}}
+    training = Training(job.fingerprint, True, 'epoch_1.pth', 4, 1.0, epochs)
+    write_result(training, job.work_dir / 'training.json')
+    lines = []
+    for _ in range(2):
+        result = job.run(Quiet(), lines.append)
+        assert result.test['frac/AUROC'] == 0.5 and math.isnan(result.test['frac/FROC'])
+    assert lines[1:] == ['ours-seed0: test AUROC 0.500, FROC nan (epoch 1, 1 s)'] * 2
+    add_runs(folders.results, [result])
+    (row,) = compare(benchmark, read_runs(folders.results))
+    assert (
+        comparison_table([row], 'ours').splitlines()[2].startswith('| Ours | 0.500 | n/a | n/a |')
+    )
+    assert plot_comparison(benchmark, [result], folders.results) == []
+
+
+def test_another_benchmark_has_folders_of_its_own(toy):
+    benchmark, folders = toy
+    other = replace(benchmark, name='other')
+    job = method_run(benchmark, folders, benchmark.methods['ours'], 0, None)
+    file = job.work_dir / 'result.json'
+    write_result(Training('of the other'), job.work_dir / 'training.json')
+    write_result(run_result(other, 0), file)
+    before = {path: path.read_bytes() for path in job.work_dir.iterdir()}
+    arguments = (benchmark, folders, benchmark.chosen(None), [0])
+    # before the supervised model is trained; and by a run that another process began meanwhile
+    calls = {
+        'all': lambda: run_benchmark(*arguments, report=str),
+        'one': lambda: job.run(Quiet(), str),
+        'collected': lambda: collect_runs(benchmark, folders),
+    }
+    for call in calls.values():
+        with pytest.raises(ValueError, match=r"result\.json: ours-seed0 .*'other'.* --work-dir"):
+            call()
+    assert {path: path.read_bytes() for path in job.work_dir.iterdir()} == before
+    assert not (folders.work_dir / 'pretraining-seed0').exists() and not folders.results.exists()
+    # methods of other names harm nobody
+    apart = replace(benchmark, methods=dict(mine=benchmark.methods['ours']))
+    collect_runs(apart, folders)
+    assert not folders.results.exists()
+
+    file.unlink()
+    runs = add_runs(folders.results, [run_result(other, 7)])
+    kept = runs.read_bytes()
+    calls = {
+        'all': lambda: run_benchmark(*arguments, report=str),
+        'added': lambda: add_runs(folders.results, [run_result(benchmark, 0)]),
+        'table': lambda: compare(benchmark, read_runs(folders.results)),
+    }
+    for call in calls.values():
+        with pytest.raises(ValueError, match=r"ours-seed7 .* 'other', not of 'toy'.* --results"):
+            call()
+    assert runs.read_bytes() == kept
 
 
 def test_mixed_precision_is_a_benchmarks_choice(toy, tmp_path):

@@ -58,6 +58,23 @@ def test_costs_of_a_method_are_measured_and_others_are_kept(tiny_data, tmp_path)
     assert costs['ours'].params > 1000 and costs['ours'].train_step_seconds > 0
 
 
+def test_costs_that_another_command_writes_meanwhile_are_kept(tiny_data, tmp_path, monkeypatch):
+    config = write_config(tmp_path, tiny_data)
+    (tmp_path / 'toy.py').write_text(BENCHMARK.format(config=str(config)))
+    folders = Folders(ROOT, tiny_data, tmp_path / 'work', tmp_path / 'results')
+
+    def measure_all(*arguments, **options):
+        folders.results.mkdir()
+        text = json.dumps(dict(other=asdict(COSTS)))
+        (folders.results / 'costs.json').write_text(text)
+        return [COSTS]
+
+    monkeypatch.setattr('mmfrac.experiments.costs.measure_all', measure_all)
+    benchmark = load_benchmark(tmp_path / 'toy.py')
+    costs = measure_costs(benchmark, folders, benchmark.chosen(None), report=str)
+    assert costs == read_costs(folders.results) and set(costs) == {'other', 'ours'}
+
+
 def test_a_broken_file_is_named(tmp_path):
     (tmp_path / 'costs.json').write_text('{"ours": {"params": 1}}')
     with pytest.raises(ValueError, match=r'costs\.json is no file of compare_methods'):

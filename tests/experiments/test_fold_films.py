@@ -151,6 +151,28 @@ def test_films_whose_boxes_nobody_knows_stay_so(root, tmp_path):
     assert all(held_out[number] for number in range(1, 51) if number not in (15, 40))
 
 
+@pytest.mark.parametrize('has_truth', [True, False])
+def test_films_that_may_have_more_boxes_stay_so(root, tmp_path, has_truth):
+    """Some of their boxes are known: those of the truth are all of them, others need not be."""
+    annotations = root / 'annotations'
+    content = read_json(annotations / 'val.json')
+    for image in content['images']:
+        if image['label']:
+            image['regions'] = False
+    write_json(annotations / 'val.json', content)
+    content = read_json(annotations / 'train.json')
+    for image in content['images'][:10]:
+        image['regions'] = False
+    write_json(annotations / 'train.json', content)
+    if not has_truth:
+        (annotations / 'train_truth.json').unlink()
+    for fold in range(NUM_FOLDS):
+        out = write_fold_films(root, tmp_path / str(fold), fold)
+        for image in read_json(out / 'annotations/test.json')['images']:
+            number = int(image['file_name'][:-4])
+            assert image['regions'] == (image['label'] == 0 or (has_truth and number <= 20))
+
+
 def test_a_truth_that_lacks_a_known_box_is_an_error(root, tmp_path):
     path = root / 'annotations/train_truth.json'
     content = read_json(path)

@@ -2,6 +2,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -313,6 +314,19 @@ def test_state_of_a_training(tmp_path):
         (tmp_path / 'training.json').write_text(content)
         with pytest.raises(ValueError, match=r'training\.json is damaged'):
             read_training(tmp_path)
+
+
+def test_a_training_whose_state_is_damaged_is_made_anew_as_the_error_says(tmp_path):
+    one = job(tmp_path, TRAINER, 'a')
+    one.run(Processes(), str)
+    (one.work_dir / 'training.json').write_text('{"fingerprint": "a"')
+    with pytest.raises(
+        ValueError, match=rf'remove the folder {one.work_dir}, and the same'
+    ) as error:
+        one.run(Processes(), str)
+    assert 'remove it' not in str(error.value)
+    shutil.rmtree(one.work_dir)
+    assert one.run(Processes(), str).is_finished
 
 
 def test_the_metric_of_an_evaluator():

@@ -122,6 +122,31 @@ def test_metrics_that_are_not_those_of_their_own_records(tmp_path):
             read_result(RunResult, path)
 
 
+def test_runs_of_two_benchmarks_are_not_mixed(tmp_path):
+    path = add_runs(tmp_path, [run('a', 0)])
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"xz: a-seed0 is .* 'toy', not of 'quarter'.* --results"):
+        add_runs(tmp_path, [replace(run('b', 0), benchmark='quarter')])
+    assert path.read_bytes() == before
+
+
+def test_a_run_that_would_count_twice_is_an_error(tmp_path):
+    path = add_runs(tmp_path, [run('a', 0), run('b', 0)])
+    # two files of runs after each other are one of xz
+    path.write_bytes(path.read_bytes() + lzma.compress(lzma.decompress(path.read_bytes())))
+    with pytest.raises(ValueError, match=r'xz, line 3: a-seed0 stands on an earlier line, too'):
+        read_runs(tmp_path)
+
+
+def test_a_file_without_a_run_is_an_error(tmp_path):
+    (tmp_path / 'runs.jsonl.xz').write_bytes(lzma.compress(b''))
+    with pytest.raises(ValueError, match=r'runs\.jsonl\.xz holds no run: remove it'):
+        read_runs(tmp_path)
+    # as it says
+    (tmp_path / 'runs.jsonl.xz').unlink()
+    assert read_runs(add_runs(tmp_path, [run('a', 0)]).parent) == [run('a', 0)]
+
+
 def test_a_damaged_file_is_named(tmp_path):
     path = add_runs(tmp_path, [run('a', 0), run('a', 1)])
     content = path.read_bytes()

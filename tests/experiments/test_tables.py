@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -245,6 +246,7 @@ def test_another_reference_has_a_table_of_its_own(benchmark, runs, tmp_path):
     assert write_report(benchmark, 'y', METRIC_DEFAULTS, tmp_path, 'ours').name == 'table.md'
     path = write_report(benchmark, 'z', METRIC_DEFAULTS, tmp_path, 'other')
     assert path.name == 'table_other.md' and 'z' in path.read_text()
+    assert path.read_text().startswith('toy, test films\n')
     last = path.read_text().splitlines()[-1]
     assert 'crossing first' in last and 'targets 0.1, 0.2, 0.3, 0.4, 0.5' in last
 
@@ -280,6 +282,72 @@ def test_different_films_are_refused(benchmark, runs, tmp_path):
         compare(benchmark, runs)
 
 
+@pytest.mark.parametrize('lesions', [0, 2])
+def test_the_same_films_with_other_lesions_are_refused(benchmark, runs, lesions):
+    films = [dict(one) for one in runs[4].records['films']]
+    films[0]['lesion_scores'] = films[0]['lesion_scores'][:1] * lesions
+    runs[4] = replace(runs[4], records=dict(runs[4].records, films=films), test={})
+    with pytest.raises(ValueError, match=r"labels or lesions.*'ours, seed 0', 'other, seed 1'"):
+        compare(benchmark, runs)
+
+
+def test_runs_of_another_benchmark_are_refused(benchmark, runs):
+    runs[3] = replace(runs[3], benchmark='quarter')
+    with pytest.raises(ValueError, match=r"other-seed0 is a run of the benchmark 'quarter'"):
+        compare(benchmark, runs)
+
+
+@pytest.mark.filterwarnings('ignore:recall is NaN')
+def test_films_without_a_lesion_have_a_table_and_no_curves(benchmark, runs, tmp_path):
+    def without_lesions(one):
+        films = [dict(film, lesion_scores=[]) for film in one.records['films']]
+        test = one.test | {f'frac/{name}': math.nan for name in ('FROC', 'Recall@0.1')}
+        return replace(one, records=dict(one.records, films=films), test=test)
+
+    none = [without_lesions(one) for one in runs]
+    rows = compare(benchmark, none)
+    ours, other = comparison_table(rows, 'ours').splitlines()[2:]
+    assert ours.split(' | ')[2:4] == ['n/a', 'n/a'] and other.split(' | ')[4] == ''
+    assert 0 < rows[1].low['AUROC'] < rows[1].difference['AUROC']
+    written = plot_comparison(benchmark, none, tmp_path)
+    assert [path.name for path in written] == ['sharpening_epochs.png']
+
+
+def test_a_difference_says_how_many_seeds_it_has(benchmark, runs):
+    both = replace(benchmark, intervals='seeds and patients')
+    assert 'compared over' not in interval_text(benchmark, compare(benchmark, runs))
+    # ours has the seed 0 alone
+    fewer = [runs[0], runs[1], *runs[3:]]
+    rows = compare(both, fewer)
+    assert rows[1].seeds == (0, 1) and rows[1].common == (0,)
+    how, seeds = interval_text(both, rows).split('\n\n')
+    assert 'Intervals: 95 % each, over patients, paired' in how
+    assert seeds == 'Other: compared over 1 of its 2 seeds, those that the reference has'
+    assert interval_text(benchmark, rows) == seeds
+    # none in common: there is no difference, and a word that says why
+    apart = compare(both, [*runs[:2], runs[4]])
+    assert interval_text(both, apart).startswith('Other: compared over 0 of its 1 seeds')
+    # of two methods one has two seeds
+    third = replace(both.methods['other'], name='third', label='Third')
+    three = replace(both, methods=both.methods | dict(third=third))
+    text = interval_text(three, compare(three, [*runs, replace(runs[3], method='third')]))
+    assert 'over seeds and patients' in text
+    assert 'over patients alone where one seed is compared (Third); 2 methods' in text
+
+
+def test_nan_on_validation_is_below_all_others(benchmark, runs):
+    ours = benchmark.methods['ours']
+    low, high = runs[:2]
+    low.validation['frac/AUROC'] = math.nan
+    assert chosen_value(benchmark, ours, runs) == 3.0
+    high.validation['frac/AUROC'] = math.nan
+    with pytest.raises(ValueError, match=r'search of ours cannot choose: frac/AUROC is NaN'):
+        chosen_value(benchmark, ours, runs)
+    other = replace(benchmark, select='frac/FROC')
+    with pytest.raises(ValueError, match=r"'frac/FROC', which ours-1-seed0 .* \['frac/AUROC'\]"):
+        chosen_value(other, ours, runs)
+
+
 @pytest.mark.parametrize(
     'change, message',
     [
@@ -296,6 +364,33 @@ def test_different_films_are_refused(benchmark, runs, tmp_path):
         ("search = dict(setting='a', values=[1], seed='b')", 'seed of the search is of another'),
         ('pretraining = 3', 'pretraining is of another type'),
         ('amp = 1', 'amp is of another type'),
+        ("intervals = ['patients']", 'intervals is of another type'),
+        ("intervalls = 'patients'", r'intervalls is no field .* did you mean intervals\?'),
+        ('last_epochs = True', r'did you mean last_epoch\?'),
+        ("Select = 'frac/FROC'", r'did you mean select\?'),
+        (
+            "search = dict(setting='a', values=[1], seeds=2)",
+            r"'seeds', .* allowed \['folds', 'seed'",
+        ),
+        ('search = dict(values=[1])', 'needed are setting and values'),
+        ("search = dict(setting='a', values=[])", 'needed are setting and values'),
+        ("search = dict(setting='', values=[1])", 'needed are setting and values'),
+        ('search = dict(setting=3, values=[1])', 'setting of the search is of another type'),
+        (
+            "methods['ours']['search'] = dict(setting='a', values=[])",
+            'search of method ours has the',
+        ),
+        ("methods['ours']['search'] = None", 'search of method ours is of another type'),
+        ("methods['ours']['pretrained'] = 'no'", 'pretrained of method ours is of another type'),
+        ("methods['ours']['label'] = 3", 'label of method ours is of another type'),
+        ("methods['ours']['options'] = [1]", 'options of method ours is of another type'),
+        ("pretraining['changes'] = 3", 'changes of method pretraining is of another type'),
+        ("methods['ours']['label'] = 'Other'", "two methods have the label 'Other'"),
+        (
+            "search['values'] = [0.1234567, 0.1234568]",
+            r'two runs have the name ours-0\.123457-seed0',
+        ),
+        ("methods['pretraining'] = dict(methods['other'], label='x')", 'name pretraining-seed0'),
     ],
 )
 def test_a_wrong_benchmark_file_is_refused(tmp_path, change, message):
@@ -304,6 +399,13 @@ def test_a_wrong_benchmark_file_is_refused(tmp_path, change, message):
         load_benchmark(tmp_path / 'wrong.py')
     with pytest.raises(FileNotFoundError, match='no benchmark file'):
         load_benchmark(tmp_path / 'missing.py')
+
+
+def test_helpers_of_a_benchmark_file_are_its_own(tmp_path):
+    helpers = "for method in methods.values():\n    method['config'] = 'b.py'\nshelf = small = 3\n"
+    (tmp_path / 'toy.py').write_text(BENCHMARK + helpers + 'search = dict()\n')
+    read = load_benchmark(tmp_path / 'toy.py')
+    assert read.methods['ours'].config == 'b.py' and read.values(read.methods['ours']) == (None,)
 
 
 def test_other_definitions_are_refused(benchmark, runs, tmp_path):

@@ -13,7 +13,7 @@ from mmfrac.experiments.costs import measure_costs, read_costs
 from mmfrac.experiments.executors import add_executor_arguments, executor_from_arguments
 from mmfrac.experiments.fold_films import NUM_FOLDS, check_choices, write_fold_films
 from mmfrac.experiments.jobs import exit_on_sigterm
-from mmfrac.experiments.results import read_runs
+from mmfrac.experiments.results import RUNS_FILE, read_runs
 from mmfrac.experiments.selection import missing_values
 from mmfrac.experiments.tables import (
     compare,
@@ -132,18 +132,26 @@ def main() -> None:
             failed = str(error)
         if args.costs:
             measure_costs(benchmark, folders, benchmark.chosen(args.methods))
+    if failed and not (folders.results / RUNS_FILE).is_file():
+        sys.exit(f'all runs failed; the same command tries them again:\n{failed}')
     runs = read_runs(folders.results)
-    rows = compare(replace(benchmark, reference=reference), runs)
+    compared = replace(benchmark, reference=reference)
+    rows = compare(compared, runs)
     table = comparison_table(rows, reference, read_costs(folders.results))
     definitions = common_definitions(
         [(records.where, records.definitions) for records in (run.test_records() for run in runs)]
     )
-    intervals = interval_text(benchmark, rows)
-    written = [write_report(benchmark, table, definitions, folders.results, reference, intervals)]
-    written += plot_comparison(benchmark, runs, folders.results)
+    intervals = interval_text(compared, rows)
+    films = 'test films' if args.fold is None else f'films of fold {args.fold}'
+    report = write_report(
+        benchmark, table, definitions, folders.results, reference, intervals, films
+    )
     print(printable(table))
     if intervals:
-        print(intervals)
+        print(printable(intervals))
+    if rows and reference not in {row.method for row in rows}:
+        print(f'{reference} has no runs to compare with: the table has no differences')
+    written = [report, *plot_comparison(benchmark, runs, folders.results)]
     begun = {run.method for run in runs}
     for name, method in benchmark.methods.items():
         missing = missing_values(benchmark, method, runs)
