@@ -4,9 +4,12 @@ from mmdet.models import SemiBaseDetector
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from mmfrac.engine.runner.unwrap import unwrapped_model
+from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
+from mmfrac.utils.config import type_name
 
 SEMI_PARTS = ('student', 'teacher')
 
@@ -17,7 +20,9 @@ class CheckpointGuardHook(Hook):
 
     For resuming every parameter and statistic of the model must be in the checkpoint with its shape;
     for testing all that prediction needs. For fine-tuning (``load_from`` in training) at least
-    ``min_share`` of what prediction needs must be.
+    ``min_share`` of what prediction needs must be; all of it where the teacher stays what is loaded.
+    Without a checkpoint at least ``min_share`` of each part with ``init_cfg=dict(type='Pretrained')``
+    must be in its file.
 
     Args:
         min_share (float): Defaults to 0.5.
@@ -28,17 +33,77 @@ class CheckpointGuardHook(Hook):
 
     def __init__(self, min_share: float = 0.5) -> None:
         self.min_share = min_share
+        self._has_loaded = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes before anything is loaded."""
+        self._has_loaded = True
         model = unwrapped_model(runner)
         # a run that only tests leaves the loop's config unbuilt
         is_training = isinstance(runner._train_loop, BaseLoop)
         resumes = is_training and runner._resume
-        share_needed = self.min_share if is_training and not resumes else 1.0
+        is_enough = is_training and not resumes and not stays_as_loaded(model)
+        share_needed = self.min_share if is_enough else 1.0
         name = str(runner._load_from)
         # a teacher's averages start from the student that is loaded
         check_state_dict(model, checkpoint, share_needed, name, for_prediction=not resumes)
+
+    def before_train(self, runner: Runner) -> None:
+        """The weights of ``init_cfg`` are there, if any were found."""
+        if not self._has_loaded:
+            check_pretrained(unwrapped_model(runner), self.min_share)
+
+
+def stays_as_loaded(model: nn.Module) -> bool:
+    """Whether a model has a teacher that is for good what the student is when training begins.
+
+    Args:
+        model (nn.Module): Any model.
+    """
+    return (
+        isinstance(model, SemiProbMapDetector)
+        and model.teacher.needs_trained_student
+        and not model.burn_in_epochs
+    )
+
+
+def check_pretrained(model: nn.Module, min_share: float = 0.5) -> None:
+    """Raise where the file of an ``init_cfg=dict(type='Pretrained')`` is of something else.
+
+    mmengine loads what fits, which may be nothing, and logs the rest.
+
+    Args:
+        model (nn.Module): Its modules may have such an ``init_cfg``.
+        min_share (float): Share of a module's tensors that must be in its file. Defaults to 0.5.
+
+    Raises:
+        ValueError: When fewer are.
+    """
+    for name, module in model.named_modules():
+        cfg = getattr(module, 'init_cfg', None)
+        if not isinstance(cfg, dict) or type_name(cfg) != 'Pretrained':
+            continue
+        file, prefix = cfg['checkpoint'], cfg.get('prefix')
+        content = CheckpointLoader.load_checkpoint(file, map_location='cpu', logger='silent')
+        begin = f'{prefix}.' if prefix else ''
+        shapes = {
+            key.removeprefix('module.').removeprefix(begin): tuple(value.shape)
+            for key, value in content.get('state_dict', content).items()
+            if torch.is_tensor(value) and key.removeprefix('module.').startswith(begin)
+        }
+        wanted = {
+            key: tuple(value.shape)
+            for key, value in module.state_dict().items()
+            if not key.endswith('num_batches_tracked')
+        }
+        fitting = sum(shapes.get(key) == shape for key, shape in wanted.items())
+        if fitting < min_share * len(wanted):
+            raise ValueError(
+                f'{name or "model"}.init_cfg: {fitting} of {len(wanted)} tensors of '
+                f'{type(module).__name__} are in {file}, whose first is {next(iter(shapes), None)!r}: '
+                "the others would stay random; name the file of such a network, say prefix='backbone' "
+                'where it is part of a whole model, or load_from=FILE for a checkpoint of this model'
+            )
 
 
 def check_state_dict(

@@ -55,7 +55,13 @@ def prepare_launch(cfg: Config) -> None:
     if not distributed.is_initialized():
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
         distributed.init_process_group('gloo', timeout=datetime.timedelta(seconds=timeout))
-    cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel'))
+    if cfg.get('model_wrapper_cfg') is None:
+        # as mmengine wraps where it wraps by itself
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
     cfg.model_wrapper_cfg.update(device_ids=None)
 
 

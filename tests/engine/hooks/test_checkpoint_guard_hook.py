@@ -1,12 +1,19 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.runner import BaseLoop
 
-from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
+from mmfrac.engine.hooks.checkpoint_guard_hook import (
+    CheckpointGuardHook,
+    check_pretrained,
+    check_state_dict,
+    stays_as_loaded,
+)
 from tests.models.small_model import build, detector_cfg, semi_cfg
 
 BOXES = Path(__file__).resolve().parents[3] / 'configs' / 'compare' / 'phantom'
@@ -98,3 +105,46 @@ def test_soft_teacher_goes_on_from_its_detector():
     del weights['backbone.conv1.weight']
     with pytest.raises(ValueError, match=r'missing: student\.backbone\.conv1\.weight'):
         check_state_dict(soft, weights)
+
+
+@pytest.mark.parametrize('prefix', [None, 'backbone'])
+def test_pretrained_weights_that_fit_nothing_are_refused(tmp_path, prefix):
+    """mmengine would train from scratch, with a warning among others."""
+    detector = build(detector_cfg())
+    torch.save(dict(state_dict=detector.state_dict()), tmp_path / 'whole.pth')
+    torch.save(detector.backbone.state_dict(), tmp_path / 'backbone.pth')
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'whole.pth'), prefix=prefix)
+    cfg = detector_cfg()
+    cfg['backbone']['init_cfg'] = init
+    model = build(cfg)
+    if prefix == 'backbone':
+        check_pretrained(model)
+    else:
+        with pytest.raises(ValueError, match=r'backbone\.init_cfg: 0 of \d+ tensors of ResNet'):
+            check_pretrained(model)
+    cfg['backbone']['init_cfg'] = dict(init, checkpoint=str(tmp_path / 'backbone.pth'), prefix=None)
+    check_pretrained(build(cfg))
+
+
+class Loop(BaseLoop):
+    def run(self): ...
+
+
+@pytest.mark.parametrize('burn_in', [0, 2])
+def test_a_teacher_that_stays_needs_a_head(burn_in, tmp_path):
+    """Half of the tensors are enough for what training mends, not for what stays as it is."""
+    cfg = semi_cfg(teacher=dict(type='SnapshotTeacher'))
+    cfg['semi_train_cfg'] = dict(cfg.get('semi_train_cfg', {}), burn_in_epochs=burn_in)
+    model = build(cfg)
+    assert stays_as_loaded(model) == (burn_in == 0)
+    weights = {k: v for k, v in model.state_dict().items() if 'prob_map_head' not in k}
+    runner = SimpleNamespace(
+        model=model, _train_loop=Loop.__new__(Loop), _resume=False, _load_from='a.pth'
+    )
+    hook = CheckpointGuardHook()
+    if burn_in:
+        hook.after_load_checkpoint(runner, dict(state_dict=weights))
+    else:
+        with pytest.raises(ValueError, match=r'a\.pth is a checkpoint of another model'):
+            hook.after_load_checkpoint(runner, dict(state_dict=weights))
+    hook.after_load_checkpoint(runner, dict(state_dict=model.state_dict()))

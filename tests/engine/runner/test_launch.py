@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 from torch.distributed import is_initialized
 
+from mmfrac.engine.runner import launch
 from mmfrac.engine.runner.launch import fill_device_options, finish_launch
 
 # a rank with work for atexit, output that is still buffered, and an interpreter that would fail later
@@ -71,3 +72,23 @@ def test_the_machine_decides_what_a_config_leaves_open(has_cuda, monkeypatch):
     cfg.optim_wrapper.optimizer = dict(type='SGD', lr=1.0)
     fill_device_options(cfg)
     assert 'fused' not in cfg.optim_wrapper.optimizer
+
+
+@pytest.mark.parametrize('given', [{}, dict(find_unused_parameters=True)])
+def test_models_are_wrapped_as_mmengine_does(given, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(launch.distributed, 'is_initialized', lambda: True)
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.setenv(name, '1')
+    cfg = Config(dict(launcher='pytorch', **given))
+    launch.prepare_launch(cfg)
+    assert cfg.model_wrapper_cfg == dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=bool(given),
+        device_ids=None,
+    )
+    # one's own stays
+    cfg = Config(dict(launcher='pytorch', model_wrapper_cfg=dict(type='Mine'), **given))
+    launch.prepare_launch(cfg)
+    assert cfg.model_wrapper_cfg == dict(type='Mine', device_ids=None)
