@@ -11,3 +11,23 @@ deciding += ['certain_cells_two_views', 'plus', 'posterior_snapshot', 'posterior
 deciding += ['posterior_match']
 methods = {key: dict(_base_.methods[key], config=ssl) for key in deciding}
 methods['_delete_'] = True
+# what was tried with ours on folds, and did not help: 2 P_hos, 4 negatives and 6 P_pub a step, the label
+# as a loss beside L_semi, strong views of all training films
+strong = dict(type='StrongIntensity', gamma=0.3)
+steps = 'train_dataloader.dataset.datasets.{}.pipeline.3'.format
+views = (steps(0), steps(1), f'{steps(2)}.unsup_student.0')
+mil = [dict(type='KLDLoss'), dict(type='MILLoss', pool='top_k', k=10, loss_weight=0.1)]
+tried = dict(
+    plus_pub=(
+        'Ours, plus, 6 P_pub a step',
+        {'train_dataloader.batch_sampler.source_ratio': [1, 2, 3]},
+    ),
+    plus_mil=('Ours, plus, MIL', {'model.semi_loss': mil}),
+    plus_strong=('Ours, plus, strong views', dict.fromkeys(views, strong)),
+)
+methods.update(
+    {
+        key: dict(methods['plus'], label=text, options=options)
+        for key, (text, options) in tried.items()
+    }
+)
