@@ -19,6 +19,7 @@ default_hooks = dict(
     sync_buffers=dict(type='SyncBuffersHook'),
     class_weight=dict(type='ClassWeightHook'),
     epoch_seed=dict(type='EpochSeedHook'),
+    data_check=dict(type='DataCheckHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     checkpoint_guard=dict(type='CheckpointGuardHook'),
     validate_resumed=dict(type='ValidateResumedHook'),

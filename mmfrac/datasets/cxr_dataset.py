@@ -147,10 +147,10 @@ class CXRDataset(ImageColumns, CocoDataset):
         FileNotFoundError: If data root, image folder or annotation file is missing.
         AnnotationError: With everything that is wrong with the annotation file, at once; a
             ``MissingImageError`` when films are missing.
-        ValueError: If a subset or source is unknown, or nothing is left; if the pipeline makes a map
-            target and moves the image otherwise than ``homography_matrix`` says, see
-            ``check_pipeline``; in a test also if ``label_fraction`` is given, or the pipeline skips
-            films that cannot be read.
+        ValueError: If a subset or source is unknown, or nothing is left; if the pipeline would leave out
+            films without boxes, or makes a map target and moves the image otherwise than
+            ``homography_matrix`` says, see ``check_pipeline``; in a test also if ``label_fraction`` is
+            given, or the pipeline skips films that cannot be read.
     """
 
     METAINFO = dict(classes=('fracture',), palette=[(0, 200, 0)])
@@ -181,7 +181,7 @@ class CXRDataset(ImageColumns, CocoDataset):
         if film_cache is not None:
             kwargs['pipeline'] = cached_pipeline(kwargs.get('pipeline', ()), film_cache)
         super().__init__(*args, data_prefix=prefix, test_mode=test_mode, **kwargs)
-        check_pipeline(self.pipeline.transforms, self._first_shape(), self.subset != ['P_hos'])
+        self.check_transforms(self.pipeline.transforms)
         if test_mode:
             skipping = [t for t in self.pipeline.transforms if getattr(t, 'on_error', '') == 'skip']
             if skipping:
@@ -189,6 +189,22 @@ class CXRDataset(ImageColumns, CocoDataset):
                     f'CXRDataset: {skipping[0]} in a test pipeline; no film may be left out of a '
                     "test, set on_error='raise'"
                 )
+
+    def check_transforms(self, transforms: Sequence[Any]) -> None:
+        """Check transforms for the films of this data set, see ``check_pipeline``.
+
+        Args:
+            transforms (Sequence): Built transforms, from loading on: the data set's own, or others that
+                its films go through, as those of a wrapper after its own.
+        """
+        has_empty = not self.test_mode and self._has_empty()
+        check_pipeline(transforms, self._first_shape(), has_empty)
+
+    def _has_empty(self) -> bool:
+        """Whether there are films without boxes, as far as it is known."""
+        if not self._fully_initialized:
+            return self.subset != ['P_hos']
+        return not ((self.labels() == 1) & self.regions()).all()
 
     def _first_shape(self) -> tuple[int, int]:
         """Height and width of a film in px, a common size where none is known yet."""

@@ -8,6 +8,7 @@ from mmfrac.engine.costs.step_timer_hook import StepTimerHook
 from mmfrac.engine.hooks.checkpoint_guard_hook import CheckpointGuardHook
 from mmfrac.engine.hooks.class_weight_hook import ClassWeightHook
 from mmfrac.engine.hooks.collapse_monitor_hook import CollapseMonitorHook
+from mmfrac.engine.hooks.data_check_hook import DataCheckHook
 from mmfrac.engine.hooks.dynamic_sharpening_hook import DynamicSharpeningHook
 from mmfrac.engine.hooks.epoch_seed_hook import EpochSeedHook, seed_worker
 from mmfrac.engine.hooks.plain_checkpoint_hook import PlainCheckpointHook
@@ -28,6 +29,7 @@ __all__ = [
     'CheckpointGuardHook',
     'ClassWeightHook',
     'CollapseMonitorHook',
+    'DataCheckHook',
     'DynamicSharpeningHook',
     'EpochSeedHook',
     'PlainCheckpointHook',

@@ -32,6 +32,7 @@ from mmfrac.experiments.results import (
 from mmfrac.experiments.selection import chosen_value, folds_of_search
 from mmfrac.preparation.splits.folds import write_folds
 from mmfrac.utils.config import set_fold
+from mmfrac.utils.device import computed_on
 from mmfrac.utils.environment import installed_versions
 from mmfrac.utils.lock import locked
 
@@ -136,7 +137,7 @@ class MethodRun(EvaluatedJob):
             test=metrics,
             epochs=training.epochs,
             records=records,
-            versions={name: versions[name] for name in LIBRARIES},
+            versions={name: versions[name] for name in LIBRARIES} | computed_on(),
             fold=self.fold,
         )
 

@@ -26,8 +26,8 @@ DECISIVE = (
     'custom_hooks',
     'randomness',
 )
-# of default_hooks those that tell and keep what comes out, but do not change it
-REPORTING = ('timer', 'logger', 'checkpoint', 'visualization')
+# of default_hooks those that check, tell and keep what goes in and comes out, but do not change it
+REPORTING = ('timer', 'logger', 'checkpoint', 'visualization', 'data_check')
 ANNOTATIONS = tuple(f'annotations/{part}.json' for part in ('train', 'val', 'test'))
 
 

@@ -42,7 +42,8 @@ class RunResult:
         test (dict[str, float]): Metrics.
         epochs (dict[str, dict[int, float]]): Logged values by key and epoch.
         records (dict): See ``mmfrac.evaluation.metrics.files``.
-        versions (dict[str, str]): Of the libraries.
+        versions (dict[str, str]): Of the libraries, and what it was computed on, ``device`` and
+            ``threads``: the last digits depend on them.
         fold (int | None): Of a search by folds; ``test`` and ``records`` are then those of the fold's
             validation images.
     """

@@ -1,11 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from mmdet.models.data_preprocessors import MultiBranchDataPreprocessor
 from mmdet.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 
 @MODELS.register_module()
@@ -28,7 +28,8 @@ class SemiDataPreprocessor(MultiBranchDataPreprocessor):
             dict: The same with tensors; branches without films are left out.
 
         Raises:
-            ValueError: In training, when the data has no branches; else when an image is of 8 bits.
+            ValueError: In training, when the data has no branches; else when an image is of 8 bits; when
+                images do not fit mean and std, see ``check_images``.
         """
         if training:
             if not isinstance(data['inputs'], dict):
@@ -47,6 +48,7 @@ class SemiDataPreprocessor(MultiBranchDataPreprocessor):
             }
         else:
             check_float(data['inputs'])
+        check_first_images(self, (data,))
         return super().forward(data, training)
 
 
@@ -58,7 +60,8 @@ def check_batch(preprocessor: nn.Module, args: tuple) -> None:
         args (tuple): What it is called with, the batch first.
 
     Raises:
-        ValueError: When the batch has the branches of teacher-student training, or images of 8 bits.
+        ValueError: When the batch has the branches of teacher-student training, images of 8 bits, or
+            images that do not fit mean and std, see ``check_images``.
     """
     inputs = args[0].get('inputs') if args and isinstance(args[0], dict) else None
     if isinstance(inputs, dict):
@@ -68,6 +71,7 @@ def check_batch(preprocessor: nn.Module, args: tuple) -> None:
             'configs/_base_/datasets/cxr.py, or train a SemiProbMapDetector'
         )
     check_float(inputs)
+    check_first_images(preprocessor, args)
 
 
 def check_float(inputs: Any) -> None:
@@ -78,6 +82,85 @@ def check_float(inputs: Any) -> None:
             'a prob-map detector got an image of uint8, films are float in [0, 1]: begin the pipeline '
             'with LoadRadiograph in the place of LoadImageFromFile'
         )
+
+
+# of images in [0, 1] even with noise, and of their mean and std; those of 8 bits go far beyond
+_HIGHEST = 2.0
+
+
+def check_first_images(preprocessor: nn.Module, args: tuple) -> None:
+    """Forward pre-hook of any preprocessor: ``check_images`` of the first batch.
+
+    That is the first one that shows what it is, in training and in evaluation each, so that looking at
+    every value costs nothing later.
+
+    Args:
+        preprocessor (nn.Module): The preprocessor.
+        args (tuple): What it is called with, the batch first.
+    """
+    checked = preprocessor.__dict__.setdefault('_checked_modes', set())
+    if preprocessor.training in checked or not (args and isinstance(args[0], dict)):
+        return
+    if check_images(preprocessor, args[0].get('inputs')):
+        checked.add(preprocessor.training)
+
+
+def check_images(preprocessor: nn.Module, inputs: Any) -> bool:
+    """Check that images are such as a preprocessor was made for.
+
+    Args:
+        preprocessor (nn.Module): Of any model, perhaps around another one.
+        inputs (Any): Images ``(C, H, W)``, a tensor or a list that may hold None, or a dict of such.
+
+    Returns:
+        bool: Whether the images show what they are; black ones do not.
+
+    Raises:
+        ValueError: When mean and std are of 8 bits and the images lie in [0, 1], or the reverse; when
+            three channels are expected of an image of one.
+    """
+    images = list(_images(inputs))
+    inner: Any = getattr(preprocessor, 'data_preprocessor', preprocessor)
+    normalisation = normalisation_of(preprocessor)
+    swaps = getattr(inner, '_channel_conversion', False)
+    wants_colour = swaps or (normalisation is not None and len(normalisation.mean) == 3)
+    if wants_colour and any(image.shape[-3] == 1 for image in images):
+        raise ValueError(
+            'the data_preprocessor of the model expects three planes '
+            f'({"bgr_to_rgb=True" if swaps else normalisation}) and got an image of one: give it '
+            f'{_OF_FILMS}, or begin the pipelines with LoadRadiograph(channels=3)'
+        )
+    if normalisation is None:
+        return True
+    highest = max((float(image.max()) for image in images if image.numel()), default=0.0)
+    is_of_bytes = highest > _HIGHEST or any(image.dtype == torch.uint8 for image in images)
+    if not is_of_bytes and highest <= 0:
+        return False
+    takes_bytes = max(*normalisation.mean, *normalisation.std) > _HIGHEST
+    if takes_bytes and not is_of_bytes:
+        raise ValueError(
+            f'the data_preprocessor of the model has {normalisation}, which are of images of 8 bits '
+            f'(0 to 255), and films lie in [0, 1] (these reach {highest:.3g}): give it {_OF_FILMS}'
+        )
+    # std 1 leaves the scale as it is, whatever it is
+    if is_of_bytes and not takes_bytes and min(normalisation.std) < 1:
+        raise ValueError(
+            f'the data_preprocessor of the model has {normalisation}, which are of films in [0, 1], and '
+            f'got images of 8 bits (these reach {highest:.3g}): begin the pipelines with LoadRadiograph '
+            'in the place of LoadImageFromFile, or give it mean and std of 0 to 255'
+        )
+    return True
+
+
+_OF_FILMS = 'mean=[0.449], std=[0.226], bgr_to_rgb=False'
+
+
+def _images(inputs: Any) -> Iterator[Tensor]:
+    if isinstance(inputs, Tensor):
+        yield inputs
+    elif isinstance(inputs, (dict, list, tuple)):
+        for one in inputs.values() if isinstance(inputs, dict) else inputs:
+            yield from _images(one)
 
 
 class Normalisation(NamedTuple):

@@ -115,6 +115,16 @@ def keep_freed_memory() -> bool:
         return False
 
 
+def computed_on() -> dict[str, str]:
+    """``device`` and ``threads`` of this process, on which the last digits of a training depend."""
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f'CPU, {torch.backends.cpu.get_cpu_capability()}'
+    )
+    return dict(device=device, threads=str(torch.get_num_threads()))
+
+
 def to_device(values: Tensor, device: torch.device) -> Tensor:
     """Give a tensor to a device without waiting for the work that the device has to do before.
 

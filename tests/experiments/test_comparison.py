@@ -108,6 +108,8 @@ def test_a_killed_benchmark_goes_on_where_it_stopped(toy, monkeypatch):
     assert lines[3:5] == ['ours-seed5: resumed', f'ours-seed5: evaluating epoch {result.epoch}']
     assert result.steps == 8 and set(result.epochs['sharpening/m']) == {1, 2}
     assert set(result.test) == {'frac/AUROC', 'frac/FROC', 'frac/Recall@0.1'}
+    assert result.versions['threads'] == str(torch.get_num_threads())
+    assert result.versions['device'] and result.versions['torch']
     (row,) = compare(benchmark, read_runs(folders.results))
     assert row.mean['FROC'] == pytest.approx(result.test['frac/FROC'])
     images = result.test_records().images

@@ -7,7 +7,8 @@ elsewhere. No transform is known here by its name: each is run on an image of bl
 went is compared with what was recorded.
 
 By the same runs other faults come to light: values far from those of a film, films without boxes that
-are left out, and films that are mixed.
+are left out, and films that are mixed. Without a map target, for box detectors, only films that are left
+out are looked for.
 """
 
 import copy
@@ -46,13 +47,13 @@ LOWEST, HIGHEST = -0.25, 1.25
 POINTS = np.array([[0.38, 0.42], [0.63, 0.47], [0.45, 0.66]])
 
 # transforms that were right, by content and size: data sets of one config share most of theirs
-_right: set[tuple[bytes, bool]] = set()
+_right: set[tuple[bytes, bool, bool]] = set()
 
 
 def check_pipeline(
     transforms: Sequence[Any], shape: tuple[int, int] = (1024, 1024), has_empty: bool = True
 ) -> None:
-    """Check the transforms of a pipeline with a map target; one without a target is left alone.
+    """Check the transforms of a pipeline.
 
     Nothing is read from disk, and the random state of ``random``, numpy and torch is the same after it.
     What does not run on a made-up image is left alone, too.
@@ -63,16 +64,17 @@ def check_pipeline(
         has_empty (bool): Whether there are films without boxes. Defaults to True.
 
     Raises:
-        ValueError: With the name of a transform that moves the image otherwise than it records, or after
-            the target was made; that gives values far outside [0, 1]; that would leave out films
-            without boxes; or that mixes films.
+        ValueError: With the name of a transform that would leave out films without boxes; in a pipeline
+            with a map target also of one that moves the image otherwise than it records, or after the
+            target was made; that gives values far outside [0, 1]; or that mixes films.
     """
     members = list(_all_transforms(transforms))
-    if not any(isinstance(one, MapTarget) for one in members):
+    has_target = any(isinstance(one, MapTarget) for one in members)
+    if not (has_target or has_empty):
         return
     for one in members:
         # mmdet's mark of Mosaic, MixUp and CopyPaste
-        if hasattr(one, 'get_indexes'):
+        if has_target and hasattr(one, 'get_indexes'):
             raise ValueError(
                 f'{type(one).__name__} mixes films, but the target is made of the boxes of one: leave '
                 'it out of the pipeline; MixUp in batch_augments of SemiProbMapDetector mixes films '
@@ -84,7 +86,7 @@ def check_pipeline(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            _check_sequence(transforms, _film(height, width), has_empty)
+            _check_sequence(transforms, _film(height, width), has_empty, has_target)
     finally:
         _image.cache_clear()
         random.setstate(states[0])
@@ -151,29 +153,37 @@ def _all_transforms(transforms: Sequence[Any]) -> Iterator[Any]:
             yield from _all_transforms(sequence)
 
 
-def _check_sequence(transforms: Sequence[Any], results: dict, has_empty: bool) -> dict:
+def _check_sequence(
+    transforms: Sequence[Any], results: dict, has_empty: bool, has_target: bool
+) -> dict:
     """Check one transform after the other; what the last one leaves, without the image."""
     for transform in transforms:
-        inner = [_check_sequence(one, results, has_empty) for one in _sequences_within(transform)]
-        after = _check_transform(transform, results, has_empty)
+        inner = [
+            _check_sequence(one, results, has_empty, has_target)
+            for one in _sequences_within(transform)
+        ]
+        after = _check_transform(transform, results, has_empty, has_target)
         results = after if after is not None else (inner or [results])[0]
     return results
 
 
-def _check_transform(transform: Any, results: dict, has_empty: bool) -> dict | None:
+def _check_transform(
+    transform: Any, results: dict, has_empty: bool, has_target: bool
+) -> dict | None:
     """Raise if a transform has one of the faults of ``check_pipeline``.
 
     Args:
         transform (Any): Built transform.
         results (dict): What comes to it, without ``img``.
         has_empty (bool): Whether there are films without boxes.
+        has_target (bool): Whether a map target is made in its pipeline.
 
     Returns:
         dict | None: What it leaves, without ``img``; None if that is no image, or nothing.
     """
     probe = _Probe(transform, results)
     key = probe.key()
-    known = None if key is None else (key, has_empty)
+    known = None if key is None else (key, has_empty, has_target)
     after = None
     acted = 0
     for seed in range(MAX_RUNS):
@@ -191,13 +201,13 @@ def _check_transform(transform: Any, results: dict, has_empty: bool) -> dict | N
             after = run.results
         if known in _right:
             break
-        fault = probe.fault(seed, run) if run.acted else None
+        fault = probe.fault(seed, run) if has_target and run.acted else None
         if is_first and has_empty and not fault:
             fault = probe.left_out_fault(seed)
         if fault:
             raise ValueError(f'{probe.name} {fault}')
         acted += run.acted
-        if acted == ENOUGH_RUNS or not run.is_random:
+        if acted == ENOUGH_RUNS or not (has_target and run.is_random):
             break
     if known is not None and after is not None:
         _right.add(known)

@@ -358,6 +358,52 @@ def test_without_a_target_boxes_may_follow_by_themselves():
     check_pipeline(pipeline(dict(type='RandomAffine'), target=False))
 
 
+def test_without_a_target_films_without_boxes_must_not_be_left_out_either():
+    crop = dict(type='RandomCrop', crop_size=(100, 100))
+    boxes = [crop, dict(type='FilterAnnotations')]
+    with pytest.raises(ValueError, match=r'^RandomCrop would leave out films without boxes'):
+        check_pipeline(pipeline(*boxes, target=False), (300, 256))
+    check_pipeline(pipeline(*boxes, target=False), (300, 256), has_empty=False)
+    crop['allow_negative_crop'] = True
+    check_pipeline(pipeline(*boxes, target=False), (300, 256))
+    # what was right without a target is not for one
+    check_pipeline(pipeline(dict(type='RandomShift'), target=False), (300, 256))
+    with pytest.raises(ValueError, match=r'^RandomShift moves'):
+        check_pipeline(pipeline(dict(type='RandomShift')), (300, 256))
+
+
+@pytest.mark.parametrize(
+    ('options', 'drops'),
+    [
+        (dict(), True),
+        (dict(subset='N'), True),
+        (dict(subset='P_hos'), False),
+        (dict(sources='hospital'), True),
+        (dict(test_mode=True), False),
+        (dict(lazy_init=True), True),
+    ],
+    ids=str,
+)
+def test_a_data_set_knows_whether_it_has_films_without_boxes(options, drops, tiny_data):
+    steps = [
+        dict(type='LoadRadiograph', channels=3),
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(type='RandomCrop', crop_size=(32, 32)),
+        dict(type='PackProbMapInputs'),
+    ]
+    cfg = dict(
+        type='CXRDataset',
+        data_root=str(tiny_data),
+        ann_file='annotations/train.json',
+        data_prefix=dict(img='images/'),
+        pipeline=steps,
+    )
+    with contextlib.ExitStack() as stack:
+        if drops:
+            stack.enter_context(pytest.raises(ValueError, match=r'^RandomCrop would leave out'))
+        DATASETS.build(cfg | options)
+
+
 @pytest.mark.parametrize('steps', [RECORDED, [dict(type='RandomShift')]], ids=['right', 'wrong'])
 def test_random_state_is_left_as_it_was(steps):
     def draw():

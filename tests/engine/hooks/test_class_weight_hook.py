@@ -1,10 +1,24 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
-from mmengine.dataset import BaseDataset, ClassBalancedDataset, RepeatDataset
-from torch.utils.data import ConcatDataset
+from mmdet.datasets.samplers import AspectRatioBatchSampler, ClassAwareSampler
+from mmengine.dataset import (
+    BaseDataset,
+    ClassBalancedDataset,
+    DefaultSampler,
+    InfiniteSampler,
+    RepeatDataset,
+)
+from mmengine.runner.runner import _SlicedDataset
+from torch import nn
+from torch.utils.data import ConcatDataset, DataLoader
 
-from mmfrac.engine.hooks.class_weight_hook import class_frequencies
+from mmfrac.datasets.samplers import MultiSourceBatchSampler
+from mmfrac.engine import ClassWeightHook
+from mmfrac.engine.hooks.class_weight_hook import check_samplers, class_frequencies
 from mmfrac.engine.hooks.film_sets import innermost_sets
 from mmfrac.models.losses import WeightedBCELoss
 
@@ -81,3 +95,38 @@ def test_a_data_set_without_labels_is_named():
         class_frequencies([1, 2])
     with pytest.raises(ValueError, match='needs labels, which Wrapper does not have'):
         class_frequencies(Wrapper([1, 2]))
+
+
+def test_samplers_that_read_films_equally_often():
+    films = ConcatDataset([Films(*[POSITIVE] * 2), Films(*[NEGATIVE] * 8)])
+    sampler = DefaultSampler(films)
+    check_samplers(DataLoader(films, batch_size=2, sampler=sampler))
+    check_samplers(DataLoader(films, batch_size=2, sampler=InfiniteSampler(films)))
+    for batches in (
+        MultiSourceBatchSampler(sampler, 2, [1, 1]),
+        AspectRatioBatchSampler(sampler, 2),
+    ):
+        check_samplers(DataLoader(films, batch_sampler=batches))
+    sampler = ClassAwareSampler.__new__(ClassAwareSampler)
+    message = r"alpha_l='auto' .* train_dataloader\.sampler is a ClassAwareSampler.*DefaultSampler"
+    with pytest.raises(ValueError, match=message):
+        check_samplers(DataLoader(films, batch_size=2, sampler=sampler))
+    with pytest.raises(ValueError, match=r'batch_sampler is a list'):
+        check_samplers(DataLoader(films, batch_sampler=[[0, 1]]))
+
+
+@pytest.mark.parametrize(('count', 'weights'), [(4, [2 / 3, 2]), (10, [1, 1])])
+def test_films_that_no_epoch_reads_do_not_count(count, weights):
+    films = _SlicedDataset(Films(*[NEGATIVE] * 3, *[POSITIVE] * 5, *[NEGATIVE] * 2), count)
+    runner = SimpleNamespace(
+        model=nn.ModuleList([WeightedBCELoss(alpha_l='auto')]),
+        train_dataloader=DataLoader(films, batch_size=2, sampler=DefaultSampler(films)),
+        logger=Mock(),
+    )
+    ClassWeightHook().before_train(runner)
+    assert runner.model[0].alpha_l.tolist() == pytest.approx(weights)
+    said = [call.args[0] for call in runner.logger.warning.call_args_list]
+    assert len(said) == (count < 10)
+    assert all(
+        'num_batch_per_epoch: every epoch reads the same first 4 of 10' in one for one in said
+    )

@@ -3,12 +3,21 @@ import math
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmdet.engine.hooks import MeanTeacherHook
 from mmengine.config import Config
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.hooks import CheckpointHook
+from mmengine.optim import CosineAnnealingLR, MultiStepLR
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
 
 from mmfrac.engine import RampedMeanTeacherHook, SemiEpochHook, TeacherHook
-from mmfrac.engine.hooks.semi_epoch_hook import check_mean_teacher_hooks, epoch_plan
+from mmfrac.engine.hooks.semi_epoch_hook import (
+    check_loop,
+    check_mean_teacher_hooks,
+    epoch_plan,
+    scheduler_changes,
+)
 from mmfrac.models.detectors.burn_in import burn_in_length
 from mmfrac.utils.config import load_config, merge_config_file, merge_options
 from tests.configs.test_configs import CONFIGS, tiny_config
@@ -85,6 +94,7 @@ def test_a_training_without_semi_supervised_epoch_is_said(
             batch_sampler=SimpleNamespace(has_unsup_sources=has_unsup_sources)
         ),
         max_epochs=3,
+        cfg={},
         logger=log,
         hooks=[RampedMeanTeacherHook()] * (make_cfg is boxes_cfg),
     )
@@ -166,6 +176,7 @@ def test_what_counts_no_epochs_trains_without(name):
     else:
         cfg.backbone.init_cfg = None
     loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    loop.dataloader = [0]
     SemiEpochHook().before_run(SimpleNamespace(model=build(cfg), _train_loop=loop))
 
 
@@ -212,3 +223,52 @@ def test_a_training_whose_teacher_is_not_moved_once_is_refused(
     with pytest.raises(ValueError, match=message):
         runner.train()
     assert runner.iter == 0
+
+
+def loop_of(kind, loader):
+    loop = kind.__new__(kind)
+    loop.dataloader, loop._max_iters = loader, 14
+    return loop
+
+
+@pytest.mark.parametrize('kind', [EpochBasedTrainLoop, IterBasedTrainLoop])
+def test_a_training_without_a_batch_is_refused(kind):
+    check_loop(loop_of(kind, DataLoader(range(20), batch_size=64)), [])
+    loader = DataLoader(range(20), batch_size=64, drop_last=True)
+    with pytest.raises(ValueError, match=r'its 20 images .*batch_size=64.*drop_last=False'):
+        check_loop(loop_of(kind, loader), [])
+
+
+def test_a_training_by_iterations_that_saves_by_epochs_is_refused():
+    loader = DataLoader(range(20))
+    check_loop(loop_of(EpochBasedTrainLoop, loader), [CheckpointHook(interval=1)])
+    loop = loop_of(IterBasedTrainLoop, loader)
+    check_loop(loop, [CheckpointHook(interval=4, by_epoch=False), CheckpointHook()])
+    with pytest.raises(ValueError, match=r'before iteration 14; .*checkpoint\.by_epoch=False'):
+        check_loop(loop, [CheckpointHook(interval=1)])
+
+
+def schedulers(end, milestones):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    return [
+        CosineAnnealingLR(optimizer, end=end, T_max=2),
+        MultiStepLR(optimizer, milestones=milestones, by_epoch=False),
+    ]
+
+
+def test_a_resumed_schedule_that_is_not_the_config_s_is_said():
+    kept = schedulers(2, [3])
+    kept[0].optimizer.step()
+    kept[0].step()
+    kept = [one.state_dict() for one in kept]
+    assert scheduler_changes(schedulers(2, [3]), kept) == []
+    first, second = scheduler_changes(schedulers(4, [5]), kept)
+    said = 'end is 4 in the config and 2 in the checkpoint, which counts'
+    assert f'param_scheduler.0 (CosineAnnealingLR, in epochs): {said}' in first
+    assert 'param_scheduler.1 (MultiStepLR, in iterations): milestones is' in second
+    assert scheduler_changes(dict(a=schedulers(4, [3])), dict(a=kept)) == [first]
+    assert (
+        '2 schedulers in the config, 1 in the checkpoint'
+        in scheduler_changes(schedulers(2, [3]), kept[:1])[0]
+    )
+    assert scheduler_changes(None, kept) == scheduler_changes(schedulers(2, [3]), None) == []

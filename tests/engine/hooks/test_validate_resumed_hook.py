@@ -3,12 +3,20 @@ from contextlib import suppress
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
+import torch
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import LoggerHook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from mmfrac.engine import ValidateResumedHook
-from mmfrac.engine.hooks.validate_resumed_hook import is_logged
+from mmfrac.engine.hooks.validate_resumed_hook import (
+    best_faults,
+    check_best,
+    is_inside_epoch,
+    is_logged,
+)
 from mmfrac.evaluation import FracMetric
 from tests.configs.test_configs import tiny_config
 
@@ -99,3 +107,93 @@ def test_what_the_log_has_is_validated_without_a_line(tmp_path):
     for runner.epoch in (6, 7):
         ValidateResumedHook().before_train(runner)
     assert seen == [hooks[1:], hooks] and runner._hooks is hooks
+
+
+def test_a_run_resumed_inside_an_epoch_begins_it_anew(tiny_data, tmp_path):
+    def train(resume_from=None):
+        cfg = tiny_config('phantom/frac_ssl_phantom.py', tiny_data, tmp_path)
+        cfg.train_dataloader.batch_sampler.epoch_length = 2
+        cfg.train_cfg.val_interval = 1
+        cfg.default_hooks.checkpoint.update(by_epoch=False, max_keep_ckpts=-1)
+        if resume_from:
+            cfg.resume, cfg.load_from = True, str(tmp_path / resume_from)
+        validated = []
+        runner = Runner.from_cfg(cfg)
+        runner.call_hook = lambda name, call=runner.call_hook, **values: (
+            validated.append(runner.iter) if name == 'before_val' else None,
+            call(name, **values),
+        )
+        runner.train()
+        return runner.iter, validated
+
+    assert train() == (4, [2, 4])
+    inside = [
+        is_inside_epoch(torch.load(tmp_path / f'{name}.pth', weights_only=True))
+        for name in ('iter_1', 'iter_2', 'iter_3', 'burn_in')
+    ]
+    # the second is saved once more as the best, when the epoch is over
+    assert inside == [True, False, True, False]
+    burn_in = (tmp_path / 'burn_in.pth').read_bytes()
+    # of the two semi-supervised steps one is made again
+    assert train('iter_3.pth') == (5, [5])
+    assert (tmp_path / 'burn_in.pth').read_bytes() == burn_in
+    assert train('burn_in.pth') == (4, [2, 4])
+
+
+def test_the_end_of_an_epoch_is_not_inside():
+    hub = dict(runtime_info=dict(epoch=1, max_epochs=3, max_iters=15))
+    assert not is_inside_epoch(dict(meta=dict(epoch=2, iter=10), message_hub=hub))
+    assert is_inside_epoch(dict(meta=dict(epoch=1, iter=9), message_hub=hub))
+    # another number of iterations before it was resumed
+    assert not is_inside_epoch(dict(meta=dict(epoch=2, iter=17), message_hub=hub))
+    assert not is_inside_epoch(dict(state_dict={}))
+
+
+def test_what_no_metric_gives_is_refused():
+    evaluator = Evaluator([FracMetric(prefix='val')])
+    check_best(['val/AUROC', 'auto'], evaluator)
+    with pytest.raises(ValueError, match=r"save_best='frac/AUROC': .* begin with val/: .*'frac'$"):
+        check_best(['frac/AUROC'], evaluator)
+    check_best(['frac/AUROC'], Evaluator([FracMetric(), FracMetric(prefix='val')]))
+    # may give anything
+    check_best(['frac/AUROC'], SimpleNamespace(metrics=[]))
+
+
+@pytest.mark.parametrize(
+    ('labels', 'regions', 'name', 'faults'),
+    [
+        ([0, 1], [1, 1], 'frac/AUROC', []),
+        ([0, 1], [1, 1], 'frac/FROC', []),
+        ([1, -1], [1, 0], 'frac/AUROC', [('label 0', "save_best='frac/FROC'")]),
+        ([1, -1], [1, 0], 'frac/FROC', []),
+        ([0, 0], [1, 1], 'frac/AUROC', [('label 1', 'val_dataloader')]),
+        ([0, 0], [1, 1], 'frac/FROC', [('label 1 and boxes', 'val_dataloader')]),
+        ([0, 1], [1, 0], 'frac/Recall@0.1', [('label 1 and boxes', "save_best='frac/AUROC'")]),
+        ([0, 0], [1, 1], 'coco/bbox_mAP', []),
+    ],
+)
+def test_a_best_checkpoint_that_there_will_never_be_is_said(labels, regions, name, faults):
+    dataset = SimpleNamespace(
+        labels=lambda: np.array(labels), regions=lambda: np.array(regions, bool)
+    )
+    loop = SimpleNamespace(
+        dataloader=SimpleNamespace(dataset=dataset), evaluator=Evaluator([FracMetric()])
+    )
+    found = best_faults([name], loop)
+    assert len(found) == len(faults)
+    for one, (lack, hint) in zip(found, faults):
+        assert one.startswith(f'{name} will be NaN') and f'has {lack};' in one
+        assert one.endswith(hint)
+    loop.dataloader.dataset = [1, 2]
+    assert best_faults([name], loop) == []
+
+
+@pytest.mark.parametrize(('prefix', 'save_best'), [('val', 'frac/AUROC'), (None, 'coco/bbox_mAP')])
+def test_a_training_whose_best_nothing_gives_is_refused(prefix, save_best, tiny_data, tmp_path):
+    cfg = tiny_config('phantom/frac_sup_phantom.py', tiny_data, tmp_path)
+    cfg.val_evaluator.prefix = prefix
+    cfg.default_hooks.checkpoint.save_best = save_best
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(ValueError, match=f"save_best='{save_best}'"):
+        runner.train()
+    assert runner.iter == 0

@@ -1,0 +1,254 @@
+# Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+"""Faults between a model and its data that mmdet trains on, or fails late."""
+
+import json
+from types import SimpleNamespace
+
+import cv2
+import pytest
+from mmdet.datasets.samplers import MultiSourceSampler
+from mmdet.engine.hooks import PipelineSwitchHook
+from mmdet.models import SemiBaseDetector
+from mmdet.registry import DATASETS
+from mmengine.dataset import ConcatDataset, DefaultSampler, RepeatDataset
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils import data as torch_data
+
+from mmfrac.datasets.samplers import MultiSourceBatchSampler
+from mmfrac.engine.hooks.data_check_hook import (
+    check_branches,
+    check_classes,
+    check_switches,
+    check_wrappers,
+)
+from tests.configs.test_configs import tiny_config
+
+LOAD = [dict(type='LoadRadiograph'), dict(type='LoadAnnotations', with_bbox=True)]
+TARGET = [dict(type='ProbMapTarget'), dict(type='PackProbMapInputs')]
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmdet')
+
+
+def data_set(root, pipeline=(), **options):
+    return DATASETS.build(
+        dict(
+            type='CXRDataset',
+            data_root=str(root),
+            ann_file='annotations/train.json',
+            data_prefix=dict(img='images/'),
+            pipeline=list(pipeline),
+        )
+        | options
+    )
+
+
+def of_classes(*classes):
+    return SimpleNamespace(metainfo=dict(classes=classes), img_paths=list)
+
+
+class Box(nn.Module):
+    def __init__(self, num_classes=1, **parts):
+        super().__init__()
+        self.backbone, self.rpn_head, self.bbox_head = (nn.Module() for _ in range(3))
+        # of ImageNet, and of proposals
+        self.backbone.num_classes, self.rpn_head.num_classes = 1000, 1
+        self.bbox_head.num_classes = num_classes
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+
+def test_a_box_detector_knows_the_classes_of_its_data():
+    one, two = of_classes('fracture'), of_classes('rib fracture', 'clavicle fracture')
+    check_classes(Box(1), one)
+    check_classes(Box(2), two)
+    # a prob map has none
+    check_classes(nn.Module(), two)
+    message = r'^model\.bbox_head\.num_classes is 1, .* has 2 classes, .*clavicle.* to 2 wherever'
+    for dataset in (two, SimpleNamespace(datasets=[SimpleNamespace(dataset=two)])):
+        with pytest.raises(ValueError, match=message):
+            check_classes(Box(1), dataset)
+    with pytest.raises(ValueError, match=r'^model\.bbox_head\.num_classes is 80, .* 1 classes'):
+        check_classes(Box(80), one)
+    semi = nn.Module()
+    semi.student, semi.teacher = Box(1), Box(1)
+    with pytest.raises(ValueError, match=r'^model\.detector\.bbox_head\.num_classes is 1, '):
+        check_classes(semi, two)
+
+
+AFFINE = dict(type='RandomAffine', border_val=(0, 0, 0))
+
+
+def test_a_wrapper_must_not_move_what_its_target_does_not_follow(tiny_data):
+    def mixed(*steps):
+        inner = dict(
+            type='CXRDataset',
+            data_root=str(tiny_data),
+            ann_file='annotations/train.json',
+            data_prefix=dict(img='images/'),
+            pipeline=LOAD,
+        )
+        return dict(type='MultiImageMixDataset', dataset=inner, pipeline=[*steps])
+
+    wrong = DATASETS.build(mixed(AFFINE, *TARGET))
+    for dataset in (wrong, torch_data.Subset(wrong, [0]), torch_data.ConcatDataset([wrong])):
+        with pytest.raises(ValueError, match=r'^RandomAffine moves the image otherwise'):
+            check_wrappers(dataset)
+    check_wrappers(DATASETS.build(mixed(dict(type='RandomFlip', prob=0.5), *TARGET)))
+    crop = dict(type='RandomCrop', crop_size=(32, 32))
+    with pytest.raises(ValueError, match=r'^RandomCrop would leave out films without boxes'):
+        check_wrappers(DATASETS.build(mixed(crop, TARGET[1])))
+
+
+def test_a_pipeline_that_is_switched_to_is_checked(tiny_data):
+    dataset = data_set(tiny_data, [*LOAD, *TARGET])
+    wrong = PipelineSwitchHook(1, [*LOAD, AFFINE, *TARGET])
+    with pytest.raises(ValueError, match=r'^RandomAffine moves the image otherwise'):
+        check_switches([wrong], dataset)
+    right = PipelineSwitchHook(1, [*LOAD, *TARGET])
+    check_switches([right], dataset)
+    for around in (ConcatDataset([dataset]), RepeatDataset(dataset, 2)):
+        name = type(around).__name__
+        with pytest.raises(ValueError, match=rf'^PipelineSwitchHook sets .* a {name} go through'):
+            check_switches([right], around)
+        check_switches([], around)
+
+
+class Semi(SemiBaseDetector):
+    """Without a network."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+
+
+def semi_loader(root, ratio, batch_size, mmdets=False):
+    pack = [dict(type='PackProbMapInputs')]
+    branches = dict(type='MultiBranch', branch_field=['sup', 'unsup_teacher', 'unsup_student'])
+    sup = [*LOAD, dict(branches, sup=pack)]
+    unsup = [*LOAD, dict(branches, unsup_teacher=pack, unsup_student=pack)]
+    kinds = [('P_hos', sup), ('N', sup), ('P_pub', unsup)]
+    dataset = ConcatDataset([data_set(root, one, subset=subset) for subset, one in kinds])
+    if mmdets:
+        sampler = MultiSourceSampler(dataset, batch_size, ratio, seed=0)
+        return SimpleNamespace(dataset=dataset, sampler=sampler, batch_sampler=None)
+    sampler = DefaultSampler(dataset, seed=0)
+    batch_sampler = MultiSourceBatchSampler(sampler, batch_size, ratio)
+    return SimpleNamespace(dataset=dataset, sampler=sampler, batch_sampler=batch_sampler)
+
+
+def test_every_batch_has_all_branches(tiny_data):
+    model = Semi()
+    for batch_size in (2, 3, 4, 5, 8):
+        check_branches(model, semi_loader(tiny_data, [1, 1, 2], batch_size))
+    check_branches(model, semi_loader(tiny_data, [1, 1, 2], 4, mmdets=True))
+    words = r'^Semi learns from .* batch 1 of .* no image of sup: .*batch_size to 2 or more'
+    with pytest.raises(ValueError, match=words):
+        check_branches(model, semi_loader(tiny_data, [1, 1, 2], 1))
+    with pytest.raises(ValueError, match=r'of unsup_teacher, unsup_student: .* to 5 or more'):
+        check_branches(model, semi_loader(tiny_data, [2, 2, 1], 2))
+    with pytest.raises(ValueError, match=r'of unsup_teacher, unsup_student: .* to 5 or more'):
+        check_branches(model, semi_loader(tiny_data, [2, 2, 1], 4, mmdets=True))
+    with pytest.raises(ValueError, match=r'of unsup_teacher, unsup_student: no source'):
+        check_branches(model, semi_loader(tiny_data, [1, 1, 0], 4))
+    # a SemiProbMapDetector learns from what there is
+    check_branches(nn.Module(), semi_loader(tiny_data, [1, 1, 2], 1))
+
+
+def box_config(tiny_data, tmp_path, name='phantom/retinanet'):
+    cfg = tiny_config(f'compare/{name}.py', tiny_data, tmp_path)
+    cfg.train_cfg.max_epochs = 1
+    return cfg
+
+
+def colour(cfg):
+    cfg.model.data_preprocessor.update(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+
+
+def grey(cfg):
+    colour(cfg)
+    for part in (*cfg.train_dataloader.dataset.datasets, cfg.val_dataloader.dataset):
+        part.pipeline[0].channels = 1
+
+
+def of_bytes(cfg):
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    for part in cfg.train_dataloader.dataset.datasets:
+        part.pipeline = [
+            dict(type='LoadImageFromFile'),
+            dict(LOAD[1]),
+            dict(type='Resize', scale=(64, 64)),
+            dict(type='PackProbMapInputs'),
+        ]
+
+
+def one_by_one(cfg):
+    cfg.model.semi_train_cfg.burn_in_epochs = 0
+    cfg.train_dataloader.batch_size = 1
+
+
+def second_class(cfg):
+    for part in cfg.train_dataloader.dataset.datasets:
+        part.metainfo = dict(classes=('fracture', 'rib'))
+
+
+@pytest.mark.parametrize(
+    ('name', 'change', 'message'),
+    [
+        (
+            'phantom/retinanet',
+            colour,
+            r'has mean 123\.675, .* of 8 bits .* give it mean=\[0\.449\]',
+        ),
+        ('phantom/retinanet', grey, r'expects three planes \(mean 123\.675, .*channels=3'),
+        (
+            'phantom/retinanet',
+            of_bytes,
+            r'has mean 0\.449 .* got images of 8 bits .*LoadRadiograph',
+        ),
+        ('phantom/retinanet', second_class, r'^model\.bbox_head\.num_classes is 1, .* 2 classes'),
+        ('phantom/consistent_teacher', one_by_one, r'^ConsistentTeacher .* no image of sup'),
+    ],
+    ids=lambda value: getattr(value, '__name__', None),
+)
+def test_before_the_first_step(name, change, message, tiny_data, tmp_path):
+    cfg = box_config(tiny_data, tmp_path, name)
+    change(cfg)
+    if change is second_class:
+        cfg.train_dataloader.dataset.datasets[0].ann_file = str(two_classes(tiny_data, tmp_path))
+        cfg.train_dataloader.dataset.datasets = cfg.train_dataloader.dataset.datasets[:1]
+        cfg.train_dataloader.batch_sampler.source_ratio = [1]
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+    assert runner.iter == 0
+
+
+def two_classes(tiny_data, folder):
+    content = json.loads((tiny_data / 'annotations' / 'train.json').read_text())
+    content['categories'].append(dict(id=2, name='rib'))
+    (folder / 'two.json').write_text(json.dumps(content))
+    return folder / 'two.json'
+
+
+def test_images_of_the_validation_are_checked_before_an_epoch_is_spent(tiny_data, tmp_path):
+    cfg = box_config(tiny_data, tmp_path)
+    cfg.val_dataloader.dataset.pipeline[0] = dict(type='LoadImageFromFile')
+    cfg.val_dataloader.dataset.pipeline[-2] = dict(type='Pad', size=(64, 64))
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(ValueError, match=r'got images of 8 bits'):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_what_mmdet_has_right_is_left_alone(tiny_data, tmp_path):
+    assert cv2.imread(str(tiny_data / 'images' / 'train_0.png')).max() > 2
+    cfg = box_config(tiny_data, tmp_path)
+    colour(cfg)
+    of_bytes(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.iter == 1
