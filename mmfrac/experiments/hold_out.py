@@ -70,15 +70,16 @@ class HoldOut:
             bool: Whether there is an ensemble; detectors that give boxes alone have none.
         """
         folder = self.work_dir / 'holdout'
+        # a fold that was trained again may have its best epoch under the same name; weights that were
+        # removed when all was done are those of before
         models = [
-            # a fold that was trained again may have its best epoch under the same name
-            f'{one} {path.name} {fingerprint((), [path])}'
+            f'{one} {path.name} {fingerprint((), [path]) if path.is_file() else ""}'.strip()
             for one, path in zip(self.fingerprints, self.checkpoints)
         ]
         status = folder / 'status.json'
         with locked(folder, report, processes.check):
             known = read_result(HoldOutStatus, status) if status.is_file() else None
-            if known is not None and known.models == models:
+            if known is not None and _are_same(known.models, models):
                 return known.ensemble
             report('hold-out films: all folds and their ensemble')
             files = [*self._fold_files(), folder / 'ensemble.json']
@@ -102,6 +103,14 @@ class HoldOut:
 
     def _fold_files(self) -> list[Path]:
         return [self.work_dir / f'holdout/fold{fold}.json' for fold in range(len(self.checkpoints))]
+
+
+def _are_same(known: list[str], models: list[str]) -> bool:
+    pairs = zip(known, models)
+    return len(known) == len(models) and all(
+        one == model or (len(model.split()) == 2 and one.split()[:2] == model.split())
+        for one, model in pairs
+    )
 
 
 def _read(path: Path) -> RecordSet:

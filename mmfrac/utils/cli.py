@@ -53,6 +53,9 @@ class KeyValues(DictAction):
         try:
             return _literal(ast.parse(text, mode='eval').body)
         except (SyntaxError, ValueError) as error:
+            if 'dict(' not in text:
+                # of a template, {:04d}.png
+                return DictAction._parse_iterable(val)
             raise ValueError(
                 f'{text!r} is no value ({error}): write dicts as in a config, in quotes of the shell, '
                 'e.g. "model.teacher=dict(type=\'MeanTeacher\')"'

@@ -37,7 +37,7 @@ _ALIKE = 0.85
 _OF_LOADERS = {'num_batch_per_epoch', 'disable_subprocess_warning'}
 # loops that end with a pass over their images, and samplers of which no pass ends
 _WITH_AN_END = (EpochBasedTrainLoop, ValLoop, TestLoop)
-_ENDLESS = {'InfiniteSampler', 'MultiSourceSampler'}
+ENDLESS = {'InfiniteSampler', 'MultiSourceSampler'}
 # variables of the base files: what they stand for, which a child sets in their place
 _VARIABLES = dict(
     max_epochs='train_cfg.max_epochs',
@@ -50,6 +50,8 @@ _VARIABLES = dict(
 )
 # schedulers that lead up to the learning rate, which then stays
 _WARM_UPS = ('LinearLR', 'ConstantLR')
+# those whose curve is made for its end; others have milestones, or go on by the same step
+_TO_AN_END = (*_WARM_UPS, 'CosineAnnealingLR', 'PolyLR')
 
 
 def check_runner_settings(cfg: Config) -> None:
@@ -110,8 +112,8 @@ def schedule_faults(cfg: Mapping) -> list[str]:
         cfg (Mapping): Config of a run.
 
     Returns:
-        list[str]: One sentence for each scheduler that ends before or after the training, or that has
-        milestones which the training does not get to.
+        list[str]: One sentence for each scheduler whose curve ends before or after the training, or that
+        has milestones which the training does not get to.
     """
     epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
     schedulers = cfg.get('param_scheduler') or []
@@ -129,9 +131,13 @@ def schedule_faults(cfg: Mapping) -> list[str]:
                 f'{name}.milestones: a training of {epochs} epochs (train_cfg.max_epochs) never gets '
                 f'to {late} of {list(one["milestones"])}, where {type_name(one)} would change the rate'
             )
-        end = one.get('end', begin + one['T_max'] if one.get('T_max') else None)
-        if end is not None:
-            ends[index] = (end, f'{name}.{"end" if "end" in one else "T_max"}')
+        if 'end' in one and type_name(one) in _TO_AN_END:
+            ends[index] = (one['end'], f'{name}.end')
+        elif one.get('T_max') and begin + one['T_max'] < epochs:
+            faults.append(
+                f'{name}.T_max: {type_name(one)} has its lowest rate in epoch {begin + one["T_max"]} of '
+                f'{epochs} (train_cfg.max_epochs), and rises again'
+            )
     last = max((end for end, _ in ends.values()), default=epochs)
     for index, (end, name) in ends.items():
         kind = type_name(schedulers[index])
@@ -153,7 +159,7 @@ def _without_end(name: str, loader: Mapping, loop: str) -> list[str]:
     for key in ('sampler', 'batch_sampler'):
         kind = (loader.get(key) or {}).get('type')
         built = DATA_SAMPLERS.get(kind) if isinstance(kind, str) else kind
-        if inspect.isclass(built) and _ENDLESS & {base.__name__ for base in built.__mro__}:
+        if inspect.isclass(built) and ENDLESS & {base.__name__ for base in built.__mro__}:
             instead = 'DefaultSampler' if key == 'sampler' else 'MultiSourceBatchSampler'
             problem = f'{name}.{key}: {built.__name__} has no end, and {loop} waits for it: '
             problem += f"take type='{instead}'"
@@ -169,6 +175,22 @@ def _unread(cfg: Config) -> list[str]:
     """Variables of ``_VARIABLES`` that were set to what the run does not do."""
     # what lazy types name as strings
     settings = cfg.to_dict()
+    in_force = _in_force(settings)
+    problems = []
+    for name, instead in _VARIABLES.items():
+        if _is_followed(name, settings, in_force) or not _is_set_anew(cfg, name):
+            continue
+        said = '' if name.endswith('pipeline') else f'={settings[name]!r}'
+        there = f', which is {in_force[name][0]!r}' if name.endswith('epochs') else ''
+        problems.append(
+            f'{name}{said}: a variable that the base config has read by now, and nothing reads any '
+            f'more; write {instead}{there}'
+        )
+    return problems
+
+
+def _in_force(settings: dict) -> dict[str, list]:
+    """What a run does in the matters of ``_VARIABLES``; nothing where that is not clear."""
     loaders = [settings.get(f'{part}_dataloader') for part in _LOOPS]
     sizes = [tuple(one) for one in _values(loaders, ('scale', 'size')) if _is_list(one)]
     if any(map(_is_list, (side for one in sizes for side in one))) or any(
@@ -178,27 +200,18 @@ def _unread(cfg: Config) -> list[str]:
         sizes = []
     model = settings.get('model') or {}
     pipelines = list(_values(loaders, ('pipeline',)))
-    in_force = dict.fromkeys((name for name in _VARIABLES if name.endswith('pipeline')), pipelines)
-    in_force |= dict(
+    found = dict.fromkeys((name for name in _VARIABLES if name.endswith('pipeline')), pipelines)
+    return found | dict(
         max_epochs=list(_values([settings.get('train_cfg')], ('max_epochs',))),
         burn_in_epochs=list(_values([model.get('semi_train_cfg')], ('burn_in_epochs',))),
         img_scale=sizes,
     )
-    problems = []
-    for name, instead in _VARIABLES.items():
-        value = settings.get(name)
-        if value is None or not in_force[name]:
-            continue
-        value = tuple(value) if name == 'img_scale' and _is_list(value) else value
-        if value in in_force[name] or not _is_set_anew(cfg, name):
-            continue
-        said = '' if name.endswith('pipeline') else f'={value!r}'
-        there = f', which is {in_force[name][0]!r}' if name.endswith('epochs') else ''
-        problems.append(
-            f'{name}{said}: a variable that the base config has read by now, and nothing reads any '
-            f'more; write {instead}{there}'
-        )
-    return problems
+
+
+def _is_followed(name: str, settings: dict, in_force: dict[str, list]) -> bool:
+    value: Any = settings.get(name)
+    value = tuple(value) if name == 'img_scale' and _is_list(value) else value
+    return value is None or not in_force[name] or value in in_force[name]
 
 
 def _values(node: Any, names: tuple[str, ...]) -> Iterator[Any]:
@@ -255,8 +268,16 @@ def _is_set_unread(file: str, name: str) -> bool | None:
     if is_set:
         # a config without bases is one that was written out, its variables beside what they became
         return not is_read and (is_child or bool(bases))
-    found = (_is_set_unread(Config._get_cfg_path(base, file)[0], name) for base in bases)
-    return next((one for one in found if one is not None), None)
+    for base in bases:
+        path = Config._get_cfg_path(base, file)[0]
+        found = _is_set_unread(path, name)
+        if found:
+            # one beside the setting, which a child of this file has changed
+            settings = load_config(path, needs_model=False).to_dict()
+            return not _is_followed(name, settings, _in_force(settings))
+        if found is not None:
+            return found
+    return None
 
 
 def _is_misspelt(key: str, name: str) -> bool:

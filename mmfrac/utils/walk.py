@@ -2,26 +2,31 @@
 """Files of a folder and of those below it."""
 
 import os
+import re
 from collections.abc import Iterator
 
-# on a disk's uppermost folder, for administrators alone
-_OF_THE_SYSTEM = ('lost+found', 'System Volume Information', '$RECYCLE.BIN')
+# of file systems, bins and snapshots, whose owners are others
+_OF_THE_SYSTEM = re.compile(
+    r'lost\+found|System Volume Information|\$RECYCLE\.BIN|\.Trash.*|[.#@~]?snapshots?|[#@]recycle'
+    r'|\.Spotlight-V100|\.fseventsd|\.DocumentRevisions-V100|\.TemporaryItems|@eaDir'
+)
 
 
-def files_below(folder: str | os.PathLike) -> Iterator[str]:
+def files_below(folder: str | os.PathLike, hidden: bool = True) -> Iterator[str]:
     """Files below a folder, folder by folder, sorted; each is found once.
 
     Folders behind links are entered once, unless they lie in the folder anyway, or hold it.
 
     Args:
         folder (str or PathLike): The folder.
+        hidden (bool): Enter folders whose name begins with a dot, too. Defaults to True.
 
     Yields:
         str: Path that begins with the folder. Links that lead nowhere, pipes and devices are among them.
 
     Raises:
         OSError: If the files of a folder cannot be listed: a part of them would pass for all. Only
-            folders that a system keeps on each disk (``lost+found``) are left out then.
+            folders that a system keeps for itself (``lost+found``, bins, snapshots) are left out then.
     """
     folder = os.fspath(folder)
     root = os.path.realpath(folder)
@@ -32,7 +37,7 @@ def files_below(folder: str | os.PathLike) -> Iterator[str]:
             folders.clear()
             continue
         entered.add(here)
-        folders.sort()
+        folders[:] = sorted(name for name in folders if hidden or not name.startswith('.'))
         for name in list(folders):
             path = os.path.join(parent, name)
             if not os.path.islink(path):
@@ -45,7 +50,8 @@ def files_below(folder: str | os.PathLike) -> Iterator[str]:
 
 
 def _not_listed(error: OSError) -> None:
-    if isinstance(error, PermissionError) and os.path.basename(error.filename) in _OF_THE_SYSTEM:
+    name = os.path.basename(error.filename)
+    if isinstance(error, PermissionError) and _OF_THE_SYSTEM.fullmatch(name):
         return
     raise OSError(
         f'the files of folder {error.filename} cannot be listed ({error.strerror}), so some would be '

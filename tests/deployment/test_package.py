@@ -196,7 +196,8 @@ def test_thresholds_belong_to_the_precision_of_their_images(
     path = tmp_path / 'a.mmfrac'
     write_package(path, config(detector_cfg()), checkpoints[:1], name='a', precision=packaged)
     images = [
-        replace(results(seed), precision=precision) for seed, precision in ((0, test), (2, val))
+        replace(results(seed, part=part), precision=precision)
+        for seed, part, precision in ((0, 'test', test), (2, 'val', val))
     ]
     summary = summarise(dict(a=images[0]), FEW, [Target('sensitivity', 0.5)], dict(a=images[1]))
     if expected in ('auto', 'fp32', 'bf16'):

@@ -30,3 +30,9 @@ def test_other_weights_of_the_same_name_are_evaluated_anew(tmp_path, monkeypatch
     before = [f'{name} {path.name}' for name, path in zip('ab', checkpoints)]
     write_result(HoldOutStatus(before, False), tmp_path / 'holdout/status.json')
     assert [evaluations(), evaluations()] == [3, 3]
+    # the ensemble is written, and the weights of the folds are no longer needed
+    for path in checkpoints:
+        path.unlink()
+    assert evaluations() == 3
+    job.fingerprints[0] = 'c'
+    assert evaluations() == 4

@@ -95,6 +95,14 @@ def test_groups_that_no_film_has_and_thresholds_of_another_model(tested, tiny_da
     val = ['--val', truth, f'ours={tmp_path / "val"}']
     done = froc(tiny_data, tmp_path, f'ours={tested / "ours"}', *val)
     assert done.returncode == 1 and "validation predictions of 'b/other.pth'" in done.stderr
+    # where both are there, their contents count
+    for content, is_same in ((b'other', False), ((tested / 'model.pth').read_bytes(), True)):
+        (tmp_path / 'copy.pth').write_bytes(content)
+        told = json.dumps(dict(run, checkpoint=str(tmp_path / 'copy.pth')))
+        (tmp_path / 'val/run.json').write_text(told)
+        done = froc(tiny_data, tmp_path, f'ours={tested / "ours"}', *val)
+        assert done.returncode == 1
+        assert ('validation predictions of' in done.stderr) != is_same, done.stderr
     val[-1] = f'ours={tested / "ours"}'
     done = froc(tiny_data, tmp_path, f'ours={tested / "ours"}', *val)
     assert done.returncode == 1 and '5 of 5 validation images are among the test' in done.stderr

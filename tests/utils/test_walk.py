@@ -62,6 +62,10 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
     assert found(tmp_path) == ['a/1', 'b/2', 'lost+found/3']
     kinds['lost+found'] = PermissionError
     assert found(tmp_path) == ['a/1', 'b/2']
+    kinds['.Trash-0'] = kinds['#recycle'] = PermissionError
+    for name in ('.Trash-0', '#recycle'):
+        (tmp_path / name).mkdir()
+    assert found(tmp_path) == ['a/1', 'b/2']
     for kind in (PermissionError, OSError):
         kinds['b'] = kind
         with pytest.raises(OSError, match=r'folder .*b cannot be listed \(some fault\)'):
@@ -75,3 +79,11 @@ def test_where_a_path_lies(tmp_path):
     assert lies_in(tmp_path / 'link' / 'b', tmp_path / 'a')
     assert lies_in(tmp_path / 'link', tmp_path / 'a')
     assert not lies_in(tmp_path / 'a', tmp_path / 'a' / 'b')
+
+
+def test_hidden_folders_may_be_left_out(tmp_path):
+    for path in ('.a/1', 'b/.c/2', 'b/.3'):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert found(tmp_path) == ['.a/1', 'b/.3', 'b/.c/2']
+    assert [os.path.basename(path) for path in files_below(tmp_path, hidden=False)] == ['.3']

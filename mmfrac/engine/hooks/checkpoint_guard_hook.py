@@ -3,6 +3,7 @@ import torch
 from mmdet.models import SemiBaseDetector
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
+from mmengine.model import BaseModule
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
@@ -70,7 +71,8 @@ def stays_as_loaded(model: nn.Module) -> bool:
 def check_pretrained(model: nn.Module, min_share: float = 0.5) -> None:
     """Raise where the file of an ``init_cfg=dict(type='Pretrained')`` is of something else.
 
-    mmengine loads what fits, which may be nothing, and logs the rest.
+    mmengine loads what fits, which may be nothing, and logs the rest. Modules that load weights by a
+    rule of their own (``convert_weights`` of mmdet's transformers) are left alone.
 
     Args:
         model (nn.Module): Its modules may have such an ``init_cfg``.
@@ -79,18 +81,17 @@ def check_pretrained(model: nn.Module, min_share: float = 0.5) -> None:
     Raises:
         ValueError: When fewer are.
     """
+    known: dict[tuple[str, str | None], dict[str, tuple]] = {}
     for name, module in model.named_modules():
         cfg = getattr(module, 'init_cfg', None)
         if not isinstance(cfg, dict) or type_name(cfg) != 'Pretrained':
             continue
+        if getattr(type(module), 'init_weights', None) is not BaseModule.init_weights:
+            continue
         file, prefix = cfg['checkpoint'], cfg.get('prefix')
-        content = CheckpointLoader.load_checkpoint(file, map_location='cpu', logger='silent')
-        begin = f'{prefix}.' if prefix else ''
-        shapes = {
-            key.removeprefix('module.').removeprefix(begin): tuple(value.shape)
-            for key, value in content.get('state_dict', content).items()
-            if torch.is_tensor(value) and key.removeprefix('module.').startswith(begin)
-        }
+        if (file, prefix) not in known:
+            known[file, prefix] = _shapes_in(file, prefix)
+        shapes = known[file, prefix]
         wanted = {
             key: tuple(value.shape)
             for key, value in module.state_dict().items()
@@ -104,6 +105,16 @@ def check_pretrained(model: nn.Module, min_share: float = 0.5) -> None:
                 "the others would stay random; name the file of such a network, say prefix='backbone' "
                 'where it is part of a whole model, or load_from=FILE for a checkpoint of this model'
             )
+
+
+def _shapes_in(file: str, prefix: str | None) -> dict[str, tuple]:
+    content = CheckpointLoader.load_checkpoint(file, map_location='cpu', logger='silent')
+    begin = prefix.rstrip('.') + '.' if prefix else ''
+    return {
+        key.removeprefix('module.').removeprefix(begin): tuple(value.shape)
+        for key, value in content.get('state_dict', content).items()
+        if torch.is_tensor(value) and key.removeprefix('module.').startswith(begin)
+    }
 
 
 def check_state_dict(

@@ -15,7 +15,7 @@ from mmfrac.engine.hooks.validate_resumed_hook import is_inside_epoch
 from mmfrac.engine.runner.unwrap import unwrapped_model
 from mmfrac.models.detectors.consistent_teacher import ConsistentTeacher
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
-from mmfrac.utils.runner_settings import schedule_faults
+from mmfrac.utils.runner_settings import ENDLESS, schedule_faults
 
 # what changes from step to step in the state of a scheduler, and what is the optimizer's
 _STEPPED = {
@@ -139,15 +139,18 @@ def check_loop(loop: BaseLoop, hooks: Iterable[Hook]) -> None:
         ValueError: When it is over before its first step, or counts iterations and saves by epochs.
     """
     loader = loop.dataloader
-    if not len(loader):
+    counts_iterations = isinstance(loop, IterBasedTrainLoop)
+    is_endless = ENDLESS & {one.__name__ for one in type(getattr(loader, 'sampler', None)).__mro__}
+    if not len(loader) and not (counts_iterations and is_endless):
         raise ValueError(
             f'train_dataloader gives no batch: its {len(loader.dataset)} images do not fill one of '
             f'batch_size={getattr(loader.batch_sampler, "batch_size", loader.batch_size)}, and '
             'drop_last=True leaves them out; set train_dataloader.drop_last=False, or a smaller '
             'batch_size'
         )
-    for hook in hooks if isinstance(loop, IterBasedTrainLoop) else ():
-        if isinstance(hook, CheckpointHook) and hook.by_epoch and hook.interval > 0:
+    for hook in hooks if counts_iterations else ():
+        by_epochs = isinstance(hook, CheckpointHook) and hook.by_epoch and hook.interval > 0
+        if by_epochs and hook.save_best is None:
             raise ValueError(
                 f'{type(hook).__name__} saves after every {hook.interval} epochs, and an '
                 f'IterBasedTrainLoop has one: nothing would be kept before iteration {loop.max_iters}; '

@@ -47,7 +47,9 @@ class ValidateResumedHook(Hook):
             if isinstance(hook, CheckpointHook) and hook.save_best
             for name in hook.key_indicators
         ]
-        check_best(names, runner._val_loop.evaluator)
+        # mmdet's TeacherStudentValLoop puts names before those of the metrics
+        if type(runner._val_loop) is ValLoop:
+            check_best(names, runner._val_loop.evaluator)
         for fault in best_faults(names, runner._val_loop):
             runner.logger.warning(fault)
 

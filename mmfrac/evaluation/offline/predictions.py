@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Saved predictions of any kind: a folder of maps, COCO results, a table of boxes."""
 
+import filecmp
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -252,10 +253,18 @@ def check_same_model(name: str, test: 'SavedPredictions', validation: 'SavedPred
         validation (SavedPredictions): Of the validation images.
 
     Raises:
-        ValueError: If their ``run.json`` name two checkpoints.
+        ValueError: If their ``run.json`` name two checkpoints that are there and differ, or that have
+            other file names.
     """
     first, other = (one.run.get('checkpoint') for one in (test, validation))
-    if first and other and not _ends_alike(first, other):
+    if not first or not other or _ends_alike(first, other):
+        return
+    if os.path.isfile(first) and os.path.isfile(other):
+        differ = not filecmp.cmp(first, other, shallow=False)
+    else:
+        # of another machine, where they may lie elsewhere
+        differ = PurePath(first).name != PurePath(other).name
+    if differ:
         raise ValueError(
             f'{name}: test predictions are of checkpoint {first!r} ({test.path}), validation '
             f'predictions of {other!r} ({validation.path}): thresholds of one model say nothing of '

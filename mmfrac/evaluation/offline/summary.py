@@ -239,7 +239,10 @@ def _check_apart(test: Sequence[TrueImage], validation: Sequence[TrueImage]) -> 
 
     Images of another hospital may have some of the names, hardly most of them.
     """
-    keys = [{(one.name, one.patient, one.shape) for one in images} for images in (test, validation)]
+    keys = [
+        {(one.name, one.patient, one.shape, one.label, one.boxes.tobytes()) for one in images}
+        for images in (test, validation)
+    ]
     both = set.intersection(*keys)
     if 2 * len(both) > len(keys[1]):
         raise ValueError(

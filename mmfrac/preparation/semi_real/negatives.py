@@ -160,12 +160,11 @@ def _sorted(images: list[NegativeImage], where: str) -> list[NegativeImage]:
 def _image_names(folder: str, left_out: Counter[str]) -> list[str]:
     """Paths of films below the folder, but for hidden folders."""
     names = []
-    for path in files_below(folder):
-        name = os.path.relpath(path, folder).replace(os.sep, '/')
-        if name.startswith('.') or '/.' in name or not is_image(path):
-            left_out['file that is no film'] += 1
+    for path in files_below(folder, hidden=False):
+        if is_image(path):
+            names.append(os.path.relpath(path, folder).replace(os.sep, '/'))
         else:
-            names.append(name)
+            left_out['file that is no film'] += 1
     return names
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.models import SwinTransformer
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import BaseLoop
@@ -107,7 +108,7 @@ def test_soft_teacher_goes_on_from_its_detector():
         check_state_dict(soft, weights)
 
 
-@pytest.mark.parametrize('prefix', [None, 'backbone'])
+@pytest.mark.parametrize('prefix', [None, 'backbone', 'backbone.'])
 def test_pretrained_weights_that_fit_nothing_are_refused(tmp_path, prefix):
     """mmengine would train from scratch, with a warning among others."""
     detector = build(detector_cfg())
@@ -117,13 +118,23 @@ def test_pretrained_weights_that_fit_nothing_are_refused(tmp_path, prefix):
     cfg = detector_cfg()
     cfg['backbone']['init_cfg'] = init
     model = build(cfg)
-    if prefix == 'backbone':
+    if prefix:
         check_pretrained(model)
     else:
         with pytest.raises(ValueError, match=r'backbone\.init_cfg: 0 of \d+ tensors of ResNet'):
             check_pretrained(model)
     cfg['backbone']['init_cfg'] = dict(init, checkpoint=str(tmp_path / 'backbone.pth'), prefix=None)
     check_pretrained(build(cfg))
+
+
+def test_what_a_module_loads_by_a_rule_of_its_own_is_left_alone(tmp_path):
+    """As official weights of Swin, whose names mmdet changes."""
+    official = tmp_path / 'swin.pth'
+    torch.save(dict(model={'patch_embed.proj.weight': torch.zeros(96, 3, 4, 4)}), official)
+    detector = build(detector_cfg())
+    detector.extra = SwinTransformer(depths=(1,), num_heads=(1,), strides=(4,), out_indices=(0,))
+    detector.extra.init_cfg = dict(type='Pretrained', checkpoint=str(official))
+    check_pretrained(detector)
 
 
 class Loop(BaseLoop):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmdet.engine.hooks import MeanTeacherHook
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import CosineAnnealingLR, MultiStepLR
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -239,6 +240,13 @@ def test_a_training_without_a_batch_is_refused(kind):
         check_loop(loop_of(kind, loader), [])
 
 
+def test_batches_of_an_endless_sampler_are_filled():
+    sampler = InfiniteSampler(range(20))
+    loader = DataLoader(range(20), batch_size=64, sampler=sampler, drop_last=True)
+    assert len(loader) == 0
+    check_loop(loop_of(IterBasedTrainLoop, loader), [])
+
+
 def test_a_training_by_iterations_that_saves_by_epochs_is_refused():
     loader = DataLoader(range(20))
     check_loop(loop_of(EpochBasedTrainLoop, loader), [CheckpointHook(interval=1)])
@@ -246,6 +254,8 @@ def test_a_training_by_iterations_that_saves_by_epochs_is_refused():
     check_loop(loop, [CheckpointHook(interval=4, by_epoch=False), CheckpointHook()])
     with pytest.raises(ValueError, match=r'before iteration 14; .*checkpoint\.by_epoch=False'):
         check_loop(loop, [CheckpointHook(interval=1)])
+    # the best, and the last, may be enough
+    check_loop(loop, [CheckpointHook(interval=1, save_best='frac/AUROC', rule='greater')])
 
 
 def schedulers(end, milestones):
