@@ -6,9 +6,10 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from mmdet.engine.runner import TeacherStudentValLoop
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import LoggerHook
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.hooks import CheckpointHook, LoggerHook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, ValLoop
 
 from mmfrac.engine import ValidateResumedHook
 from mmfrac.engine.hooks.validate_resumed_hook import (
@@ -186,6 +187,23 @@ def test_a_best_checkpoint_that_there_will_never_be_is_said(labels, regions, nam
         assert one.endswith(hint)
     loop.dataloader.dataset = [1, 2]
     assert best_faults([name], loop) == []
+
+
+@pytest.mark.parametrize('kind', [ValLoop, TeacherStudentValLoop])
+def test_a_loop_with_names_of_its_own_is_left_alone(kind):
+    """mmdet's of teacher and student puts ``teacher/`` before what the metrics give."""
+    loop = kind.__new__(kind)
+    loop._evaluator = loop.evaluator = Evaluator([FracMetric()])
+    loop.dataloader = SimpleNamespace(dataset=[1, 2])
+    hook = CheckpointHook(interval=1, save_best='teacher/frac/AUROC', rule='greater')
+    runner = SimpleNamespace(
+        _train_loop=EpochBasedTrainLoop.__new__(EpochBasedTrainLoop), _val_loop=loop, hooks=[hook]
+    )
+    if kind is TeacherStudentValLoop:
+        ValidateResumedHook().before_run(runner)
+        return
+    with pytest.raises(ValueError, match=r"save_best='teacher/frac/AUROC'"):
+        ValidateResumedHook().before_run(runner)
 
 
 @pytest.mark.parametrize(('prefix', 'save_best'), [('val', 'frac/AUROC'), (None, 'coco/bbox_mAP')])
