@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from mmfrac.engine.hooks.film_sets import innermost_sets
+from mmfrac.engine.hooks.film_sets import innermost_sets, values_as_read
 from mmfrac.engine.runner.unwrap import unwrapped_model
 from mmfrac.models.data_preprocessor import check_first_images, check_images
 
@@ -53,6 +53,7 @@ def check_training_data(runner: Runner) -> None:
     check_switches(runner.hooks, loader.dataset)
     if getattr(model, 'burn_in_epochs', 0) < runner.max_epochs:
         check_branches(model, loader)
+        check_boxes(model, loader.dataset)
 
 
 def check_classes(model: nn.Module, dataset: Any) -> None:
@@ -160,6 +161,28 @@ def check_branches(model: nn.Module, loader: Any) -> None:
                 f'{index + 1} of the training would have no image of {", ".join(missing)}: '
                 f'{_remedy(loader, branches)}'
             )
+
+
+def check_boxes(model: nn.Module, dataset: Any) -> None:
+    """Check that there are images with boxes, where a part of the model measures something on them.
+
+    Args:
+        model (nn.Module): To be trained; a part that needs boxes has ``needs_boxes = True``.
+        dataset (Any): To be trained on. One that does not tell of its labels is left alone.
+
+    Raises:
+        ValueError: With the part.
+    """
+    needing = [
+        type(part).__name__ for part in model.modules() if getattr(part, 'needs_boxes', False)
+    ]
+    labels, regions = (values_as_read(dataset, name) for name in ('labels', 'regions'))
+    if not needing or labels is None or regions is None or ((labels == 1) & regions).any():
+        return
+    raise ValueError(
+        f'{needing[0]} measures its settings on images with boxes, and train_dataloader has none: add '
+        "a source of subset='P_hos', or give it numbers in place of 'match'"
+    )
 
 
 def _remedy(loader: Any, branches: list[set[str]]) -> str:

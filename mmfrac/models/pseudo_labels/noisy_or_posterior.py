@@ -99,6 +99,7 @@ class NoisyOrPosterior(nn.Module):
     Attributes:
         weighs_fracture_cells (bool): Whether ``alpha_r`` is another than 1, once the model is built: a
             loss that weighs them, too, would count them twice.
+        needs_boxes (bool): Whether it measures something on images with boxes: ``'match'``.
     """
 
     log_divisor: Tensor
@@ -133,6 +134,11 @@ class NoisyOrPosterior(nn.Module):
         self.alpha_r.attach(student)
         if not self.matches:
             self.teacher_alpha_r.attach(student)
+
+    @property
+    def needs_boxes(self) -> bool:
+        """See the class."""
+        return self.matches
 
     @property
     def weighs_fracture_cells(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from mmdet.datasets.samplers import MultiSourceSampler
 from mmdet.engine.hooks import PipelineSwitchHook
 from mmdet.models import SemiBaseDetector
-from mmdet.registry import DATASETS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.dataset import ConcatDataset, DefaultSampler, RepeatDataset
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -18,6 +18,7 @@ from torch.utils import data as torch_data
 
 from mmfrac.datasets.samplers import MultiSourceBatchSampler
 from mmfrac.engine.hooks.data_check_hook import (
+    check_boxes,
     check_branches,
     check_classes,
     check_switches,
@@ -116,6 +117,24 @@ def test_a_pipeline_that_is_switched_to_is_checked(tiny_data):
         with pytest.raises(ValueError, match=rf'^PipelineSwitchHook sets .* a {name} go through'):
             check_switches([right], around)
         check_switches([], around)
+
+
+def test_what_is_measured_on_boxes_needs_some(tiny_data):
+    def step(**options):
+        return nn.Sequential(MODELS.build(dict(type='NoisyOrPosterior', alpha_r=1.0, **options)))
+
+    match = step(teacher_alpha_r='match')
+    some, none = (data_set(tiny_data, subset=subset) for subset in ('P_hos', ['N', 'P_pub']))
+    for dataset in (some, RepeatDataset(some, 2), ConcatDataset([none, some])):
+        check_boxes(match, dataset)
+    check_boxes(step(), none)
+    # no CXRDataset: what it has is not known
+    check_boxes(match, of_classes('fracture'))
+    for dataset in (none, RepeatDataset(none, 2), ConcatDataset([none])):
+        with pytest.raises(
+            ValueError, match=r'^NoisyOrPosterior measures .* has none: add .*P_hos'
+        ):
+            check_boxes(match, dataset)
 
 
 class Semi(SemiBaseDetector):
