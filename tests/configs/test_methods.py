@@ -1,7 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """The changes of every method fit every semi-supervised base."""
 
+import cv2
+import numpy as np
 import pytest
+from mmcv.transforms import Compose
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -94,3 +97,29 @@ def test_the_upper_bound_reads_all_boxes_over_a_share_of_them(tiny_data):
         source = DATASETS.build(cfg.train_dataloader.dataset.datasets[0])
         counts.append((len(source), sum(len(one['instances']) for one in source.load_data_list())))
     assert counts == [(9, 9)] * 2  # 4 P_hos and 5 P_pub films with a box each
+
+
+def test_the_strong_view_of_box_detectors_moves_boxes_as_its_matrix_says():
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(CONFIGS / 'compare/phantom/soft_teacher.py')
+    pipeline = cfg.train_dataloader.dataset.datasets[-1].pipeline
+    types = [step.type for step in pipeline[-1].unsup_student]
+    assert {'StrongIntensity', 'RandAugment', 'RandomErasing'} <= set(types)
+    assert 'StrongIntensity' not in str(pipeline[-1].unsup_teacher)
+    # boxes are erased after it, in the place of which nothing could be found
+    steps = [step for step in pipeline[-1].unsup_student if step.type != 'RandomErasing'][:-2]
+    view = Compose([dict(step) for step in steps])
+    np.random.seed(0)
+    motions = set()
+    for _ in range(40):
+        image = np.full((256, 256, 3), 0.2, dtype=np.float32)
+        image[118:123, 136:141] = 1
+        results = view(dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2]))
+        plane = cv2.GaussianBlur(results['img'][..., 0], (9, 9), 2)
+        found = np.unravel_index(plane.argmax(), plane.shape)[::-1]
+        matrix = results.get('homography_matrix', np.eye(3))
+        x, y, w = matrix @ (138, 120, 1)
+        if 8 < x / w < 248 and 8 < y / w < 248:
+            assert np.hypot(found[0] - x / w, found[1] - y / w) < 3, matrix
+            motions.add(tuple(np.round(matrix.ravel(), 2)))
+    assert len(motions) > 20
