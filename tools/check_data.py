@@ -29,6 +29,13 @@ def parse_args() -> argparse.Namespace:
         help='annotation files, default: train.json, val.json, test.json in annotations/',
     )
     parser.add_argument('--images', default='images', help='folder of the films (%(default)s)')
+    parser.add_argument(
+        '--category',
+        action='append',
+        metavar='NAME',
+        help='category whose boxes are lesions, as metainfo of a config names it; may be given several '
+        'times; default fracture, or all in a file that has none of that name',
+    )
     parser.add_argument('--json', metavar='FILE', help='write the report as JSON')
     parser.add_argument('--html', metavar='FILE', help='write a page with pictures of the worst')
     for option, effect in (
@@ -66,6 +73,7 @@ def main() -> int:
         decode=not args.no_decode,
         workers=args.workers,
         allow_outside=args.allow_outside,
+        category=args.category,
     )
     print(report)
     if args.json:

@@ -31,7 +31,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', help='e.g. cuda:0 or cpu, default: what there is')
     parser.add_argument('--batch-size', type=int, default=1, help='films a forward pass, default 1')
     parser.add_argument(
-        '--score-thr', type=float, default=0.2, help='threshold of the overlays, default 0.2'
+        '--score-thr',
+        type=float,
+        default=0.2,
+        help='threshold of the overlays, in [0, 1], default 0.2',
     )
     add_precision_argument(parser)
     add_compile_argument(parser)

@@ -8,6 +8,7 @@ import os
 for variable in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
     os.environ.setdefault(variable, '1')
 
+from mmfrac.datasets.labels import similar_patients_note  # noqa: E402
 from mmfrac.preparation.semi_real import (  # noqa: E402
     Recipe,
     Shares,
@@ -121,6 +122,8 @@ def main() -> None:
             args.images, args.patients, tuple(args.columns), args.patient_pattern
         )
     print(f'{len(films)} films without fracture of {len({f.patient_id for f in films})} patients')
+    for note in similar_patients_note(film.patient_id for film in films):
+        print(f'note: {printable(note)}')
     summary = write_semi_real(
         films, args.out, recipe, args.workers, args.overwrite, left_out=left_out
     )

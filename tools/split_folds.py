@@ -35,12 +35,21 @@ def parse_args() -> argparse.Namespace:
         '--test', help='test file that there is and that is kept; no other hold-out'
     )
     parser.add_argument(
-        '--drop-shared', action='store_true', help="leave out films of the test file's patients"
+        '--drop-shared',
+        action='store_true',
+        help='leave out films of the test file and of its patients',
     )
     parser.add_argument(
         '--eval-sources',
         nargs='+',
         help='sources to validate and test on; the others are only trained on; default all',
+    )
+    parser.add_argument(
+        '--category',
+        action='append',
+        metavar='NAME',
+        help='category whose boxes are lesions, as metainfo of a config names it; may be given several '
+        'times; default fracture, or all where there is none of that name',
     )
     parser.add_argument('--seed', type=int, default=0, help='default 0')
     parser.add_argument('--overwrite', action='store_true', help='replace the folds that are there')
@@ -60,6 +69,7 @@ def main() -> None:
         eval_sources=args.eval_sources,
         drop_shared=args.drop_shared,
         overwrite=args.overwrite,
+        category=args.category,
     )
     print(printable(split_table(counts)))
     for note in read_folds(out)['notes']:

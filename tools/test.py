@@ -11,10 +11,13 @@ from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmfrac.engine.runner.checkpoints import load_checkpoint_file
+from mmfrac.engine.runner.ensemble import weights_sha256
 from mmfrac.engine.runner.launch import fill_device_options, finish_launch, prepare_launch
 from mmfrac.engine.runner.precision import set_test_precision
 from mmfrac.engine.runner.stopping import watch
@@ -100,6 +103,9 @@ def saving_metric(args: argparse.Namespace, cfg: Config, precision: str | None) 
         versions=installed_versions(),
         config_text=cfg.pretty_text,
     )
+    if is_main_process():
+        # which writes it
+        run['weights'] = weights_sha256(load_checkpoint_file(args.checkpoint, map_location='cpu'))
     return SavePredictions(args.out, run)
 
 

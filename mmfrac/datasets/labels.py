@@ -5,7 +5,7 @@ lesions."""
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -144,6 +144,53 @@ def labels_of_films(images: Iterable[dict], annotations: Iterable[dict]) -> list
     for annotation in annotations:
         (undecided if is_ignored(annotation) else boxes)[annotation['image_id']] += 1
     return [film_labels(image, boxes[image['id']], undecided[image['id']]) for image in images]
+
+
+# Categories whose boxes are lesions where nobody names others, as ``CXRDataset`` has them.
+CLASSES = ('fracture',)
+
+
+def counted_classes(
+    categories: Iterable[str], wanted: str | Sequence[str] | None = None
+) -> list[str] | None:
+    """Categories whose boxes are lesions.
+
+    Args:
+        categories (Iterable[str]): Names of those that there are.
+        wanted (str or Sequence[str], optional): Names of those that count. Defaults to ``CLASSES``.
+
+    Returns:
+        list[str] or None: ``wanted``; without it ``CLASSES`` where one of them is among the categories,
+            else None, all of them: a config names such categories by ``metainfo``.
+    """
+    if wanted is not None:
+        return names_of(wanted)
+    return list(CLASSES) if set(CLASSES) & set(categories) else None
+
+
+def counted_annotations(
+    annotations: Iterable[dict], names: Mapping[int, str], classes: Collection[str] | None
+) -> list[dict]:
+    """Annotations as ``CXRDataset`` takes them for an image's labels.
+
+    Args:
+        annotations (Iterable[dict]): COCO annotations.
+        names (Mapping[int, str]): Name of each category by its id.
+        classes (Collection[str], optional): Of ``counted_classes``; None: all.
+
+    Returns:
+        list[dict]: Those of the classes; those of other fractures as ignored, and no others.
+    """
+    if classes is None:
+        return list(annotations)
+    counted = []
+    for annotation in annotations:
+        name = names.get(annotation['category_id'], '')
+        if name in classes:
+            counted.append(annotation)
+        elif names_fracture(name):
+            counted.append({**annotation, 'ignore': 1})
+    return counted
 
 
 def labels_of_info(info: Mapping[str, Any]) -> FilmLabels:

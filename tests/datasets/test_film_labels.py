@@ -1,7 +1,17 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import pytest
 
-from mmfrac.datasets.labels import film_labels, ignored, labels_of_films, labels_of_info, lesions
+from mmfrac.datasets import CXRDataset
+from mmfrac.datasets.labels import (
+    CLASSES,
+    counted_annotations,
+    counted_classes,
+    film_labels,
+    ignored,
+    labels_of_films,
+    labels_of_info,
+    lesions,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +48,15 @@ def test_labels_of_an_info_follow_the_same_rule():
 def test_ignored_instances_are_no_lesions():
     boxes = [dict(ignore_flag=0), dict(ignore_flag=1), dict()]
     assert lesions(boxes) == [boxes[0], boxes[2]] and ignored(boxes) == [boxes[1]]
+
+
+def test_counted_categories():
+    assert CXRDataset.METAINFO['classes'] == CLASSES
+    assert counted_classes(['nodule', 'fracture']) == ['fracture']
+    assert counted_classes(['nodule']) is None and counted_classes([]) is None
+    assert counted_classes(['fracture'], 'nodule') == ['nodule']
+    boxes = [dict(category_id=key) for key in (1, 2, 3)]
+    names = {1: 'fracture', 2: 'nodule', 3: 'rib fracture'}
+    assert counted_annotations(boxes, names, None) == boxes
+    counted = counted_annotations(boxes, names, ['fracture'])
+    assert counted == [boxes[0], dict(category_id=3, ignore=1)] and 'ignore' not in boxes[2]

@@ -7,6 +7,7 @@ from mmfrac.preparation.converters.arguments import (
     add_columns,
     add_decoding,
     add_labels,
+    add_stretching,
     add_views,
     columns_of,
     options_of,
@@ -44,7 +45,8 @@ def parse_args() -> argparse.Namespace:
         '--table',
         metavar='CSV',
         help='label and one of path, SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID, '
-        'AccessionNumber; optional: x1, y1, x2, y2 (px), site. Without: label -1',
+        'AccessionNumber; optional: x1, y1, x2, y2 (px), site, width and height (px) of the copy that '
+        'boxes were drawn on, patient_id. Without: label -1',
     )
     add_columns(parser)
     parser.add_argument('--encoding', default='utf-8', help='encoding of the table (%(default)s)')
@@ -78,6 +80,7 @@ def parse_args() -> argparse.Namespace:
         help='images that are kept beside the one that is taken of their exposure, or of any kind that '
         'is never taken',
     )
+    add_stretching(films)
     add_decoding(films)
     films.add_argument(
         '--left-out', metavar='CSV', help='list every file that is left out, with the reason'

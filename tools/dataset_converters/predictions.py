@@ -26,7 +26,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('images', help='folder that file names begin at')
     parser.add_argument('out', help='COCO JSON to write')
-    parser.add_argument('--min-score', type=float, default=0.5, help='of a box, default 0.5')
+    parser.add_argument(
+        '--min-score', type=float, default=0.5, help='of a box, in [0, 1], default 0.5'
+    )
     parser.add_argument('--category', default='fracture', help='what the boxes are')
     return parser.parse_args()
 

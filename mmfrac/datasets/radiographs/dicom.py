@@ -56,6 +56,7 @@ from mmfrac.datasets.radiographs.grey_scale import (
     grey_scale,
     grey_scale_of_bits,
     is_flat,
+    is_saturated,
     look_up,
     table_of,
 )
@@ -101,6 +102,10 @@ class Pixels(NamedTuple):
     header: Codestream | None
 
 
+# Of a film, to see at a glance how its window shows it.
+_LINES = 8
+
+
 def _display_table(
     ds: Dataset, patterns: np.ndarray, bits: int, signed: bool, notes: list[str]
 ) -> np.ndarray:
@@ -125,9 +130,10 @@ def _display_table(
     notes += grey.notes
     used = patterns.dtype.type(2**bits - 1)
     if grey.table is not None and grey.voi is not None:
-        # A line shows nearly every film not to be flat, and costs nothing.
-        line = patterns[len(patterns) // 2] & used
-        if not is_flat(grey.voi, grey.without_padding(line)):
+        # Some lines show nearly every film not to be flat or saturated, and cost nothing.
+        lines = patterns[:: max(len(patterns) // _LINES, 1)].ravel() & used
+        sample = grey.without_padding(lines)
+        if not (is_flat(grey.voi, sample) or is_saturated(grey.voi, sample)):
             return grey.table
     ends = _ends(grey, patterns, bits, signed)
     if ends is not None:
@@ -279,7 +285,8 @@ _MOST_PARTS = 2**16
 # Sequences that are asked for: those of a known length pydicom takes apart then.
 _SEQUENCES = (
     *(MODALITY_LUT_SEQUENCE, VOI_LUT_SEQUENCE),
-    *(BaseTag(0x00540220), BaseTag(0x00082112)),  # of the view's code, and of source images
+    # of the view's code, of source images and of the part of the body
+    *(BaseTag(0x00540220), BaseTag(0x00082112), BaseTag(0x00082218)),
 )
 
 

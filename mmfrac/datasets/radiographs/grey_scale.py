@@ -7,6 +7,7 @@ What holds where a header is incomplete or contradicts itself, with a note each:
 - A VOI LUT without data, a window without positive width or whose numbers are not finite, and one that
   shows the film as one flat tone, count as absent.
 - A VOILUTFunction that is none counts as LINEAR.
+- A VOI LUT or window that shows nearly all pixels black or white is used.
 - PresentationLUTShape counts for nothing: PhotometricInterpretation says whether to invert.
 - PixelPaddingValue is read with the sign of the pixels, whichever it was written with. Of float pixels
   FloatPixelPaddingValue counts, of double ones DoubleFloatPixelPaddingValue, and else the other two.
@@ -41,6 +42,9 @@ from mmfrac.datasets.radiographs.dicom_header import (
     first_decimal,
     short,
 )
+
+# Share of pixels at the two ends of a window from which on it is doubtful, and how near an end is.
+_SATURATED, _AT_END = 0.9, 1 / 256
 
 # Share of the film's values left out at each end when it brings no VOI.
 _TAIL = 0.001
@@ -122,6 +126,11 @@ class GreyScale:
         used = np.flatnonzero(counts)
         if self.voi is not None:
             if not is_flat(self.voi, used):
+                share = counts[_is_at_end(self.voi)].sum() / counts.sum()
+                if share >= _SATURATED:
+                    notes.append(
+                        f'its window or VOI LUT shows {share:.1%} of its pixels black or white'
+                    )
                 return self.finished(self.voi)
             notes.append('its window or VOI LUT shows it as one flat tone and is not used')
         if not used.size:
@@ -206,6 +215,15 @@ def table_of(shown: np.ndarray, allocated: int) -> np.ndarray:
 def is_flat(shown: np.ndarray, sample: np.ndarray) -> bool:
     found = shown[sample]
     return not found.size or bool(found.min() == found.max())
+
+
+def is_saturated(shown: np.ndarray, sample: np.ndarray) -> bool:
+    """Whether a sample is so much at the ends that all of an image may be."""
+    return bool(_is_at_end(shown[sample]).mean() > _SATURATED / 2)
+
+
+def _is_at_end(shown: np.ndarray) -> np.ndarray:
+    return (shown <= _AT_END) | (shown >= 1 - _AT_END)
 
 
 def _modality(ds: Dataset, stored: np.ndarray, notes: list[str]) -> np.ndarray:

@@ -92,9 +92,6 @@ _KINDS: dict[UID, str] = {
     **dict.fromkeys((HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL), JPEG_2000),
 }
 
-# Every how many-th row shows whether values lie above BitsStored: a header is wrong for all of them.
-_ROW_STEP = 8
-
 
 class HeaderError(ValueError):
     """A header that cannot be, or contradicts its pixels.
@@ -395,10 +392,7 @@ def grey_samples(
         return _codestream_samples(form, header, patterns, notes)
     if form.bits >= 8 * patterns.itemsize:
         return patterns, form.bits, form.is_signed
-    step = _ROW_STEP if len(patterns) > 8 * _ROW_STEP and header is None else 1
-    if _fits(patterns[::step], form.bits, form.is_signed):
-        return patterns, form.bits, form.is_signed
-    if _has_overlay_bits(ds, form):
+    if _fits(patterns, form.bits, form.is_signed) or _has_overlay_bits(ds, form):
         return patterns, form.bits, form.is_signed
     bits = _bits_needed(patterns, form.is_signed)
     notes.append(f'its header says BitsStored {form.bits}, its values need {bits} bits')
@@ -478,10 +472,7 @@ def _fits(patterns: np.ndarray, bits: int, is_signed: bool) -> bool:
     if not is_signed:
         return False
     values = patterns.view(f'i{patterns.itemsize}')
-    return (
-        not ((patterns > highest) & (values < -(2 ** (bits - 1)))).any()
-        and int(values.max()) <= highest
-    )
+    return int(values.max()) <= highest and int(values.min()) >= -(2 ** (bits - 1))
 
 
 def _has_overlay_bits(ds: Dataset, form: ImageFormat) -> bool:

@@ -2,6 +2,8 @@
 """Any film file as a float32 plane in [0, 1]; what a file is, is asked here and nowhere else."""
 
 import os
+import re
+import stat
 import warnings
 from typing import BinaryIO
 
@@ -17,6 +19,15 @@ IMAGE_SUFFIXES = ('.dcm', '.dicom', '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.
 """Suffixes of film files, tried in this order where a set names its films without; DICOM files often
 have none, or what looks like one in a UID."""
 
+OTHER_SUFFIX = re.compile(r'\.[A-Za-z]\w{0,5}')
+"""Suffix of a file that is none, if it is not one of ``IMAGE_SUFFIXES``; a UID ends with a number."""
+
+# How devices and media name instances: UIDs ('CR.1.2.840.5'), 'IM000001', 'IMG_12', '00000001'.
+_INSTANCE_NAME = re.compile(
+    r'([A-Z]{1,5}[._-])?\d+(\.\d+){3,}|(I|IM|IMG|IMAGE|CR|DX|DR|XR|RG)[._-]?\d+|00\d+',
+    re.IGNORECASE,
+)
+
 __all__ = [
     'VALUES_VERSION',
     'RadiographError',
@@ -27,7 +38,7 @@ __all__ = [
 
 # Of the values that read_radiograph gives: raise it with any change of them, or film caches written
 # before go on being used.
-VALUES_VERSION = 6
+VALUES_VERSION = 7
 
 _DICOM_MAGIC = b'DICM'
 
@@ -112,7 +123,8 @@ def is_image(path: str | os.PathLike) -> bool:
 
     A file with a film's suffix is, broken links and pipes included: each gets an error of its own. Of
     the others (DICOM files often have no suffix) those are whose content is, or begins like, a film's;
-    hidden files and DICOMDIR indexes are not.
+    and, if they have no suffix of another kind, those that cannot be opened, and empty ones that are
+    named as devices name images. Hidden files and DICOMDIR indexes are not.
 
     Args:
         path (str or PathLike): The file.
@@ -120,13 +132,32 @@ def is_image(path: str | os.PathLike) -> bool:
     name = os.path.basename(path)
     if name.startswith('.') or name == 'DICOMDIR':
         return False
-    if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+    suffix = os.path.splitext(name)[1]
+    if suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
         image_size(path)
     except (OSError, ValueError):
-        return is_marked_image(path)
+        is_other = bool(OTHER_SUFFIX.fullmatch(suffix))
+        return is_marked_image(path) or (not is_other and _may_be_image(path, name))
     return True
+
+
+def _may_be_image(path: str | os.PathLike, name: str) -> bool:
+    """Whether a file of which nothing can be read may be an image, and has an error of its own."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        if not status.st_size:
+            return bool(_INSTANCE_NAME.fullmatch(name))
+        with open(path, 'rb') as file:
+            file.read(1)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
@@ -191,6 +222,10 @@ def _opened(path: str) -> BinaryIO:
         ) from error
     except RadiographError:
         raise
+    except PermissionError as error:
+        raise RadiographError(
+            f"cannot read film '{path}': permission denied: make it readable"
+        ) from error
     except (OSError, ValueError) as error:
         raise RadiographError(f"cannot read film '{path}': {error}") from error
 

@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import logging
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -18,7 +19,8 @@ _POLICIES = ('raise', 'skip')
 class LoadRadiograph(BaseTransform):
     """Load a film as float32 in [0, 1], bright bone on dark lung; see :func:`read_radiograph`.
 
-    Required Keys: img_path. Added Keys: img, img_shape, ori_shape.
+    Required Keys: img_path. Optional Keys: notes (list[str]), to which doubts are added then. Added
+    Keys: img, img_shape, ori_shape.
 
     Args:
         channels (int): 1: ``img`` is the plane (h, w). 3: (h, w, 3), the plane three times, for
@@ -32,7 +34,8 @@ class LoadRadiograph(BaseTransform):
         skipped (dict[str, str]): File and reason of every film skipped. Each worker process has its
             own.
         noted (dict[str, str]): File and doubt of every film that was read, but whose header contradicts
-            its pixels or itself; the 1st, 10th, 100th ... is warned of. Each process has its own.
+            its pixels or itself; the 1st, 10th, 100th ... is warned of. Each process has its own. None
+            of those whose doubts the caller takes as ``notes``.
 
     Raises:
         ValueError: If an option has none of its values.
@@ -71,7 +74,7 @@ class LoadRadiograph(BaseTransform):
             AnnotationError: If it has boxes, and another size than they were drawn on.
         """
         path = results['img_path']
-        notes: list[str] = []
+        notes: list[str] = results.get('notes', [])
         try:
             plane = read_radiograph(path, notes)
         except (RadiographError, FileNotFoundError) as error:
@@ -87,20 +90,28 @@ class LoadRadiograph(BaseTransform):
                     level=logging.WARNING,
                 )
             return None
-        if notes and path not in self.noted:
-            self._note(path, '; '.join(notes))
+        if notes and 'notes' not in results:
+            self.note(path, notes)
         check_size(results, plane.shape)
         results['img'] = plane if self.channels == 1 else np.repeat(plane[..., None], 3, axis=2)
         results['img_shape'] = results['ori_shape'] = plane.shape
         return results
 
-    def _note(self, path: str, text: str) -> None:
-        self.noted[path] = text
+    def note(self, path: str, notes: Sequence[str]) -> None:
+        """Take down what is doubtful of a film, and warn of the 1st, 10th, 100th ...
+
+        Args:
+            path (str): The film.
+            notes (Sequence[str]): A sentence each.
+        """
+        if path in self.noted:
+            return
+        self.noted[path] = text = '; '.join(notes)
         count = len(self.noted)
         if count == 10 ** (len(str(count)) - 1):
             print_log(
                 f"film '{printable_line(path)}' is doubtful: {text} ({count} such films in this process)"
-                '; tools/check_data.py lists them all',
+                '; of a data set tools/check_data.py lists them all',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -84,6 +84,16 @@ def _turns() -> np.ndarray:
 
 _TEMPLATES = _turns()
 
+# Cells of a side of the thumbnails by which films are compared.
+_CELLS = 16
+
+# Distance of two thumbnails below which their films look alike. Of 727 real films (384 px) no two are
+# less than 0.23 apart; copies as JPEG of quality 75, or at half the size, are at most 0.004 away.
+_ALIKE = 0.01
+
+# Films that are compared at once.
+_ROWS = 128
+
 # Range of the middle 99 % of the film's values below which it shows nothing.
 BLANK_SPREAD = 0.02
 
@@ -97,6 +107,7 @@ class FileFacts:
         reason (str): Of the fault.
         size (tuple[int, int]): Width and height, px.
         digest (bytes): Of the decoded pixels and their shape.
+        thumbnail (bytes): See :func:`thumbnail_of`.
         spread (float): Range of the middle 99 % of its values, in [0, 1].
         inversion (float): See :func:`inversion_score`.
         doubts (tuple[str, ...]): What its reader was not sure of, see ``read_radiograph``.
@@ -106,6 +117,7 @@ class FileFacts:
     reason: str = ''
     size: tuple[int, int] = (0, 0)
     digest: bytes = b''
+    thumbnail: bytes = b''
     spread: float = 0.0
     inversion: float = 0.0
     doubts: tuple[str, ...] = ()
@@ -126,6 +138,7 @@ def file_facts(path: str) -> FileFacts:
         return FileFacts(
             size=(image.shape[1], image.shape[0]),
             digest=pixel_digest(image),
+            thumbnail=thumbnail_of(image),
             spread=_spread(image),
             inversion=inversion_score(image),
             doubts=tuple(notes),
@@ -155,6 +168,20 @@ def pixel_digest(image: np.ndarray) -> bytes:
     for rows in np.array_split(image, max(1, image.shape[0] // 256)):
         state.update(np.rint(rows * np.float32(65535)).astype('<u2').tobytes())
     return state.digest()
+
+
+def thumbnail_of(image: np.ndarray) -> bytes:
+    """What of a film stays the same in copies of other formats, compressions and sizes.
+
+    Args:
+        image (np.ndarray): Film (h, w), float in [0, 1].
+
+    Returns:
+        bytes: (256,) float16, its 16 x 16 means, centred, of length 1.
+    """
+    cells = cv2.resize(image, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA).ravel()
+    centred = cells - cells.mean()
+    return (centred / max(float(np.linalg.norm(centred)), 1e-6)).astype('<f2').tobytes()
 
 
 def _spread(image: np.ndarray) -> float:
@@ -256,6 +283,42 @@ def equal_pixels(groups: Iterable[Sequence[ImageEntry]]) -> list[Finding]:
     return findings
 
 
+def alike_images(images: Iterable[tuple[ImageEntry, bytes]]) -> list[Finding]:
+    """Films of different splits that look alike.
+
+    Args:
+        images (Iterable[tuple[ImageEntry, bytes]]): Films, one for each file and its pixels, and
+            their thumbnails.
+
+    Returns:
+        list[Finding]: One for each pair.
+    """
+    by_split: dict[str, list[tuple[ImageEntry, bytes]]] = defaultdict(list)
+    for entry, thumbnail in images:
+        by_split[entry.split].append((entry, thumbnail))
+    findings = []
+    before: list[tuple[ImageEntry, bytes]] = []
+    for split, members in by_split.items():
+        others = _vectors(before)
+        for start in range(0, len(members) if before else 0, _ROWS):
+            some = members[start : start + _ROWS]
+            # of vectors of length 1: |a - b|^2 = 2 - 2 ab
+            squares = 2 - 2 * _vectors(some) @ others.T
+            for row, column in np.argwhere(squares < _ALIKE**2).tolist():
+                entry, other = some[row][0], before[column][0]
+                message = f'{split}: {entry.name} looks like {other.split}: {other.name}'
+                findings.append(Finding('alike', message, split, entry.name))
+        before += members
+    return findings
+
+
+def _vectors(images: Sequence[tuple[ImageEntry, bytes]]) -> np.ndarray:
+    content = b''.join(thumbnail for _, thumbnail in images)
+    vectors = np.frombuffer(content, '<f2').reshape(-1, _CELLS**2).astype(np.float32)
+    # rounding to float16 changed their length
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+
+
 def odd_boxes(
     entry: ImageEntry, smallest: float = 2.0, largest_share: float = 0.25
 ) -> list[Finding]:
@@ -321,6 +384,7 @@ def check_data(
     workers: int | None = None,
     progress: bool = True,
     allow_outside: bool = False,
+    category: str | Sequence[str] | None = None,
 ) -> tuple[Report, dict[str, ImageEntry]]:
     """Look for everything that ``CHECKS`` lists.
 
@@ -337,6 +401,9 @@ def check_data(
         workers (int, optional): Processes; 0: this one. Defaults to one a processor.
         progress (bool): Show a progress bar. Defaults to True.
         allow_outside (bool): Take file names that lead out of the image folder. Defaults to False.
+        category (str or Sequence[str], optional): Categories whose boxes are lesions, as
+            ``metainfo.classes`` of a config names them. Defaults to 'fracture', or to all in a file that
+            has no category of that name.
 
     Returns:
         tuple[Report, dict[str, ImageEntry]]: What was found, and the films that decode and are named in
@@ -352,7 +419,7 @@ def check_data(
         report.add([Finding('root', f'no image folder {folder}')])
     entries: list[ImageEntry] = []
     for name, file in zip(split_names(files), files, strict=True):
-        split = read_split(name, file, folder, allow_outside)
+        split = read_split(name, file, folder, allow_outside, category)
         report.add(split.findings)
         report.add([finding for entry in split.entries for finding in odd_boxes(entry)])
         if not any(finding.check == 'file' for finding in split.findings):
@@ -399,6 +466,7 @@ def _check_pixels(
             report.add(_faults(FileFacts('missing_film', f'missing file {path}'), uses[path]))
         return set()
     digests: dict[bytes, str | list[str]] = {}
+    thumbnails: list[tuple[ImageEntry, bytes]] = []
     readable = set()
     count = default_workers() if workers is None else workers
     facts = map_files(file_facts, uses, count, _crashed_facts)
@@ -409,6 +477,8 @@ def _check_pixels(
             report.decoded += 1
             readable.add(path)
             if found.spread >= BLANK_SPREAD:  # blank films are all alike
+                if found.digest not in digests:
+                    thumbnails.append((uses[path][0], found.thumbnail))
                 _remember(digests, found.digest, path)
     groups = (
         [entry for path in paths for entry in uses[path]]
@@ -416,6 +486,8 @@ def _check_pixels(
         if isinstance(paths, list)
     )
     report.add(equal_pixels(groups))
+    if report.severity['alike'] != 'off':
+        report.add(alike_images(thumbnails))
     return readable
 
 

@@ -33,7 +33,7 @@ CHECKS = {
     'label': Check(
         'error',
         'labels that contradict boxes',
-        'set label and regions to what is known of the film',
+        'set label and regions to what is known of the film; which boxes count --category says',
     ),
     'missing_film': Check('error', 'missing films', 'copy them, or take them out of the split'),
     'unreadable_film': Check('error', 'unreadable films', 'copy them anew from their source'),
@@ -58,6 +58,11 @@ CHECKS = {
     'shared_film': Check('error', 'films in two splits', 'keep a film in one split'),
     'shared_pixels': Check(
         'error', 'same pixels in two splits', 'keep all copies of a film in one split'
+    ),
+    'alike': Check(
+        'warning',
+        'films that look alike in two splits',
+        'look at them: keep all copies of a film in one split, whatever their format and size',
     ),
     'same_pixels': Check(
         'error', 'same pixels under two names', 'keep one of the copies, it counts twice'

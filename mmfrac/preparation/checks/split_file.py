@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mmfrac.datasets.coco_checks import find_problems, read_annotations
-from mmfrac.datasets.labels import film_labels, is_ignored
+from mmfrac.datasets.labels import (
+    counted_annotations,
+    counted_classes,
+    film_labels,
+    is_ignored,
+)
 from mmfrac.preparation.checks.finding import Finding
 from mmfrac.utils.errors import AnnotationError
 from mmfrac.utils.io import leads_outside
@@ -30,7 +35,7 @@ class ImageEntry:
         label (int, optional): 1 fracture, 0 none, -1 unknown.
         patient (str, optional): ``patient_id``.
         boxes (list): Lesions [x, y, w, h], px.
-        ignored (list): Boxes that are ignored, alike.
+        ignored (list): Boxes that are ignored, and those of fractures of another category, alike.
     """
 
     split: str
@@ -86,7 +91,13 @@ def find_splits(data_root: str, ann_files: Sequence[str] | None) -> tuple[list[s
     return [], [Finding('root', message)]
 
 
-def read_split(name: str, ann_file: str, image_folder: str, allow_outside: bool = False) -> Split:
+def read_split(
+    name: str,
+    ann_file: str,
+    image_folder: str,
+    allow_outside: bool = False,
+    category: str | Sequence[str] | None = None,
+) -> Split:
     """Read one annotation file.
 
     Args:
@@ -95,6 +106,8 @@ def read_split(name: str, ann_file: str, image_folder: str, allow_outside: bool 
         image_folder (str): Where its file names start.
         allow_outside (bool): Whether names may lead out of that folder; those that may not are no
             entries, so that nothing opens them. Defaults to False.
+        category (str or Sequence[str], optional): Categories whose boxes are lesions, see
+            ``counted_classes``. Defaults to None.
 
     Returns:
         Split: Never raises: what goes wrong is a finding.
@@ -106,14 +119,23 @@ def read_split(name: str, ann_file: str, image_folder: str, allow_outside: bool 
         split.findings.append(Finding('file', f'{ann_file}: {_reason(error)}', name))
         return split
     images = _records(data, 'images')
-    for problem in find_problems(data, outside=allow_outside):
+    names = {
+        one['id']: one['name']
+        for one in _records(data, 'categories')
+        if type(one.get('id')) is int and isinstance(one.get('name'), str)
+    }
+    classes = counted_classes(names.values(), category)
+    for problem in find_problems(data, classes, allow_outside):
         image = images[problem.image_index] if problem.image_index is not None else {}
         split.findings.append(
             Finding(problem.kind, f'{name}: {problem}', name, _text(image, 'file_name') or '')
         )
     boxes: dict[Any, list] = {}
     ignored: dict[Any, list] = {}
-    for annotation in _records(data, 'annotations'):
+    annotations = [
+        one for one in _records(data, 'annotations') if type(one.get('category_id')) is int
+    ]
+    for annotation in counted_annotations(annotations, names, classes):
         bbox = _box(annotation)
         if bbox is not None and type(annotation.get('image_id')) is int:
             one = ignored if is_ignored(annotation) else boxes

@@ -52,15 +52,20 @@ def converter_parser(
         action='store_true',
         help='take images outside of the image folder, by names that are absolute or lead out of it',
     )
-    files.add_argument(
-        '--allow-stretched',
-        action='store_true',
-        help='scale boxes to images whose sides are not those of the table in one proportion',
-    )
+    add_stretching(files)
     add_decoding(files)
     add_labels(parser, 'name of the set')
     parser.add_argument('--encoding', default='utf-8', help='encoding of the tables (%(default)s)')
     return parser
+
+
+def add_stretching(group: argparse._ArgumentGroup) -> None:
+    """Add ``--allow-stretched`` to the arguments about films."""
+    group.add_argument(
+        '--allow-stretched',
+        action='store_true',
+        help='scale boxes to images whose sides are not those of the table in one proportion',
+    )
 
 
 def add_decoding(group: argparse._ArgumentGroup) -> None:

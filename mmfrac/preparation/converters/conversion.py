@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -28,12 +28,20 @@ from mmfrac.preparation.converters.coco_writer import (
     Lesion,
 )
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.file_finder import ImageFinder, plain_name, relative
+from mmfrac.preparation.converters.file_finder import (
+    FoundFolders,
+    ImageFinder,
+    plain_name,
+    relative,
+)
 from mmfrac.preparation.tables.table import Columns, Problems, Table, location_name
 from mmfrac.preparation.tables.values import BLANKS, ImageRow, RawBox, Size, read_label
 from mmfrac.utils.errors import AnnotationError
 from mmfrac.utils.io import leads_outside
 from mmfrac.utils.processes import FilePool, crash_text
+
+# Of a box, px: what is less marks no lesion.
+_SMALLEST_SIDE = 1
 
 
 def _numbers(values: Any) -> bool:
@@ -67,6 +75,11 @@ def _box_fault(box: Any, limits: tuple[int, int]) -> str | None:
         return f'box {box} (x1, y1, x2, y2) has no positive size{cause}'
     if is_relative(box, *limits):
         return relative_fault(box, 'x1, y1, x2, y2')
+    if min(x2 - x1, y2 - y1) < _SMALLEST_SIDE:
+        return (
+            f'box {box} (x1, y1, x2, y2) has a side of less than {_SMALLEST_SIDE} px; does a mark part '
+            'thousands in its numbers? Boxes are in px'
+        )
     return None
 
 
@@ -138,6 +151,12 @@ def _check_boxes(boxes: Sequence[RawBox], drawn_on: Size, size: Size) -> _Checke
             polygon = raw.polygon and _scaled(_clip_points(raw.polygon, drawn_on), drawn_on, size)
             checked.lesions.append(Lesion((x1, y1, x2, y2), polygon, raw.site, raw.is_ignored))
     return checked
+
+
+def _distinct(lesions: Sequence[Lesion]) -> list[Lesion]:
+    """Lesions without those that are there again, with the same site or without one."""
+    sited = {str(replace(lesion, site=None)) for lesion in lesions if lesion.site}
+    return list({str(one): one for one in lesions if one.site or str(one) not in sited}.values())
 
 
 def _proportion_fault(drawn_on: Size, size: Size) -> str | None:
@@ -235,6 +254,11 @@ class ImageFiles:
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
+    @property
+    def prefix(self) -> str:
+        """First folders of the names without which the films are in the image folder."""
+        return self._finder.prefix or ''
+
     def look_up(self, rows: Sequence[ImageRow]) -> list[FoundImage]:
         """Find and measure the films of a batch.
 
@@ -247,6 +271,8 @@ class ImageFiles:
         if not self.options.looks_at_files:
             return [self._unseen(row) for row in rows]
         found: list[FoundImage] = []
+        if not self._finder.is_settled:
+            self._finder.settle(row.names for row in rows)
         for row in rows:
             if self._finder.is_settled:
                 break
@@ -291,8 +317,10 @@ class ImageFiles:
         try:
             name = self._finder.find(row.names)
             if name is None:
-                path = os.path.join(self.image_dir, row.names[0])
-                return FoundImage(row.names[0], fault=f'missing file {path}', is_missing=True)
+                fault = f'missing file {os.path.join(self.image_dir, row.names[0])}'
+                if self.prefix:
+                    fault += f'; other films are there without the {self.prefix!r} of their names'
+                return FoundImage(row.names[0], fault=fault, is_missing=True)
             outside = self._led_outside(name)
             if outside is not None:
                 return outside
@@ -537,13 +565,25 @@ class Conversion:
         with CocoWriter(self.out_file, outside, inputs) as writer, files:
             with tqdm(total=total, desc='films', unit='film', disable=hidden) as bar:
                 seen: dict[str, tuple[_Location, int]] = {}
+                folders = FoundFolders()
                 for batch in _batches(rows):
                     for row, found in zip(batch, files.look_up(batch)):
                         image = self._coco_image(row, found, seen)
+                        if image and unique_names and self.options.looks_at_files:
+                            folders.add(row, found.name)
                         for fault in writer.add(image) if image else ():
                             self.problems.add(row.table, row.location, f'{found.name}: {fault}')
                     bar.update(len(batch))
+            for table in self._tables:
+                table.check_numbers()
+            for stray in folders.strays():
+                self.problems.add(*stray)
             self.problems.raise_any(self._files)
+            self.notes += folders.notes
+            if files.prefix and not unique_names:
+                self.notes.append(
+                    f'films are in the image folder without the {files.prefix!r} of their names'
+                )
             if not len(writer):
                 reasons = ', '.join(f'{n} {reason}' for reason, n in self.left_out.items())
                 raise AnnotationError(
@@ -568,7 +608,7 @@ class Conversion:
         if lesions is None:
             return None
         regions = row.regions or row.label == 0
-        content = (row.names[0], row.label, row.patient_id, regions, str(lesions))
+        content = (row.names[0], row.label, row.patient_id, row.source, regions, str(lesions))
         here = (row.table, row.location)
         location, known = seen.setdefault(found.name, (here, hash(content)))
         if location != here:
@@ -587,7 +627,7 @@ class Conversion:
 
     def _lesions(self, row: ImageRow, size: Size) -> list[Lesion] | None:
         """Lesions of a film of ``size``; None if one of its boxes has a fault."""
-        drawn_on = row.size or size
+        drawn_on = row.drawn_on or row.size or size
         proportion = None if drawn_on == size else _proportion_fault(drawn_on, size)
         if proportion and not row.boxes:
             # nothing lies elsewhere for it
@@ -604,7 +644,7 @@ class Conversion:
                 self.problems.add(row.table, location, fault)
             else:
                 self.problems.add(row.table, row.location, f'{location}: {fault}')
-        lesions = list({str(lesion): lesion for lesion in checked.lesions}.values())
+        lesions = _distinct(checked.lesions)
         if len(lesions) < len(checked.lesions):
             self.leave_out(_REPEATED_BOX, len(checked.lesions) - len(lesions))
         if checked.clipped:

@@ -3,11 +3,14 @@
 
 import os
 import posixpath
+import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
 
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES
+from mmfrac.preparation.tables.values import ImageRow
 from mmfrac.utils.walk import files_below
 
 
@@ -15,9 +18,9 @@ class ImageFinder:
     """Finds films by the names that tables give them.
 
     A name is tried as it is, with other slashes and in the other Unicode form. Tables name films from
-    the root of their release, which may lie deeper or have another name here: the first film that is
-    found without its first folders decides how many of them are taken off. Where the set's file names
-    are unique, the folder is searched for them last.
+    the root of their release, which may lie deeper or have another name here: the first films decide
+    which first folders are taken off, and no others are. Where the set's file names are unique, the
+    folder is searched for them last.
 
     Args:
         image_dir (str): Folder with the films.
@@ -26,15 +29,42 @@ class ImageFinder:
     Attributes:
         is_settled (bool): Whether a film has been found: from then on the order in which films are asked
             for does not matter.
+        prefix (str, optional): First folders of the names that are taken off, with the slash behind
+            them; '' for none, None as long as no film has been found by its name.
     """
 
     def __init__(self, image_dir: str, unique_names: bool) -> None:
         self.image_dir = image_dir
         self._unique = unique_names
-        self._depth: int | None = None
+        self.prefix: str | None = None
         self._index: dict[str, list[str]] | None = None
         self._lock = Lock()
         self.is_settled = False
+
+    def settle(self, batch: Iterable[Sequence[str]]) -> None:
+        """Decide which first folders are taken off: none if a film is here under its whole name.
+
+        Else those whose last one is the image folder itself, or those without which most films are here.
+
+        Args:
+            batch (Iterable[Sequence[str]]): Names of each of several films.
+        """
+        if self.prefix is not None:
+            return
+        counts: Counter[str] = Counter()
+        for names in batch:
+            found = ('', '') if any(map(self._exists, names)) else self._nearly_as_named(names)
+            if found is not None:
+                counts[found[0]] += 1
+            if '' in counts or (self._unique and counts):
+                break
+        here = os.path.basename(os.path.abspath(self.image_dir))
+
+        def likelihood(prefix: str) -> tuple[bool, bool, int, int]:
+            is_here = posixpath.basename(prefix.rstrip('/')) == here
+            return not prefix, is_here, counts[prefix], -prefix.count('/')
+
+        self.prefix = max(counts, key=likelihood, default=None)
 
     def find(self, names: Sequence[str]) -> str | None:
         """Path of a film.
@@ -47,9 +77,14 @@ class ImageFinder:
                 there is no such file.
 
         Raises:
-            ValueError: If a file of that name is in several folders.
+            ValueError: If a file of that name is in several folders, or if it is here under its whole
+                name, and films before it are not.
         """
-        path = self._as_named(names) or self._indexed(names) or self._nearly_as_named(names)
+        if not self.is_settled:
+            self.settle([names])
+        path = self._as_named(names) or self._indexed(names)
+        if path is None:
+            _, path = self._nearly_as_named(names) or ('', None)
         if path is None and self._unique:
             path = self._search(names)
         self.is_settled = self.is_settled or path is not None
@@ -62,8 +97,12 @@ class ImageFinder:
         found = next((name for name in names if self._exists(name)), None)
         if found is None:
             return None
-        # a set whose names are found whole has its root here
-        self._depth = self._depth or 0
+        if self.prefix and not self._unique:
+            raise ValueError(
+                f'{found} is in {self.image_dir}, but films before it only without the {self.prefix!r} '
+                'of their names, so they may be others: name the image folder in which the names of the '
+                'table begin'
+            )
         return relative(found, self.image_dir)
 
     def _indexed(self, names: Sequence[str]) -> str | None:
@@ -71,15 +110,13 @@ class ImageFinder:
         found = self._index.get(_stem(names[0]), []) if self._index is not None else []
         return found[0] if len(found) == 1 else None
 
-    def _nearly_as_named(self, names: Sequence[str]) -> str | None:
+    def _nearly_as_named(self, names: Sequence[str]) -> tuple[str, str] | None:
+        """What names may mean that are no path here: first folders that are taken off, and the path."""
         for name in names:
             for form in _forms(name):
-                for depth, path in enumerate(_endings(form)):
-                    if depth and self._depth not in (None, depth):
-                        continue
-                    if self._exists(path):
-                        self._depth = self._depth or depth
-                        return relative(path, self.image_dir)
+                for prefix, path in _endings(form):
+                    if self.prefix in (None, prefix) and self._exists(path):
+                        return prefix, relative(path, self.image_dir)
         return None
 
     def _search(self, names: Sequence[str]) -> str | None:
@@ -96,6 +133,83 @@ class ImageFinder:
                 'name the folder that is meant'
             )
         return found[0] if found else None
+
+
+class FoundFolders:
+    """Folders in which films of a set were found, and films that may be others of the same file name.
+
+    Folders whose names differ in numbers alone are of one kind: images_001/images and images_002/images.
+    """
+
+    def __init__(self) -> None:
+        # of films that are where their names say, and of those that were searched for: by kind of folder
+        self._named: Counter[str] = Counter()
+        self._searched: Counter[str] = Counter()
+        self._first: dict[str, tuple[str, int | str, str]] = {}
+
+    def add(self, row: ImageRow, path: str) -> None:
+        """Count a film.
+
+        Args:
+            row (ImageRow): What its table says of it.
+            path (str): Where it was found, below the image folder.
+        """
+        folder = posixpath.dirname(path)
+        kind = _NUMBERS.sub('#', folder)
+        if any(_ends_in(posixpath.dirname(plain_name(name)), folder) for name in row.names):
+            self._named[kind] += 1
+        else:
+            self._searched[kind] += 1
+            self._first.setdefault(kind, (row.table, row.location, path))
+
+    def strays(self) -> Iterator[tuple[str, int | str, str]]:
+        """What is wrong with films that were searched for, in folders unlike those of the others.
+
+        The others are those that are where the table names them; if none is, those of all but the
+        rarest folders.
+
+        Yields:
+            tuple[str, int | str, str]: Table and location of the first film of each such folder, and the
+                fault.
+        """
+        others = self._named or self._searched
+        for kind, count in self._searched.items():
+            if kind not in self._named and (self._named or count * _RAREST < others.total()):
+                table, location, path = self._first[kind]
+                fault = (
+                    f'{path}: {_counted(count, kind)}, but {_counted(*others.most_common(1)[0][::-1])}: '
+                    'is it the film, or a mask or copy of one that is missing? Name the folder of the '
+                    'films alone, or move the others out of it'
+                )
+                yield table, location, fault
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence if films were searched for and found in folders of several kinds."""
+        if len(self._searched) < 2:
+            return []
+        told = '; '.join(
+            _counted(count, kind) for kind, count in self._searched.most_common(_SHOWN)
+        )
+        return [f'the folders of the films are unlike: {told}; are all of them films of the set?']
+
+
+_NUMBERS = re.compile(r'\d+')
+
+# A folder that holds less than one of so many films is looked at.
+_RAREST = 100
+
+# Kinds of folders in a note.
+_SHOWN = 10
+
+
+def _counted(count: int, kind: str) -> str:
+    where = f'folders like {kind!r}' if kind else 'the image folder itself'
+    return f'{count} in {where}'
+
+
+def _ends_in(folder: str, end: str) -> bool:
+    return not end or f'/{folder}'.endswith(f'/{end}')
 
 
 def relative(path: str, image_dir: str) -> str:
@@ -138,12 +252,14 @@ def _forms(name: str) -> list[str]:
     return list(dict.fromkeys(forms))
 
 
-def _endings(path: str) -> Iterator[str]:
-    """a/b/c, b/c, c."""
-    yield path
+def _endings(path: str) -> Iterator[tuple[str, str]]:
+    """('', a/b/c), (a/, b/c), (a/b/, c)."""
+    prefix = ''
+    yield prefix, path
     while '/' in path:
-        path = path.split('/', 1)[1]
-        yield path
+        first, path = path.split('/', 1)
+        prefix += unicodedata.normalize('NFC', first) + '/'
+        yield prefix, path
 
 
 def _stem(path: str) -> str:

@@ -177,6 +177,10 @@ def _image_rows(
         named = others.get(image['id'], set())
         undecided = len(drawn) - found + sum(map(names_fracture, named))
         label: int | None = film_labels(image, found, undecided).label
+        if 'label' not in image and not drawn and image.get('regions') is False:
+            # it says that the boxes are not known, so that there is none is no negative
+            label = -1
+            conversion.noted['images with neither label nor box, but regions false: uncertain'] += 1
         if label == 0 and 'label' not in image and unboxed == 'unknown':
             label = None
         label = conversion.decide(label)
@@ -193,12 +197,17 @@ def _image_rows(
         patient = str(image['patient_id']) if 'patient_id' in image else None
         if pattern is not None:
             match = pattern.search(image['file_name'])
-            if match is None:
+            found_patient = match and match[1 if pattern.groups else 0]
+            if not found_patient:
                 conversion.problems.add(
                     file, location, f'no patient {pattern.pattern!r} in its name'
                 )
                 continue
-            patient = match[1] if pattern.groups else match[0]
+            if patient not in (None, found_patient):
+                conversion.noted[
+                    'images with another patient_id than in their name, which counts'
+                ] += 1
+            patient = found_patient
         size = (image['width'], image['height'])
         regions = bool(found) and image.get('regions', True)
         source = conversion.options.source or image.get('source')

@@ -44,6 +44,8 @@ class _Image:
     view: str
     size: Size | None
     boxes: dict[tuple, int] = field(default_factory=dict)
+    # first row with label 1 and no box
+    unboxed: int | None = None
 
 
 def convert_csv(
@@ -56,7 +58,8 @@ def convert_csv(
     """Convert a CSV with ``path`` and ``label``, and optionally ``patient_id``, ``x1, y1, x2, y2`` (px).
 
     A film with several boxes has several rows. A film with label 1 has complete regions if it has a
-    box; without one, its boxes are unknown. The columns ``site`` (of a box), ``view``, ``source``,
+    box; without one, its boxes are unknown. Both in one film, a row with a box and one with label 1
+    and no box, are refused. The columns ``site`` (of a box), ``view``, ``source``,
     ``width`` and ``height`` (px) are read where they are; columns that look like boxes in another form
     are refused. Without ``patient_id`` the films have no patient.
 
@@ -174,7 +177,8 @@ def _parse(table: Table, line: int, row: dict[str, str]) -> _Image:
     if row['width'] or row['height']:
         size = (read_length(row['width']), read_length(row['height']))
     patient = read_patient(row['patient_id']) if table.has('patient_id') else None
-    return _Image(line, read_label(row['label']), patient, row['source'], row['view'], size)
+    source = '' if row['source'].lower() in BLANKS else row['source']
+    return _Image(line, read_label(row['label']), patient, source, row['view'], size)
 
 
 def _read(table: Table, conversion: Conversion) -> dict[str, _Image]:
@@ -187,22 +191,41 @@ def _read(table: Table, conversion: Conversion) -> dict[str, _Image]:
             box = _box([row[name] for name in BOX], table)
             if box and new.label not in (1, None):
                 raise ValueError(f'label {new.label}, but a box; a film with a fracture box has 1')
+            says_unboxed = new.label == 1 and not box
             new.label = 1 if box else new.label
             image = images.setdefault(posixpath.normpath(row['path']), new)
             # a blank label says nothing against that of the film's other rows
             image.label = new.label if image.label is None else image.label
             new.label = image.label if new.label is None else new.label
             _compare(image, new)
+            if says_unboxed:
+                image.unboxed = image.unboxed or line
         except ValueError as error:
             conversion.problems.add(table.name, line, str(error))
             continue
         if box:
-            first = image.boxes.setdefault((*box, row['site']), line)
+            site = '' if row['site'].lower() in BLANKS else row['site']
+            first = image.boxes.setdefault((*box, site), line)
             if first != line:
                 conversion.leave_out(REPEATED)
         elif image.line != line:
             conversion.leave_out(REPEATED)
+    for image in images.values():
+        if image.boxes and image.unboxed:
+            conversion.problems.add(table.name, image.unboxed, unboxed_fault(image.boxes))
     return images
+
+
+def unboxed_fault(boxes: Mapping[tuple, int]) -> str:
+    """What is wrong with a row with label 1 and no box of a film that has boxes.
+
+    Args:
+        boxes (Mapping[tuple, int]): Line of each box.
+    """
+    return (
+        f'label 1 without a box, but a box of the same film on line {min(boxes.values())}: leave this '
+        'label blank if the boxes are all of its fractures, else leave the boxes out'
+    )
 
 
 def _compare(image: _Image, row: _Image) -> None:

@@ -1,5 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Whether BodyPartExamined and Modality are those of a chest film, in the words of many devices."""
+"""Whether body part and Modality of a header are those of a chest film, in the words of many devices."""
 
 import re
 from collections.abc import Iterable
@@ -81,6 +81,54 @@ _DESCRIBED = {
 }
 _PART_OF = {word: part for part, words in _DESCRIBED.items() for word in words}
 
+_CHEST = 'CHEST'
+
+# Codes of AnatomicRegionSequence (CID 4009 and 4031) in SNOMED CT, and in SNOMED RT as devices wrote
+# them before; what other codes mean is read like a description.
+_REGIONS = {
+    _CHEST: (
+        *('51185008', '816094009', '416550000', '416775004', '417437006', '416152001', '416319003'),
+        *('43799004', '39607008', '80891009', '72410000', '113197003', '56873002', '51299004'),
+        *('T-D3000', 'R-FAB55', 'R-FAB56', 'R-FAB52', 'R-FAB53', 'R-FAB54', 'T-28000', 'T-32000'),
+        *('T-D3200', 'T-D3300', 'T-11300', 'T-11210', 'T-12310'),
+    ),
+    'ABDOMEN': ('818981008', '818983003', '818982008', '113345001', 'T-D4000'),
+    'ANKLE': ('70258002', '344001', 'T-15750', 'T-D9500'),
+    'ARM': ('40983000', 'T-D8200'),
+    'BREAST': ('76752008', 'T-04000'),
+    'ELBOW': ('16953009', '127949000', 'T-15430', 'T-D8300'),
+    'EXTREMITY': ('66019005', '61685007', '53120007', 'T-D0300', 'T-D9000', 'T-D8000'),
+    'FEMUR': ('71341001', '68367000', 'T-12710', 'T-D9100'),
+    'FINGER': ('7569003', '76505004', 'T-D8800', 'T-D8810'),
+    'FOOT': ('56459004', '80144004', 'T-D9700', 'T-12770'),
+    'FOREARM': ('14975008', 'T-D8500'),
+    'HAND': ('85562004', 'T-D8700'),
+    'HEAD': ('69536005', '774007', 'T-D1100', 'T-D1000'),
+    'HIP': ('29836001', '24136001', 'T-D2500', 'T-15710'),
+    'HUMERUS': ('85050009', 'T-12410'),
+    'JAW': ('661005', '91609006', '70925003', 'T-D1213', 'T-11180', 'T-11170'),
+    'KNEE': ('72696002', '64234005', 'T-D9200', 'T-12730'),
+    'LEG': ('30021000', 'T-D9400'),
+    'NECK': ('45048000', 'T-D1600'),
+    'PELVIS': ('816092008', '12921003', 'T-D6000'),
+    'SHOULDER': ('16982005', 'T-D2220'),
+    'SKULL': ('89546000', '2095001', 'T-11100', 'T-22000'),
+    'SPINE': (
+        *('421060004', '122494005', '122495006', '122496007', '1217257000', '1217256009'),
+        *('1217253001', '1217254007', 'T-D04FF', 'T-11501', 'T-11502', 'T-11503'),
+    ),
+    'TIBIA': ('12611008', '87342007', 'T-12740', 'T-12750'),
+    'TOE': ('29707007', 'T-D9800'),
+    'WRIST': ('74670003', '8205005', 'T-15460', 'T-D8600'),
+}
+_REGION_OF = {code: part for part, codes in _REGIONS.items() for code in codes}
+
+# Studies of several parts of the trunk, with a chest film among them that they need not name.
+_SERIES = re.compile(
+    r'\b(SERIES?|SURVEY|ACUTE|AKUT\w*|AIGUE?|AGUDO|OBSTRUCTION|SHUNT|\w*TRAUMA|SKELET\w*)\b'
+)
+_OF_SERIES = ('ABDOMEN', 'PELVIS', 'SKULL', 'SPINE')
+
 _MODALITIES = (
     *('CR', 'DX', 'DR', 'RG', 'OT', 'MG', 'XA', 'RF', 'CT', 'MR', 'US', 'PX', 'IO', 'SR', 'DOC'),
     *('KO', 'PR', 'SC', 'ES', 'NM', 'PT', 'XC', 'GM', 'OP', 'ECG', 'SEG', 'REG', 'BMD'),
@@ -104,18 +152,35 @@ def is_chest(part: str) -> bool:
     return bool(_THORACIC.search(plain)) and not _SPINE.search(plain)
 
 
-def described_part(texts: Iterable[str]) -> str:
-    """Part that the descriptions of an image name, where they name no part of the chest.
+def described_part(
+    regions: Iterable[tuple[str, str]], texts: Iterable[str], study: str = ''
+) -> str:
+    """Part that a header names besides BodyPartExamined, where it names no part of the chest.
 
     Args:
-        texts (Iterable[str]): Descriptions of an image whose BodyPartExamined is absent, in any case.
+        regions (Iterable[tuple[str, str]]): Value and meaning of the codes of AnatomicRegionSequence.
+        texts (Iterable[str]): Descriptions of the image, in any case.
+        study (str): Description of its study, of which other images may be of other parts: it counts
+            where neither codes nor texts tell, unless it is of a series ('acute abdomen series') that
+            may hold a chest film, too. Defaults to ''.
 
     Returns:
-        str: Out of a closed list; '' if they name a part of the chest, or none.
+        str: Out of a closed list; '' if a part of the chest is named, or none.
     """
+    named = [_REGION_OF.get(code) or _named_part([meaning]) for code, meaning in regions]
+    named.append(_named_part(texts))
+    if not any(named):
+        named = [_named_part([study])]
+        if named[0] in _OF_SERIES and _SERIES.search(study.upper()):
+            return ''
+    return '' if _CHEST in named else next(filter(None, named), '')
+
+
+def _named_part(texts: Iterable[str]) -> str:
+    """Part that texts name, the chest before others; '' if they name none."""
     capitals = [text.upper() for text in texts]
     if any(map(is_chest, capitals)):
-        return ''
+        return _CHEST
     for text in capitals:
         for word in re.findall(r'[^\W\d_]+', text):
             if word in _PART_OF:

@@ -31,16 +31,17 @@ from mmfrac.preparation.dicom_folder.header import (
     FOR_PROCESSING,
     INDEX,
     NO_DICOM,
+    NOT_UPRIGHT,
     REPORT,
     SECONDARY,
     DicomHeader,
     crashed_header,
     read_header,
 )
-from mmfrac.preparation.dicom_folder.label_table import LabelTable
+from mmfrac.preparation.dicom_folder.label_table import Entry, LabelTable
 from mmfrac.preparation.dicom_folder.pseudonyms import LENGTH, default_key_file, pseudonym, read_key
-from mmfrac.preparation.dicom_folder.view import FRONTAL
-from mmfrac.preparation.tables.values import ImageRow
+from mmfrac.preparation.dicom_folder.view import FRONTAL, MIRRORED
+from mmfrac.preparation.tables.values import ImageRow, read_patient
 from mmfrac.utils.io import atomic_open, atomic_path, check_output
 from mmfrac.utils.processes import map_files
 from mmfrac.utils.text import table_cell
@@ -66,8 +67,8 @@ class FolderOptions:
         modalities (Sequence[str]): Modalities to keep; films without one are kept. Defaults to CR, DX,
             DR, RG, OT.
         body_parts (Sequence[str], optional): BodyPartExamined to keep, or 'all'; films without one are
-            kept unless their descriptions name another part ('HAND PA') and none of the chest. Defaults
-            to None, parts of the chest in the words of many devices.
+            kept unless AnatomicRegionSequence or their descriptions name another part ('HAND PA') and
+            none of the chest. Defaults to None, parts of the chest in the words of many devices.
         keep (Sequence[str]): Images that become films of their own although another one of their
             exposure is taken, or although of what they are: keys of ``REASONS``. Defaults to none.
         names (str): 'neutral': the COCO file names links to the films, whose names tell nothing;
@@ -138,6 +139,7 @@ def _list_files(folder: str, links: Path | None = None) -> list[str]:
 # what pseudonym() makes of a film
 _NEUTRAL = re.compile(rf'[0-9a-f]{{{LENGTH}}}\.dcm')
 _COPY = 'copy of another film'
+_HASHED = 'patient ids that hold a name or date of birth, hashed'
 _SAME_UID = 'films whose SOPInstanceUID another film has, other files (all are taken)'
 
 _MAP_COLUMNS = ('file_name', 'original')
@@ -181,12 +183,15 @@ def convert_dicom_folder(
     no name, no date, no description; patient and study are pseudonyms (keyed hashes) unless
     ``patient_ids='original'``. Paths are not copied either: films are named by links that tell nothing,
     and a map for this user alone says which path each stands for. Laterals and obliques are left out
-    (``options.views``), as are other parts of the body, files without pixels, with several frames, and
-    damaged ones; of several images of one exposure one is taken, see :func:`left_out_of_exposures`.
+    (``options.views``), as are other parts of the body, films stored upside down or on their side by
+    their PatientOrientation, files without pixels, with several frames, and damaged ones; of several
+    images of one exposure one is taken, see :func:`left_out_of_exposures`.
 
     The table has a row a film, or a row a box, with ``label`` and one of ``path``,
     ``SOPInstanceUID``, ``SeriesInstanceUID``, ``StudyInstanceUID``, ``AccessionNumber``; boxes are
-    ``x1, y1, x2, y2`` (px). Without a table, and where it does not name a film, the label is -1.
+    ``x1, y1, x2, y2`` (px), of a copy of ``width`` and ``height`` (px) where it has these columns. Its
+    ``patient_id`` counts where a header names nobody. Without a table, and where it does not name a
+    film, the label is -1.
 
     Args:
         folder (str or os.PathLike): Searched with the folders below it.
@@ -252,6 +257,8 @@ class _Run:
         self._originals: dict[str, str] = {}
         self._links: dict[str, str] = {}
         self._ids: set[str] = set()
+        # of patients of the table: what stands for them by the header of another of their films
+        self._patient_of: dict[str, str] = {}
 
     def _check_outputs(self, out_file: str | os.PathLike) -> None:
         """No output takes the place of another one, nor the list that of anything but a list."""
@@ -297,6 +304,10 @@ class _Run:
         # all of them before the first film: an image is taken or not beside the others of its study
         wanted = [header for header in bar if self._is_wanted(header)]
         is_named = self.table.names_file if self.table else lambda _: False
+        for header in filter(_has_patient, wanted):
+            patient = self.table.patient_of(header) if self.table else ''
+            if patient:
+                self._patient_of.setdefault(patient, self._patient_by_header(header))
         left = left_out_of_exposures(wanted, self.root, self.more.keep, is_named)
         for header in wanted:
             if header.name in left:
@@ -304,6 +315,8 @@ class _Run:
                 continue
             if header.kind:
                 self.conversion.noted[f'films taken although {_KINDS[header.kind]}'] += 1
+            if not header.is_upright:
+                self.conversion.noted['films taken although they are not stored upright'] += 1
             row = self._row(header)
             if row is not None:
                 yield row
@@ -368,6 +381,8 @@ class _Run:
             return None
         if not header.view:
             self.conversion.noted['films whose header does not tell the view'] += 1
+        if header.stored == MIRRORED:
+            self.conversion.noted['films that are mirrored, by their PatientOrientation'] += 1
         if self.table and entry is None:
             self.conversion.noted['films that the table does not name (label -1)'] += 1
         extra = dict(view=header.view, laterality=header.laterality)
@@ -379,11 +394,12 @@ class _Run:
             entry.line if entry else self._neutral_name(header),
             (self._file_name(header),),
             label,
-            self._patient(header),
+            self._patient(header, entry),
             bool(boxes),
             boxes,
             header.size,
             extra={key: value for key, value in extra.items() if value},
+            drawn_on=entry.size if entry else None,
         )
 
     def _reason(self, header: DicomHeader) -> tuple[str, str]:
@@ -401,6 +417,8 @@ class _Run:
             return 'view not given', ''
         if header.view and not self.conversion.wants_view(header.view):
             return f'view {header.view}', ''
+        if not header.is_upright and NOT_UPRIGHT not in more.keep:
+            return REASONS[NOT_UPRIGHT], header.stored
         first = self._first_of.setdefault(header.instance or header.name, header.name)
         if first != header.name:
             if _same_bytes(os.path.join(self.root, first), os.path.join(self.root, header.name)):
@@ -414,18 +432,33 @@ class _Run:
             return is_chest(part)
         return any(one.lower() == 'all' or one.upper() == part for one in parts)
 
-    def _patient(self, header: DicomHeader) -> str:
-        patient = header.patient
-        if not names_nobody(patient) and patient != '0':
-            # devices fill it with a 0, too
-            self._ids.add(patient)
-        else:
-            self.conversion.noted['films without PatientID (a patient a study)'] += 1
-            return self._stands_for('patient', f'study {header.study or header.name}')
+    def _patient(self, header: DicomHeader, entry: Entry | None) -> str:
+        named = entry.patient if entry else ''
+        if _has_patient(header):
+            self._ids.add(header.patient)
+            if named and named != header.patient.strip():
+                self.conversion.noted['films whose PatientID, not that of the table, counts'] += 1
+            if header.id_tells_identity and self.more.patient_ids == 'original':
+                self.conversion.changed[_HASHED] += 1
+            return self._patient_by_header(header)
+        if self.table and entry and named:
+            self._ids.add(named)
+            self.conversion.noted['films without PatientID (the patient of the table)'] += 1
+            try:
+                read_patient(named)
+            except ValueError:
+                text = (
+                    'its header names no patient, and a spreadsheet has rounded the id of the table'
+                )
+                self.conversion.problems.add(self.table.name, entry.line, text)
+            return self._patient_of.get(named) or self._stands_for('patient', named)
+        self.conversion.noted['films without PatientID (a patient a study)'] += 1
+        return self._stands_for('patient', f'study {header.study or header.name}')
+
+    def _patient_by_header(self, header: DicomHeader) -> str:
         if header.id_tells_identity and self.more.patient_ids == 'original':
-            self.conversion.changed['patient ids that hold a name or date of birth, hashed'] += 1
-            return pseudonym(self._key, 'patient', patient)
-        return self._stands_for('patient', patient)
+            return pseudonym(self._key, 'patient', header.patient)
+        return self._stands_for('patient', header.patient)
 
     def _stands_for(self, kind: str, text: str) -> str:
         return text if self.more.patient_ids == 'original' else pseudonym(self._key, kind, text)
@@ -450,6 +483,11 @@ class _Run:
     def notes(self) -> list[str]:
         """What there is to ask about the patients; no id is named."""
         return similar_patients_note(self._ids, named=False)
+
+
+def _has_patient(header: DicomHeader) -> bool:
+    """Whether a header names a patient; devices fill the field with a 0, too."""
+    return not names_nobody(header.patient) and header.patient != '0'
 
 
 def _default_links(out_file: str | os.PathLike) -> Path:

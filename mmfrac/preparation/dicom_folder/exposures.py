@@ -9,6 +9,7 @@ from mmfrac.preparation.dicom_folder.header import (
     BURNED_IN,
     DUAL_ENERGY,
     FOR_PROCESSING,
+    NOT_UPRIGHT,
     REPORT,
     SECONDARY,
     DicomHeader,
@@ -33,6 +34,7 @@ REASONS = {
     SAME_PIXELS: 'pixels of another film under another UID',
     SAME_EXPOSURE: 'another image of its exposure is taken',
     DERIVED: 'derived image, an original of its study is taken',
+    NOT_UPRIGHT: 'stored upside down or on its side, by its PatientOrientation',
 }
 
 # Images of one exposure are stored with times that differ by less, s; two exposures of one view are not.

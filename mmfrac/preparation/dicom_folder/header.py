@@ -32,7 +32,7 @@ from mmfrac.datasets.radiographs.header_check import (
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.preparation.dicom_folder.body_part import described_part
 from mmfrac.preparation.dicom_folder.identity_check import tells_identity
-from mmfrac.preparation.dicom_folder.view import view_of
+from mmfrac.preparation.dicom_folder.view import MIRRORED, stored_otherwise, view_of
 
 _UNDEFINED = 0xFFFFFFFF
 
@@ -113,6 +113,8 @@ EMPTY, DAMAGED, CUT_OFF = 'empty file', 'damaged header', 'pixels cut off'
 
 NO_PIXELS, FRAMES, UNDECODED = 'no pixels', 'several frames', 'pixels do not decode'
 
+DENIED = 'permission denied: make it readable'
+
 NAMED = 'path holds the name or birth date of the patient'
 
 NO_DICOM, INDEX = 'not a DICOM file', 'DICOMDIR index'
@@ -121,6 +123,8 @@ NO_DICOM, INDEX = 'not a DICOM file', 'DICOMDIR index'
 REPORT, BURNED_IN, DUAL_ENERGY = 'report', 'burned_in', 'dual_energy'
 
 FOR_PROCESSING, SECONDARY = 'for_processing', 'secondary_capture'
+
+NOT_UPRIGHT = 'not_upright'
 
 _CAPTURES = '1.2.840.10008.5.1.4.1.1.7'
 
@@ -176,6 +180,8 @@ _KEYWORDS = (
         'PatientOrientation',
         'SeriesDescription',
         'ProtocolName',
+        'StudyDescription',
+        'AnatomicRegionSequence',
     ),
     *('AcquisitionDeviceProcessingDescription', 'ImageLaterality', 'Laterality'),
     *('Rows', 'Columns', 'NumberOfFrames', 'SamplesPerPixel', 'BitsAllocated', 'BitsStored'),
@@ -208,9 +214,10 @@ class DicomHeader:
         id_tells_identity (bool): Whether PatientID holds a part of the name or the date of birth.
         instance, series, study, accession (str): Its UIDs and accession number.
         modality, body_part, laterality (str): In capitals, '' if not given.
-        other_part (str): Where body_part is not given: a part that is none of the chest and that the
-            descriptions name, out of a closed list; '' if they name none.
+        other_part (str): Where body_part is not given: a part that is none of the chest and that
+            AnatomicRegionSequence or the descriptions name, out of a closed list; '' if they name none.
         view (str): Of :func:`view_of`.
+        stored (str): Of :func:`stored_otherwise`.
         kind (str): '' for a radiograph, else 'report', 'burned_in', 'dual_energy', 'secondary_capture'
             or 'for_processing'.
         is_derived (bool): Whether it was made from another image.
@@ -237,6 +244,7 @@ class DicomHeader:
     other_part: str = ''
     laterality: str = ''
     view: str = ''
+    stored: str = ''
     kind: str = ''
     is_derived: bool = False
     sources: tuple[str, ...] = ()
@@ -245,6 +253,11 @@ class DicomHeader:
     acquisition: str = ''
     photometric: str = ''
     pixels: tuple[int, int] = (0, 0)
+
+    @property
+    def is_upright(self) -> bool:
+        """Whether it is stored upright, as far as it tells; it may be mirrored."""
+        return self.stored in ('', MIRRORED)
 
 
 def read_header(
@@ -268,6 +281,8 @@ def read_header(
             return _read(name, path, verify, any_name)
     except HeaderError as error:
         return DicomHeader(name, DAMAGED, error.without_text)
+    except PermissionError:
+        return DicomHeader(name, DENIED)
     except Exception as error:  # any file at all comes here; pydicom raises whatever it meets
         return DicomHeader(name, DAMAGED, type(error).__name__)
 
@@ -367,6 +382,8 @@ def _describe(name: str, ds: FileDataset, any_name: bool, pixels: tuple[int, int
     texts += [_text(ds, key) for key in ('SeriesDescription', 'ProtocolName')]
     texts.append(_text(ds, 'AcquisitionDeviceProcessingDescription'))
     body_part = _decoded(_text(ds, 'BodyPartExamined')).upper()[:64]
+    orientation = _text(ds, 'PatientOrientation').split('\\')
+    view = view_of(texts, orientation)
     laterality = _text(ds, 'ImageLaterality') or _text(ds, 'Laterality')
     return DicomHeader(
         name,
@@ -379,9 +396,10 @@ def _describe(name: str, ds: FileDataset, any_name: bool, pixels: tuple[int, int
         accession=_text(ds, 'AccessionNumber'),
         modality=_short(_text(ds, 'Modality')),
         body_part=body_part,
-        other_part='' if body_part else described_part(texts[1:]),
+        other_part='' if body_part else _other_part(ds, texts[1:]),
         laterality=laterality if laterality in ('L', 'R', 'B', 'U') else '',
-        view=view_of(texts, _text(ds, 'PatientOrientation').split('\\')),
+        view=view,
+        stored=stored_otherwise(orientation, view),
         kind=_kind(ds, texts[2:]),
         is_derived=_text(ds, 'ImageType').upper().startswith('DERIVED'),
         sources=_sources(ds),
@@ -391,6 +409,22 @@ def _describe(name: str, ds: FileDataset, any_name: bool, pixels: tuple[int, int
         photometric=_text(ds, 'PhotometricInterpretation').upper(),
         pixels=pixels,
     )
+
+
+def _other_part(ds: FileDataset, descriptions: list[str]) -> str:
+    """A part that is none of the chest, of a header without BodyPartExamined."""
+    return described_part(_regions(ds), descriptions, _text(ds, 'StudyDescription'))
+
+
+def _regions(ds: FileDataset) -> list[tuple[str, str]]:
+    """Value and meaning of the codes of AnatomicRegionSequence."""
+    try:
+        return [
+            (str(one.get('CodeValue') or '').strip(), str(one.get('CodeMeaning') or ''))
+            for one in ds.get('AnatomicRegionSequence') or ()
+        ]
+    except Exception:  # absent in most headers, damaged in some
+        return []
 
 
 def _decoded(code: str) -> str:

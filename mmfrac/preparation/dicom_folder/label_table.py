@@ -4,14 +4,21 @@
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from mmfrac.datasets.labels import names_nobody
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
-from mmfrac.preparation.converters.plain_csv import BOX, check_corners
+from mmfrac.preparation.converters.plain_csv import BOX, check_corners, unboxed_fault
 from mmfrac.preparation.dicom_folder.header import DicomHeader
-from mmfrac.preparation.tables.values import BLANKS, RawBox, read_label
+from mmfrac.preparation.tables.values import (
+    BLANKS,
+    RawBox,
+    Size,
+    read_label,
+    read_length,
+)
 
 # From the surest to the widest: a film is looked for in this order.
 _KEYS = {
@@ -27,7 +34,11 @@ _OTHER_PATH = 'rows whose path is no file here, taken by their SOPInstanceUID'
 _FIRST = 'line of the first of these rows'
 # a name that is that of one film, wherever it lies
 _UID = re.compile(r'(?=.{20})[0-2](\.\d+){2,}')
-_OPTIONAL = {**_KEYS, **{name: (name,) for name in BOX}, 'site': ('site',)}
+_OPTIONAL = {
+    **_KEYS,
+    **{name: (name,) for name in (*BOX, 'site', 'width', 'height')},
+    'patient': ('patient_id', 'PatientID'),
+}
 
 
 @dataclass(slots=True)
@@ -40,6 +51,9 @@ class Entry:
         boxes (dict): Line of each box (x1, y1, x2, y2, site).
         image (str): The film that was given it; '' as long as there is none.
         beside (dict): Line of what else names the film in its rows (key, value).
+        unboxed (int, optional): The first of its rows with label 1 and no box.
+        patient (str): Patient; '' where its rows name nobody.
+        size (tuple[int, int], optional): Width and height (px) of the copy that its boxes were drawn on.
     """
 
     line: int
@@ -47,6 +61,9 @@ class Entry:
     boxes: dict[tuple, int] = field(default_factory=dict)
     image: str = ''
     beside: dict[tuple[str, str], int] = field(default_factory=dict)
+    unboxed: int | None = None
+    patient: str = ''
+    size: Size | None = None
 
     def raw_boxes(self) -> list[RawBox]:
         """Its boxes, unchecked."""
@@ -99,6 +116,8 @@ class LabelTable:
         self._by_base = _by_base(names)
         self._folders = set(map(_folder, names)) - {''}
         self._repeated = _repeated_suffixes(names)
+        # whether the one folder of the files is one that the table calls by another name
+        self._is_renamed = False
         # of each file that a path names: line and folders of the longest one, as the table has them
         self._path_of: dict[str, tuple[int, str]] = {}
 
@@ -124,18 +143,28 @@ class LabelTable:
         Returns:
             Entry or None: None if no row names it.
         """
+        kind, entry = self._entry_of(header)
+        if entry is None:
+            return None
+        if entry.image and entry.boxes:
+            text = f'boxes of {kind} on this line, which has several films: name the file'
+            self._conversion.problems.add(self.name, entry.line, text)
+        entry.image = entry.image or header.name
+        self._compare(header, kind, entry)
+        return entry
+
+    def patient_of(self, header: DicomHeader) -> str:
+        """Patient of a film by the rows that :meth:`find` gives it; '' where they name nobody."""
+        entry = self._entry_of(header)[1]
+        return entry.patient if entry else ''
+
+    def _entry_of(self, header: DicomHeader) -> tuple[str, Entry | None]:
+        """The surest entry that names a film, and by what it does."""
         for kind, entries in self._entries.items():
             key = header.name if kind == 'path' else getattr(header, kind)
-            entry = entries.get(key) if key else None
-            if entry is None:
-                continue
-            if entry.image and entry.boxes:
-                text = f'boxes of {kind} on this line, which has several films: name the file'
-                self._conversion.problems.add(self.name, entry.line, text)
-            entry.image = entry.image or header.name
-            self._compare(header, kind, entry)
-            return entry
-        return None
+            if key and key in entries:
+                return kind, entries[key]
+        return '', None
 
     def _compare(self, header: DicomHeader, kind: str, entry: Entry) -> None:
         """What else the table says of a film must fit the entry that it was given."""
@@ -177,23 +206,55 @@ class LabelTable:
     def read(self) -> None:
         """Read its rows."""
         table = self._table
+        # rows whose folders are not those of the file of this name: read when all others are known
+        elsewhere: dict[int, dict[str, str]] = {}
+        # their folders, and the files of their names
+        theirs: set[str] = set()
+        named: set[str] = set()
+        # folders of all files that rows name, and whether those of any row agree with them
+        here: set[str] = set()
+        agrees = False
         for line, fields in table.rows():
             row = dict(zip(table.keys, fields))
-            try:
-                kind, key = self._key(line, row)
-                if key is None and row['instance'].lower() not in BLANKS:
-                    self._conversion.noted[_OTHER_PATH] += 1
-                    kind, key = 'instance', row['instance']
-                if key is None:
-                    self._missing += 1
-                    self._first_missing = self._first_missing or line
-                else:
-                    entry = self._add(line, row, self._entries[kind], key)
-                    for other in list(_KEYS)[list(_KEYS).index(kind) + 1 :]:
-                        if row[other].lower() not in BLANKS:
-                            entry.beside.setdefault((other, row[other]), line)
-            except ValueError as error:
-                self._conversion.problems.add(table.name, line, str(error))
+            folder, _, found = self._files_named(row['path'])
+            fits = [name for name in found if self._agrees(folder, name)]
+            here |= set(map(_folder, fits or found))
+            agrees = agrees or any(folder and _folder(name) for name in fits)
+            if found and not fits:
+                elsewhere[line] = row
+                theirs.add(folder)
+                named |= set(found)
+            else:
+                self._read_row(line, row)
+        is_one = len(here) == len(self._folders) == 1 and not agrees
+        longest = max(theirs, key=len, default='')
+        # several names are those of several folders; of one film they are a problem that is told below
+        self._is_renamed = is_one and (
+            len(named) == 1 or all(_ends(longest, one) for one in theirs)
+        )
+        for line, row in elsewhere.items():
+            self._read_row(line, row)
+        for entry in (one for some in self._entries.values() for one in some.values()):
+            if entry.boxes and entry.unboxed:
+                fault = unboxed_fault(entry.boxes)
+                self._conversion.problems.add(self.name, entry.unboxed, fault)
+
+    def _read_row(self, line: int, row: Mapping[str, str]) -> None:
+        try:
+            kind, key = self._key(line, row)
+            if key is None and row['instance'].lower() not in BLANKS:
+                self._conversion.noted[_OTHER_PATH] += 1
+                kind, key = 'instance', row['instance']
+            if key is None:
+                self._missing += 1
+                self._first_missing = min(line, self._first_missing or line)
+            else:
+                entry = self._add(line, row, self._entries[kind], key)
+                for other in list(_KEYS)[list(_KEYS).index(kind) + 1 :]:
+                    if row[other].lower() not in BLANKS:
+                        entry.beside.setdefault((other, row[other]), line)
+        except ValueError as error:
+            self._conversion.problems.add(self.name, line, str(error))
 
     def _key(self, line: int, row: Mapping[str, str]) -> tuple[str, str | None]:
         for kind in _KEYS:
@@ -204,12 +265,10 @@ class LabelTable:
 
     def _path(self, line: int, path: str) -> str | None:
         """File of the folder that a row names, whatever folders it puts before; None: not there."""
-        path = posixpath.normpath(path.replace('\\', '/'))
-        base, folder = posixpath.basename(path), _folder(path)
-        found = self._by_base.get(base) or self._by_base.get(_stem(base), [])
+        folder, base, found = self._files_named(path)
         fits = [name for name in found if self._agrees(folder, name)]
-        if not fits and self._is_known_by_base(folder, base, found):
-            fits = found
+        if not fits:
+            fits = [name for name in found if self._is_known_by_base(folder, base, name)]
         if len(fits) > 1:
             raise ValueError(f'its path may be {len(fits)} files: name its folder')
         if not fits:
@@ -229,10 +288,21 @@ class LabelTable:
         # a file without folders may lie in any, but not in another one that is here
         return _ends(folder, _folder(name)) and bool(_folder(name) or folder not in self._folders)
 
-    def _is_known_by_base(self, folder: str, base: str, found: Sequence[str]) -> bool:
-        """Whether a name tells which file is meant where the folders do not agree."""
-        repeated = any(_suffix(name) in self._repeated for name in found)
-        return bool(_UID.fullmatch(_stem(base))) or not (repeated or folder in self._folders)
+    def _files_named(self, path: str) -> tuple[str, str, list[str]]:
+        """Folders and name of a row's path, and the files of this name; '', '' and none without one."""
+        if path.lower() in BLANKS:
+            return '', '', []
+        path = posixpath.normpath(path.replace('\\', '/'))
+        base = posixpath.basename(path)
+        return _folder(path), base, self._by_base.get(base) or self._by_base.get(_stem(base), [])
+
+    def _is_known_by_base(self, folder: str, base: str, name: str) -> bool:
+        """Whether a file is the one that a path means although their folders do not agree."""
+        if _UID.fullmatch(_stem(base)):
+            return True
+        if _suffix(name) in self._repeated or folder in self._folders:
+            return False
+        return self._is_renamed or posixpath.basename(folder) == posixpath.basename(_folder(name))
 
     def _add(self, line: int, row: Mapping[str, str], entries: dict[str, Entry], key: str) -> Entry:
         label = _read('label', row, read_label, '1, 0, -1 (uncertain), yes, no or blank')
@@ -242,6 +312,7 @@ class LabelTable:
         has_box = not blank
         if has_box and label not in (1, None):
             raise ValueError(f'label {label}, but a box; a film with a fracture box has 1')
+        is_unboxed = label == 1 and not has_box
         label = 1 if has_box else label
         entry = entries.setdefault(key, Entry(line, label))
         if entry.label is None:
@@ -250,14 +321,36 @@ class LabelTable:
             raise ValueError(
                 f'label {label}, but {entry.label} for the same film on line {entry.line}'
             )
+        self._complete(entry, row, has_box)
+        if is_unboxed:
+            entry.unboxed = entry.unboxed or line
         if has_box:
             numbers = [_read(name, row, self._table.number, 'a number (px)') for name in BOX]
-            first = entry.boxes.setdefault((*numbers, row['site']), line)
+            site = '' if row['site'].lower() in BLANKS else row['site']
+            first = entry.boxes.setdefault((*numbers, site), line)
         else:
             first = entry.line
         if first != line:
             self._conversion.leave_out(REPEATED)
         return entry
+
+    def _complete(self, entry: Entry, row: Mapping[str, str], has_box: bool) -> None:
+        """Read patient and, with a box, size of a row; the rows of a film name one of each, or none."""
+        sides = [
+            side for side in ('width', 'height') if has_box and row[side].lower() not in BLANKS
+        ]
+        patient = '' if names_nobody(row['patient']) else row['patient']
+        if len(sides) == 1:
+            raise ValueError(f'the copy on which boxes were drawn has a {sides[0]} alone')
+        size = None
+        if sides:
+            width, height = (_read(side, row, read_length, 'a length (px)') for side in sides)
+            size = (width, height)
+        for name, value in (('patient', patient), ('size', size)):
+            known = getattr(entry, name)
+            if value and known and value != known:
+                raise ValueError(f'another {name} than for the same film on line {entry.line}')
+            setattr(entry, name, known or value)
 
 
 def _plain_key(kind: str, value: str) -> str:

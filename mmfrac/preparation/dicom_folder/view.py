@@ -1,10 +1,13 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""From which side a chest film was taken, in the words of DICOM headers of many devices."""
+"""From which side a chest film was taken and how it is stored, in the words of many devices."""
 
 import re
 from collections.abc import Sequence
 
 FRONTAL = ('PA', 'AP', 'frontal')
+
+# How a film may be stored otherwise than upright, with the patient's right at its left.
+MIRRORED, UPSIDE_DOWN, ON_ITS_SIDE = 'mirrored', 'stored upside down', 'stored on its side'
 
 # Whole words of a text in capitals; what is joined (P.A., postero-anterior) is parted before.
 _WORDS = {
@@ -86,3 +89,29 @@ def _view_of_orientation(orientation: Sequence[str]) -> str:
     if axes == [_LEFT_RIGHT, _HEAD_FEET]:
         return 'frontal'
     return 'lateral' if axes == [_FRONT_BACK, _HEAD_FEET] else ''
+
+
+def stored_otherwise(orientation: Sequence[str], view: str = '') -> str:
+    """How a film is stored that is not stored upright, by the directions of its rows and columns.
+
+    Args:
+        orientation (Sequence[str]): PatientOrientation, e.g. ('L', 'F'); the first letter of each
+            counts, as of ('L', 'FP').
+        view (str): Of :func:`view_of`; laterals and obliques are not mirrored. Defaults to '', unknown.
+
+    Returns:
+        str: ``MIRRORED``, ``UPSIDE_DOWN`` or ``ON_ITS_SIDE``; '' of an upright film, or if it does not
+            tell.
+    """
+    if len(orientation) != 2 or not all(orientation):
+        return ''
+    row, column = (direction.upper() for direction in orientation)
+    if set(row + column) - (_LEFT_RIGHT | _FRONT_BACK | _HEAD_FEET):
+        return ''
+    if row[0] in _HEAD_FEET and column[0] not in _HEAD_FEET:
+        return ON_ITS_SIDE
+    if row[0] in _HEAD_FEET or column[0] not in _HEAD_FEET:
+        return ''
+    if column[0] == 'H':
+        return UPSIDE_DOWN
+    return MIRRORED if row[0] == 'R' and view in ('', *FRONTAL) else ''

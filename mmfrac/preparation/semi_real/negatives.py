@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import Counter
@@ -18,8 +17,16 @@ from mmfrac.datasets.coco_checks import (
 )
 from mmfrac.datasets.labels import labels_of_films
 from mmfrac.datasets.radiographs.read import is_image
+from mmfrac.preparation.tables.table import Problems, Table
+from mmfrac.preparation.tables.values import read_label, read_patient
 from mmfrac.utils.errors import AnnotationError, MissingImageError, raise_problems
 from mmfrac.utils.walk import files_below
+
+# Columns that say that a film of the table of patients has a fracture.
+_LABEL = ('label', 'fracture')
+
+# Columns that a message names.
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -103,8 +110,9 @@ def negatives_of_folder(
 
     Args:
         image_dir (str or os.PathLike): The folder.
-        patients (str or os.PathLike, optional): CSV with a row for each film that is wanted; films are
-            named by their path below the folder or, if that is unique, by their file name. Defaults to
+        patients (str or os.PathLike, optional): CSV, see ``Table``, with a row for each film that is
+            wanted; films are named by their path below the folder or, if that is unique, by their file
+            name. Where it has a column ``label`` or ``fracture``, that is 0 in each row. Defaults to
             None.
         columns (tuple[str, str]): Its columns of film and patient. Defaults to 'file_name',
             'patient_id'.
@@ -178,10 +186,13 @@ def _match_owners(pattern: str, names: list[str], folder: str) -> dict[str, str]
     owners, problems = {}, []
     for name in names:
         match = compiled.search(name)
-        if match and match.group(1):
-            owners[name] = match.group(1)
-        else:
+        if not match or not match.group(1):
             problems.append(f'{name}: the pattern {pattern!r} finds no patient')
+            continue
+        try:
+            owners[name] = read_patient(match.group(1))
+        except ValueError as error:
+            problems.append(f'{name}: the pattern {pattern!r} finds {match.group(1)!r}: {error}')
     raise_problems(folder, problems)
     return owners
 
@@ -196,33 +207,50 @@ def _read_owners(
         base = name.rsplit('/', 1)[-1]
         if base != name:
             known.setdefault(base, []).append(name)
+    problems = Problems()
+    wanted = dict(film=columns[:1], patient=columns[1:])
+    table = Table(file, {}, problems, dict(wanted, label=_LABEL))
+    problems.raise_any([file])
+    absent = [column for key, (column,) in wanted.items() if not table.has(key)]
+    if absent:
+        raise AnnotationError(
+            f'{file}: no column {absent}; those that nobody reads are {list(table.unread[:_SHOWN])}; '
+            'name yours with --columns'
+        )
     owners: dict[str, str] = {}
-    problems = []
-    with open(file, encoding='utf-8-sig', newline='') as table:
-        reader = csv.DictReader(table)
-        absent = [column for column in columns if column not in (reader.fieldnames or ())]
-        if absent:
-            raise AnnotationError(
-                f'{file}: no column {absent}; found {reader.fieldnames}; name yours with --columns'
-            )
-        for row in reader:
-            file_name, patient = ((row[column] or '').strip() for column in columns)
-            found = known.get(file_name.replace('\\', '/'), [])
-            if not file_name or not patient:
-                problems.append(
-                    f'line {reader.line_num}: film {file_name!r}, patient {patient!r}: empty'
-                )
-            elif not found:
+    for line, (film, patient, label) in table.rows():
+        try:
+            path = _film_of_row(film, known)
+            if path is None:
                 left_out['row of a film that is not in the folder'] += 1
-            elif len(found) > 1:
-                problems.append(f'line {reader.line_num}: {file_name!r} is any of {found[:3]}')
-            elif owners.setdefault(found[0], patient) != patient:
-                problems.append(
-                    f'line {reader.line_num}: {file_name!r} of patient {patient!r} is of '
-                    f'{owners[found[0]]!r} above'
+            elif table.has('label') and not _is_negative(label):
+                raise ValueError(
+                    f'film {film!r} has label {label!r}, and fractures are drawn into films of label 0 '
+                    'alone: take the row out'
                 )
-    raise_problems(file, problems)
+            elif owners.setdefault(path, read_patient(patient)) != patient:
+                raise ValueError(f'{film!r} of patient {patient!r} is of {owners[path]!r} above')
+        except ValueError as error:
+            problems.add(table.name, line, str(error))
+    problems.raise_any([file])
     without = len(names) - len(owners)
     if without:
         left_out['film without a row'] += without
     return owners
+
+
+def _film_of_row(film: str, known: dict[str, list[str]]) -> str | None:
+    """Path of the film that a row names; None if it is not in the folder."""
+    if not film:
+        raise ValueError('no film')
+    found = known.get(film.replace('\\', '/'), [])
+    if len(found) > 1:
+        raise ValueError(f'{film!r} is any of {found[:3]}')
+    return found[0] if found else None
+
+
+def _is_negative(label: str) -> bool:
+    try:
+        return read_label(label) == 0
+    except ValueError:
+        return False

@@ -4,7 +4,7 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from mmfrac.datasets.coco_checks import check_annotations, image_name, read_anno
 from mmfrac.datasets.labels import (
     SUBSETS,
     FilmLabels,
+    counted_annotations,
+    counted_classes,
     is_ignored,
     labels_of_films,
     patient_notes,
@@ -24,11 +26,15 @@ from mmfrac.utils.io import atomic_folder, check_replaceable, plain_path, read_j
 from mmfrac.version import __version__
 
 
-def read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
+def read_checked(
+    files: Sequence[str | os.PathLike], category: str | Sequence[str] | None = None
+) -> list[tuple[str, dict]]:
     """Read annotation files and check all of them.
 
     Args:
         files (Sequence[str or PathLike]): JSON files.
+        category (str or Sequence[str], optional): Categories whose boxes are lesions, see
+            ``counted_classes``. Defaults to None.
 
     Returns:
         list[tuple[str, dict]]: Path and content of each.
@@ -44,15 +50,21 @@ def read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
         raise FileNotFoundError(f'no annotation file {", ".join(missing)}')
     contents: list[tuple[str, dict]] = []
     problems: list[str] = []
-    first_in: dict[str, str] = {}
+    read: list[tuple[str, Any]] = []
     for number, file in enumerate(files):
         path = os.fspath(file)
         if any(os.path.samefile(path, other) for other in files[:number]):
             problems.append(f'{path}: the same file is given twice')
-            continue
-        data = read_annotations(path)
-        # no image is opened here: whoever does decides about names out of the folder
-        found = check_annotations(data, outside=True)
+        else:
+            read.append((path, read_annotations(path)))
+    present = {name for _, data in read for name in _category_names(data)}
+    classes = counted_classes(present, category)
+    first_in: dict[str, str] = {}
+    for path, data in read:
+        # of several files one may lack a class that another one has; no image is opened here: whoever
+        # does decides about names out of the folder
+        whole = _with_categories(data, present & set(classes or ()))
+        found = check_annotations(whole, classes, outside=True)
         problems += [f'{path}: {problem}' for problem in found]
         if found:
             continue
@@ -68,6 +80,25 @@ def read_checked(files: Sequence[str | os.PathLike]) -> list[tuple[str, dict]]:
             f'{len(problems)} problem(s) in the annotation files:\n  {lines}', problems
         )
     return contents
+
+
+def _category_names(data: Any) -> list[str]:
+    """Names of the categories of a file that has not been checked."""
+    found = data.get('categories') if isinstance(data, dict) else None
+    records = found if isinstance(found, list) else []
+    names = [one.get('name') for one in records if isinstance(one, dict)]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _with_categories(data: Any, wanted: Collection[str]) -> Any:
+    """A file that has not been checked, with the categories ``wanted``."""
+    absent = sorted(set(wanted) - set(_category_names(data)))
+    if not absent or not isinstance(data, dict) or not isinstance(data.get('categories'), list):
+        return data
+    ids = [one.get('id') for one in data['categories'] if isinstance(one, dict)]
+    free = max((key for key in ids if type(key) is int), default=0) + 1
+    added = [dict(id=free + index, name=name) for index, name in enumerate(absent)]
+    return dict(data, categories=[*data['categories'], *added])
 
 
 def _merge_annotations(contents: Sequence[tuple[str, dict]]) -> dict:
@@ -107,13 +138,16 @@ def _merge_annotations(contents: Sequence[tuple[str, dict]]) -> dict:
     return dict(images=images, annotations=annotations, categories=list(categories.values()))
 
 
-def _shared_patients(pool: dict, test: dict, drop: bool = False) -> dict:
+def _beside_test(pool: dict, test: dict, drop: bool = False) -> dict:
     """Films to split beside a test set that is kept.
+
+    A film that is in the test set makes its patient one of the test set's, whatever id it has there.
 
     Args:
         pool (dict): COCO dict of the films to split.
         test (dict): COCO dict of the test films.
-        drop (bool): Whether films of the test set's patients are left out. Defaults to False.
+        drop (bool): Whether the test films, and films of their patients, are left out. Defaults to
+            False.
 
     Returns:
         dict: ``pool`` without them.
@@ -121,13 +155,20 @@ def _shared_patients(pool: dict, test: dict, drop: bool = False) -> dict:
     Raises:
         ValueError: If there are such films and ``drop`` is false.
     """
-    test_patients = {
-        record.patient for record in labels_of_films(test['images'], test['annotations'])
-    }
-    records = labels_of_films(pool['images'], pool['annotations'])
+    test_names = _file_names(test)
+    test_patients = {record.patient for record in labels_of_films(test['images'], ())}
+    records = labels_of_films(pool['images'], ())
+    names = [plain_path(image['file_name']) for image in pool['images']]
+    same = [name for name in names if name in test_names]
+    test_patients |= {record.patient for record, name in zip(records, names) if name in test_names}
     shared = [record.patient in test_patients for record in records]
     if not any(shared):
         return pool
+    if not drop and same:
+        raise ValueError(
+            f'{len(same)} films to split are in the test file, too, e.g. {sorted(same)[:5]}: '
+            '--drop-shared leaves out these and all others of their patients'
+        )
     if not drop:
         patients = sorted(
             {record.patient for record, is_shared in zip(records, shared) if is_shared}
@@ -136,10 +177,11 @@ def _shared_patients(pool: dict, test: dict, drop: bool = False) -> dict:
             f'{sum(shared)} films to split are of {len(patients)} patients of the test file, e.g. '
             f'{patients[:5]}: --drop-shared leaves these films out'
         )
-    images = [image for image, is_shared in zip(pool['images'], shared) if not is_shared]
-    kept = {image['id'] for image in images}
-    annotations = [one for one in pool['annotations'] if one['image_id'] in kept]
-    return dict(images=images, annotations=annotations, categories=pool['categories'])
+    return _subset(pool, ~np.array(shared))
+
+
+def _file_names(data: Mapping) -> set[str]:
+    return {plain_path(image['file_name']) for image in data['images']}
 
 
 HOLD_OUT = -1
@@ -206,11 +248,17 @@ def _hold_out_size(hold_out: int | float, num_images: int) -> int:
         int: Films.
 
     Raises:
-        ValueError: If it is negative, no number of films, or nothing would be left.
+        ValueError: If it is negative, no number of films, a share of less than one, or nothing would be
+            left.
     """
     if not 0 <= hold_out < float('inf') or (hold_out >= 1 and hold_out != int(hold_out)):
         raise ValueError(f'a hold-out is a number of films or a share below 1, got {hold_out}')
     wanted = int(hold_out) if hold_out >= 1 else round(hold_out * num_images)
+    if hold_out and not wanted:
+        raise ValueError(
+            f'a hold-out of {hold_out} of {num_images} films is none: give a larger share, a number of '
+            'films (--holdout 10) or none (--holdout 0)'
+        )
     if wanted >= num_images:
         raise ValueError(
             f'a hold-out of {wanted} leaves nothing of {num_images} films: give a smaller number, a '
@@ -295,23 +343,49 @@ def _check_patients(groups: np.ndarray, truth: np.ndarray, parts: int, when: str
 COLUMNS = ('films', 'positives', *SUBSETS, 'boxes', 'patients')
 
 
-def _count_split(data: Mapping) -> dict[str, int]:
+def _labels(data: Mapping, classes: Collection[str] | None) -> list[FilmLabels]:
+    """Labels of each film; boxes of ``classes`` alone are lesions, None: all."""
+    return labels_of_films(data['images'], _counted(data, classes))
+
+
+def _counted(data: Mapping, classes: Collection[str] | None) -> list[dict]:
+    names = {category['id']: category['name'] for category in data['categories']}
+    return counted_annotations(data['annotations'], names, classes)
+
+
+def _other_boxes_note(data: Mapping, classes: Collection[str] | None) -> list[str]:
+    """A sentence on boxes that are no lesions by their category; none if there are none."""
+    if classes is None:
+        return []
+    names = {category['id']: category['name'] for category in data['categories']}
+    found = Counter(names[annotation['category_id']] for annotation in data['annotations'])
+    others = [f'{name!r} ({found[name]})' for name in sorted(set(found) - set(classes))]
+    if not others:
+        return []
+    return [
+        f'boxes of {", ".join(others)} are no lesions, those of {", ".join(map(repr, classes))} are; '
+        '--category names others, as metainfo of a config does'
+    ]
+
+
+def _count_split(data: Mapping, classes: Collection[str] | None) -> dict[str, int]:
     """Counts of one split.
 
     Args:
         data (Mapping): COCO dict in the format of tools/README.md.
+        classes (Collection[str], optional): Categories whose boxes are lesions; None: all.
 
     Returns:
         dict[str, int]: ``films``, ``positives`` (label 1), films of each subset, ``boxes``,
             ``patients``.
     """
-    records = labels_of_films(data['images'], data['annotations'])
+    records = _labels(data, classes)
     subsets = Counter(record.subset for record in records)
     return dict(
         films=len(records),
         positives=sum(record.label == 1 for record in records),
         **{name: subsets[name] for name in SUBSETS},
-        boxes=sum(not is_ignored(annotation) for annotation in data['annotations']),
+        boxes=sum(not is_ignored(annotation) for annotation in _counted(data, classes)),
         patients=len({record.patient for record in records}),
     )
 
@@ -347,6 +421,7 @@ def write_folds(
     eval_sources: Sequence[str] | None = None,
     drop_shared: bool = False,
     overwrite: bool = False,
+    category: str | Sequence[str] | None = None,
 ) -> dict[str, dict[str, int]]:
     """Split annotation files into a hold-out set and folds (paper, section 2.4).
 
@@ -365,9 +440,12 @@ def write_folds(
             another one. Defaults to None.
         eval_sources (Sequence[str], optional): Sources that are validated and tested on. The other films
             are in every training set, except those of the patients that are held back. Defaults to all.
-        drop_shared (bool): Whether films of ``test_file``'s patients are left out; otherwise they are an
-            error. Defaults to False.
+        drop_shared (bool): Whether films of ``test_file``, and of its patients, are left out; otherwise
+            they are an error. Defaults to False.
         overwrite (bool): Whether folds that are there are replaced. Defaults to False.
+        category (str or Sequence[str], optional): Categories whose boxes are lesions, as
+            ``metainfo.classes`` of a config names them. Defaults to 'fracture', or to all where the
+            files have no category of that name.
 
     Returns:
         dict[str, dict[str, int]]: Split ('test', 'fold0/train', ...) to its counts.
@@ -379,13 +457,15 @@ def write_folds(
     out = Path(out_dir)
     _check_out(out, overwrite)
     _check_inputs(out, [*files, *([] if test_file is None else [test_file])])
-    pool = _merge_annotations(read_checked(files))
+    pool = _merge_annotations(read_checked(files, category))
+    classes = counted_classes(_category_names(pool), category)
+    notes = _other_boxes_note(pool, classes)
     test = None
     if test_file is not None:
-        test = _merge_annotations(read_checked([test_file]))
-        pool = _shared_patients(pool, test, drop=drop_shared)
+        test = _merge_annotations(read_checked([test_file], classes))
+        pool = _beside_test(pool, test, drop=drop_shared)
         hold_out = 0
-    records = labels_of_films(pool['images'], pool['annotations'])
+    records = _labels(pool, classes)
     evaluated = np.ones(len(records), bool)
     if eval_sources is not None:
         present = Counter(record.source for record in records)
@@ -401,7 +481,7 @@ def write_folds(
     for fold in range(num_folds):
         splits[f'fold{fold}/train'] = _subset(pool, (assigned != fold) & ~held)
         splits[f'fold{fold}/val'] = _subset(pool, (assigned == fold) & evaluated)
-    counts = {name: _count_split(data) for name, data in splits.items()}
+    counts = {name: _count_split(data, classes) for name, data in splits.items()}
     about = dict(
         mmfrac=__version__,
         scikit_learn=metadata.version('scikit-learn'),
@@ -411,9 +491,11 @@ def write_folds(
         hold_out=None if test_file is not None else hold_out,
         seed=seed,
         eval_sources=None if eval_sources is None else list(eval_sources),
+        categories=classes,
         sizes=counts,
-        strata={name: _strata(data) for name, data in splits.items()},
-        notes=patient_notes(
+        strata={name: _strata(data, classes) for name, data in splits.items()},
+        notes=notes
+        + patient_notes(
             image.get('patient_id')
             for data in (pool, test or {})
             for image in data.get('images', ())
@@ -453,9 +535,10 @@ def read_folds(folder: PathLike) -> dict:
 
 
 def check_folds(folder: PathLike, about: Mapping[str, Any]) -> None:
-    """Raise an error unless the splits hold what ``folds.json`` says, and no patient is in two parts.
+    """Raise an error unless the splits hold what ``folds.json`` says.
 
-    Somebody may have edited them, or copied those of another split.
+    No film and no patient of a training split may be in its validation or test split, either. Somebody
+    may have edited them, or copied those of another split.
 
     Args:
         folder (str or PathLike): Written by ``write_folds``.
@@ -463,14 +546,17 @@ def check_folds(folder: PathLike, about: Mapping[str, Any]) -> None:
 
     Raises:
         AnnotationError: With all that is wrong with one of the files.
-        ValueError: If a count differs, or a patient of a training split is in its validation or test
-            split.
+        ValueError: If a count differs, or a film or a patient of a training split is in its validation
+            or test split.
     """
+    # folds of earlier versions do not say which categories count: all
+    classes = about.get('categories')
     patients: dict[str, set[str]] = {}
+    films: dict[str, set[str]] = {}
     for name, counts in about['sizes'].items():
         path = Path(folder) / f'{name}.json'
-        ((_, data),) = read_checked([path])
-        found = _count_split(data)
+        ((_, data),) = read_checked([path], classes)
+        found = _count_split(data, classes)
         wrong = [
             f'{key} {counts[key]}' for key in found if counts.get(key, found[key]) != found[key]
         ]
@@ -478,16 +564,17 @@ def check_folds(folder: PathLike, about: Mapping[str, Any]) -> None:
             raise ValueError(
                 f'{path} is not that of {_FOLDS_FILE}, which says {", ".join(wrong)} of it: split again'
             )
-        records = labels_of_films(data['images'], data['annotations'])
-        patients[name] = {record.patient for record in records}
+        patients[name] = {record.patient for record in labels_of_films(data['images'], ())}
+        films[name] = _file_names(data)
     for fold in range(about['folds']):
         for held in (f'fold{fold}/val', 'test'):
-            shared = patients[f'fold{fold}/train'] & patients.get(held, set())
-            if shared:
-                raise ValueError(
-                    f'{folder}: {len(shared)} patients of fold{fold}/train.json are in {held}.json, '
-                    f'too, e.g. {min(shared)!r}: split again'
-                )
+            for what, of_split in (('films', films), ('patients', patients)):
+                shared = of_split[f'fold{fold}/train'] & of_split.get(held, set())
+                if shared:
+                    raise ValueError(
+                        f'{folder}: {len(shared)} {what} of fold{fold}/train.json are in {held}.json, '
+                        f'too, e.g. {min(shared)!r}: split again'
+                    )
 
 
 def _check_about(about: Any) -> None:
@@ -521,6 +608,11 @@ def _check_about(about: Any) -> None:
     notes = about.get('notes', [])
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise ValueError('notes are no sentences')
+    classes = about.get('categories')
+    if classes is not None and (
+        not isinstance(classes, list) or not all(isinstance(name, str) for name in classes)
+    ):
+        raise ValueError(f'categories is {classes!r}')
     if not is_count(about['seed']):
         raise ValueError(f'seed is {about["seed"]!r}')
     held = about.get('hold_out')
@@ -558,8 +650,8 @@ def _subset(data: dict, wanted: np.ndarray) -> dict:
     return dict(images=images, annotations=annotations, categories=data['categories'])
 
 
-def _strata(data: dict) -> dict[str, int]:
-    records = labels_of_films(data['images'], data['annotations'])
+def _strata(data: dict, classes: Collection[str] | None) -> dict[str, int]:
+    records = _labels(data, classes)
     return dict(sorted(Counter(f'{record.subset} {record.source}' for record in records).items()))
 
 

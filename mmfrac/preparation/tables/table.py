@@ -335,6 +335,9 @@ _STRIDE = 500
 # A header that is named in a message is cut to so many columns and characters.
 _SHOWN = 40
 
+# Three digits behind the mark, and before it no more than a film has thousands of px.
+_MAYBE_THOUSANDS = re.compile(r'[+-]?[1-9]\d?[.,]\d{3}', re.ASCII)
+
 # Bytes that the encoding does not have, line breaks, and NUL: none of them is part of a value.
 _UNUSABLE = re.compile('[\udc80-\udcff\n\r\0]')
 
@@ -384,6 +387,8 @@ class Table:
         self._names = frozenset(names)
         # mark of the first number that has one, and that number
         self._decimal: tuple[str, str] | None = None
+        # whether a number shows that its mark is that of decimals
+        self._has_decimals = False
         self._header = Header()
         self._read_header(wanted)
 
@@ -425,7 +430,20 @@ class Table:
                     f'{text!r} beside {self._decimal[1]!r}: one of the two marks parts thousands; '
                     'write numbers without it'
                 )
+        if not _MAYBE_THOUSANDS.fullmatch(text):
+            # where thousands are parted, no number without the mark has four digits
+            self._has_decimals = self._has_decimals or mark is not None or abs(value) >= 1000
         return value
+
+    def check_numbers(self) -> None:
+        """Note a problem if the mark in all numbers that :meth:`number` has read may part thousands."""
+        if self._decimal is not None and not self._has_decimals:
+            told = '' if self._private else f', as {self._decimal[1]!r}'
+            text = (
+                f'the mark in its numbers may part thousands: each has three digits behind it{told}; '
+                'write thousands without a mark, or decimals with another number of digits'
+            )
+            self._problems.add(self.name, 'all lines', text)
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Sound rows, in the order of the file.

@@ -147,6 +147,8 @@ class ImageRow:
             boxes are drawn. Defaults to None, that of the file.
         source (str, optional): Defaults to None, that of the conversion.
         extra (dict[str, str]): More fields of its image. Defaults to none.
+        drawn_on (tuple[int, int], optional): Width and height (px) of the copy on which the boxes were
+            drawn, where ``size`` is that of the film itself. Defaults to None, ``size``.
     """
 
     table: str
@@ -159,3 +161,4 @@ class ImageRow:
     size: Size | None = None
     source: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    drawn_on: Size | None = None

@@ -389,6 +389,29 @@ def test_real_films(shared_data):
     assert lossy[h // 3 : h // 2, w // 2 - 60 : w // 2].mean() > 0.8
 
 
+@pytest.mark.parametrize('header', [{}, dict(PhotometricInterpretation='MONOCHROME1')])
+def test_a_window_that_saturates_nearly_all_of_a_film_is_told(tmp_path, header):
+    def notes(stored, **more):
+        found = []
+        read_radiograph(make_dicom(tmp_path / 'a', stored, **header, **more), found)
+        return found
+
+    narrow = dict(WindowCenter=128, WindowWidth=256)
+    assert notes(ramp((40, 50)), **narrow) == [
+        'its window or VOI LUT shows 93.8% of its pixels black or white'
+    ]
+    sigmoid = dict(WindowCenter=128, WindowWidth=100, VOILUTFunction='SIGMOID')
+    assert 'black or white' in notes(ramp((40, 50)), **sigmoid)[0]
+    # less is common
+    assert notes(ramp((40, 50)), WindowCenter=2048, WindowWidth=900) == []
+    # padding takes no part
+    stored = ramp((40, 50), 1000, 3000)
+    stored[4:] = 0
+    window = dict(WindowCenter=2000, WindowWidth=2400)
+    assert notes(stored, **window, PixelPaddingValue=0) == []
+    assert '90.0%' in notes(stored, **window)[0]
+
+
 def test_films_of_one_header_are_shown_each_by_its_own_values(tmp_path):
     window = dict(WindowCenter=2048, WindowWidth=4096)
     ramps = make_dicom(tmp_path / 'a', ramp(), **window)

@@ -51,6 +51,20 @@ def test_values_above_bits_stored(tmp_path, bits, syntax):
     assert notes == [f'its header says BitsStored {bits}, its values need 12 bits']
 
 
+@pytest.mark.parametrize('row', [0, 1, 77])
+@pytest.mark.parametrize('dtype', [np.uint16, np.int16])
+def test_a_single_value_above_bits_stored(tmp_path, row, dtype):
+    stored = ramp((80, 96), high=1000, dtype=dtype)
+    stored[row, 3] = 5000
+    found, notes = read(make_dicom(tmp_path / 'a', stored, **WINDOW))
+    assert found[row, 3] == 1 and len(notes) == 1 and 'BitsStored 12' in notes[0]
+    if dtype == np.int16:
+        stored[row, 3] = -2048
+        assert read(make_dicom(tmp_path / 'b', stored, **WINDOW))[1] == []
+        stored[row, 3] = -2049
+        assert 'BitsStored 12' in read(make_dicom(tmp_path / 'c', stored, **WINDOW))[1][0]
+
+
 def test_signed_values_with_and_without_a_sign_in_the_bits_above(tmp_path):
     stored = ramp(low=-2000, high=2000, dtype=np.int16)
     window = dict(WindowCenter=0, WindowWidth=4096)

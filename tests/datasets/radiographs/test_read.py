@@ -1,6 +1,8 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Numbers of workers and ranks change nothing in what is read."""
+"""Which files are films, and that numbers of workers and ranks change nothing in what is read."""
 
+import builtins
+import os
 from collections import Counter
 
 import pytest
@@ -9,7 +11,10 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import mmfrac  # noqa: F401
+from mmfrac.datasets.radiographs.read import is_image, read_radiograph
 from mmfrac.utils.config import film_sets, set_data_root, set_img_scale, set_label_fraction
+from mmfrac.utils.errors import RadiographError
+from tests.datasets.radiographs.test_dicom import make_dicom, ramp
 
 # without chance: reading, resizing, padding, packing
 PLAIN = ['LoadRadiograph', 'LoadAnnotations', 'Resize', 'Pad', 'ProbMapTarget', 'PackProbMapInputs']
@@ -62,3 +67,53 @@ def test_the_same_films_and_pixels(name, repository, tiny_data, monkeypatch):
     assert [counts.total() for counts in alone] == [16, 16] if 'batch_sampler' in config else [8, 8]
     for workers, ranks in ((1, 1), (2, 1), (0, 2), (0, 4), (1, 2)):
         assert read(config, workers, ranks, monkeypatch) == alone, (workers, ranks)
+
+
+DENIED = PermissionError(13, 'Permission denied')
+
+
+def deny(monkeypatch, path, error=DENIED):
+    """Have a file be one that cannot be opened, also by root."""
+    real_open = open
+
+    def denied(file, *args, **kwargs):
+        if str(file) == str(path):
+            raise error
+        return real_open(file, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, 'open', denied)
+
+
+@pytest.mark.parametrize('error', [DENIED, OSError(5, 'Input/output error')])
+def test_files_that_cannot_be_opened_are_not_passed_over(tmp_path, monkeypatch, error):
+    for name in ('IM0001', '1.2.840.5', 'a'):
+        path = make_dicom(tmp_path / name, ramp())
+        with monkeypatch.context() as patch:
+            deny(patch, path, error)
+            assert is_image(path)
+            with pytest.raises(RadiographError) as caught:
+                read_radiograph(path)
+        is_denied = 'permission denied: make it readable' in str(caught.value)
+        assert is_denied is isinstance(error, PermissionError)
+    for name in ('notes.txt', '.hidden', 'DICOMDIR'):
+        (tmp_path / name).write_text('none')
+        with monkeypatch.context() as patch:
+            deny(patch, tmp_path / name, error)
+            assert not is_image(tmp_path / name)
+    (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
+    os.mkfifo(tmp_path / 'pipe')
+    assert not is_image(tmp_path / 'link') and not is_image(tmp_path / 'pipe')
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        *(('1.2.840.113619.2', True), ('CR.1.2.840.113619.2', True), ('IM000001', True)),
+        *(('im_0001', True), ('I10', True), ('00000001', True), ('a.dcm', True)),
+        *(('DONE', False), ('lock', False), ('_SUCCESS', False), ('part-00000', False)),
+        *(('.gitkeep', False), ('20240131', False), ('v1.2.3', False), ('IM0001.txt', False)),
+    ],
+)
+def test_empty_files_are_films_by_their_names(tmp_path, name, expected):
+    (tmp_path / name).touch()
+    assert is_image(tmp_path / name) is expected

@@ -250,3 +250,15 @@ def test_boxes_of_a_film_of_another_size(tmp_path):
             load(dict(boxed, height=height, width=width))
         # without boxes nothing can lie elsewhere
         assert load(dict(boxed, height=height, width=width, instances=[])) is not None
+
+
+def test_doubts_of_a_film_are_told_once_or_given_to_the_caller(tmp_path):
+    flat = save(tmp_path / 'flat.png', np.full((12, 20), 7, np.uint8))
+    load = LoadRadiograph()
+    for _ in range(2):
+        assert 'notes' not in load(dict(img_path=flat))
+    assert load.noted == {flat: 'all its pixels have one value'}
+    load = LoadRadiograph()
+    notes = load(dict(img_path=flat, notes=[]))['notes']
+    assert notes == ['all its pixels have one value'] and not load.noted
+    assert load(dict(img_path=save(tmp_path / 'a.png', GREY8), notes=[]))['notes'] == []

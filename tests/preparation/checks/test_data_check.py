@@ -2,6 +2,7 @@
 import json
 import random
 import shutil
+from collections import Counter
 
 import numpy as np
 import pydicom
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mmfrac.datasets import CXRDataset
 from mmfrac.preparation.checks import check_data, severities, write_check_report
 from mmfrac.preparation.phantom import render_image, write_dicom
-from tests.preparation.checks.broken_set import broken_set, sound_set
+from tests.preparation.checks.broken_set import SHAPE, broken_set, chest, sound_set
 
 
 def check(root, *args, **options):
@@ -184,6 +186,55 @@ def test_doubtful_headers_are_named(tmp_path):
     report, _ = check(data.write())
     assert report.counts == dict(doubtful=1)
     assert 'd.dcm: its window (center 2000.0, width 0.0) is none and is not used' in str(report)
+
+
+def test_boxes_of_other_categories_are_no_lesions(tmp_path):
+    data = sound_set(tmp_path / 'data')
+    data.film('train', 'nodule.png', 0, [[30, 40, 12, 10]])
+    data.film('train', 'callus.png', 0, [[30, 40, 12, 10]])
+    train = data.splits['train']
+    train['categories'] += [dict(id=2, name='nodule'), dict(id=3, name='old callus')]
+    for number, annotation in enumerate(train['annotations']):
+        annotation['category_id'] = number + 1
+    for image in train['images'][2:]:
+        del image['label'], image['regions']
+    report, _ = check(data.write())
+    assert report.findings == []
+    counts = report.splits['train']
+    assert (counts.positives, counts.negatives, counts.unknown, counts.boxes) == (1, 2, 1, 1)
+    read = CXRDataset(
+        data_root=str(data.root), ann_file='annotations/train.json', pipeline=[], check_files=False
+    )
+    assert Counter(read.labels().tolist()) == {1: 1, 0: 2, -1: 1}
+    train['images'][2]['label'] = 0
+    assert check(data.write())[0].findings == []
+    report, _ = check(data.root, category=['fracture', 'nodule'])
+    assert report.splits['train'].boxes == 2 and report.splits['val'].boxes == 1
+    assert [finding.image for finding in report.of_check('label')] == ['nodule.png']
+    report, _ = check(data.root, category='fractur')
+    assert report.counts['field'] == 2 and "classes ['fractur']" in str(report)
+    # files that call their fractures otherwise
+    for content in data.splits.values():
+        content['categories'] = [dict(id=n, name=f'lesion {n}') for n in (1, 2, 3)]
+    assert check(data.write())[0].splits['train'].boxes == 3
+
+
+def test_copies_in_another_format_are_found(tmp_path):
+    data = sound_set(tmp_path / 'data')
+    deep = np.rint(chest(90) * 257.0 + np.random.default_rng(0).integers(0, 257, SHAPE))
+    deep = deep.clip(0, 65535).astype(np.uint16)
+    data.film('train', 'deep.png', pixels=deep)
+    data.film('train', 'eight.png', pixels=(deep >> 8).astype(np.uint8))
+    data.film('val', 'copy.jpg', pixels=(deep >> 8).astype(np.uint8))
+    report, _ = check(data.write())
+    # within a split they may be, of one film in several
+    assert report.counts == dict(alike=2) and report.num_errors == 0
+    assert {finding.message for finding in report.findings} == {
+        'val: copy.jpg looks like train: deep.png',
+        'val: copy.jpg looks like train: eight.png',
+    }
+    report, _ = check(data.root, severity=severities(off=['alike']))
+    assert report.findings == []
 
 
 def test_one_file_under_two_spellings_is_decoded_once(tmp_path):

@@ -1,4 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,10 +8,13 @@ from PIL import Image
 from mmfrac.preparation.checks.data_check import (
     BLANK_SPREAD,
     INVERTED,
+    alike_images,
     file_facts,
     inversion_score,
     pixel_digest,
+    thumbnail_of,
 )
+from mmfrac.preparation.checks.split_file import ImageEntry
 from tests.preparation.checks.broken_set import chest
 
 
@@ -46,6 +51,33 @@ def test_inverted_films_are_told_however_they_lie(turns):
     framed = np.pad(1 - film, ((20, 20), (10, 30)))
     assert inversion_score(framed) > INVERTED
     assert abs(inversion_score(np.full((90, 70), 0.3, np.float32))) < 1e-3
+
+
+def test_films_that_look_alike(shared_data):
+    """Copies in other formats and sizes do, other films of the same patients do not."""
+    paths = sorted((shared_data / 'semi_real_v1' / 'images').glob('*_???.png'))[:200]
+    films, copies = [], []
+    for index, path in enumerate(paths):
+        film = np.asarray(Image.open(path).convert('L'))
+        films.append((film_of('train', path.name), thumbnail_of(film / np.float32(255))))
+        if index % 5 == 0:
+            content = io.BytesIO()
+            # brighter and of less contrast besides, as another window makes it
+            dull = np.rint(20 + 0.8 * film).astype(np.uint8)
+            small = Image.fromarray(dull).resize([side // 2 for side in dull.shape[::-1]])
+            small.save(content, 'JPEG', quality=80)
+            copy = np.asarray(Image.open(content)) / np.float32(255)
+            copies.append((film_of('val', path.name), thumbnail_of(copy)))
+    found = [
+        (one.split, one.message.split()[-1], one.image) for one in alike_images(films + copies)
+    ]
+    assert found == [('val', entry.name, entry.name) for entry, _ in copies]
+    others = [(film_of(str(index), entry.name), of) for index, (entry, of) in enumerate(films)]
+    assert alike_images(others) == []
+
+
+def film_of(split, name):
+    return ImageEntry(split, name, name)
 
 
 def test_real_films_and_their_inverted_copies(shared_data):

@@ -195,11 +195,94 @@ def test_repeated_rows(convert):
         assert 'line 6: a: the same film as line 2, but with another content' in message
 
 
+def test_repeated_rows_of_other_sources(convert):
+    lines = ('path,label,source', 'a,1,A', 'b,0,nan', './a,1,B')
+    message = error_of(convert, *lines, count=1)
+    assert 'line 4: a: the same film as line 2, but with another content' in message
+    boxed = ('path,label,source,x1,y1,x2,y2', 'a,1,A,,,,', 'a,1,B,,,,')
+    assert "source 'B', but 'A' for the same film on line 2" in error_of(convert, *boxed, count=1)
+
+
+def test_words_for_no_value_are_no_source_and_no_site(convert):
+    lines = ('path,label,x1,y1,x2,y2,site,source', 'a,1,1,1,9,9,nan,NaN', 'a,1,1,1,9,9,,none')
+    summary, images, annotations = convert(*lines)
+    assert [image['source'] for image in images] == ['csv'] and 'site' not in annotations[0]
+    assert summary.left_out == {'repeated row': 1} and len(annotations) == 1
+    _, images, _ = convert('path,label,source', 'a,1,nan', 'b,0,x')
+    assert [image['source'] for image in images] == ['csv', 'x']
+
+
+def test_a_box_that_is_there_with_and_without_its_site_is_one(convert):
+    header = 'path,label,x1,y1,x2,y2,site'
+    for sites in (('rib', ''), ('', 'rib'), ('nan', 'rib')):
+        lines = (f'a,1,1,1,9,9,{site}' for site in sites)
+        summary, _, annotations = convert(header, *lines, 'a,1,2,2,9,9,')
+        assert [one.get('site') for one in annotations] == ['rib', None]
+        assert summary.left_out == {'repeated box of a film': 1}
+    # two sites are two lesions
+    assert convert(header, 'a,1,1,1,9,9,rib', 'a,1,1,1,9,9,clavicle')[0].boxes == 2
+
+
+@pytest.mark.parametrize('order', [1, -1])
+def test_a_film_with_a_box_and_a_fracture_without_one(convert, order):
+    header, rows = 'path,label,x1,y1,x2,y2', ('a,1,1,1,9,9', 'a,1,,,,')
+    lines = (header, 'b,0,,,,', *rows[::order], 'a,1,2,2,9,9')
+    unboxed, boxed = (4, 3) if order == 1 else (3, 4)
+    message = error_of(convert, *lines, count=1)
+    told = f'line {unboxed}: label 1 without a box, but a box of the same film on line {boxed}'
+    assert told in message and 'leave this label blank' in message
+    # a row that says nothing, or a label on each row with a box, leaves the boxes complete
+    for more in (('a,,,,,',), ('a,1,2,2,9,9',)):
+        _, images, _ = convert(header, rows[0], *more)
+        assert (images[0]['label'], images[0]['regions']) == (1, True)
+
+
+@pytest.mark.parametrize('box', ['1.050,1.200,1.300,1.400', '9.5,9,9.9,20', '1,2,9,2.5'])
+def test_boxes_of_less_than_a_pixel(convert, box):
+    message = error_of(convert, 'path,label,x1,y1,x2,y2', f'a,1,{box}', 'b,1,1.5,1,9,9', count=1)
+    assert 'line 2: box' in message and 'has a side of less than 1 px; does a mark part' in message
+
+
+def test_marks_that_may_part_thousands(convert):
+    header, options = 'path;label;x1;y1;x2;y2', ConvertOptions(size=(3000, 2500))
+    for box in ('1,050;1,200;1,300;1,400', '950;1.200;1.300;2.400', '1,050;950;31,300;999'):
+        message = error_of(convert, header, f'a;1;{box}', 'b;0;;;;', options=options)
+        assert 't.csv: all lines: the mark in its numbers may part thousands' in message
+    for box in ('1.050;1.200;31.300;131.400', '1.050;2;3.125;4.5', '1.050;2;3.125;1200', '1;2;3;4'):
+        _, _, annotations = convert(header, f'a;1;{box}', options=options)
+        assert annotations[0]['bbox'][0] == float(box.split(';')[0])
+    message = error_of(convert, header, 'a;1;0.050;0.200;0.125;0.500', options=options, count=1)
+    assert 'is it a part of the film, in [0, 1]?' in message
+
+
 def test_one_file_under_two_names(convert, films):
     films('a.png')
-    lines = ('path,label', 'other/a.png,1', 'a.png,1')
+    lines = ('path,label', 'a.PNG,1', 'a.png,1')
     message = error_of(convert, *lines, options=ConvertOptions(), images='films', count=1)
     assert 'the same film as line 2' in message
+
+
+@pytest.mark.parametrize('names', [('P2/a.png', 'P1/a.png'), ('P1/a.png', 'P2/a.png')])
+def test_a_film_that_is_missing_takes_no_other_file(convert, films, names):
+    films('a.png', 'P1/a.png')
+    lines = ('path,label', *(f'{name},{int(name.startswith("P2"))}' for name in names))
+    message = error_of(convert, *lines, options=ConvertOptions(), images='films', count=1)
+    assert f'line {2 + names.index("P2/a.png")}: missing file' in message
+    options = ConvertOptions(missing='drop')
+    summary, images, _ = convert(*lines, options=options, images='films')
+    assert [(image['file_name'], image['label']) for image in images] == [('P1/a.png', 0)]
+    assert summary.left_out == {'film is not in the folder': 1}
+
+
+def test_folders_that_are_taken_off_the_names_are_told(convert, films):
+    films('1.png', '7.png', folder='hospA')
+    lines = ('path,label', 'hospB/7.png,1', 'hospA/1.png,0')
+    message = error_of(convert, *lines, options=ConvertOptions(), images='hospA', count=1)
+    assert re.search(r"line 2: missing file .*7\.png; other films .* without the 'hospA/'", message)
+    options = ConvertOptions(missing='drop')
+    summary, images, _ = convert(*lines, options=options, images='hospA')
+    assert [image['file_name'] for image in images] == ['1.png']
+    assert "films are in the image folder without the 'hospA/' of their names" in summary.notes
 
 
 def test_other_names_of_columns(convert):

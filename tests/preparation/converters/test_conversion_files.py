@@ -11,7 +11,12 @@ import pytest
 from mmfrac.preparation.converters import conversion as film_files
 from mmfrac.preparation.converters.conversion import ImageFiles
 from mmfrac.preparation.converters.convert_options import ConvertOptions
-from mmfrac.preparation.converters.file_finder import ImageFinder, relative, with_suffixes
+from mmfrac.preparation.converters.file_finder import (
+    FoundFolders,
+    ImageFinder,
+    relative,
+    with_suffixes,
+)
 from mmfrac.preparation.tables.values import ImageRow
 from mmfrac.utils import processes as film_pool
 from tests.slow import slow_but
@@ -64,7 +69,29 @@ def test_the_first_film_settles_the_root_of_the_names(films):
     finder = ImageFinder(str(root), unique_names=False)
     assert finder.find(['release/train/p1/a.png']) == 'train/p1/a.png' and finder.is_settled
     assert finder.find(['release/train/p2/a.png']) is None
-    assert finder.find(['train/p1/a.png']) == 'train/p1/a.png'
+    assert finder.find(['other/train/p1/a.png']) is None
+    with pytest.raises(ValueError, match=r"only without the 'release/' of their names"):
+        finder.find(['train/p1/a.png'])
+
+
+@pytest.mark.parametrize(
+    ('names', 'found', 'prefix'),
+    [
+        # a film that is here under its whole name tells that the others are missing
+        (['P2/a.png', 'P1/a.png'], [None, 'P1/a.png'], ''),
+        (['P2/a.png', 'p1\\a.png'], ['a.png', None], 'P2/'),
+        (['P2/a.png', 'P1\\a.png'], [None, 'P1/a.png'], ''),
+        (['x/b.png', 'films/a.png', 'x/a.png'], [None, 'a.png', None], 'films/'),
+        (['x/a.png', 'y/P1/a.png', 'y/b.png'], [None, 'P1/a.png', 'b.png'], 'y/'),
+    ],
+)
+def test_the_names_of_a_batch_settle_what_is_taken_off_them(films, names, found, prefix):
+    root = films('a.png', 'b.png', 'P1/a.png')
+    with ImageFiles(root, ConvertOptions(), unique_names=False) as files:
+        images = files.look_up(rows(*names))
+        assert files.prefix == prefix
+        assert [None if one.is_missing else one.name for one in images] == found
+        assert all(('without the' in one.fault) == bool(prefix) for one in images if one.fault)
 
 
 def test_unique_names_are_searched_for(films):
@@ -77,6 +104,38 @@ def test_unique_names_are_searched_for(films):
     with pytest.raises(ValueError, match=r'3.png is in .* 2 times, as x/3.png, y/3.png'):
         finder.find(['3.png'])
     assert ImageFinder(str(root), unique_names=False).find(['1.png']) is None
+
+
+def found_folders(*pairs):
+    folders = FoundFolders()
+    for line, (name, path) in enumerate(pairs):
+        folders.add(ImageRow('t.csv', line, (name,), 0, 'p'), path)
+    return folders
+
+
+def test_folders_of_films_that_are_searched_for():
+    zips = [(f'{n}.png', f'images_{n:03d}/images/{n}.png') for n in range(150)]
+    folders = found_folders(*zips)
+    assert not list(folders.strays()) and not folders.notes
+    folders = found_folders(*zips, ('7.png', 'masks/7.png'))
+    ((table, line, fault),) = folders.strays()
+    assert (table, line) == ('t.csv', 150)
+    assert fault.startswith(
+        "masks/7.png: 1 in folders like 'masks', but 150 in folders like 'images_#/images': is it"
+    )
+    # many of another folder may be a part of the set
+    folders = found_folders(*zips, *((f'{n}.png', f'val/{n}.png') for n in range(150, 153)))
+    assert not list(folders.strays())
+    told = "150 in folders like 'images_#/images'; 3 in folders like 'val'"
+    assert folders.notes == [
+        f'the folders of the films are unlike: {told}; are all of them films of the set?'
+    ]
+    # where the table says where films are, one elsewhere is another
+    folders = found_folders(('1.png', '1.png'), *((f'{n}.png', f'x/{n}.png') for n in (2, 3)))
+    ((*_, fault),) = folders.strays()
+    assert fault.startswith("x/2.png: 2 in folders like 'x', but 1 in the image folder itself")
+    named = ('files/p1/1.png', 'p1/1.png'), ('files/p2/2.png', 'p2/2.png')
+    assert not list(found_folders(*named, ('files/p1/3.png', 'p2/3.png')).strays())
 
 
 def test_sizes_and_faults_of_a_batch(films):

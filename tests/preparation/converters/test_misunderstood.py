@@ -362,6 +362,31 @@ def test_a_stated_label_beside_boxes_of_another_finding(films):
     assert images_of(films / 'b.json')[0]['label'] == 0
 
 
+@pytest.mark.parametrize(('uncertain', 'label'), [('unknown', -1), ('negative', 0)])
+def test_unknown_boxes_without_label_are_no_negative(films, uncertain, label):
+    source = coco(films / 'a.json', image=dict(regions=False))
+    summary = convert_coco(source, films, films / 'b.json', ConvertOptions(uncertain=uncertain))
+    assert [image['label'] for image in images_of(films / 'b.json')] == [label, 0]
+    assert list(summary.noted) == [
+        'images with neither label nor box, but regions false: uncertain'
+    ]
+    source = coco(films / 'a.json', image=dict(regions=False, label=0))
+    assert convert_coco(source, films, films / 'b.json').subsets['N'] == 2
+
+
+def test_patients_by_a_pattern(films):
+    source, out = coco(films / 'a.json'), films / 'b.json'
+    for pattern in ('^(p1)?', '(x)', '^(p*)'):
+        message = problem_of(convert_coco, source, films, out, patient_pattern=pattern)
+        assert 'a.json: images[0] (id 1, f1.png): no patient' in message
+    summary = convert_coco(source, films, out, patient_pattern='[12]')
+    assert [image['patient_id'] for image in images_of(out)] == ['1', '2']
+    told = 'images with another patient_id than in their name, which counts'
+    assert summary.noted == {told: 2}
+    source = coco(films / 'a.json', image=dict(patient_id='f1'))
+    assert convert_coco(source, films, out, patient_pattern='f.').noted == {told: 1}
+
+
 def test_width_and_height_exchanged(films):
     out = films / 'b.json'
     for size, words in (

@@ -392,12 +392,22 @@ ENTRIES = (
 )
 
 
+@pytest.mark.parametrize('missing', ['error', 'drop'])
+def test_nih_takes_no_mask_for_a_film(table, films, tmp_path, missing):
+    folder = films('00000013_008.png', 'masks/00000013_026.png', size=(1024, 1024))
+    google = table('google.csv', *GOOGLE[:3])
+    with pytest.raises(
+        AnnotationError, match=r"line 3: masks/00000013_026\.png: 1 in folders like 'masks'"
+    ):
+        convert_nih_cxr14([google], folder, tmp_path / 'a.json', ConvertOptions(missing=missing))
+
+
 def test_nih(table, films, tmp_path):
     folder = films(
         'images_001/images/00000013_008.png',
-        '00000013_026.png',
-        '00000032_002.png',
-        '00000001_000.png',
+        'images_001/images/00000013_026.png',
+        'images_002/images/00000032_002.png',
+        'images_001/images/00000001_000.png',
         size=(1024, 1024),
     )
     out, google = tmp_path / 'a.json', table('google.csv', *GOOGLE)
@@ -406,11 +416,11 @@ def test_nih(table, films, tmp_path):
     )
     assert films_of(out) == [
         ('images_001/images/00000013_008.png', 1, False, '00000013'),
-        ('00000013_026.png', 0, True, '00000013'),
-        ('00000032_002.png', 0, True, '00000032'),
-        ('00000001_000.png', -1, False, '00000001'),
+        ('images_001/images/00000013_026.png', 0, True, '00000013'),
+        ('images_002/images/00000032_002.png', 0, True, '00000032'),
+        ('images_001/images/00000001_000.png', -1, False, '00000001'),
     ]
-    assert summary.patients == 3
+    assert summary.patients == 3 and summary.notes == []
     options = ConvertOptions(size='table', views=('PA',))
     summary = convert_nih_cxr14([google], 'no', out, options, split='test')
     assert [film[0] for film in films_of(out)] == ['00000013_026.png']

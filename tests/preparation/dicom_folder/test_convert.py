@@ -8,6 +8,7 @@ import runpy
 import shutil
 import stat
 import sys
+from dataclasses import replace
 
 import pydicom
 import pytest
@@ -276,21 +277,52 @@ def test_a_row_of_a_file_that_is_not_there_labels_no_other_one(folder, row, file
     assert summary.noted.get('line of the first of these rows') == (None if file else 3)
 
 
-def test_names_that_are_not_repeated_tell_files_whatever_folders_a_table_has(folder):
-    film(folder, 'a/s1.dcm')
-    film(folder, 'b/s2.dcm')
-    film(folder, 'a/I1')
-    film(folder, 'b/I2')
-    for name in ('DICOMDIR', '.DS_Store', 'readme.txt', 'VERSION'):
-        for below in 'ab':
+@pytest.mark.parametrize('deep', ['', 'deep/'])
+def test_one_folder_may_have_another_name_in_the_table(folder, deep):
+    for name in ('s1.dcm', 's2.dcm', 'I1', 'I2'):
+        film(folder, f'{deep}a/{name}')
+    for below in ('', f'{deep}a/'):
+        for name in ('DICOMDIR', '.DS_Store', 'readme.txt', 'VERSION'):
             (folder / below / name).write_text('hello')
-    table = 'path,label\n/mnt/x/s1.dcm,1\nC:\\y\\s2.dcm,0\n/mnt/x/I1,1\n/mnt/x/I2,0\n'
-    expected = {'a/s1.dcm': 1, 'b/s2.dcm': 0, 'a/I1': 1, 'b/I2': 0}
-    assert labels_of(convert(folder, table)[2]) == expected
-    # this folder is here, without such a file
-    summary, _, films, _ = convert(folder, 'path,label\na/s1.dcm,0\na/s2.dcm,1\n')
-    assert labels_of(films) == {'a/s1.dcm': 0, 'b/s2.dcm': -1, 'a/I1': -1, 'b/I2': -1}
-    assert summary.left_out[NO_IMAGE] == 1
+    rows = '/mnt/x/s1.dcm,1\nmnt\\x\\s2.dcm,0\nx/I1,1\n/mnt/x/I2,0\n'
+    expected = {f'{deep}a/{name}': k % 2 for k, name in enumerate(('I2', 'I1', 's2.dcm', 's1.dcm'))}
+    assert labels_of(convert(folder, f'path,label\n{rows}')[2]) == expected
+    # this folder is here, or is another one, without such a file
+    for other in (f'{deep}a/', 'y/'):
+        table = f'path,label\n{deep}a/s1.dcm,0\n{other}s3.dcm,1\ny/s2.dcm,1\n'
+        summary, _, films, _ = convert(folder, table)
+        assert labels_of(films) == dict.fromkeys(expected, -1) | {f'{deep}a/s1.dcm': 0}
+        assert summary.left_out[NO_IMAGE] == 2
+
+
+@pytest.mark.parametrize(
+    ('files', 'rows', 'labels'),
+    [
+        # a row agrees by its folders, so the others do not name this folder by another name
+        (('A/IM1.dcm', 'A/IM2.dcm'), 'A/IM1.dcm,0\nB/IM2.dcm,1', (0, -1)),
+        (('A/IM1.dcm', 'A/IM2.dcm'), 'B/IM2.dcm,1\nD:\\export\\A\\IM1.dcm,0', (0, -1)),
+        # several folders in the table, or here
+        (
+            ('A/IM1.dcm', 'A/IM2.dcm', 'A/IM3.dcm'),
+            'B/IM1.dcm,1\nC/IM2.dcm,1\nIM3.dcm,0',
+            (-1, -1, 0),
+        ),
+        (('a/s1.dcm', 'b/s2.dcm'), 'x/s1.dcm,1\ns2.dcm,0', (-1, 0)),
+        # the last folder, or a UID
+        (('new/a/s1.dcm', 'new/b/s2.dcm'), 'old/a/s1.dcm,1\nold/b/s2.dcm,0', (1, 0)),
+        (
+            ('a/1.2.840.113619.2.5.1770', 'b/s2.dcm'),
+            'x/1.2.840.113619.2.5.1770,1\nb/s2.dcm,0',
+            (1, 0),
+        ),
+    ],
+)
+def test_folders_of_rows_that_are_not_those_of_the_files(folder, files, rows, labels):
+    for name in files:
+        film(folder, name)
+    summary, _, films, _ = convert(folder, f'path,label\n{rows}\n')
+    assert labels_of(films) == dict(zip(files, labels))
+    assert summary.left_out.get(NO_IMAGE, 0) == rows.count('\n') + 1 - sum(k >= 0 for k in labels)
 
 
 def test_a_uid_is_one_film_under_any_folders(folder):
@@ -342,6 +374,86 @@ def test_labels_of_a_study_reach_its_films_but_boxes_do_not(folder):
     # the surest key counts
     _, _, films, _ = convert(folder, 'study_uid,path,label\n1.2.8.1,,1\n,b,0\n')
     assert [films[name]['label'] for name in 'ab'] == [1, 0]
+
+
+def test_boxes_of_a_copy_of_another_size(folder):
+    film(folder, 'a.dcm')
+    film(folder, 'b.dcm')
+    header = 'path,label,x1,y1,x2,y2,width,height\n'
+    summary, _, films, data = convert(
+        folder, header + 'a.dcm,1,4,6,20,24,64,48\nb.dcm,1,4,6,20,24,,\n'
+    )
+    assert [a['bbox'] for a in data['annotations']] == [[2, 3, 8, 9], [4, 6, 16, 18]]
+    assert (films['a.dcm']['width'], films['a.dcm']['height']) == (32, 24)
+    assert summary.changed == {'films with boxes scaled to the size of their file': 1}
+    assert summary.unread == {}
+    for sides, words in (
+        ('64,', r'line 2: the copy on which boxes were drawn has a width alone'),
+        ('wide,48', r'line 2: column width does not hold a length'),
+        ('48,64', r'line 2: .*are width and height exchanged there'),
+        ('64,64', r'line 2: .*its sides are scaled by 0\.5 and 0\.375'),
+        ('64,48\na.dcm,1,1,1,9,9,32,24', r'line 3: another size than for the same film on line 2'),
+    ):
+        with pytest.raises(AnnotationError, match=words):
+            convert(folder, f'{header}a.dcm,1,4,6,20,24,{sides}\n', out='b.json')
+    # without a box the size does not matter
+    films = convert(folder, 'study_uid,label,width,height\n1.2.8.1,1,9,9\n1.2.8.1,1,8,\n')[2]
+    assert films['a.dcm']['label'] == 1
+    data = convert(folder, header + 'a.dcm,1,4,6,20,24,64,64\n', allow_stretched=True)[3]
+    assert data['annotations'][0]['bbox'] == [2, 2.25, 8, 6.75]
+
+
+def test_a_film_with_a_box_and_a_fracture_without_one(folder):
+    film(folder, 'a.dcm')
+    header = 'path,label,x1,y1,x2,y2,site\n'
+    with pytest.raises(
+        AnnotationError,
+        match=r'line 3: label 1 without a box, but a box of the same film on line 2',
+    ):
+        convert(folder, header + 'a.dcm,1,1,1,9,9,\na.dcm,1,,,,,\n')
+    films, data = convert(
+        folder, header + 'a.dcm,1,1,1,9,9,nan\na.dcm,,,,,,\na.dcm,1,1,1,9,9,rib\n'
+    )[2:]
+    assert films['a.dcm']['regions'] and [one['site'] for one in data['annotations']] == ['rib']
+
+
+def test_marks_that_may_part_thousands_are_told_without_their_number(folder):
+    film(folder, 'a.dcm')
+    with pytest.raises(AnnotationError, match=r'all lines: the mark in its numbers') as caught:
+        convert(folder, 'path;label;x1;y1;x2;y2\na.dcm;1;1.100;2;13.200;20\n')
+    assert '1.100' not in str(caught.value)
+
+
+def test_patients_of_the_table(folder):
+    for name in 'abc':
+        film(folder, name, PatientID='')
+    film(folder, 'd', PatientID='0')
+    film(folder, 'e', PatientID='h5')
+    film(folder, 'f', PatientID='h5')
+    film(folder, 'g', PatientID='h6')
+    table = 'path,label,patient_id\na,1,P7\nb,0,P7\nc,0,unknown\nd,0,P8\ne,0,P8\nf,0,h5\ng,0,\n'
+    summary, _, films, _ = convert(folder, table)
+    ids = {name: films[name]['patient_id'] for name in 'abcdefg'}
+    assert ids['a'] == ids['b'] and ids['d'] == ids['e'] == ids['f']
+    assert len(set(ids.values())) == 4 and not any(
+        'P7' in one or 'h5' in one for one in ids.values()
+    )
+    assert summary.noted == {
+        'films without PatientID (the patient of the table)': 3,
+        'films without PatientID (a patient a study)': 1,
+        'films whose PatientID, not that of the table, counts': 1,
+    }
+    # as it does for the same patient of a header
+    original = convert(folder, table.replace('P7', 'h6'), patient_ids='original')[2]
+    assert [original[name]['patient_id'] for name in 'abdefg'] == [*('h6', 'h6'), *['h5'] * 3, 'h6']
+    for rows, words in (
+        ('a,1,8.39E+35\n', r'line 2: its header names no patient, and a spreadsheet has rounded'),
+        ('a,1,P1\na,1,P2\n', r'line 3: another patient than for the same film on line 2'),
+    ):
+        with pytest.raises(AnnotationError, match=words) as caught:
+            convert(folder, f'path,label,PatientID\n{rows}', out='b.json')
+        assert not re.search('8.39|P1', str(caught.value))
+    assert convert(folder, 'path,label,patient_id\ne,1,8.39E+35\n')[0].films == 7
 
 
 def test_all_problems_of_a_table_at_once(folder):
@@ -437,6 +549,19 @@ def test_links_in_the_folder_end(folder):
     assert list(convert(folder)[2]) == ['a/b.dcm', 'there/c.dcm']
 
 
+def test_films_that_are_not_stored_upright(folder):
+    film(folder, 'a.dcm', PatientOrientation=['L', 'F'])
+    film(folder, 'b.dcm', PatientOrientation=['R', 'F'])
+    film(folder, 'c.dcm', PatientOrientation=['L', 'H'])
+    film(folder, 'd.dcm', PatientOrientation=['F', 'R'])
+    summary, _, films, _ = convert(folder)
+    assert list(films) == ['a.dcm', 'b.dcm'] and 'mirrored' in str(summary)
+    assert summary.left_out == {
+        'stored upside down or on its side, by its PatientOrientation': 2,
+    }
+    assert len(convert(folder, keep=('not_upright',))[2]) == 4
+
+
 @pytest.mark.parametrize('seed', range(3))
 def test_damaged_folder(folder, shared_data, seed):
     """Whatever is left out is counted and listed; what is kept can be decoded."""
@@ -462,8 +587,12 @@ def test_real_films(shared_data, tmp_path):
     (tmp_path / 'key').write_text(KEY)
     options = FolderOptions(key_file=tmp_path / 'key', names='original')
     out = tmp_path / 'a.json'
+    # one of them lies upside down, and its header says on its side
+    summary, left_out = convert_dicom_folder(folder, out, None, ConvertOptions(), options)
+    assert summary.films == 4 and [one.detail for one in left_out] == ['stored on its side']
     summary, left_out = convert_dicom_folder(
-        folder, out, None, ConvertOptions(verify=True, workers=2), options
+        *(folder, out, None, ConvertOptions(verify=True, workers=2)),
+        replace(options, keep=('not_upright',)),
     )
     assert (summary.films, summary.patients, left_out) == (5, 3, [])
     images = json.loads(out.read_text())['images']

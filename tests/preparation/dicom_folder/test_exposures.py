@@ -347,9 +347,38 @@ def test_parts_of_the_body(folder, part, chest):
     assert kept(folder, body_parts=('all',))[0] == ['a.dcm', 'b.dcm']
 
 
+def region(code, meaning, scheme='SCT'):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, scheme, meaning
+    return Sequence([item])
+
+
+KNEE, THORAX = region('72696002', 'Knee region'), region('51185008', 'x')
+
+
 @pytest.mark.parametrize(
     ('header', 'part'),
     [
+        (dict(AnatomicRegionSequence=KNEE), 'KNEE'),
+        (dict(AnatomicRegionSequence=region('T-D9200', '', 'SRT')), 'KNEE'),
+        (dict(AnatomicRegionSequence=region('1', 'Knie')), 'KNEE'),
+        (dict(AnatomicRegionSequence=region('122495006', 'Thoracic spine')), 'SPINE'),
+        (dict(AnatomicRegionSequence=KNEE, StudyDescription='Chest and knee'), 'KNEE'),
+        (dict(AnatomicRegionSequence=KNEE, SeriesDescription='Chest'), ''),
+        (dict(AnatomicRegionSequence=KNEE, BodyPartExamined='CHEST'), ''),
+        (dict(AnatomicRegionSequence=THORAX, SeriesDescription='HAND PA'), ''),
+        (dict(AnatomicRegionSequence=region('1', 'Trunk')), ''),
+        (dict(AnatomicRegionSequence=Sequence([])), ''),
+        (dict(StudyDescription='XR KNEE LEFT 2 VIEWS'), 'KNEE'),
+        (dict(StudyDescription='Ankle series'), 'ANKLE'),
+        (dict(StudyDescription='Abdomen'), 'ABDOMEN'),
+        (dict(StudyDescription='Acute abdomen series'), ''),
+        (dict(StudyDescription='CHEST AND KNEE'), ''),
+        (dict(StudyDescription='Thorax + Abdomen'), ''),
+        (dict(StudyDescription='CXR / C-SPINE'), ''),
+        (dict(StudyDescription='Chest and knee', SeriesDescription='KNEE AP'), 'KNEE'),
+        (dict(StudyDescription='XR KNEE', ProtocolName='Chest'), ''),
+        (dict(StudyDescription='XR KNEE', BodyPartExamined='CHEST'), ''),
         (dict(SeriesDescription='HAND PA'), 'HAND'),
         (dict(ProtocolName='KNEE AP'), 'KNEE'),
         (dict(SeriesDescription='PA', ProtocolName='Knie_links'), 'KNEE'),
@@ -360,7 +389,7 @@ def test_parts_of_the_body(folder, part, chest):
         (dict(SeriesDescription='HAND PA', BodyPartExamined='CHEST'), ''),
     ],
 )
-def test_parts_that_only_a_description_names(folder, header, part):
+def test_parts_that_bodypartexamined_does_not_name(folder, header, part):
     image(folder, 'a.dcm', StudyInstanceUID='1.2.9')
     image(folder, 'b.dcm', **header)
     films, summary = kept(folder)

@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import pytest
 
-from mmfrac.preparation.dicom_folder.view import view_in, view_of
+from mmfrac.preparation.dicom_folder.view import stored_otherwise, view_in, view_of
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,27 @@ def test_the_first_text_that_tells_counts():
 )
 def test_orientation(orientation, view):
     assert view_of(['', 'CHEST'], orientation) == view
+
+
+@pytest.mark.parametrize(
+    ('orientation', 'stored'),
+    [
+        *(
+            (('L', 'F'), ''),
+            (('l', 'f'), ''),
+            (('L', 'FP'), ''),
+            (('LA', 'F'), ''),
+            (('A', 'F'), ''),
+        ),
+        *((('R', 'F'), 'mirrored'), (('RP', 'FL'), 'mirrored')),
+        *((('L', 'H'), 'stored upside down'), (('R', 'HP'), 'stored upside down')),
+        *((('A', 'H'), 'stored upside down'), (('PL', 'H'), 'stored upside down')),
+        *((('F', 'R'), 'stored on its side'), (('H', 'L'), 'stored on its side')),
+        *(((), ''), (('',), ''), (('L',), ''), (('', 'H'), ''), (('L', 'P'), ''), (('F', 'H'), '')),
+        *((('left', 'head'), ''), (('x', 'y'), ''), (('L', 'H', 'F'), '')),
+    ],
+)
+def test_how_a_film_is_stored(orientation, stored):
+    assert stored_otherwise(orientation) == stored
+    is_mirrored = stored == 'mirrored'
+    assert stored_otherwise(orientation, 'lateral') == ('' if is_mirrored else stored)

@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import gzip
 import json
 
 import cv2
@@ -80,13 +81,54 @@ def test_everything_wrong_with_a_csv_at_once(folder, tmp_path):
     )
     with pytest.raises(AnnotationError) as error:
         negatives_of_folder(folder, table)
-    assert [problem.split(':')[0] for problem in error.value.problems] == [
-        'line 2',
-        'line 3',
-        'line 5',
+    assert [problem.rsplit(': ', 1)[0] for problem in error.value.problems] == [
+        'patients.csv: line 2',
+        'patients.csv: line 3',
+        'patients.csv: line 5',
     ]
     with pytest.raises(AnnotationError, match=r'no column .*patient.*--columns'):
         negatives_of_folder(folder, table, ('file_name', 'patient'))
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        'file_name,patient_id\n00000001_000.png,7\n'.encode('utf-16'),
+        'File_Name;Patient_ID;Alter\n00000001_000.png;7;ü\n'.encode('cp1252'),
+        gzip.compress(b'file_name\tpatient_id\tlabel\n00000001_000.png\t7\tno\n'),
+        # a fracture of a film that is not there
+        b'file_name,patient_id,label\n00000001_000.png,7,0\ngone.png,8,1\n',
+    ],
+)
+def test_csv_of_any_kind(folder, tmp_path, content):
+    (tmp_path / 'patients.csv').write_bytes(content)
+    films, _ = negatives_of_folder(folder, tmp_path / 'patients.csv')
+    assert summary(films) == [('a/00000001_000.png', '7')]
+
+
+@pytest.mark.parametrize(
+    ('rows', 'match'),
+    [
+        ('file_name,patient_id,patient_id\n{},7,8\n', r"column 'patient_id' is there twice"),
+        ('file_name,patient_id\n{},' + 'x' * 2**18 + '\n', r'line 2: not a row of a table'),
+        ('file_name,patient_id\n{},unknown\n', r'patients\.csv: line 2: no patient id'),
+        ('file_name,patient_id\n{},8.39E+35\n', r'was rounded by a spreadsheet'),
+        ('file_name,patient_id\n{}\n', r'1 field, the header has 2'),
+        ('file_name,patient_id,label\n{},7,1\n', r"line 2: film '0.*' has label '1', and"),
+        ('file_name,patient_id,Fracture\n{},7,\n', r"has label '', and .* of label 0 alone: take"),
+        ('file_name,patient_id,label\n{},7,healed\n', r"has label 'healed'"),
+    ],
+)
+def test_csv_that_cannot_be_used(folder, tmp_path, rows, match):
+    table = tmp_path / 'patients.csv'
+    table.write_text(rows.format('00000001_000.png'))
+    with pytest.raises(AnnotationError, match=match):
+        negatives_of_folder(folder, table)
+
+
+def test_pattern_that_finds_nobody(folder):
+    with pytest.raises(AnnotationError, match=r"0000001_000\.png: .* finds '000': no patient id"):
+        negatives_of_folder(folder, pattern=r'_(\d{3})')
 
 
 def test_missing_inputs(folder, tmp_path):

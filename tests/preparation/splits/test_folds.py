@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mmfrac.datasets import CXRDataset
 from mmfrac.datasets.coco_checks import check_annotations
 from mmfrac.preparation.splits.folds import (
     HOLD_OUT,
@@ -146,6 +147,7 @@ def test_too_few_patients():
         (120, 'leaves nothing'),
         (-1, 'a hold-out is'),
         (2.5, 'a hold-out is'),
+        (0.004, r'a hold-out of 0\.004 of 120 films is none: give a larger share'),
     ):
         with pytest.raises(ValueError, match=message):
             hold_out_and_folds(patients, strata, labels, 2, hold_out)
@@ -225,6 +227,108 @@ def test_several_files_and_a_test_set_that_is_kept(tmp_path):
     write_folds(files, tmp_path / 'new', num_folds=3, test_file=test_file, drop_shared=True)
     for name, split in splits_of(tmp_path / 'new').items():
         assert ('p7' in patients_of(split)) == (name == 'test')
+
+
+def test_films_of_the_test_set_are_not_split(tmp_path):
+    pool = coco(many_films(40))
+    test = coco([(f't{i}.png', f'q{i}', 'N' if i % 2 else 'P_hos', 'hospital') for i in range(6)])
+    # the third film of patient p5, whose id is spelt otherwise or absent
+    test['images'][1] |= dict(file_name='./a5_2.png', patient_id='P-05')
+    test['images'][3]['file_name'] = 'a8_1.png'
+    del test['images'][3]['patient_id']
+    file, test_file = written(tmp_path / 'all.json', pool), written(tmp_path / 'test.json', test)
+    match = (
+        r"2 films to split are in the test file, too, e\.g\. \['a5_2\.png', 'a8_1\.png'\]: --drop"
+    )
+    with pytest.raises(ValueError, match=match):
+        write_folds([file], tmp_path / 'folds', num_folds=3, test_file=test_file)
+    write_folds([file], tmp_path / 'folds', num_folds=3, test_file=test_file, drop_shared=True)
+    splits = splits_of(tmp_path / 'folds')
+    assert splits['test'] == test
+    kept = {
+        image['file_name'] for image in pool['images'] if image['patient_id'] not in ('p5', 'p8')
+    }
+    for fold in range(3):
+        train, val = splits[f'fold{fold}/train'], splits[f'fold{fold}/val']
+        assert {*names_of(train), *names_of(val)} == kept
+
+
+def with_nodules():
+    """Films of which four have fractures, each third a nodule and none a label; CXRDataset's labels."""
+    data = coco([(f'{i}.png', f'p{i}', 'N', 'hospital') for i in range(24)])
+    for image in data['images']:
+        del image['label'], image['regions']
+    data['categories'] = [dict(id=name, name=f) for name, f in enumerate(('fracture', 'nodule'))]
+    data['annotations'] = [
+        dict(id=10 * i + category, image_id=1 + i, category_id=category, bbox=[1, 1, 5, 5])
+        for i in range(24)
+        for category, every in enumerate((6, 3))
+        if i % every == 0
+    ]
+    return data, [int(i % 6 == 0) for i in range(24)]
+
+
+def test_boxes_of_other_categories_are_no_lesions(tmp_path):
+    data, labels = with_nodules()
+    file = written(tmp_path / 'all.json', data)
+    counts = write_folds([file], tmp_path / 'folds', num_folds=2, hold_out=0)
+    about = read_folds(tmp_path / 'folds')
+    check_folds(tmp_path / 'folds', about)
+    assert about['categories'] == list(CXRDataset.METAINFO['classes'])
+    assert about['notes'] == [
+        "boxes of 'nodule' (8) are no lesions, those of 'fracture' are; --category names others, as "
+        'metainfo of a config does'
+    ]
+    for name, row in counts.items():
+        read = CXRDataset(
+            ann_file=str(tmp_path / 'folds' / f'{name}.json'), pipeline=[], check_files=False
+        )
+        assert (row['positives'], row['films']) == (read.labels().sum(), len(read))
+        assert row['boxes'] == row['positives']
+    # nor do they contradict label 0
+    for image, label in zip(data['images'], labels):
+        image['label'] = label
+    written(file, data)
+    assert counts == write_folds([file], tmp_path / 'labelled', num_folds=2, hold_out=0)
+    both = ['fracture', 'nodule']
+    with pytest.raises(AnnotationError, match=r'label 0, but 1 box\(es\)'):
+        write_folds([file], tmp_path / 'both', num_folds=2, hold_out=0, category=both)
+    written(file, with_nodules()[0])
+    counts = write_folds([file], tmp_path / 'both', num_folds=2, hold_out=0, category=both)
+    check_folds(tmp_path / 'both', read_folds(tmp_path / 'both'))
+    assert counts['fold0/val']['positives'] + counts['fold1/val']['positives'] == 8
+    assert counts['fold0/val']['boxes'] + counts['fold1/val']['boxes'] == 12
+    with pytest.raises(AnnotationError, match=r"none of the classes \['fractur'\]"):
+        write_folds([file], tmp_path / 'wrong', num_folds=2, hold_out=0, category='fractur')
+
+
+def test_categories_of_other_names_and_of_several_files(tmp_path):
+    data, _ = with_nodules()
+    data['annotations'] = [one for one in data['annotations'] if one['category_id'] == 0]
+    data['categories'] = [dict(id=0, name='rib fx')]
+    file = written(tmp_path / 'all.json', data)
+    counts = write_folds([file], tmp_path / 'folds', num_folds=2, hold_out=0)
+    assert read_folds(tmp_path / 'folds')['categories'] is None
+    assert counts['fold0/val']['positives'] == counts['fold0/val']['boxes'] == 2
+    # folds of earlier versions do not name categories
+    about = read_folds(tmp_path / 'folds')
+    del about['categories']
+    written(tmp_path / 'folds/folds.json', about)
+    check_folds(tmp_path / 'folds', read_folds(tmp_path / 'folds'))
+    # a file without the category, and one that spells it otherwise
+    data['categories'] = [dict(id=0, name='fracture')]
+    other = coco([(f'n{i}.png', f'n{i}', 'N', 'hospital') for i in range(4)])
+    other['categories'] = []
+    files = [written(file, data), written(tmp_path / 'other.json', other)]
+    counts = write_folds(files, tmp_path / 'two', num_folds=2, hold_out=0)
+    assert counts['fold0/val']['films'] + counts['fold1/val']['films'] == 28
+    other = coco([('h0.png', 'h0', 'P_hos', 'hospital')])
+    other['categories'][0]['name'] = 'Fractures'
+    written(files[1], other)
+    with pytest.raises(
+        AnnotationError, match=r"category 'Fractures' has 2 boxes .* is it 'fracture'"
+    ):
+        write_folds(files, tmp_path / 'spelt', num_folds=2, hold_out=0)
 
 
 def test_sources_that_are_only_trained_on(tmp_path):
@@ -353,6 +457,7 @@ def test_wrong_folds_are_refused_in_one_sentence(tmp_path, change):
         ('sizes', {'fold0/train': {}, 'fold0/val': {}}),
         *[('seed', value) for value in (-1, 'x', float('nan'), float('inf'), True)],
         *[('hold_out', value) for value in (-1, 'x', float('nan'))],
+        *[('categories', value) for value in ('fracture', [1], 3)],
         *[('films', value) for value in (-1, 1.5, '3', None, float('nan'))],
         *[('positives', value) for value in (10**6, -1)],
     ],
@@ -408,6 +513,13 @@ def test_folds_that_were_changed(tmp_path):
         match = rf"1 patients of fold1/train\.json are in {held}\.json, too, e\.g\. '{leak}'"
         if held == 'test':
             match = match.replace('fold1/train', r'fold\d/train')
+        with pytest.raises(ValueError, match=match):
+            check_folds(folder, about | dict(sizes=told))
+        # one film of the training set under another patient
+        image = splits['fold1/train']['images'][0]
+        image = dict(image, patient_id='new', label=0, file_name=f'./{image["file_name"]}')
+        written(folder / f'{held}.json', splits[held] | dict(images=[image], annotations=[]))
+        match = rf'1 films of fold\d/train\.json are in {held}\.json, too, e\.g\. '
         with pytest.raises(ValueError, match=match):
             check_folds(folder, about | dict(sizes=told))
         written(folder / f'{held}.json', splits[held])
