@@ -2,9 +2,10 @@
 """Prob maps, image scores and boxes of films, from a config and a checkpoint."""
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
@@ -171,11 +173,13 @@ class LoadedImage(NamedTuple):
         name (str): What it is called.
         image (np.ndarray): ``(h, w)`` as it is stored.
         packed (dict): ``inputs`` and ``data_samples``, what the test pipeline made of it.
+        notes (tuple[str, ...]): What is doubtful of its file, a sentence each. Defaults to none.
     """
 
     name: str
     image: np.ndarray
     packed: dict
+    notes: tuple[str, ...] = ()
 
 
 class ImageLoader:
@@ -210,10 +214,9 @@ class ImageLoader:
         """
         name = name or (source if isinstance(source, str) else 'array')
         results = self._load(source, name)
-        img = results['img']
-        return LoadedImage(
-            name, img if img.ndim == 2 else img[..., 0], self._prepare(results, name)
-        )
+        img, notes = results['img'], tuple(results.pop('notes', ()))
+        image = img if img.ndim == 2 else img[..., 0]
+        return LoadedImage(name, image, self._prepare(results, name), notes)
 
     def _prepare(self, results: dict, name: str) -> dict:
         try:
@@ -229,7 +232,7 @@ class ImageLoader:
             channels = getattr(self._load_image, 'channels', 1)
             img = image if channels == 1 else np.repeat(image[..., None], channels, axis=2)
             return dict(img=img, img_shape=image.shape, ori_shape=image.shape, img_path=name)
-        results = self._load_image(dict(img_path=source))
+        results = self._load_image(dict(img_path=source, notes=[]))
         if results is None:
             raise ValueError(f"cannot read film '{source}'")
         return results
@@ -308,7 +311,7 @@ class FracInferencer(ImageLoader):
             show (bool): Whether overlays are shown in a window. Defaults to False.
             wait_time (float): Seconds a window stays open; 0: until a key is pressed. Defaults to 0.
             no_save_vis (bool): Whether no overlays are written. Defaults to False.
-            pred_score_thr (float): Threshold at which overlays show components. Defaults to 0.2.
+            pred_score_thr (float): In [0, 1], at which overlays show components. Defaults to 0.2.
             return_datasamples (bool): Whether ``predictions`` are ``DetDataSample``. Defaults to False.
             print_result (bool): Whether predictions are printed. Defaults to False.
             no_save_pred (bool): Whether ``predictions.json`` is left out. Defaults to False, unlike
@@ -323,7 +326,8 @@ class FracInferencer(ImageLoader):
                 False.
 
         While it goes on, ``predictions.partial.jsonl`` in ``out_dir`` has a line for every film that is
-        done; a killed run leaves it. In the end ``predictions.json`` takes its place.
+        done; a killed run leaves it, and the next one renames it to ``predictions.partial.1.jsonl``. In
+        the end ``predictions.json`` takes its place.
 
         Returns:
             dict: ``predictions``, one dict a readable film in the order of ``inputs``: ``film``,
@@ -340,6 +344,10 @@ class FracInferencer(ImageLoader):
             raise ValueError(f'on_error must be one of {_ON_ERROR}, got {on_error!r}')
         if batch_size < 1:
             raise ValueError(f'batch_size must be positive, got {batch_size}')
+        if not 0 <= pred_score_thr <= 1:
+            raise ValueError(
+                f'pred_score_thr (--score-thr) must lie in [0, 1], got {pred_score_thr}'
+            )
         images = list_images(inputs)
         folder = Path(out_dir) if out_dir else None
         # what is there and not ours stays
@@ -362,6 +370,7 @@ class FracInferencer(ImageLoader):
         loaded = self._load_all(progress, results['errors'], on_error == 'raise')
         journal = None
         if output is not None and not no_save_pred:
+            _keep_partial(output)
             journal = _Journal(output.path(_PARTIAL), self.weights)
         while batch := list(islice(loaded, batch_size)):
             for one, sample in zip(batch, self._forward([one.packed for one in batch])):
@@ -431,6 +440,8 @@ class FracInferencer(ImageLoader):
                     raise
                 errors.append(dict(film=name, error=str(error)))
                 continue
+            if loaded.notes:
+                self._load_image.note(name, loaded.notes)
             yield loaded
 
     @torch.no_grad()
@@ -453,11 +464,27 @@ def _files_of_films(images: Sequence[ImageInput], save_vis: bool, save_maps: boo
     return found | {f'maps/{name}.npz' for name in names if save_maps}
 
 
+def _keep_partial(output: OutputFolder) -> None:
+    """Give what a killed run left of its predictions another name: it may be the work of hours."""
+    partial = output.folder / _PARTIAL
+    if not partial.is_file() or partial.read_bytes().count(b'\n') < 2:
+        # its first line names the checkpoint
+        return
+    names = (f'predictions.partial.{number}.jsonl' for number in count(1))
+    name = next(one for one in names if not os.path.lexists(output.folder / one))
+    os.replace(output.path(_PARTIAL), output.path(name))
+    print_log(
+        f'{partial} of a run that did not end is kept as {name}, and all images are predicted anew',
+        logger='current',
+        level=logging.WARNING,
+    )
+
+
 class _Journal:
     """Predictions and errors so far, a line each.
 
     Args:
-        path (Path): File; that of a run that was killed before is replaced.
+        path (Path): File; one that is there is replaced.
         weights (str): Checkpoint, named in the first line.
     """
 

@@ -16,7 +16,7 @@ import uuid
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +25,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from mmfrac.datasets.coco_checks import check_annotations
+from mmfrac.datasets.labels import is_ignored, labels_of_films
 from mmfrac.datasets.radiographs.read import image_size, read_radiograph
 from mmfrac.deployment.archive_inputs import entry_of, file_of
 from mmfrac.deployment.results import ImageResult, ResultError, read_results
@@ -47,6 +48,8 @@ _FILES = {'label-studio': 'tasks.json', 'cvat': 'annotations.xml', 'coco': 'inst
 _VERSION = 1
 # overlap of a box with what it was, from which on it counts as kept, and as moved
 _KEPT, _MOVED = 0.98, 0.1
+# px, by which a box of a tool may differ from the exported one: CVAT writes two decimals
+_ROUNDED = 0.02
 _NOBODY = 'not said'
 # of Label Studio: what a drawn shape has of its geometry
 _SHAPES = ('x', 'points', 'vertices', 'rle')
@@ -171,7 +174,7 @@ def export_annotations(
         tool (str): One of ``TOOLS``.
         root (str or PathLike): Folder that the file names of annotations begin at; of images of a
             server they are URLs all the same. Defaults to '', the names are paths.
-        min_score (float): Boxes below it are left out. Defaults to 0.2.
+        min_score (float): In [0, 1]; boxes below it are left out. Defaults to 0.2.
         category (str): What the boxes are. Defaults to 'fracture'.
         pictures (bool): Whether the images are written as PNG of 8 bits, which every tool shows.
             Defaults to True.
@@ -182,12 +185,13 @@ def export_annotations(
         Path: The file for the tool.
 
     Raises:
-        ValueError: If the tool does not exist, there is no image, one lies outside of ``root``, or the
-            folder holds an export of other images.
+        ValueError: If the tool does not exist, there is no image, one lies outside of ``root``, the
+            least score is not in [0, 1], or the folder holds an export of other images.
         OSError: If an image cannot be read.
     """
     if tool not in TOOLS:
         raise ValueError(f'tool must be one of {TOOLS}, got {tool!r}')
+    _check_min_score(min_score)
     if not found:
         raise ValueError('there is no image to annotate: none was scored')
     output = OutputFolder(out_dir)
@@ -224,6 +228,11 @@ def export_annotations(
     else:
         write_json(path, coco_of_found(records, category))
     return path
+
+
+def _check_min_score(min_score: float) -> None:
+    if not 0 <= min_score <= 1:
+        raise ValueError(f'min_score (--min-score) must lie in [0, 1], got {min_score}')
 
 
 def _picture(number: int, image: str) -> str:
@@ -383,12 +392,17 @@ class Corrected:
         at (str): When, as the tool writes it; '' where it does not.
         sizes (Sequence[tuple]): ``(width, height)`` of the image, px, as often as the file says it; None
             is a side that it does not give.
+        is_submitted (bool): Whether the file says that somebody has done with it. Defaults to False.
+        is_disputed (bool): Whether another annotator disagrees that there is a fracture, or that there
+            is none. Defaults to False.
     """
 
     boxes: list
     by: str = _NOBODY
     at: str = ''
     sizes: Sequence[tuple[Any, Any]] = ()
+    is_submitted: bool = False
+    is_disputed: bool = False
 
 
 def import_annotations(
@@ -397,14 +411,20 @@ def import_annotations(
     out_file: str | os.PathLike,
     base: str | os.PathLike | None = None,
     annotator: str | None = None,
+    reviewed_all: bool = False,
 ) -> Counter:
     """Write what annotators corrected as mmfrac's annotations.
 
     An image that the file does not hold, or that nobody submitted, is left out: it was not looked at.
+    So is one whose boxes are all clicks, without an area: where its fracture ends is not said.
+    Files of CVAT and COCO do not say that; an image of theirs is left out where its boxes are exactly
+    those of the export.
+
     One without boxes has no fracture (label 0); the boxes of others are complete (``regions``). Shapes
     that are no boxes, and boxes of another label than the exported one, are refused: an image with them
     alone is none without a fracture. So are boxes drawn on a copy of another size, and boxes that do not
-    meet their image; those that reach over its edge are clipped, and those without an area left out.
+    meet their image, and ignored ones (``iscrowd``); those that reach over its edge are clipped, and
+    those without an area left out.
 
     Args:
         file (str or PathLike): JSON that Label Studio exports, CVAT's XML 1.1 for images, or COCO.
@@ -412,16 +432,22 @@ def import_annotations(
         out_file (str or PathLike): COCO JSON to write.
         base (str or PathLike, optional): Annotations that the corrected images belong to: all of its
             images are written, those that were corrected with their new label and boxes, and patient,
-            source and other fields stay, and so do boxes of other categories. Defaults to None, the
-            corrected images alone.
+            source and other fields stay, and so do ignored boxes and boxes of other categories. Defaults
+            to None, the corrected images alone.
         annotator (str, optional): Who, where the file does not tell. Defaults to None.
+        reviewed_all (bool): Whether all images of a file of CVAT or COCO were looked at, also those that
+            are exactly as exported. Defaults to False.
 
     Returns:
-        Counter: Images, and boxes 'kept', 'moved', 'added', 'removed', and 'empty', which were left out.
+        Counter: Images, and boxes 'kept', 'moved', 'added', 'removed', and 'empty', which were left out;
+        'as exported' and 'clicks', images that were left out; 'disputed', images on which annotators
+        disagree whether there is a fracture, of whom the last one counts; with a base 'to positive' and
+        'to negative', images that had the other label.
 
     Raises:
         AnnotationFileError: If the file is none of these, or holds an image that was not exported or is
-            of another size, a shape or a label, or a box that is inside out or lies off its image.
+            of another size, a shape or a label, or a box that is inside out or lies off its image; if
+            all of its images are left out.
     """
     path = Path(export)
     check_not_an_input(out_file, file, path, path / EXPORT, *([] if base is None else [base]))
@@ -429,12 +455,28 @@ def import_annotations(
     corrected = _read_corrected(Path(file), before)
     if not corrected:
         raise AnnotationFileError(f'{file} holds no image that was submitted')
-    who = {key: _named(one, annotator) for key, one in corrected.items()}
+    who = {
+        key: _named(one, annotator)
+        for key, one in corrected.items()
+        if reviewed_all or one.is_submitted or not _is_same(before[key]['boxes'], one.boxes)
+    }
+    if not who:
+        raise AnnotationFileError(
+            f'all {len(corrected)} images of {file} are exactly as they were exported: if somebody has '
+            'looked at each of them, take them over with --reviewed-all (reviewed_all)'
+        )
     counts: Counter = Counter(images=len(who))
+    if len(who) < len(corrected):
+        counts['as exported'] = len(corrected) - len(who)
     new: dict[str, tuple[dict, list]] = {}
     for key, one in who.items():
         record = before[key]
         boxes = [box for box in one.boxes if not _is_empty(box)]
+        if one.boxes and not boxes:
+            counts.update(clicks=1, images=-1)
+            continue
+        if one.is_disputed:
+            counts['disputed'] += 1
         changes = compare_boxes(record['boxes'], boxes)
         counts.update(changes, empty=len(one.boxes) - len(boxes))
         fields = dict(
@@ -445,7 +487,14 @@ def import_annotations(
             corrected=dict(by=one.by, at=one.at, model=record['model'], **changes),
         )
         new[record['file_name']] = (fields, boxes)
-    content = _content(new, base, next(iter(before.values()))['category'])
+    if not new:
+        raise AnnotationFileError(
+            f'{file}: all boxes are without an area, clicks; draw them around the fractures'
+        )
+    content, old_labels = _content(new, base, next(iter(before.values()))['category'])
+    for name, (fields, _) in new.items():
+        if old_labels.get(name) == 1 - fields['label']:
+            counts['to positive' if fields['label'] else 'to negative'] += 1
     _write_checked(out_file, content)
     return counts
 
@@ -459,10 +508,14 @@ def _write_checked(path: str | os.PathLike, content: dict) -> None:
 def _named(one: Corrected, annotator: str | None) -> Corrected:
     if one.by != _NOBODY or annotator is None:
         return one
-    return Corrected(one.boxes, annotator, one.at)
+    return replace(one, by=annotator)
 
 
-def _content(new: Mapping[str, tuple[dict, list]], base: Any, category: str) -> dict:
+def _content(
+    new: Mapping[str, tuple[dict, list]], base: Any, category: str
+) -> tuple[dict, dict[str, int]]:
+    """The annotations, and the labels of the base by file name."""
+    labels: dict[str, int] = {}
     if base is None:
         images = [
             dict(id=number, file_name=name, **fields)
@@ -487,8 +540,11 @@ def _content(new: Mapping[str, tuple[dict, list]], base: Any, category: str) -> 
         kept = [
             one
             for one in content['annotations']
-            if one['image_id'] not in ids or one['category_id'] != category_id
+            if one['image_id'] not in ids or one['category_id'] != category_id or is_ignored(one)
         ]
+        own = [one for one in content['annotations'] if one['category_id'] == category_id]
+        old = labels_of_films(images, own)
+        labels = {image['file_name']: one.label for image, one in zip(images, old)}
         images = [image | new.get(image['file_name'], ({}, []))[0] for image in images]
     number = max((one['id'] for one in kept), default=0)
     annotations = list(kept)
@@ -497,7 +553,7 @@ def _content(new: Mapping[str, tuple[dict, list]], base: Any, category: str) -> 
             number += 1
             one = _annotation(number, image['id'], box)
             annotations.append(one | dict(category_id=category_id))
-    return dict(images=images, annotations=annotations, categories=categories)
+    return dict(images=images, annotations=annotations, categories=categories), labels
 
 
 def compare_boxes(before: Sequence, after: Sequence) -> dict[str, int]:
@@ -523,6 +579,22 @@ def compare_boxes(before: Sequence, after: Sequence) -> dict[str, int]:
             old.remove(i)
             new.remove(j)
     return dict(kept=counts['kept'], moved=counts['moved'], added=len(new), removed=len(old))
+
+
+def _is_same(before: Sequence, after: Sequence) -> bool:
+    """Whether boxes are the same but for their order, and for what tools round."""
+    left = list(after)
+    for box in before:
+        same = (
+            index
+            for index, other in enumerate(left)
+            if all(abs(one - two) <= _ROUNDED for one, two in zip(box, other))
+        )
+        index = next(same, None)
+        if index is None:
+            return False
+        left.pop(index)
+    return not left
 
 
 def _iou(one: Sequence[float], other: Sequence[float]) -> float:
@@ -601,7 +673,7 @@ def _checked(
         if not all(type(side) in (int, float) and math.isfinite(side) for side in numbers):
             raise AnnotationFileError(f'{path}, image {name!r}: a box has a side that is no number')
         boxes = [_on_image(path, name, box, size) for box in one.boxes]
-        corrected[key] = Corrected(boxes, one.by, one.at)
+        corrected[key] = replace(one, boxes=boxes)
     return corrected
 
 
@@ -664,14 +736,19 @@ def _of_label_studio(
         boxes = []
         for one in last['result']:
             value = one.get('value') or {}
-            if one.get('type') == 'rectanglelabels':
+            if _is_rectangle(one):
                 _check_label(path, name, value.get('rectanglelabels') or (), category)
                 boxes.append(_box_of(value, record['width'], record['height']))
             elif any(key in value for key in _SHAPES):
                 raise _other_shape(path, name, one.get('type'))
+        is_disputed = len({any(map(_is_rectangle, one['result'])) for one in submitted}) > 1
         who, at = _person(last.get('completed_by')), str(last.get('updated_at') or '')
         sizes = [(one.get('original_width'), one.get('original_height')) for one in last['result']]
-        yield name, Corrected(boxes, who, at, sizes)
+        yield name, Corrected(boxes, who, at, sizes, is_submitted=True, is_disputed=is_disputed)
+
+
+def _is_rectangle(one: Mapping[str, Any]) -> bool:
+    return one.get('type') == 'rectanglelabels'
 
 
 def _box_of(value: Mapping[str, Any], width: int, height: int) -> list[float]:
@@ -754,6 +831,11 @@ def _of_coco(
     boxes: dict[Any, list] = {image['id']: [] for image in content['images']}
     for one in content['annotations']:
         x, y, w, h = one['bbox']
+        if is_ignored(one):
+            raise AnnotationFileError(
+                f'{path}, image {files[one["image_id"]]!r}: a box that is ignored (iscrowd or ignore), '
+                'and corrections are of fractures: set it to 0, or take the box out'
+            )
         if names:
             image_id = one['image_id']
             _check_label(path, files[image_id], [names[one['category_id']]], category)
@@ -782,12 +864,16 @@ def convert_found(
         found (Iterable[Found]): Images.
         out_file (str or PathLike): COCO JSON to write.
         root (str or PathLike): Folder that file names begin at. Defaults to '', they are paths.
-        min_score (float): Boxes below it are left out. Defaults to 0.5.
+        min_score (float): In [0, 1]; boxes below it are left out. Defaults to 0.5.
         category (str): What the boxes are. Defaults to 'fracture'.
 
     Returns:
         Counter: 'images', 'boxes', 'with a box'.
+
+    Raises:
+        ValueError: If the least score is not in [0, 1].
     """
+    _check_min_score(min_score)
     images: list[dict] = []
     annotations: list[dict] = []
     for one in found:

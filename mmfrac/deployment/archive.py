@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,14 @@ from mmfrac.apis.inferencer import (
     ImageLoader,
     LoadedImage,
 )
-from mmfrac.deployment.archive_inputs import Entry, ServerError, file_of
+from mmfrac.deployment.archive_inputs import (
+    Entry,
+    ServerError,
+    absolute_inputs,
+    count_changes,
+    file_of,
+    located,
+)
 from mmfrac.deployment.package import ModelPackage, OperatingPoint, package_inferencer
 from mmfrac.deployment.results import ImageResult, ResultError, read_results
 from mmfrac.deployment.scorer import result_of_sample
@@ -47,7 +55,7 @@ from mmfrac.utils.io import (
 )
 from mmfrac.utils.lock import locked
 from mmfrac.utils.processes import FilePool, crash_text
-from mmfrac.utils.text import printable
+from mmfrac.utils.text import printable, printable_line
 
 try:
     import fcntl
@@ -75,8 +83,9 @@ class ArchiveOptions:
         precision (str, optional): Defaults to None, that of the package.
         batch_size (int, optional): Images a forward pass. Defaults to None, 8.
         chunk (int, optional): Images that one process takes at a time. Defaults to None, 512.
-        inputs (Mapping, optional): Where the list of images comes from, plain data: a folder does not
-            go on with other ones. Defaults to None, not asked.
+        inputs (Mapping, optional): Where the list of images comes from, plain data, paths absolute
+            (``archive_inputs.absolute_inputs``): a folder does not go on with other ones, and what came
+            to them since is said. Defaults to None, not asked.
 
     Raises:
         ValueError: If a number is not positive.
@@ -205,11 +214,19 @@ def infer_archive(
         job = _Job.open(
             Path(out_dir), package, entries, options, inferencer.precision, retry_errors
         )
+        if shard.index == 0 and options.inputs is not None and not job.is_new:
+            job.say_changes(options.inputs)
         if job.is_merged():
             return True
         if inferencer.precision != job.precision:
             inferencer = package_inferencer(package, device or default_device(), job.precision)
         chunks = range(shard.index, job.num_chunks, shard.count)
+        if not chunks:
+            _say(
+                f'shard {shard.index + 1}/{shard.count} has nothing to do: there are {job.num_images} '
+                f'images, and a process takes {job.chunk} at a time; start fewer, or name a smaller '
+                '--chunk and another --out-dir'
+            )
         with job.held(chunks):
             done = {chunk: job.repair(chunk, retry_errors) for chunk in chunks}
             if job.is_merged():
@@ -228,10 +245,15 @@ def infer_archive(
                 smoothing=0.05,
             ) as progress:
                 prepared = pool.map(rest)
+                doubtful = 0
                 for chunk in todo:
                     batches = _Batches(job, package, inferencer, chunk)
                     for _ in range(done[chunk], job.length(chunk)):
-                        progress.update(batches.add(next(prepared)))
+                        one = next(prepared)
+                        if one.facts.notes:
+                            doubtful += 1
+                            _say_doubt(progress, one, doubtful)
+                        progress.update(batches.add(one))
                     progress.update(batches.end())
     return merge_results(out_dir, missing_ok=True)
 
@@ -245,15 +267,19 @@ class _Job:
     Args:
         folder (Path): The folder.
         content (dict): Of ``job.json``.
+        is_new (bool): Whether it was just begun. Defaults to False.
     """
 
-    def __init__(self, folder: Path, content: dict) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, content: dict, is_new: bool = False) -> None:
+        self.folder, self.is_new = folder, is_new
         self.output = OutputFolder(folder)
         self.num_images: int = content['num_images']
         self.chunk: int = content['chunk']
         self.batch_size: int = content['batch_size']
         self.precision: str = content['precision']
+        # in which relative paths of the list begin; none where it is this one
+        begun_in = content.get('working_dir') or ''
+        self._working_dir = begun_in if begun_in and begun_in != os.getcwd() else ''
         self.num_chunks = -(-self.num_images // self.chunk)
         self._offsets = _offsets(folder / _INPUTS, self.chunk)
         if len(self._offsets) != self.num_chunks:
@@ -273,11 +299,12 @@ class _Job:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait=_say, file=folder / _LOCK):
             remove_temporary_files(folder, of_dead_writers=True)
-            if not (folder / _JOB).is_file():
+            is_new = not (folder / _JOB).is_file()
+            if is_new:
                 cls._begin(folder, package, entries, options, precision)
             content = read_json(folder / _JOB)
             _check_job(folder, content, package, options)
-            job = cls(folder, content)
+            job = cls(folder, content, is_new)
             if retry_errors and job.is_merged():
                 job._part_again()
         return job
@@ -324,6 +351,7 @@ class _Job:
                 operating_point=None if point is None else point.name,
                 selection=options.selection.as_dict(),
                 inputs=None if options.inputs is None else dict(options.inputs),
+                working_dir=None if options.inputs is None else os.getcwd(),
             ),
         )
 
@@ -338,7 +366,31 @@ class _Job:
             for index in range(self.length(chunk)):
                 line = file.readline()
                 if index >= start:
-                    yield json.loads(line)
+                    entry = json.loads(line)
+                    yield located(entry, self._working_dir) if self._working_dir else entry
+
+    def say_changes(self, inputs: Mapping[str, Any]) -> None:
+        """Say how many images came to the inputs since they were listed: they are not scored.
+
+        Args:
+            inputs (Mapping): Those of ``ArchiveOptions``.
+        """
+        listed = (entry for chunk in range(self.num_chunks) for entry in self.entries(chunk))
+        made = datetime.fromtimestamp((self.folder / _INPUTS).stat().st_mtime)
+        since = f'since the list of {self.folder} was made on {made:%Y-%m-%d %H:%M}'
+        where = (inputs.get('sources', ()), inputs.get('column'), inputs.get('root'))
+        try:
+            added, gone = count_changes(listed, *where, say=_say)
+        except (OSError, ValueError) as error:
+            _say(f'warning: whether images came {since} cannot be told: {one_line(error)}')
+            return
+        if added:
+            _say(
+                f'warning: {added} image{"s" * (added > 1)} came {since}, not scored here: start the '
+                'command with another --out-dir to score them'
+            )
+        if gone:
+            _say(f'warning: {gone} image{"s" * (gone > 1)} went away {since}')
 
     def part(self, chunk: int) -> Path:
         """File of a chunk."""
@@ -434,16 +486,30 @@ def _check_job(folder: Path, content: Any, package: ModelPackage, options: Archi
         # not in folders of before
         inputs=options.inputs if content.get('inputs') is not None else None,
     )
+    begun = dict(content)
+    if wanted['inputs'] not in (None, content.get('inputs')) and 'working_dir' not in content:
+        # relative ones, in folders of before
+        begun['inputs'] = absolute_inputs(content['inputs'])
     for key, value in wanted.items():
-        if value is not None and content.get(key) != value:
+        if value is not None and begun.get(key) != value:
             raise ValueError(
-                f'{folder} was begun with {key} {content.get(key)!r}, not {value!r}: start it as '
+                f'{folder} was begun with {key} {begun.get(key)!r}, not {value!r}: start it as '
                 'before, or name another folder'
             )
 
 
 def _say(text: str) -> None:
     print(printable(text), file=sys.stderr)
+
+
+def _say_doubt(progress: tqdm, one: '_Prepared', count: int) -> None:
+    """Warn of the 1st, 10th, 100th ... image that is doubtful."""
+    if count == 10 ** (len(str(count)) - 1):
+        text = printable_line(f"image '{one.image}' is doubtful: {'; '.join(one.facts.notes)}")
+        progress.write(
+            f'{text} ({count} such images in this run; field "notes" of the results has all)',
+            file=sys.stderr,
+        )
 
 
 # ---- in the workers -------------------------------------------------------------------------------
@@ -498,10 +564,12 @@ class _Preparer:
             # of a copy nobody knows the path
             text = one_line(error).replace(path, name) if path else one_line(error)
             return _Prepared(name, facts._replace(reason=UNREADABLE), text)
-        height, width = loaded.image.shape
+        facts = self._selection.facts_of_pixels(facts, loaded.image.shape, loaded.notes)
+        if facts.reason:
+            return _Prepared(name, facts)
         # not as torch sends tensors, with a file descriptor each
         packed = pickle.dumps(loaded.packed, pickle.HIGHEST_PROTOCOL)
-        return _Prepared(name, facts._replace(width=width, height=height), packed=packed)
+        return _Prepared(name, facts, packed=packed)
 
 
 def _crashed(entry: Entry) -> _Prepared:
@@ -528,7 +596,8 @@ class _Batches:
         name = read_json(job.folder / _JOB)['operating_point']
         self._point = None if name is None else package.operating_point(name)
         self._batch_size = job.batch_size
-        self._path = job.part_to_write(chunk)
+        with _written(job.part(chunk)):
+            self._path = job.part_to_write(chunk)
         self._waiting: list[_Prepared] = []
         self._scored = 0
 
@@ -545,13 +614,26 @@ class _Batches:
             return 0
         results = predict_prepared(self._package, self._inferencer, self._waiting, self._point)
         lines = ''.join(result.to_json() + '\n' for result in results)
-        self._path.parent.mkdir(exist_ok=True)
-        with open(self._path, 'ab') as file:
-            file.write(lines.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with _written(self._path):
+            self._path.parent.mkdir(exist_ok=True)
+            with open(self._path, 'ab') as file:
+                file.write(lines.encode())
+                file.flush()
+                os.fsync(file.fileno())
         self._waiting, self._scored = [], 0
         return len(results)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Say of a disk that takes no more where it is and what is to be done."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f'the results cannot be written to {path} ({error.strerror or error}): make room there and '
+            'start again; nothing that was written before is lost'
+        ) from error
 
 
 def predict_prepared(
@@ -682,6 +764,7 @@ def write_parquet(
         raise ImportError('Parquet needs pyarrow: pip install mmfrac[deploy]') from error
     text, number, flag = pyarrow.string(), pyarrow.float64(), pyarrow.bool_()
     kinds = dict(
+        notes=pyarrow.list_(text),
         width=pyarrow.int32(),
         height=pyarrow.int32(),
         scored=flag,
@@ -710,7 +793,7 @@ def write_parquet(
 
 
 def count_results(out_dir: str | os.PathLike) -> Counter:
-    """Images by what became of them: 'scored', 'flagged', and the reasons not to.
+    """Images by what became of them: 'scored', 'flagged', and the reasons not to; 'errors', 'doubtful'.
 
     Args:
         out_dir (str or PathLike): Folder of ``infer_archive``, all done.
@@ -720,6 +803,7 @@ def count_results(out_dir: str | os.PathLike) -> Counter:
         counts[result.reason or 'scored'] += 1
         counts['flagged'] += bool(result.flag)
         counts['errors'] += result.error is not None
+        counts['doubtful'] += bool(result.notes)
     return counts
 
 
@@ -748,7 +832,7 @@ def measure_speed(
         dict[str, float]: 'network', '1 worker' and so on: images a second.
 
     Raises:
-        ValueError: If there are fewer images than two batches.
+        ValueError: If there are fewer images than two batches, or fewer that can be read than one.
     """
     if len(entries) < 2 * batch_size:
         raise ValueError(f'{len(entries)} images are too few: name {2 * batch_size} at least')
@@ -757,7 +841,13 @@ def measure_speed(
     for number in (0, *workers):
         with FilePool(prepare, number, _crashed, _TOGETHER) as pool:
             inferencer = package_inferencer(package, device, precision)
-            warm = [one for one in map(prepare, entries[:batch_size]) if one.packed is not None]
+            readable = (one for one in map(prepare, entries) if one.packed is not None)
+            warm = list(itertools.islice(readable, batch_size))
+            if len(warm) < batch_size:
+                raise ValueError(
+                    f'{len(warm)} of {len(entries)} images can be read, fewer than a batch of '
+                    f'{batch_size}: name others'
+                )
             predict_prepared(package, inferencer, warm, None)
             if not number:
                 rounds = max(len(entries) // batch_size, 1)
@@ -766,14 +856,17 @@ def measure_speed(
                     predict_prepared(package, inferencer, warm, None)
                 found['network'] = rounds * len(warm) / (time.perf_counter() - start)
                 continue
-            start = time.perf_counter()
+            start, read = time.perf_counter(), 0
             batch: list[_Prepared] = []
             for one in pool.map(entries):
+                if one.packed is None:
+                    continue
+                read += 1
                 batch.append(one)
                 if len(batch) == batch_size:
                     predict_prepared(package, inferencer, batch, None)
                     batch = []
             predict_prepared(package, inferencer, batch, None)
             name = '1 worker' if number == 1 else f'{number} workers'
-            found[name] = len(entries) / (time.perf_counter() - start)
+            found[name] = read / (time.perf_counter() - start)
     return found

@@ -5,29 +5,37 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mmfrac.datasets.radiographs.limits import max_bytes
-from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, is_image
+from mmfrac.datasets.radiographs.read import (
+    IMAGE_SUFFIXES,
+    OTHER_SUFFIX,
+    is_image,
+    is_marked_image,
+)
 from mmfrac.deployment.dicomweb import check_url, login_session
 from mmfrac.deployment.memory_file import memory_file
-from mmfrac.deployment.zip_members import read_member
-from mmfrac.preparation.tables.table import Problems, Table
+from mmfrac.deployment.zip_members import read_head, read_member
+from mmfrac.preparation.tables.table import Problems, Table, open_table
 from mmfrac.utils.errors import RadiographError, one_line
+from mmfrac.utils.io import ZIP_ERRORS
 from mmfrac.utils.walk import files_below
 
 TOKEN_VARIABLE, AUTH_VARIABLE = 'MMFRAC_DICOMWEB_TOKEN', 'MMFRAC_DICOMWEB_AUTH'
 
 Entry = dict[str, Any]
-"""An image: ``image``, what it is called; of a ZIP file ``zip`` and ``member``; of a DICOMweb server
-``server`` and ``uids`` (study, series, SOP), and ``modality`` where it names one."""
+"""An image: ``image``, what it is called; ``path`` where it lies, if that is another one; of a ZIP file
+``zip`` and ``member``; of a DICOMweb server ``server`` and ``uids`` (study, series, SOP), and
+``modality`` where it names one."""
 
-# of files that are none, e.g. .txt; a UID ends with a number
-_OTHER_SUFFIX = re.compile(r'\.[A-Za-z]\w{0,5}')
+# of a DICOM file as far as its mark
+_HEAD = 132
+_URL = ('http://', 'https://')
 # what an instance of a server is called
 _INSTANCE = re.compile(r'(https?://.+)/studies/([^/]+)/series/([^/]+)/instances/([^/]+)')
 _TRIES = 3
@@ -44,6 +52,7 @@ def list_entries(
     column: str | None = None,
     root: str | os.PathLike | None = None,
     query: Mapping[str, str] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[Entry]:
     """Images of everything that is named, each once, in the order given; folders sorted by path.
 
@@ -55,6 +64,7 @@ def list_entries(
             None, the folder of the list.
         query (Mapping[str, str], optional): What studies of a server are searched by, e.g.
             ``StudyDate``. Defaults to None, all of them.
+        say (Callable, optional): Told what is left out of a folder or a ZIP file. Defaults to None.
 
     Yields:
         Entry: One an image.
@@ -64,31 +74,136 @@ def list_entries(
         ValueError: If a list is none, there is no image, or a URL holds a password.
         ServerError: If a server does not answer.
     """
-    seen: set[str] = set()
-    for source in sources:
-        for entry in _entries_of(os.fspath(source), column, root, query or {}):
-            image = entry['image']
-            # a file is one under each of its paths
-            key = image if 'uids' in entry else os.path.abspath(image)
-            if key not in seen:
-                seen.add(key)
-                yield entry
-    if not seen:
+    is_empty = True
+    names = [os.fspath(source) for source in sources]
+    for _, entry in _distinct(names, column, root, query or {}, (), say):
+        is_empty = False
+        yield entry
+    if is_empty:
         raise ValueError(f'no image in {", ".join(map(str, sources))}')
 
 
+def count_changes(
+    listed: Iterable[Entry],
+    sources: Sequence[str | os.PathLike],
+    column: str | None = None,
+    root: str | os.PathLike | None = None,
+    say: Callable[[str], None] | None = None,
+) -> tuple[int, int]:
+    """Images that came to sources since they were listed, and those that are gone.
+
+    Servers are not asked again, and of images that were listed no file is opened.
+
+    Args:
+        listed (Iterable[Entry]): What ``list_entries`` gave.
+        sources (Sequence[str or PathLike]): Likewise of the others, see there.
+        column (str, optional): Defaults to None.
+        root (str or PathLike, optional): Defaults to None.
+        say (Callable, optional): Defaults to None.
+
+    Returns:
+        tuple[int, int]: Both numbers.
+
+    Raises:
+        OSError: If a list or ZIP file is not there any more, or a folder cannot be listed.
+        ValueError: If a list is none.
+    """
+    before = {_key(entry) for entry in listed if 'uids' not in entry}
+    local = [os.fspath(source) for source in sources if not is_url(os.fspath(source))]
+    found, added = 0, 0
+    for key, entry in _distinct(local, column, root, {}, before, say):
+        if key in before:
+            found += 1
+        else:
+            # a file that a list or the command itself names need not be there
+            added += 'member' in entry or os.path.lexists(key)
+    return added, len(before) - found
+
+
+def is_url(source: str) -> bool:
+    """Whether a source is a DICOMweb server."""
+    return source.startswith(_URL)
+
+
+def absolute_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a list of images comes from, whatever folder it is told in.
+
+    Args:
+        inputs (Mapping): ``sources`` and ``root`` as ``list_entries`` takes them, and others.
+
+    Returns:
+        dict: The same with absolute paths; URLs stay.
+    """
+    found = dict(inputs)
+    if 'sources' in inputs:
+        names = [os.fspath(source) for source in inputs['sources']]
+        found['sources'] = [one if is_url(one) else os.path.abspath(one) for one in names]
+    if inputs.get('root') is not None:
+        found['root'] = os.path.abspath(inputs['root'])
+    return found
+
+
+def located(entry: Entry, folder: str | os.PathLike) -> Entry:
+    """An entry whose relative path begins in a folder, under the name that it had.
+
+    Args:
+        entry (Entry): See ``list_entries``.
+        folder (str or PathLike): That in which it was listed.
+    """
+    if 'uids' in entry:
+        return entry
+    key = 'zip' if 'member' in entry else 'path'
+    path = entry['zip'] if 'member' in entry else _path(entry)
+    return entry | {key: os.path.join(folder, path)}
+
+
+def _path(entry: Entry) -> str:
+    return entry['path'] if 'path' in entry else entry['image']
+
+
+def _key(entry: Entry) -> str:
+    """What an image is told by: a file is one under each of its paths."""
+    if 'uids' in entry:
+        return entry['image']
+    is_member = 'member' in entry
+    return os.path.abspath(f'{entry["zip"]}!/{entry["member"]}' if is_member else _path(entry))
+
+
+def _distinct(
+    sources: Iterable[str],
+    column: str | None,
+    root: str | os.PathLike | None,
+    query: Mapping[str, str],
+    known: Collection[str],
+    say: Callable[[str], None] | None,
+) -> Iterator[tuple[str, Entry]]:
+    """Images of sources, each once, with what each is told by; those that are known are not opened."""
+    seen: set[str] = set()
+    for source in sources:
+        for entry in _entries_of(source, column, root, query, known, say or (lambda text: None)):
+            key = _key(entry)
+            if key not in seen:
+                seen.add(key)
+                yield key, entry
+
+
 def _entries_of(
-    source: str, column: str | None, root: str | os.PathLike | None, query: Mapping[str, str]
+    source: str,
+    column: str | None,
+    root: str | os.PathLike | None,
+    query: Mapping[str, str],
+    known: Collection[str],
+    say: Callable[[str], None],
 ) -> Iterator[Entry]:
-    if source.startswith(('http://', 'https://')):
+    if is_url(source):
         check_url(source, AUTH_VARIABLE)
         yield from _of_server(source, query)
         return
     suffix = Path(source).suffix.lower()
     if os.path.isdir(source):
-        yield from ({'image': path} for path in files_below(source) if is_image(path))
+        yield from _of_folder(source, known, say)
     elif suffix == '.zip':
-        yield from _of_zip(source)
+        yield from _of_zip(source, known, say)
     elif suffix in ('.txt', '.csv'):
         below = os.path.dirname(source) if root is None else os.fspath(root)
         for path in _of_table(source, column) if suffix == '.csv' else _of_list(source):
@@ -98,14 +213,60 @@ def _entries_of(
         yield {'image': source}
 
 
+class _LeftOut:
+    """What is left out of a folder or a ZIP file."""
+
+    def __init__(self, source: str, say: Callable[[str], None]) -> None:
+        self._source, self._say = source, say
+        self._counts = [0, 0]
+        self._first = ['', '']
+
+    def add(self, path: str) -> None:
+        """Take down a file; those that no image is ever called do not count."""
+        name = path.rpartition('/')[2]
+        if name.startswith('.') or name.upper() == 'DICOMDIR':
+            return
+        kind = int(name.lower().endswith('.zip'))
+        self._first[kind] = self._first[kind] or path
+        self._counts[kind] += 1
+
+    def end(self) -> None:
+        """Say what it was."""
+        (others, archives), (other, archive) = self._counts, self._first
+        if archives:
+            self._say(
+                f'warning: ZIP files in {self._source} are not opened ({archives}, the first is '
+                f'{archive}): name them as inputs, or unpack them'
+            )
+        if others:
+            self._say(
+                f'left out of {self._source} is what is no image ({others}, the first is {other})'
+            )
+
+
+def _of_folder(folder: str, known: Collection[str], say: Callable[[str], None]) -> Iterator[Entry]:
+    left_out = _LeftOut(folder, say)
+    for path in files_below(folder):
+        if (known and os.path.abspath(path) in known) or is_image(path):
+            yield {'image': path}
+        else:
+            left_out.add(path)
+    left_out.end()
+
+
 def _of_list(path: str) -> Iterator[str]:
-    try:
-        with open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
-            for line in file:
-                if line.strip():
-                    yield line.rstrip('\r\n')
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f'no list of images {path}') from error
+    if not os.path.exists(path):
+        raise FileNotFoundError(f'no list of images {path}')
+    # of UTF-16, too, as PowerShell writes it
+    with open_table(path) as (file, _):
+        for line in file:
+            if '\0' in line:
+                raise ValueError(
+                    f'the list of images {path} holds NUL: it is UTF-16 without a byte-order mark, or '
+                    'no text; save it as UTF-8'
+                )
+            if line.strip():
+                yield line.rstrip('\r\n')
 
 
 def _of_table(path: str, column: str | None) -> Iterator[str]:
@@ -120,16 +281,38 @@ def _of_table(path: str, column: str | None) -> Iterator[str]:
 # ---- ZIP files ------------------------------------------------------------------------------------
 
 
-def _of_zip(path: str) -> Iterator[Entry]:
-    for member in _archive(path, os.getpid()).infolist():
+def _of_zip(path: str, known: Collection[str], say: Callable[[str], None]) -> Iterator[Entry]:
+    archive, left_out = _archive(path, os.getpid()), _LeftOut(path, say)
+    for member in archive.infolist():
         name = member.filename
         parts = name.split('/')
-        if member.is_dir() or parts[-1].startswith('.') or '__MACOSX' in parts:
+        if member.is_dir() or '__MACOSX' in parts:
             continue
-        suffix = Path(name).suffix.lower()
-        is_other = bool(_OTHER_SUFFIX.fullmatch(suffix)) and suffix not in IMAGE_SUFFIXES
-        if not is_other and parts[-1].upper() != 'DICOMDIR':
-            yield {'image': f'{path}!/{name}', 'zip': path, 'member': name}
+        entry = {'image': f'{path}!/{name}', 'zip': path, 'member': name}
+        if (known and _key(entry) in known) or _is_member_image(archive, member):
+            yield entry
+        else:
+            left_out.add(entry['image'])
+    left_out.end()
+
+
+def _is_member_image(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """Whether a member is taken for an image: by its suffix, or because it begins as one does.
+
+    All without a suffix are, as DICOM files often are, for which a folder would read more of them.
+    """
+    name = member.filename.rpartition('/')[2]
+    if name.startswith('.') or name.upper() == 'DICOMDIR':
+        return False
+    suffix = Path(name).suffix.lower()
+    if suffix in IMAGE_SUFFIXES or not OTHER_SUFFIX.fullmatch(suffix):
+        return True
+    try:
+        head = read_head(archive, member, _HEAD)
+    except ZIP_ERRORS:
+        return False
+    with memory_file(head) as path:
+        return is_marked_image(path)
 
 
 @lru_cache(maxsize=4)
@@ -263,7 +446,7 @@ def file_of(entry: Entry) -> Iterator[str]:
         ServerError: If a server does not answer.
     """
     if 'member' not in entry and 'uids' not in entry:
-        yield entry['image']
+        yield _path(entry)
         return
     if 'member' in entry:
         content = _unpacked(entry)

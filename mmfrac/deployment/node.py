@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,8 @@ class DicomNode:
         scorer (Callable): Of paths; gives a ``Scored`` for each.
         destination (Destination): Where objects of findings go.
         options (NodeOptions, optional): Defaults to None, those of ``NodeOptions``.
+        scored_by (Mapping[str, str], optional): What findings depend on, see ``StudyQueue``. Defaults to
+            None, not asked.
 
     Attributes:
         port (int): That it listens at, once entered.
@@ -126,10 +128,13 @@ class DicomNode:
         scorer: ScoreFiles,
         destination: Destination,
         options: NodeOptions | None = None,
+        scored_by: Mapping[str, str] | None = None,
     ) -> None:
         self.options = options or NodeOptions()
         self.scorer, self.destination = scorer, destination
-        self.queue = StudyQueue(Path(folder), self.options.most_bytes, self.options.least_free)
+        self.queue = StudyQueue(
+            Path(folder), self.options.most_bytes, self.options.least_free, scored_by=scored_by
+        )
         self.counters = _Counters()
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -167,8 +172,9 @@ class DicomNode:
         counters = self.counters
         alive = all(thread.is_alive() for thread in self._threads) and bool(self._threads)
         counts = self.queue.counts()
+        not_taken = self.queue.not_taken()
         # findings that were given up are nobody's until a new start
-        is_sending = not counts['objects'].get('failed')
+        is_sending = not (not_taken or counts['objects'].get('failed'))
         return dict(
             ok=alive and is_sending and self.queue.bytes < self.options.most_bytes,
             use='research use only, not for diagnosis',
@@ -178,6 +184,7 @@ class DicomNode:
             uptime_s=round(time.time() - counters.started),
             queue_bytes=self.queue.bytes,
             **counts,
+            not_taken=not_taken,
             received=counters.received,
             duplicates=counters.duplicates,
             dropped=counters.dropped,

@@ -15,7 +15,7 @@ import os
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -35,12 +35,13 @@ from mmfrac.engine.runner.ensemble import (
     ensemble_config,
     predicting_model,
     predicting_weights,
+    weights_sha256,
 )
 from mmfrac.evaluation.functional.calibration import apply_temperature
 from mmfrac.evaluation.functional.froc import FrocCurve
 from mmfrac.evaluation.offline.estimates import Estimate
 from mmfrac.evaluation.offline.ground_truth import read_ground_truth
-from mmfrac.evaluation.offline.summary import Summary
+from mmfrac.evaluation.offline.summary import ModelSummary, Summary
 from mmfrac.utils.config import load_config, type_name
 from mmfrac.utils.device import PRECISIONS
 from mmfrac.utils.environment import installed_versions
@@ -287,11 +288,13 @@ def write_package(
         members=[
             dict(
                 file=f'weights/{index}.pth',
-                checkpoint=Path(one).name,
+                checkpoint=Path(name_of_file).name,
                 parameters=sum(value.numel() for value in held['state_dict'].values()),
+                # before they are halved
+                weights=weights_sha256(one),
                 **{key: held['meta'][key] for key in ('epoch', 'iter') if key in held['meta']},
             )
-            for index, (one, held) in enumerate(zip(checkpoints, weights))
+            for index, (name_of_file, one, held) in enumerate(zip(checkpoints, loaded, weights))
         ],
         versions=installed_versions(),
     )
@@ -350,12 +353,16 @@ def update_package(
     return read_package(path)
 
 
-def write_evaluation(path: PathLike, summary: Summary) -> ModelPackage:
+def write_evaluation(
+    path: PathLike, summary: Summary, report: Callable[[str], Any] = print
+) -> ModelPackage:
     """Write the thresholds, temperature and metrics of an evaluation into a package.
 
     Args:
         path (str or PathLike): The package.
         summary (Summary): Of one model; thresholds and temperature chosen on validation images.
+        report (Callable): Gets a sentence where nothing tells whether the predictions are of the weights
+            of the package. Defaults to ``print``.
 
     Returns:
         ModelPackage: As it is then.
@@ -363,8 +370,9 @@ def write_evaluation(path: PathLike, summary: Summary) -> ModelPackage:
     Raises:
         PackageError: If it is none.
         ValueError: If several models were evaluated, there were no validation images, no threshold
-            reaches a target, or the images were predicted in another precision than the package
-            predicts in. One of 'auto' gets theirs, which its thresholds belong to.
+            reaches a target, the images were predicted with other weights than those of the package,
+            or in another precision than it predicts in. One of 'auto' gets theirs, which its thresholds
+            belong to.
     """
     if len(summary.models) != 1:
         raise ValueError(
@@ -375,7 +383,9 @@ def write_evaluation(path: PathLike, summary: Summary) -> ModelPackage:
             'operating points of a package are chosen on validation images: name them with --val'
         )
     (model,) = summary.models.values()
-    precision = _precision_of_evaluation(read_package(path), model.precisions)
+    package = read_package(path)
+    precision = _precision_of_evaluation(package, model.precisions)
+    unsaid = _check_weights(package, model)
     points = []
     for point in model.points:
         if not 0 < point.threshold < math.inf:
@@ -399,6 +409,8 @@ def write_evaluation(path: PathLike, summary: Summary) -> ModelPackage:
             for key, value in summary.definitions.as_dict().items()
         },
     )
+    if unsaid:
+        report(unsaid)
     return update_package(
         path,
         operating_points=points,
@@ -408,6 +420,51 @@ def write_evaluation(path: PathLike, summary: Summary) -> ModelPackage:
         evaluation=evaluation,
         precision=precision,
     )
+
+
+def _check_weights(package: ModelPackage, model: ModelSummary) -> str:
+    """Raise where predictions are of other weights than a package's; what is not known, or ''."""
+    own, may_be_halved = _weights_of(package)
+    where = f'package {package.name} ({package.path})'
+    unsaid = [part for part, found in model.weights.items() if not found]
+    others = {
+        part: found for part, found in model.weights.items() if found and sorted(found) != own
+    }
+    for part, found in others.items():
+        if not may_be_halved:
+            raise ValueError(
+                f'the {part} predictions are of other weights ({_short(found)}) than those of {where}, '
+                f'{_short(own)}: thresholds and metrics of one model say nothing of another; name the '
+                'package of this model, or test the checkpoint that was packaged'
+            )
+    if unsaid or others:
+        silent = f'the {" and ".join(unsaid)} predictions do' if unsaid else 'its manifest does'
+        return (
+            f'whether the predictions are of the model of {where} could not be checked: {silent} not '
+            'say what the weights were'
+        )
+    return ''
+
+
+def _weights_of(package: ModelPackage) -> tuple[list[str], bool]:
+    """SHA-256 of the weights of a package, as ``weights_sha256`` gives them, sorted.
+
+    And whether they may be those of weights that were halved: packages of before do not say.
+    """
+    found: list[str] = []
+    may_be_halved = False
+    for member, held in zip(package.manifest['members'], package.weights):
+        told = member.get('weights')
+        if not isinstance(told, list) or not told:
+            told = weights_sha256(held)
+            kinds = {getattr(one, 'dtype', None) for one in held['state_dict'].values()}
+            may_be_halved |= torch.half in kinds
+        found += map(str, told)
+    return sorted(found), may_be_halved
+
+
+def _short(sums: Sequence[str]) -> str:
+    return ', '.join(f'SHA-256 {one[:8]}' for one in sums)
 
 
 def _precision_of_evaluation(package: ModelPackage, precisions: Sequence[str]) -> str:

@@ -42,6 +42,8 @@ class ImageResult:
         boxes (list): ``[x1, y1, x2, y2]`` each, px of the image as stored. Defaults to none.
         scores (list): One a box. Defaults to none.
         map_scale (list, optional): px of the image a cell of the prob map, in x and y. Defaults to None.
+        notes (list[str]): What is doubtful of the image, a sentence each: its header contradicts its
+            pixels or itself. Defaults to none.
 
     Raises:
         ResultError: If the fields contradict each other, or one has another type.
@@ -66,6 +68,7 @@ class ImageResult:
     boxes: Sequence[Sequence[float]] = field(default_factory=list)
     scores: Sequence[float] = field(default_factory=list)
     map_scale: Sequence[float] | None = None
+    notes: Sequence[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         fault = _fault(self)
@@ -101,7 +104,7 @@ class ImageResult:
                 raise ResultError(f'no result of an image: no JSON ({error})') from error
         if not isinstance(record, Mapping):
             raise ResultError(f'no result of an image: a {type(record).__name__}')
-        missing = sorted(set(FIELDS) - set(record))
+        missing = sorted(set(FIELDS) - _LATER_FIELDS - set(record))
         unknown = sorted(map(str, set(record) - set(FIELDS)))
         if missing or unknown:
             what = f'it lacks {missing}' if missing else f'it has {unknown}'
@@ -112,9 +115,11 @@ class ImageResult:
 # in the order of the lines: what the image is, whether it was scored, what was found, by what
 FIELDS = (
     *('image', 'sop_instance_uid', 'series_instance_uid', 'study_instance_uid', 'width', 'height'),
-    *('view', 'scored', 'reason', 'error', 'score', 'probability', 'flag', 'operating_point'),
-    *('boxes', 'scores', 'map_scale', 'model', 'precision'),
+    *('view', 'scored', 'reason', 'error', 'notes', 'score', 'probability', 'flag'),
+    *('operating_point', 'boxes', 'scores', 'map_scale', 'model', 'precision'),
 )
+# not in files of before
+_LATER_FIELDS = {'notes'}
 assert set(FIELDS) == {one.name for one in fields(ImageResult)}
 
 
@@ -189,6 +194,10 @@ def _fault_of_parts(result: ImageResult) -> str:
             return f'a box is {box!r}, x1 <= x2 and y1 <= y2 are wanted'
     if not all(map(is_number, result.scores)):
         return f'scores are {result.scores!r}, numbers are wanted'
+    if not isinstance(result.notes, (list, tuple)) or not all(
+        isinstance(note, str) for note in result.notes
+    ):
+        return f'notes are {result.notes!r}, texts are wanted'
     if scale is not None and (
         not isinstance(scale, (list, tuple))
         or len(scale) != 2

@@ -73,13 +73,17 @@ class PackageScorer:
             facts = self.selection.facts(path)
             if not facts.reason:
                 try:
-                    wanted.append((index, facts, self.inferencer.load(path)))
+                    loaded = self.inferencer.load(path)
                 except (OSError, ValueError) as error:
                     found[index] = self._left_out(
                         path, facts._replace(reason=UNREADABLE), type(error).__name__
                     )
-            else:
+                    continue
+                facts = self.selection.facts_of_pixels(facts, loaded.image.shape, loaded.notes)
+            if facts.reason:
                 found[index] = self._left_out(path, facts, facts.error(path))
+            else:
+                wanted.append((index, facts, loaded))
             if len(wanted) == self.batch_size:
                 found |= dict(self._batch(wanted))
                 wanted = []
@@ -107,8 +111,6 @@ class PackageScorer:
     ) -> Iterator[tuple[int, Scored]]:
         samples = self.inferencer.predict([loaded for _, _, loaded in wanted])
         for (index, facts, loaded), sample in zip(wanted, samples):
-            height, width = loaded.image.shape
-            facts = facts._replace(width=width, height=height)
             try:
                 result = result_of_sample(
                     self.package,

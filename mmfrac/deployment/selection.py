@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from mmfrac.datasets.radiographs.grey_scale import FLAT
 from mmfrac.preparation.dicom_folder.body_part import (
     MODALITIES,
     is_chest,
@@ -17,10 +18,12 @@ from mmfrac.preparation.dicom_folder.header import (
     BURNED_IN,
     CUT_OFF,
     DAMAGED,
+    DENIED,
     DUAL_ENERGY,
     EMPTY,
     FOR_PROCESSING,
     NO_DICOM,
+    NOT_UPRIGHT,
     REPORT,
     read_header,
 )
@@ -29,12 +32,12 @@ from mmfrac.preparation.dicom_folder.view import FRONTAL
 UNKNOWN = 'unknown'
 VIEWS = (*FRONTAL, 'lateral', 'oblique', UNKNOWN)
 # what is never the radiograph itself (of findings that were sent back to the archive, too), or not what
-# is looked at: beside a raw image lies the one for presentation, of the same exposure
-KINDS = (REPORT, BURNED_IN, DUAL_ENERGY, FOR_PROCESSING)
+# is looked at: beside a raw image lies the one for presentation, of the same exposure; or is turned
+KINDS = (REPORT, BURNED_IN, DUAL_ENERGY, FOR_PROCESSING, NOT_UPRIGHT)
 _REASONS = {**REASONS, FOR_PROCESSING: 'for processing, not for presentation'}
 NO_FILE, UNREADABLE = 'no such file', 'cannot be read'
 # of a file that is damaged, where others are another thing than is wanted
-_DAMAGES = (EMPTY, DAMAGED, CUT_OFF)
+_DAMAGES = (EMPTY, DAMAGED, CUT_OFF, DENIED)
 
 
 class ImageFacts(NamedTuple):
@@ -48,6 +51,7 @@ class ImageFacts(NamedTuple):
         study_instance_uid (str | None): Likewise.
         width (int): px; 0 where it is not known.
         height (int): Likewise.
+        notes (tuple[str, ...]): What is doubtful of the image, of its pixels where they were read.
     """
 
     reason: str = ''
@@ -57,12 +61,13 @@ class ImageFacts(NamedTuple):
     study_instance_uid: str | None = None
     width: int = 0
     height: int = 0
+    notes: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         """Those of ``ImageResult`` but the reason."""
         fields = self._asdict()
         del fields['reason']
-        return fields
+        return fields | dict(notes=list(self.notes))
 
     def error(self, name: str) -> str | None:
         """What is wrong with a file that cannot be read; None of one that is left out for what it is.
@@ -88,10 +93,10 @@ class Selection:
         views (Sequence[str]): Of ``VIEWS``. Defaults to frontal ones and unknown.
         modalities (Sequence[str]): Defaults to CR, DX, DR, RG, OT; images without one are scored.
         body_parts (Sequence[str], optional): BodyPartExamined, in capitals; images without one are
-            scored unless their descriptions name another part ('HAND PA') and none of the chest.
-            Defaults to None, parts of the chest in the words of many devices.
-        kinds (Sequence[str]): Of ``KINDS``, what is scored although it is no radiograph itself, or a
-            raw one. Defaults to none.
+            scored unless AnatomicRegionSequence or their descriptions name another part ('HAND PA')
+            and none of the chest. Defaults to None, parts of the chest in the words of many devices.
+        kinds (Sequence[str]): Of ``KINDS``, what is scored although it is no radiograph itself, a raw
+            one, or not stored upright. Defaults to none.
         everything (bool): Whether all that can be read is scored. Defaults to False.
 
     Raises:
@@ -145,7 +150,28 @@ class Selection:
         if header.fault:
             detail = f' ({header.detail})' if header.detail else ''
             return facts._replace(reason=header.fault + detail, width=0, height=0)
-        return facts._replace(reason='' if self.everything else self._reason(header))
+        reason = '' if self.everything else self._reason(header)
+        is_doubtful = header.stored and not reason
+        notes = (f'it is {header.stored}, by its PatientOrientation',) if is_doubtful else ()
+        return facts._replace(reason=reason, notes=notes)
+
+    def facts_of_pixels(
+        self, facts: ImageFacts, shape: tuple[int, ...], notes: Sequence[str]
+    ) -> ImageFacts:
+        """The facts of an image that was read; of one tone alone it is not scored.
+
+        Args:
+            facts (ImageFacts): What its header says, see ``facts``.
+            shape (tuple[int, int]): Height and width as stored, px.
+            notes (Sequence[str]): What is doubtful, as ``read_radiograph`` says it.
+        """
+        is_blank = FLAT in notes and not self.everything
+        return facts._replace(
+            reason=facts.reason or (FLAT if is_blank else ''),
+            width=shape[1],
+            height=shape[0],
+            notes=(*facts.notes, *notes),
+        )
 
     def facts_of_server(self, uids: Sequence[str], modality: str) -> ImageFacts:
         """What the answer to a query says of an image that need not be fetched for it.
@@ -177,6 +203,8 @@ class Selection:
             return f'view {header.view}' if header.view else 'view not given'
         if header.kind in KINDS and header.kind not in self.kinds:
             return _REASONS[header.kind]
+        if not header.is_upright and NOT_UPRIGHT not in self.kinds:
+            return f'{header.stored}, by its PatientOrientation'
         return ''
 
     def _is_part(self, part: str) -> bool:

@@ -5,7 +5,7 @@ A file is whole before the database names it, and is removed after the database 
 killed process left in between is put in order at the next start. Images and studies go by hashes of
 their UIDs, which say nothing of a patient.
 
-    queue.sqlite    what waits, what is done
+    queue.sqlite    what waits, what is done, and by which model
     incoming/       images, KEY.dcm
     outgoing/       objects of findings, KIND_UID.dcm
 """
@@ -16,8 +16,8 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,9 @@ _FORGET_EVERY = 600.0
 # Of an object, some 8 hours; a new start tries again.
 MOST_SENDINGS = 50
 
+# Of an object, some 5 minutes: whoever should have it is away, or does not want it.
+FEW_SENDINGS = 7
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS images (
     key TEXT PRIMARY KEY, study TEXT NOT NULL, bytes INTEGER NOT NULL, received REAL NOT NULL,
@@ -49,6 +52,7 @@ CREATE TABLE IF NOT EXISTS objects (
     next_try REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS objects_by_state ON objects (state, next_try);
+CREATE TABLE IF NOT EXISTS begun_with (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
@@ -104,38 +108,49 @@ class StudyQueue:
         least_free (int): Bytes that are left free on its disk.
         keep_days (float): After which what is done is forgotten; an image that is sent again then is
             taken for a new one. Defaults to 30.
+        scored_by (Mapping[str, str], optional): What findings depend on. A queue that was begun with
+            another one is refused: what it has done already would not be scored anew. Defaults to None,
+            not asked.
 
     Raises:
-        ValueError: On entry, if another process has it.
+        ValueError: On entry, if another process has it, or it was begun with another model.
     """
 
     def __init__(
-        self, folder: Path, most_bytes: int, least_free: int, keep_days: float = 30
+        self,
+        folder: Path,
+        most_bytes: int,
+        least_free: int,
+        keep_days: float = 30,
+        scored_by: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.most_bytes, self.least_free, self.keep_days = most_bytes, least_free, keep_days
+        self.scored_by = dict(scored_by or {})
         self._lock = threading.RLock()
         self._next_forget = 0.0
 
     def __enter__(self) -> 'StudyQueue':
-        self._held = locked(self.folder, file=self.folder / '.lock')
-        self._held.__enter__()
-        self.incoming, self.outgoing = self.folder / 'incoming', self.folder / 'outgoing'
-        for folder in (self.incoming, self.outgoing):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._db = sqlite3.connect(
-            self.folder / 'queue.sqlite', check_same_thread=False, isolation_level=None
-        )
-        self._db.execute('PRAGMA journal_mode = WAL')
-        self._db.execute('PRAGMA synchronous = FULL')
-        self._db.executescript(_SCHEMA)
-        self._put_in_order()
+        with ExitStack() as stack:
+            stack.enter_context(locked(self.folder, file=self.folder / '.lock'))
+            self.incoming, self.outgoing = self.folder / 'incoming', self.folder / 'outgoing'
+            for folder in (self.incoming, self.outgoing):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._db = sqlite3.connect(
+                self.folder / 'queue.sqlite', check_same_thread=False, isolation_level=None
+            )
+            stack.callback(self._db.close)
+            self._db.execute('PRAGMA journal_mode = WAL')
+            self._db.execute('PRAGMA synchronous = FULL')
+            self._db.executescript(_SCHEMA)
+            self._check_model()
+            self._put_in_order()
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         with self._lock:
-            self._db.close()
-        self._held.__exit__(None, None, None)
+            self._held.close()
 
     def add(self, instance: str, study: str, content: bytes) -> bool:
         """Take an image; it is safe when this returns.
@@ -294,6 +309,15 @@ class StudyQueue:
             found = self._db.execute('SELECT 1 FROM objects WHERE uid = ?', (uid,)).fetchone()
         return found is not None
 
+    def not_taken(self) -> int:
+        """Objects that wait on after ``FEW_SENDINGS`` errors."""
+        with self._lock:
+            (found,) = self._db.execute(
+                "SELECT COUNT(*) FROM objects WHERE state = 'waiting' AND attempts >= ?",
+                (FEW_SENDINGS,),
+            ).fetchone()
+        return found
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Images and objects by their state."""
         with self._lock:
@@ -342,6 +366,21 @@ class StudyQueue:
                 self._db.execute('ROLLBACK')
                 raise
             self._db.execute('COMMIT')
+
+    def _check_model(self) -> None:
+        """Raise a ValueError if the queue was begun with another model; old queues do not tell."""
+        known = dict(self._db.execute('SELECT name, value FROM begun_with').fetchall())
+        for name, value in self.scored_by.items():
+            if known.get(name, value) != value:
+                raise ValueError(
+                    f'{self.folder} was begun with {name} {known[name]!r}, not {value!r}, and does not '
+                    'score anew what it has: start it as before, or name another folder (--folder)'
+                )
+        with self._transaction() as db:
+            db.executemany(
+                'INSERT OR IGNORE INTO begun_with (name, value) VALUES (?, ?)',
+                list(self.scored_by.items()),
+            )
 
     def _image_path(self, key: str) -> Path:
         return self.incoming / f'{key}.dcm'

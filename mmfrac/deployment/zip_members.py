@@ -35,6 +35,23 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     return content
 
 
+def read_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo, size: int) -> bytes:
+    """The first bytes of a member, by which its kind is told.
+
+    Args:
+        archive (zipfile.ZipFile): The file.
+        member (zipfile.ZipInfo): One of its members.
+        size (int): Bytes at most.
+
+    Raises:
+        NotImplementedError: See ``read_member``, as for what damaged files raise.
+    """
+    if member.compress_type not in _METHODS:
+        raise NotImplementedError('it is neither stored nor deflated')
+    with archive.open(member) as file:
+        return file.read(size)
+
+
 def directory_bytes(file: object) -> int:
     """Bytes of the directory of a ZIP file, which ``ZipFile`` reads as a whole; 0 if it has none.
 

@@ -275,6 +275,9 @@ def test_errors_raise_when_asked_to(inferencer, films, tmp_path):
         inferencer(str(films), on_error='ignore')
     with pytest.raises(ValueError, match='batch_size'):
         inferencer(str(films), batch_size=0)
+    for threshold in (80, -0.1, float('nan')):
+        with pytest.raises(ValueError, match=rf'must lie in \[0, 1\], got {threshold}'):
+            inferencer(str(films), pred_score_thr=threshold)
 
 
 def test_ssl_checkpoint_with_its_config_predicts_with_the_student(inferencer, films, tmp_path):
@@ -388,3 +391,43 @@ def test_real_films(inferencer, shared_data, tmp_path):
     result = inferencer(inputs, batch_size=4, no_save_vis=True, out_dir=tmp_path)
     assert result['errors'] == [] and len(result['predictions']) == 25
     assert all(0 < prediction['score'] < 1 for prediction in result['predictions'])
+
+
+def test_what_a_stopped_run_left_is_kept(inferencer, films, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    options = dict(out_dir=out, no_save_vis=True)
+    forward = inferencer._forward
+
+    left = []
+    for last in ('film_b', 'film_b', 'a.png'):
+
+        def stop(packed, last=str(films / last)):
+            if packed[0]['data_samples'].img_path == last:
+                raise KeyboardInterrupt
+            return forward(packed)
+
+        monkeypatch.setattr(inferencer, '_forward', stop)
+        with pytest.raises(KeyboardInterrupt):
+            inferencer(str(films), **options)
+        left.append((out / 'predictions.partial.jsonl').read_text())
+    kept = [out / f'predictions.partial.{number}.jsonl' for number in (1, 2)]
+    assert [path.read_text() for path in kept] == left[:2]
+    assert [json.loads(text.splitlines()[1])['film'] for text in left[:2]] == [
+        str(films / 'a.png')
+    ] * 2
+    # the third has nothing but the name of its checkpoint
+    monkeypatch.setattr(inferencer, '_forward', forward)
+    inferencer(str(films), **options)
+    assert sorted(path.name for path in out.glob('predictions*')) == [
+        'predictions.json',
+        'predictions.partial.1.jsonl',
+        'predictions.partial.2.jsonl',
+    ]
+
+
+def test_a_doubtful_film_is_warned_of_by_its_name(inferencer, films, tmp_path):
+    flat = tmp_path / 'flat.png'
+    cv2.imwrite(str(flat), np.full((96, 96), 7, np.uint8))
+    inferencer(str(flat))
+    assert inferencer._load_image.noted[str(flat)] == 'all its pixels have one value'
+    assert inferencer.load(str(flat)).notes == ('all its pixels have one value',)

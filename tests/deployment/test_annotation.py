@@ -167,14 +167,20 @@ def test_what_nobody_changed_comes_back_as_it_was(results, images, base, tmp_pat
             task['annotations'] = [dict(completed_by=3, result=task['predictions'][0]['result'])]
         content = json.dumps(tasks)
     (tmp_path / 'back').write_text(content)
-    counts = import_annotations(tmp_path / 'back', out, tmp_path / 'new.json', base, 'Dr A')
+    arguments = [tmp_path / 'back', out, tmp_path / 'new.json', base, 'Dr A']
+    is_said = tool == 'label-studio'
+    if not is_said:
+        with pytest.raises(AnnotationFileError, match=r'all 3 images .* --reviewed-all'):
+            import_annotations(*arguments)
+        assert not (tmp_path / 'new.json').exists()
+    counts = import_annotations(*arguments, reviewed_all=not is_said)
     assert counts == dict(images=3, kept=2, moved=0, added=0, removed=0, empty=0)
     new = json.loads((tmp_path / 'new.json').read_text())
     assert check_annotations(new) == []
     assert [image['label'] for image in new['images']] == [0, 1, 0, 1]
     assert all(image['regions'] for image in new['images'])
     assert [image['patient_id'] for image in new['images']] == ['P0', 'P1', 'P2', 'P3']
-    who = 'user 3' if tool == 'label-studio' else 'Dr A'
+    who = 'user 3' if is_said else 'Dr A'
     assert new['images'][1]['corrected'] == dict(
         by=who, at='', model='model', kept=2, moved=0, added=0, removed=0
     )
@@ -184,6 +190,53 @@ def test_what_nobody_changed_comes_back_as_it_was(results, images, base, tmp_pat
     first = next(one for one in new['annotations'] if one['image_id'] == 11)
     assert first['bbox'] == pytest.approx([8, 6, 16, 12]) and first['category_id'] == 4
     assert len({one['id'] for one in new['annotations']}) == 3
+
+
+@pytest.mark.parametrize('tool', ['cvat', 'coco'])
+def test_what_is_exactly_as_exported_is_not_taken_over(results, images, base, tmp_path, tool):
+    # c.png has a box, too
+    out, path = exported(results, images, tmp_path, tool, pictures=False, min_score=0.1)
+    if tool == 'coco':
+        content = json.loads(path.read_text())
+        first, second, _ = content['annotations']
+        # in another order, and as tools round
+        first['bbox'][0] += 0.01
+        content['annotations'] = [second, first]
+    else:
+        root = ElementTree.parse(path).getroot()
+        pictures = root.findall('image')
+        boxes = pictures[0].findall('box')
+        for one in boxes[::-1]:
+            pictures[0].remove(one)
+            pictures[0].append(one)
+        boxes[0].set('xtl', str(float(boxes[0].get('xtl')) + 0.01))
+        pictures[2].remove(pictures[2].find('box'))
+        content = ElementTree.tostring(root, encoding='unicode')
+    counts, new = back(tmp_path, out, content, base)
+    assert counts == {
+        **dict(images=1, kept=0, moved=0, added=0, removed=1, empty=0),
+        'as exported': 2,
+    }
+    assert [image.get('corrected') is None for image in new['images']] == [True, True, False, True]
+    assert [image['label'] for image in new['images']] == [-1, -1, 0, 1]
+    assert [image['regions'] for image in new['images']] == [False, False, True, True]
+    assert [one['image_id'] for one in new['annotations']] == [13]
+    # a px is a correction
+    if tool == 'coco':
+        first['bbox'][0] += 1
+        counts, new = back(tmp_path, out, content, base)
+        assert counts['images'] == 2 and counts['kept'] + counts['moved'] == 2
+    counts, new = back(tmp_path, out, content, base, reviewed_all=True)
+    assert counts['images'] == 3 and [image['label'] for image in new['images']] == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize('min_score', [80, -0.1, float('nan')])
+def test_the_least_score_is_in_0_1(results, images, tmp_path, min_score):
+    with pytest.raises(ValueError, match=rf'must lie in \[0, 1\], got {min_score}'):
+        exported(results, images, tmp_path, 'coco', min_score=min_score)
+    with pytest.raises(ValueError, match=rf'must lie in \[0, 1\], got {min_score}'):
+        convert_found(read_found(results), tmp_path / 'found.json', images, min_score)
+    assert not (tmp_path / 'coco').exists() and not (tmp_path / 'found.json').exists()
 
 
 def label_studio(results, images, tmp_path):
@@ -222,7 +275,8 @@ def test_corrections_say_who_made_them(results, images, tmp_path):
     tasks[2]['annotations'] = [dict(result=[box(50, 50, 75 / 2, 25, 90)])]
     counts, new = back(tmp_path, out, tasks)
     # nobody looked at the second one
-    assert counts == dict(images=2, kept=0, moved=1, added=2, removed=1, empty=0)
+    # of the first one two say different things
+    assert counts == dict(images=2, kept=0, moved=1, added=2, removed=1, empty=0, disputed=1)
     assert [image['file_name'] for image in new['images']] == ['b/2.dcm', 'c.png']
     assert new['images'][0]['corrected'] == dict(
         by='new@b.c', at='2026-02-01', model='model', kept=0, moved=1, added=1, removed=1
@@ -246,7 +300,8 @@ def test_cvat_says_who(results, images, tmp_path):
     ElementTree.SubElement(meta, 'dumped').text = '2026-05-01'
     # CVAT puts its own folders before names
     root.findall('image')[0].set('name', 'x/' + picture(out, 0))
-    counts, new = back(tmp_path, out, ElementTree.tostring(root, encoding='unicode'))
+    content = ElementTree.tostring(root, encoding='unicode')
+    counts, new = back(tmp_path, out, content, reviewed_all=True)
     assert counts['kept'] == 2
     found = new['images'][0]['corrected']
     assert (found['by'], found['at']) == ('ann', '2026-05-01')
@@ -271,7 +326,7 @@ def test_boxes_of_other_categories_stay_as_they_were(results, images, base, tmp_
     content['annotations'] += [other, old]
     content['images'][1] |= dict(label=1, regions=True)
     base.write_text(json.dumps(content))
-    _, new = back(tmp_path, out, path.read_text(), base)
+    _, new = back(tmp_path, out, path.read_text(), base, reviewed_all=True)
     found = [one for one in new['annotations'] if one['image_id'] == 11]
     assert [one for one in found if one['category_id'] == 5] == [other]
     assert len(found) == 3 and old not in found
@@ -428,9 +483,64 @@ def test_a_box_inside_out(results, images, tmp_path, tool, rotation):
 @pytest.mark.parametrize('tool', TOOLS)
 def test_a_click_is_no_box_and_is_counted(results, images, tmp_path, tool):
     out, content = first_box(results, images, tmp_path, tool, (64, 48), (8, 6, 8, 6))
-    counts, new = back(tmp_path, out, content)
-    assert (counts['empty'], counts['removed'], counts['added']) == (1, 2, 0)
-    assert new['images'][0]['label'] == 0 and new['annotations'] == []
+    with pytest.raises(
+        AnnotationFileError, match=r'all boxes are without an area, clicks; draw them'
+    ):
+        back(tmp_path, out, content)
+    # beside a box it is left out, with the image if there is none
+    counts, new = back(tmp_path, out, with_box(content, (4, 4, 20, 20)))
+    assert (counts['images'], counts['empty'], counts['clicks']) == (1, 1, 0)
+    assert [one['bbox'] for one in new['annotations']] == [pytest.approx([4, 4, 16, 16])]
+
+
+def with_box(content, sides):
+    """The file of an annotator with another box in its first image."""
+    x1, y1, x2, y2 = sides
+    if isinstance(content, str):
+        root = ElementTree.fromstring(content)
+        corners = dict(zip(('xtl', 'ytl', 'xbr', 'ybr'), map(str, sides)), label='fracture')
+        ElementTree.SubElement(root.find('image'), 'box', corners)
+        return ElementTree.tostring(root, encoding='unicode')
+    content = copy.deepcopy(content)
+    if isinstance(content, list):
+        one = box(x1 / 0.64, y1 / 0.48, (x2 - x1) / 0.64, (y2 - y1) / 0.48)
+        one['value']['rectanglelabels'] = ['fracture']
+        content[0]['annotations'][0]['result'].append(one)
+    else:
+        last = content['annotations'][-1]
+        content['annotations'].append(last | dict(id=99, bbox=[x1, y1, x2 - x1, y2 - y1]))
+    return content
+
+
+def test_an_image_with_clicks_alone_stays_as_it_was(results, images, base, tmp_path):
+    out, tasks = label_studio(results, images, tmp_path)
+    tasks[0]['annotations'] = [dict(result=[box(10, 10, 0, 0)])]
+    tasks[1]['annotations'] = [dict(result=[])]
+    content = json.loads(base.read_text())
+    content['images'][0]['label'] = content['images'][1]['label'] = 1
+    base.write_text(json.dumps(content))
+    counts, new = back(tmp_path, out, tasks, base)
+    assert (counts['images'], counts['clicks'], counts['to negative']) == (1, 1, 1)
+    names = {picture['file_name']: picture for picture in new['images']}
+    assert names['b/2.dcm']['label'] == 1 and 'corrected' not in names['b/2.dcm']
+    assert names['a <1>.png']['label'] == 0
+
+
+def test_ignored_boxes(results, images, base, tmp_path):
+    # of the base they stay
+    out, path = exported(results, images, tmp_path, 'coco', pictures=False)
+    content = json.loads(base.read_text())
+    unclear = dict(id=9, image_id=11, category_id=4, bbox=[0, 0, 5, 5], area=25, iscrowd=1)
+    content['annotations'].append(unclear)
+    base.write_text(json.dumps(content))
+    _, new = back(tmp_path, out, path.read_text(), base, reviewed_all=True)
+    assert unclear in new['annotations']
+    # of a correction nobody knows what they are
+    (tmp_path / 'new.json').unlink()
+    content = json.loads(path.read_text())
+    content['annotations'][0]['iscrowd'] = 1
+    name = re.escape(content['images'][0]['file_name'])
+    refused(tmp_path, out, content, rf"back, image '{name}': a box that is ignored")
 
 
 @pytest.mark.parametrize('tool', TOOLS)
@@ -452,7 +562,7 @@ def test_corrections_go_to_no_other_image_of_the_same_name(tmp_path):
     corrected = (tmp_path / 'one/instances.json').read_text()
     assert path.read_text() != corrected
     refused(tmp_path, tmp_path / 'two', corrected, 'was not exported')
-    _, new = back(tmp_path, tmp_path / 'one', corrected)
+    _, new = back(tmp_path, tmp_path / 'one', corrected, reviewed_all=True)
     assert [image['file_name'] for image in new['images']] == ['A/IM0001.dcm', 'B/IM0001.dcm']
     # names below two roots may be the same
     names = set()
@@ -482,7 +592,7 @@ def test_an_export_whose_names_have_no_checksum_is_imported(results, images, tmp
     for one in path, out / 'export.json':
         one.write_text(re.sub(r'(\d{6}_)[0-9a-f]{8}_', r'\1', one.read_text()))
     assert picture(out, 0) == 'images/000000_2.png'
-    counts, _ = back(tmp_path, out, path.read_text())
+    counts, _ = back(tmp_path, out, path.read_text(), reviewed_all=True)
     assert counts['images'] == 3 and counts['kept'] == 2
 
 
@@ -526,11 +636,22 @@ def test_the_commands(results, images, tmp_path):
     assert '2 images, uncertainty 0.900 to 0.400' in run.stdout
     run = start(
         *(ANNOTATE, 'import', tmp_path / 'out/instances.json', '--export', tmp_path / 'out'),
-        *('--out', tmp_path / 'new.json', '--annotator', 'me'),
+        *('--out', tmp_path / 'new.json', '--annotator', 'me', '--reviewed-all'),
         cwd=tmp_path,
     )
     assert run.returncode == 0, run.stderr
     assert '2 images corrected; boxes: 2 kept, 0 moved, 0 added, 0 removed' in run.stdout
+    content = json.loads((tmp_path / 'out/instances.json').read_text())
+    del content['annotations'][0]
+    (tmp_path / 'out/instances.json').write_text(json.dumps(content))
+    run = start(
+        *(ANNOTATE, 'import', tmp_path / 'out/instances.json', '--export', tmp_path / 'out'),
+        *('--out', tmp_path / 'changed.json'),
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+    assert '1 images corrected; boxes: 1 kept, 0 moved, 0 added, 1 removed' in run.stdout
+    assert '1 images are exactly as exported and not taken over' in run.stdout
     run = start(CONVERT, results, images, tmp_path / 'found.json', cwd=tmp_path)
     assert run.returncode == 0 and 'with a box         0' in run.stdout, run.stderr
     run = start(CONVERT, tmp_path / 'new.json', images, tmp_path / 'found.json', cwd=tmp_path)

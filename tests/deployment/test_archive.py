@@ -1,14 +1,20 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """A whole archive: each image once, however often it was stopped and by however many it was shared."""
 
+import errno
 import json
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import zipfile
 
+import cv2
+import numpy as np
 import pytest
 
 from mmfrac.apis import FracInferencer
@@ -157,6 +163,204 @@ def test_without_errors_there_is_nothing_to_try_again(package, images, tmp_path)
     before = {path.name: path.stat().st_mtime_ns for path in out.glob('results.*')}
     assert infer_archive(*run, retry_errors=True)
     assert {path.name: path.stat().st_mtime_ns for path in out.glob('results.*')} == before
+
+
+@pytest.fixture
+def tool(monkeypatch, capsys):
+    """The tool in this process, as it is called; exit code, what it printed and what it warned of."""
+    main = runpy.run_path(str(TOOL), run_name='tool')['main']
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['tool', *map(str, arguments)])
+        for name in [name for name in os.environ if name.startswith('SLURM_')]:
+            monkeypatch.delenv(name)
+        capsys.readouterr()
+        code = main()
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def some_images(folder, *seeds):
+    folder.mkdir(parents=True)
+    for seed in seeds:
+        write_dicom(folder / f'{seed}.dcm', seed)
+    return folder
+
+
+def test_doubtful_images_are_told_in_results_and_summary(package, tmp_path, tool):
+    parquet = pytest.importorskip('pyarrow.parquet', reason='pip install mmfrac[deploy]')
+    folder = some_images(tmp_path / 'images', 5)
+    values = np.full((48, 64), 4095, np.uint16)
+    write_dicom(folder / '0.dcm', 0, RescaleIntercept=-1024)
+    write_dicom(folder / '1.dcm', 1, WindowWidth=0)
+    write_dicom(folder / '2.dcm', 2, BitsStored=10, HighBit=9)
+    write_dicom(folder / '3.dcm', 3, PixelData=values.tobytes())
+    cv2.imwrite(str(folder / '4.png'), values.astype(np.uint8))
+    out = tmp_path / 'out'
+    run = (folder, '--package', package.path, '--out-dir', out, '--device', 'cpu', '--workers', 0)
+    code, said, warned = tool(*run, '--parquet')
+    assert code == 0 and '5 are doubtful' in said and '4 scored' in said
+    assert '2 not scored: all its pixels have one value' in said
+    assert f"image '{folder}/0.dcm' is doubtful: its header has RescaleIntercept" in warned
+    results = list(read_results(out / 'results.jsonl'))
+    assert [one.scored for one in results] == [True, True, True, False, False, True]
+    notes = ['; '.join(one.notes) for one in results]
+    texts = (
+        'without RescaleSlope',
+        'its window',
+        'its values need 12 bits',
+        'one value',
+        'one value',
+    )
+    assert all(text in note for text, note in zip(texts, notes)) and notes[5] == ''
+    assert [(one.width, one.height) for one in results] == [(64, 48)] * 6
+    rows = parquet.read_table(out / 'results.parquet').to_pylist()
+    assert rows == [one.as_dict() for one in results]
+    # processes that decode say the same
+    before = lines(out)
+    shutil.rmtree(out)
+    _, _, warned = tool(*run[:-1], 2)
+    assert lines(out) == before and warned.count('is doubtful') == 1
+    shutil.rmtree(out)
+    code, said, _ = tool(*run, '--everything')
+    assert code == 0 and '6 scored' in said and '5 are doubtful' in said
+
+
+def test_results_of_before_have_no_notes_and_go_on(package, images, whole, tmp_path):
+    entries = list(list_entries([images]))
+    infer_archive(package, tmp_path, entries, OPTIONS, 0, 'cpu', Shard(0, 2))
+    for path in (tmp_path / 'parts').glob('*.jsonl'):
+        content = path.read_bytes()
+        assert content.count(b'"notes": [], ') == content.count(b'\n')
+        path.write_bytes(content.replace(b'"notes": [], ', b''))
+    assert infer_archive(package, tmp_path, iter(()), OPTIONS, 0, 'cpu', Shard())
+    assert list(read_results(tmp_path / 'results.jsonl')) == list(
+        read_results(whole / 'results.jsonl')
+    )
+    assert lines(tmp_path) != lines(whole)
+
+
+def test_another_folder_of_the_same_name_is_another_one(package, tmp_path, tool, monkeypatch):
+    for name, seeds in (('a', (0, 1)), ('b', (2, 3))):
+        some_images(tmp_path / name / 'images', *seeds)
+    out = tmp_path / 'out'
+    # one of two chunks is done
+    run = ('--package', package.path, '--out-dir', out, '--device', 'cpu', '--chunk', 1)
+    monkeypatch.chdir(tmp_path / 'a')
+    tool('images', *run, '--shard', '1/2')
+    monkeypatch.chdir(tmp_path / 'b')
+    with pytest.raises(ValueError, match=r"begun with inputs .*/a/images'.*, not .*/b/images'"):
+        tool('images', *run)
+    # the same one, by another path from elsewhere, whose images keep their names
+    code, said, warned = tool('../a/images', *run)
+    assert code == 0 and '2 scored' in said and 'since' not in warned
+    names = [one.image for one in read_results(out / 'results.jsonl')]
+    assert names == ['images/0.dcm', 'images/1.dcm']
+
+
+def test_a_zip_from_another_folder_goes_on(package, tmp_path, tool, monkeypatch):
+    (tmp_path / 'a').mkdir()
+    with zipfile.ZipFile(tmp_path / 'a/images.zip', 'w') as packed:
+        for seed in (0, 1):
+            packed.write(write_dicom(tmp_path / 'image', seed), f'{seed}.dcm')
+    run = ('--package', package.path, '--out-dir', tmp_path / 'out', '--device', 'cpu')
+    monkeypatch.chdir(tmp_path / 'a')
+    tool('images.zip', *run, '--chunk', 1, '--shard', '1/2')
+    monkeypatch.chdir(tmp_path)
+    code, said, warned = tool('a/images.zip', *run)
+    assert code == 0 and '2 scored' in said and 'since' not in warned
+
+
+def test_a_job_of_before_goes_on_from_its_folder(package, tmp_path, tool, monkeypatch):
+    some_images(tmp_path / 'images', 0, 1)
+    some_images(tmp_path / 'others', 2)
+    monkeypatch.chdir(tmp_path)
+    run = ('--package', package.path, '--out-dir', 'out', '--device', 'cpu', '--chunk', 1)
+    tool('images', *run, '--shard', '1/2')
+    job = json.loads((tmp_path / 'out/job.json').read_text())
+    assert job.pop('working_dir') == str(tmp_path)
+    assert job['inputs']['sources'] == [str(tmp_path / 'images')]
+    job['inputs'] |= dict(sources=['images'])
+    (tmp_path / 'out/job.json').write_text(json.dumps(job))
+    with pytest.raises(ValueError, match=r'begun with inputs'):
+        tool('others', *run)
+    code, said, _ = tool('images', *run)
+    assert code == 0 and '2 scored' in said
+
+
+def test_what_came_to_the_inputs_since_is_said(package, tmp_path, tool):
+    folder = some_images(tmp_path / 'images', 0, 1, 2)
+    (tmp_path / 'list.txt').write_text('images/0.dcm\nimages/1.dcm\n')
+    for source in (folder, tmp_path / 'list.txt'):
+        out = tmp_path / f'out_{source.stem}'
+        run = (source, '--package', package.path, '--out-dir', out, '--device', 'cpu')
+        tool(*run)
+        os.utime(out / 'inputs.jsonl', (0, 0))
+        assert 'since' not in tool(*run)[2]
+        write_dicom(folder / f'new {source.stem}.dcm', 3)
+        (folder / f'{source.stem}.zip').touch()
+        if source != folder:
+            source.write_text('images/1.dcm\nimages/2.dcm\nimages/new list.dcm\n')
+        before = lines(out)
+        code, _, warned = tool(*run)
+        assert code == 0 and lines(out) == before
+        number = 1 if source == folder else 2
+        since = f'since the list of {out} was made on 19'
+        assert f'warning: {number} image{"s" * (number > 1)} came {since}' in warned
+        assert 'another --out-dir' in warned
+        assert (f'warning: 1 image went away {since}' in warned) is (source != folder)
+        assert ('warning: ZIP files' in warned) is (source == folder)
+        # of several processes the first one says it
+        assert 'since' not in tool(*run, '--shard', '2/2')[2]
+    (tmp_path / 'list.txt').unlink()
+    code, _, warned = tool(*run)
+    assert code == 0 and 'cannot be told: no list of images' in warned
+
+
+@pytest.mark.parametrize(
+    'options, text',
+    [
+        (('--query', 'StudyDate=20260101'), '--query searches a DICOMweb server'),
+        (('--column', 'file'), '--column is that of a table'),
+        (('--root', 'images'), '--root is where paths of lists begin'),
+    ],
+)
+def test_options_of_inputs_that_are_not_there(tool, capsys, options, text):
+    with pytest.raises(SystemExit):
+        tool('images', 'a.zip', '--package', 'a.mmfrac', '--out-dir', 'out', *options)
+    assert text in capsys.readouterr().err
+
+
+def test_a_share_without_images_says_so(package, tmp_path, tool):
+    folder = some_images(tmp_path / 'images', 0, 1)
+    run = (folder, '--package', package.path, '--out-dir', tmp_path / 'out', '--device', 'cpu')
+    code, said, warned = tool(*run, '--shard', '2/3')
+    assert code == 0 and 'shard 2/3 is done, others are not' in said
+    assert 'shard 2/3 has nothing to do: there are 2 images, and a process takes 512' in warned
+    assert 'nothing to do' not in tool(*run, '--shard', '1/3')[2]
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(package, images, whole, tmp_path, monkeypatch):
+    real, left = os.fsync, 3
+
+    def full(descriptor):
+        nonlocal left
+        left -= 'parts' in os.readlink(f'/proc/self/fd/{descriptor}')
+        if left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive.os, 'fsync', full)
+        with pytest.raises(OSError, match=r'parts/0000001.jsonl \(No space left .*start again'):
+            infer_archive(package, tmp_path, list_entries([images]), OPTIONS, 0, 'cpu', Shard())
+    with monkeypatch.context() as patch:
+        patch.setattr(archive._Job, 'part_to_write', lambda *_: full(-1))
+        with pytest.raises(OSError, match=r'parts/000000\d.jsonl \(.*start again'):
+            infer_archive(package, tmp_path, iter(()), OPTIONS, 0, 'cpu', Shard())
+    assert infer_archive(package, tmp_path, iter(()), OPTIONS, 0, 'cpu', Shard())
+    assert lines(tmp_path) == lines(whole)
 
 
 class Stopped(Exception):
@@ -444,6 +648,14 @@ def test_speed_is_measured(package, images):
     assert set(rates) == {'network', '1 worker'} and all(rate > 0 for rate in rates.values())
     with pytest.raises(ValueError, match='too few'):
         measure_speed(package, entries[:7], (1,), 4, 'cpu')
+
+
+def test_the_speed_of_what_cannot_be_read_is_none(package, images, tmp_path):
+    bad = [{'image': str(tmp_path / f'{number}.dcm')} for number in range(13)]
+    good = [{'image': str(images / f'{number:02d}.dcm')} for number in (0, 1, 2)]
+    with pytest.raises(ValueError, match=r'3 of 16 images can be read, fewer than a batch of 4'):
+        measure_speed(package, bad + good, (1,), 4, 'cpu')
+    assert set(measure_speed(package, bad + good, (), 3, 'cpu')) == {'network'}
 
 
 def test_workers_end_with_a_process_that_is_killed(tmp_path):

@@ -13,13 +13,15 @@ import pytest
 from mmfrac.datasets.radiographs.limits import MAX_PIXELS_VARIABLE
 from mmfrac.deployment import archive_inputs
 from mmfrac.deployment.annotation import export_annotations, read_found
-from mmfrac.deployment.archive import ArchiveOptions, Shard, infer_archive
+from mmfrac.deployment.archive import ArchiveOptions, Shard, count_results, infer_archive
 from mmfrac.deployment.archive_inputs import (
     TOKEN_VARIABLE,
     ServerError,
+    count_changes,
     entry_of,
     file_of,
     list_entries,
+    located,
 )
 from mmfrac.deployment.dicom_objects.write import write_objects
 from mmfrac.deployment.results import read_results
@@ -348,3 +350,109 @@ def test_results_of_zip_members_name_no_copies(folder, tmp_path):
     results = [json.loads(line) for line in text.splitlines()]
     assert [one['scored'] for one in results] == [True, False, False]
     assert os.environ.get(MAX_PIXELS_VARIABLE) is None
+
+
+def test_members_are_told_by_their_content_and_the_rest_is_said(folder, tmp_path):
+    image = (folder / 'b/1.2.840.5').read_bytes()
+    inner = tmp_path / 'inner.zip'
+    with zipfile.ZipFile(inner, 'w') as archive:
+        archive.writestr('a.ima', image)
+    path = tmp_path / 'images.zip'
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name in ('a.ima', 'b.img', '1.dcm.bak'):
+            archive.writestr(name, image)
+        archive.writestr('photo.jfif', b'\xff\xd8\xff' + bytes(200))
+        for name in ('readme.txt', 'viewer.exe', '.hidden', 'DICOMDIR', '__MACOSX/._a.ima'):
+            archive.writestr(name, b'MZ')
+        archive.write(inner, 'inner.zip')
+    packed = tmp_path / 'packed.zip'
+    with zipfile.ZipFile(packed, 'w', zipfile.ZIP_BZIP2) as archive:
+        archive.writestr('a.ima', image)
+        archive.writestr('b.dcm', image)
+    said = []
+    members = [f'{path}!/{name}' for name in ('a.ima', 'b.img', '1.dcm.bak', 'photo.jfif')]
+    assert names(path, packed, say=said.append) == [*members, f'{packed}!/b.dcm']
+    assert said == [
+        f'warning: ZIP files in {path} are not opened (1, the first is {path}!/inner.zip): name them as '
+        'inputs, or unpack them',
+        f'left out of {path} is what is no image (2, the first is {path}!/readme.txt)',
+        f'left out of {packed} is what is no image (1, the first is {packed}!/a.ima)',
+    ]
+    # a folder
+    inner.rename(folder / 'b/inner.ZIP')
+    path.rename(folder / 'b/more.zip')
+    said.clear()
+    files = [str(folder / name) for name in ('a.png', 'b/1.2.840.5', 'b/cut.dcm')]
+    assert names(folder, say=said.append) == files
+    assert said == [
+        f'warning: ZIP files in {folder} are not opened (2, the first is {folder}/b/inner.ZIP): name '
+        'them as inputs, or unpack them',
+        f'left out of {folder} is what is no image (1, the first is {folder}/notes.txt)',
+    ]
+
+
+def test_lists_in_utf_16(folder, tmp_path):
+    path = tmp_path / 'list.txt'
+    text = 'images/a.png\r\nimages/b/1.2.840.5\r\n'
+    for encoding in ('utf-16', 'utf-8'):
+        path.write_bytes(text.encode(encoding))
+        assert names(path) == [str(folder / name) for name in ('a.png', 'b/1.2.840.5')]
+    path.write_bytes(text.encode('utf-16-le'))
+    with pytest.raises(ValueError, match=r'list.txt holds NUL: it is UTF-16'):
+        names(path)
+
+
+def test_what_came_since_is_counted(folder, tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / 'a.zip', 'w') as archive:
+        archive.writestr('a.png', b'none')
+    (tmp_path / 'list.txt').write_text('nowhere.png\nfar.png\n')
+    sources = ['images', 'a.zip', 'list.txt', 'http://localhost:9/dicom-web']
+    monkeypatch.chdir(tmp_path)
+    listed = list(list_entries(sources[:3]))
+    server = {'image': sources[3] + '/studies/1/series/2/instances/3', 'server': sources[3]}
+    listed.append(server | dict(uids=['1', '2', '3']))
+    assert count_changes(listed, sources) == (0, 0)
+    # from another folder, of which no file is read again
+    opened = []
+    monkeypatch.setattr(archive_inputs, 'is_image', lambda path: bool(opened.append(path)))
+    monkeypatch.chdir('/')
+    there = [located(entry, tmp_path) for entry in listed]
+    absolute = [str(tmp_path / one) for one in sources[:3]] + sources[3:]
+    assert count_changes(there, absolute) == (0, 0)
+    assert opened == [str(folder / name) for name in ('.hidden.png', 'DICOMDIR', 'notes.txt')]
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    write_png(folder / 'c.png')
+    (folder / 'a.png').unlink()
+    with zipfile.ZipFile(tmp_path / 'a.zip', 'a') as archive:
+        archive.writestr('b.png', b'none')
+    archive_inputs._archive.cache_clear()
+    # a file that is not there is no image that came
+    (tmp_path / 'list.txt').write_text('nowhere.png\nimages/c.png\nnor.png\n')
+    assert count_changes(listed, sources) == (2, 2)
+    (tmp_path / 'a.zip').unlink()
+    archive_inputs._archive.cache_clear()
+    with pytest.raises(FileNotFoundError, match=r'no ZIP file'):
+        count_changes(listed, sources)
+
+
+def test_a_doubtful_member_is_named_by_its_entry(tmp_path, capsys):
+    path = tmp_path / 'images.zip'
+    image = write_dicom(tmp_path / 'image', 1, WindowWidth=0).read_bytes()
+    blank = write_dicom(tmp_path / 'image', 2, PixelData=bytes(2 * 48 * 64)).read_bytes()
+    with zipfile.ZipFile(path, 'w') as archive:
+        for number in range(10):
+            archive.writestr(f'{number}.dcm', image)
+        archive.writestr('blank.dcm', blank)
+    package = tiny_package(tmp_path)
+    out = tmp_path / 'out'
+    entries = list_entries([path])
+    assert infer_archive(package, out, entries, ArchiveOptions(), 1, 'cpu', Shard())
+    said = capsys.readouterr().err
+    for number in (0, 9):
+        assert f"image '{path}!/{number}.dcm' is doubtful: its window (center" in said
+    assert said.count('is doubtful') == 2 and '/proc' not in said and 'check_data' not in said
+    *results, last = read_results(out / 'results.jsonl')
+    assert all(one.scored and one.notes[0].startswith('its window') for one in results)
+    assert last.reason == 'all its pixels have one value' and last.reason in last.notes
+    assert count_results(out)['doubtful'] == 11

@@ -205,7 +205,11 @@ def test_an_archive_that_is_away_gets_its_objects_later(tmp_path, archive, monke
         wait_for(
             lambda: node.counters.errors >= 1 and node.queue.counts()['images'] == dict(scored=2)
         )
-        assert node.health()['ok']
+        assert node.health()['ok'] and node.health()['not_taken'] == 0
+        # away for minutes
+        attempts = study_queue.FEW_SENDINGS
+        node.queue._db.execute(f'UPDATE objects SET next_try = 1e12, attempts = {attempts}')
+        assert not node.health()['ok'] and node.health()['not_taken'] == 2
         monkeypatch.setattr(study_queue, 'MOST_SENDINGS', 1)
         node.queue._db.execute('UPDATE objects SET next_try = 0')
         wait_for(lambda: node.queue.counts()['objects'].get('failed'))
@@ -214,6 +218,19 @@ def test_an_archive_that_is_away_gets_its_objects_later(tmp_path, archive, monke
     with DicomNode(tmp_path / 'node', score, archive, QUICK) as node:
         wait_for(lambda: is_idle(node))
     assert len(archive.objects()) == 2
+
+
+def test_another_model_takes_another_folder(tmp_path, archive):
+    models = [dict(model=sha256, operating_point='low') for sha256 in ('a1', 'b2')]
+    with DicomNode(tmp_path / 'node', score, archive, QUICK, models[0]) as node:
+        send(node.port, images(tmp_path, 1))
+    with (
+        pytest.raises(ValueError, match=r"model 'a1', not 'b2'.*--folder"),
+        DicomNode(tmp_path / 'node', score, archive, QUICK, models[1]),
+    ):
+        pass
+    with DicomNode(tmp_path / 'node', score, archive, QUICK, models[0]) as node:
+        wait_for(lambda: is_idle(node) and archive.objects())
 
 
 def _run_node(folder, archive, port):

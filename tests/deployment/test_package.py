@@ -26,8 +26,9 @@ from mmfrac.deployment.package import (
     write_evaluation,
     write_package,
 )
-from mmfrac.engine.runner.ensemble import build_ensemble
+from mmfrac.engine.runner.ensemble import build_ensemble, weights_sha256, write_ensemble
 from mmfrac.evaluation.offline.summary import Target, summarise
+from mmfrac.models.state_dicts import detector_checkpoint
 from tests.evaluation.offline.test_summarising import FEW, results
 from tests.models.small_model import build, detector_cfg, semi_cfg
 
@@ -208,6 +209,90 @@ def test_thresholds_belong_to_the_precision_of_their_images(
     with pytest.raises(ValueError, match=expected):
         write_evaluation(path, summary)
     assert path.read_bytes() == before
+
+
+def evaluated(weights_of_test, weights_of_val):
+    parts = [
+        replace(results(seed, part=part), weights=tuple(weights))
+        for seed, part, weights in ((0, 'test', weights_of_test), (2, 'val', weights_of_val))
+    ]
+    return summarise(dict(a=parts[0]), FEW, [Target('sensitivity', 0.5)], dict(a=parts[1]))
+
+
+def sums_of(*paths):
+    checkpoints = [torch.load(path, weights_only=True) for path in paths]
+    return [one for checkpoint in checkpoints for one in weights_sha256(checkpoint)]
+
+
+@pytest.mark.parametrize('half', [False, True])
+def test_an_evaluation_of_other_weights_is_refused(tmp_path, checkpoints, half):
+    path, cfg = tmp_path / 'a.mmfrac', config(detector_cfg())
+    write_package(path, cfg, checkpoints[:1], name='a', half=half)
+    own, other = (sums_of(one) for one in checkpoints)
+    before, said = path.read_bytes(), []
+    for part, summary in (
+        ('test', evaluated(other, own)),
+        ('validation', evaluated(own, other)),
+        ('validation', evaluated([], other)),
+    ):
+        error = rf'the {part} predictions are of other weights .*{other[0][:8]}.* {own[0][:8]}'
+        with pytest.raises(ValueError, match=error):
+            write_evaluation(path, summary, said.append)
+    assert path.read_bytes() == before and not said
+    write_evaluation(path, evaluated(own, own), said.append)
+    assert not said
+    write_evaluation(path, evaluated(own, []), said.append)
+    (text,) = said
+    assert 'could not be checked: the validation predictions do not say' in text
+
+
+def test_weights_are_told_apart_in_whatever_file_they_are(tmp_path, checkpoints):
+    cfg = config(detector_cfg())
+    package = write_package(tmp_path / 'both.mmfrac', cfg, checkpoints, name='both')
+    own = sums_of(*checkpoints)
+    # of an ensemble in one checkpoint, its members in any order
+    _, whole = write_ensemble(cfg, checkpoints[::-1], tmp_path / 'ensemble')
+    assert sums_of(whole) == own[::-1]
+    said = []
+    write_evaluation(package.path, evaluated(own[::-1], own), said.append)
+    with pytest.raises(ValueError, match='of other weights'):
+        write_evaluation(package.path, evaluated(own[:1], own), said.append)
+    assert not said
+    # of a teacher-student model and its student
+    semi = save(build(semi_cfg()), tmp_path / 'semi.pth')
+    student = detector_checkpoint(torch.load(semi, weights_only=True))
+    torch.save(student, tmp_path / 'student.pth')
+    assert sums_of(semi) == sums_of(tmp_path / 'student.pth')
+    # numbers of other kinds, and what is no tensor
+    held = dict(number=torch.tensor(3), halves=torch.ones(3).bfloat16(), empty=torch.ones(0))
+    assert weights_sha256(held) == weights_sha256(held | dict(version='1'))
+    assert weights_sha256(held) != weights_sha256(held | dict(number=torch.tensor(4)))
+
+
+def test_packages_of_before_that_do_not_say_their_weights(tmp_path, checkpoints):
+    def without_weights(parts):
+        manifest = json.loads(parts['manifest.json'])
+        del manifest['members'][0]['weights']
+        parts['manifest.json'] = json.dumps(manifest).encode()
+
+    own, other = (sums_of(one) for one in checkpoints)
+    for half in (False, True):
+        cfg, new = config(detector_cfg()), tmp_path / f'{half}.mmfrac'
+        package = write_package(new, cfg, checkpoints[:1], name='a', half=half)
+        path, said = tmp_path / f'old_{half}.mmfrac', []
+        rewritten(package, path, without_weights)
+        if half:
+            write_evaluation(path, evaluated(other, other), said.append)
+            assert 'could not be checked: its manifest does not say' in said.pop()
+            # of a checkpoint that had them so
+            same = weights_sha256(package.weights[0])
+            write_evaluation(path, evaluated(same, same), said.append)
+            assert not said
+            continue
+        with pytest.raises(ValueError, match='of other weights'):
+            write_evaluation(path, evaluated(other, other), said.append)
+        write_evaluation(path, evaluated(own, own), said.append)
+        assert not said
 
 
 def test_weights_beyond_float16_are_not_halved(folder, checkpoints):

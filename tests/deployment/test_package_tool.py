@@ -79,6 +79,8 @@ def test_thresholds_chosen_on_validation_films_are_written_into_it(packaged, tin
     assert run.returncode == 0, run.stderr[-3000:]
     package = read_package(folder / 'tiny.mmfrac')
     assert f'now SHA-256 {package.sha256}' in run.stdout
+    # a table of boxes names no model
+    assert 'note: whether the predictions are of the model of package tiny' in run.stderr
     first, second = package.operating_points
     # 0.4 is the false one, and the surest threshold above it keeps both lesions
     assert (first.chosen_for, second.name) == ('fppi=0.1', 'sensitivity=1')

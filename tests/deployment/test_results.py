@@ -35,6 +35,17 @@ def test_a_result_is_read_as_it_was_written():
     assert ImageResult.from_json(left_out.as_dict()) == left_out
 
 
+def test_a_result_of_before_has_no_notes():
+    noted = ImageResult(**SCORED, notes=['its window is none and is not used'])
+    assert ImageResult.from_json(noted.to_json()) == noted
+    record = ImageResult(**SCORED).as_dict()
+    assert record.pop('notes') == []
+    assert ImageResult.from_json(json.dumps(record)) == ImageResult(**SCORED)
+    del record['score']
+    with pytest.raises(ResultError, match=r"it lacks \['score'\]"):
+        ImageResult.from_json(record)
+
+
 @pytest.mark.parametrize(
     'changes, text',
     [
@@ -57,6 +68,8 @@ def test_a_result_is_read_as_it_was_written():
         (dict(score=10**400), 'a number or null'),
         (dict(map_scale=[4.0]), 'map_scale is'),
         (dict(map_scale=[4.0, 0]), 'map_scale is'),
+        (dict(notes='flat'), 'notes are'),
+        (dict(notes=[1]), 'notes are'),
         (dict(score=None), 'has no score'),
         (dict(reason='view lateral'), 'a reason not to be'),
         (dict(error='broken'), 'an error'),

@@ -9,6 +9,7 @@ from mmfrac.deployment.page.scoring import PageScorer
 from mmfrac.deployment.page.uploads import Upload
 from mmfrac.deployment.results import read_results
 from mmfrac.deployment.scorer import PackageScorer
+from mmfrac.deployment.selection import Selection
 from mmfrac.utils.prob_map import component_boxes
 from tests.deployment.tiny_package import tiny_package, write_dicom
 
@@ -40,3 +41,26 @@ def test_what_is_flagged_has_a_box_wherever_it_is_scored(tmp_path, threshold):
             np.testing.assert_allclose(shown.boxes, boxes)
         assert shown.flag == result.flag
     assert any(one.result.flag for one in found)
+
+
+def test_doubts_and_an_image_of_one_value(tmp_path):
+    package = tiny_package(tmp_path)
+    doubtful = write_dicom(tmp_path / 'doubtful.dcm', 0, WindowWidth=0)
+    blank = write_dicom(tmp_path / 'blank.dcm', 1, PixelData=bytes(2 * 48 * 64))
+    paths = [str(doubtful), str(blank), str(write_dicom(tmp_path / 'sound.dcm', 2))]
+    page = PageScorer(package, package_inferencer(package, 'cpu'))
+    shown = []
+    for path in paths:
+        with open(path, 'rb') as file:
+            shown.append(page.score(Upload('a.dcm', file.read())))
+    assert [one.plane is not None for one in shown] == [True] * 3
+    scored = PackageScorer(package, device='cpu', batch_size=2)(paths)
+    for found in ([one.result for one in scored], [one.result for one in shown]):
+        (note,) = found[0].notes
+        assert note == 'its window (center 2048.0, width 0.0) is none and is not used'
+        assert [one.scored for one in found] == [True, False, True]
+        assert found[1].reason == 'all its pixels have one value' and found[1].error is None
+        assert (found[1].width, found[1].height) == (64, 48) and found[1].reason in found[1].notes
+        assert found[2].notes == []
+    everything = PackageScorer(package, Selection(everything=True), device='cpu')
+    assert everything(paths[1:2])[0].result.scored

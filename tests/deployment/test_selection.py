@@ -3,7 +3,9 @@ import os
 
 import pytest
 
+from mmfrac.datasets.radiographs.grey_scale import FLAT
 from mmfrac.deployment.selection import ImageFacts, Selection
+from tests.datasets.radiographs.test_read import deny
 from tests.deployment.tiny_package import write_dicom, write_png
 
 
@@ -35,12 +37,33 @@ def test_a_frontal_chest_film_is_scored_and_its_header_told(tmp_path):
             'for processing',
             dict(kinds=('for_processing',)),
         ),
+        (
+            dict(PatientOrientation=['L', 'H']),
+            'stored upside down, by its PatientOrientation',
+            dict(kinds=('not_upright',)),
+        ),
+        (
+            dict(PatientOrientation=['F', 'R'], ViewPosition=''),
+            'stored on its side',
+            dict(kinds=('not_upright',)),
+        ),
     ],
 )
 def test_what_is_left_out_is_scored_where_it_is_asked_for(tmp_path, elements, expected, wider):
     assert reason(tmp_path, **elements).startswith(expected)
     assert reason(tmp_path, Selection(**wider), **elements) == ''
     assert reason(tmp_path, Selection(everything=True), **elements) == ''
+
+
+def test_an_image_of_one_value_is_not_scored():
+    facts, notes = ImageFacts(view='PA'), ['its window is none', FLAT]
+    found = Selection().facts_of_pixels(facts, (48, 64), notes)
+    assert found.reason == 'all its pixels have one value' and found.error('a') is None
+    assert (found.width, found.height, found.notes) == (64, 48, tuple(notes))
+    assert Selection(everything=True).facts_of_pixels(facts, (48, 64), notes).reason == ''
+    assert Selection().facts_of_pixels(facts, (48, 64), notes[:1]).reason == ''
+    lateral = facts._replace(reason='view lateral')
+    assert Selection().facts_of_pixels(lateral, (48, 64), notes).reason == 'view lateral'
 
 
 def test_images_that_tell_no_view(tmp_path):
@@ -70,6 +93,31 @@ def test_files_that_are_no_image_have_a_reason(tmp_path):
     os.mkfifo(tmp_path / 'pipe')
     # what it is is said by whoever reads it
     assert Selection().facts(tmp_path / 'pipe').reason == ''
+
+
+def test_images_that_are_stored_upright_or_mirrored_are_scored(tmp_path):
+    for orientation in (['L', 'F'], ['R', 'F'], ['L', 'FP'], ['LA', 'F'], ['', '']):
+        assert reason(tmp_path, PatientOrientation=orientation) == ''
+    turned = {
+        ('L', 'F'): (),
+        ('R', 'F'): ('it is mirrored, by its PatientOrientation',),
+        ('L', 'H'): ('it is stored upside down, by its PatientOrientation',),
+    }
+    for orientation, notes in turned.items():
+        path = write_dicom(tmp_path / 'image', 3, PatientOrientation=list(orientation))
+        facts = Selection(kinds=('not_upright',)).facts(path)
+        assert facts.notes == notes
+        facts = Selection(kinds=('not_upright',)).facts_of_pixels(facts, (48, 64), ['odd'])
+        assert facts.notes == (*notes, 'odd')
+    assert Selection().facts(path).notes == ()
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    path = write_dicom(tmp_path / 'image')
+    deny(monkeypatch, path)
+    facts = Selection().facts(path)
+    assert facts.reason == 'permission denied: make it readable'
+    assert facts.error('a') == "cannot read film 'a': permission denied: make it readable"
 
 
 @pytest.mark.parametrize('options', [dict(views=('front',)), dict(kinds=('all',))])

@@ -147,6 +147,41 @@ def test_one_process_at_a_time(tmp_path):
         opened(tmp_path / 'q').__enter__()
 
 
+def test_a_queue_is_of_one_model(tmp_path):
+    # of a release that did not note it
+    with opened(tmp_path / 'q') as queue:
+        queue._db.execute('DROP TABLE begun_with')
+    first = dict(model='a1', operating_point='low')
+    for _ in range(2):
+        with opened(tmp_path / 'q', scored_by=first):
+            pass
+    for other in (dict(first, model='b2'), dict(first, operating_point='high')):
+        with (
+            pytest.raises(
+                ValueError, match=r"was begun with (model 'a1'|operating_point 'low'), not"
+            ),
+            opened(tmp_path / 'q', scored_by=other),
+        ):
+            pass
+    # neither what is there nor its lock suffers
+    with opened(tmp_path / 'q', scored_by=first) as queue:
+        assert queue.add('1.1', '1', b'a')
+
+
+def test_what_is_not_taken_for_long_is_counted(tmp_path):
+    with opened(tmp_path / 'q') as queue:
+        queue.add('1.1', '1', b'a')
+        made = [MadeObject('sr', '2.25.1', b'x'), MadeObject('sc', '2.25.2', b'y')]
+        queue.finish(queue.complete_study(0)[0], 'scored', objects=made)
+        for number in range(study_queue.FEW_SENDINGS):
+            assert queue.not_taken() == 0
+            queue.not_sent(queue.due_objects()[0]._replace(attempts=number), 'no')
+            queue._db.execute('UPDATE objects SET next_try = 0')
+        assert queue.not_taken() == 1
+        queue.sent(queue.due_objects()[0])
+        assert queue.not_taken() == 0
+
+
 def test_names_and_database_hold_no_uid(tmp_path):
     with opened(tmp_path / 'q') as queue:
         queue.add('1.2.840.4711', '1.2.840.4712', b'a')

@@ -12,6 +12,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmfrac.engine.runner.ensemble import weights_sha256
 from mmfrac.evaluation.offline.map_folder import MapFolder, read_prediction
 from tests.tools.tiny_run import DIST_TEST, ROOT, TEST, start, succeed, write_config
 
@@ -45,6 +46,7 @@ def test_every_rank_writes_its_films(tested):
     assert len(films) == 5
     run = json.loads((tested / 'ours/run.json').read_text())
     assert run['num_films'] == 5 and run['checkpoint'].endswith('model.pth')
+    assert run['weights'] == weights_sha256(torch.load(tested / 'model.pth', weights_only=True))
     assert 'ProbMapDetector' in run['config_text'] and run['versions']['torch']
     for path, film in films.items():
         prediction = read_prediction(path, film)

@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
         '--package',
         metavar='FILE',
         help='package (mmfrac package) of the one model, which gets the operating points and the '
-        'temperature chosen on the validation films, and the metrics',
+        'temperature chosen on the validation films, and the metrics; that of other weights is refused',
     )
     parser.add_argument('--data-root', type=Path, help='folder of images/, for overlays of films')
     parser.add_argument(
@@ -135,7 +135,11 @@ def main() -> None:
         # it is no part of an evaluation alone
         from mmfrac.deployment.package import write_evaluation
 
-        package = write_evaluation(args.package, summary)
+        package = write_evaluation(
+            args.package,
+            summary,
+            lambda text: print(printable(f'note: {text}'), file=sys.stderr),
+        )
         print(printable(f'written: {args.package}, now SHA-256 {package.sha256}'))
 
 

@@ -2,7 +2,9 @@
 """Findings as DICOM objects: secondary capture, presentation state, structured report, segmentation.
 
 Of each scored DICOM image of a results.jsonl; all objects belong to the study of their image. Made again
-they are the same objects, so that an archive does not double them. Research use only.
+they are the same objects, so that an archive does not double them. Objects of the same images that an
+earlier run wrote to the folder, at another threshold or of another model, are removed. For research use
+only.
 """
 
 import argparse
@@ -39,7 +41,9 @@ def parse_args() -> argparse.Namespace:
         help='which objects, default all',
     )
     parser.add_argument(
-        '--threshold', type=float, help='default: that of the operating point, 0.2 without one'
+        '--threshold',
+        type=float,
+        help='in (0, 1], default: that of the operating point, 0.2 without one',
     )
     return parser.parse_args()
 
@@ -55,6 +59,8 @@ def main() -> int:
         print(f'{kind}: {count}')
     for reason, count in written.left_out.items():
         print(printable_line(f'left out: {count} x {reason}'))
+    for note in written.notes:
+        print(printable_line(f'note: {note}'), file=sys.stderr)
     for image, error in written.errors.items():
         print(printable_line(f'not written: {image}: {error}'), file=sys.stderr)
     print(printable(f'written: {args.out}'))

@@ -10,6 +10,7 @@ on. Started by torchrun, srun or as a Slurm array, each process takes a share. R
 import argparse
 import itertools
 import sys
+from pathlib import Path
 
 from mmfrac.datasets.radiographs.limits import MAX_PIXELS_VARIABLE
 from mmfrac.deployment.archive import (
@@ -21,7 +22,13 @@ from mmfrac.deployment.archive import (
     measure_speed,
     merge_results,
 )
-from mmfrac.deployment.archive_inputs import AUTH_VARIABLE, TOKEN_VARIABLE, list_entries
+from mmfrac.deployment.archive_inputs import (
+    AUTH_VARIABLE,
+    TOKEN_VARIABLE,
+    absolute_inputs,
+    is_url,
+    list_entries,
+)
 from mmfrac.deployment.package import read_package
 from mmfrac.deployment.selection import KINDS, VIEWS, Selection
 from mmfrac.utils.device import PRECISIONS
@@ -97,6 +104,13 @@ def parse_args() -> argparse.Namespace:
     if not all(separator for _, separator, _ in pairs):
         parser.error(f'--query takes KEY=VALUE, got {" ".join(args.query)}')
     args.query = {key: value for key, _, value in pairs}
+    suffixes = {Path(one).suffix.lower() for one in args.inputs if not is_url(one)}
+    if args.query and not any(map(is_url, args.inputs)):
+        parser.error('--query searches a DICOMweb server: name its URL among the inputs')
+    if args.column and '.csv' not in suffixes:
+        parser.error('--column is that of a table: name a .csv among the inputs')
+    if args.root and not suffixes & {'.csv', '.txt'}:
+        parser.error('--root is where paths of lists begin: name a .txt or .csv among the inputs')
     return args
 
 
@@ -107,7 +121,7 @@ def main() -> int:
         return report(args.out_dir)
     package = read_package(args.package)
     print(printable(f'{package.name}: {package.limits}'), file=sys.stderr)
-    entries = list_entries(args.inputs, args.column, args.root, args.query)
+    entries = list_entries(args.inputs, args.column, args.root, args.query, say)
     if args.speed:
         some = list(itertools.islice(entries, args.speed))
         batch_size = args.batch_size or 8
@@ -116,7 +130,9 @@ def main() -> int:
             print(f'{name:10} {rate:8.1f} images a second')
         return 0
     selection = Selection(args.views, args.modalities, args.body_parts, args.kinds, args.everything)
-    inputs = dict(sources=args.inputs, column=args.column, root=args.root, query=args.query)
+    inputs = absolute_inputs(
+        dict(sources=args.inputs, column=args.column, root=args.root, query=args.query)
+    )
     options = ArchiveOptions(
         *(selection, args.operating_point, args.precision, args.batch_size, args.chunk), inputs
     )
@@ -134,14 +150,20 @@ def main() -> int:
     return report(args.out_dir)
 
 
+def say(text: str) -> None:
+    print(printable(text), file=sys.stderr)
+
+
 def report(out_dir: str) -> int:
     counts = count_results(out_dir)
-    errors = counts.pop('errors')
+    errors, doubtful = counts.pop('errors'), counts.pop('doubtful')
     for what in ('scored', 'flagged'):
         print(f'{counts.pop(what, 0):8} {what}')
     for reason, number in counts.most_common():
         print(printable_line(f'{number:8} not scored: {reason}'))
     print(printable(f'written: {out_dir}/{RESULTS}'))
+    if doubtful:
+        print(f'{doubtful} are doubtful by their headers or pixels (field "notes")')
     if errors:
         print(f'{errors} ended in an error (field "error"); --retry-errors tries them again')
     return 1 if errors else 0

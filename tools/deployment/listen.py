@@ -100,11 +100,13 @@ def main() -> int:
         least_free=round(args.min_free_gb * 2**30),
         kinds=tuple(args.kinds),
     )
+    point = scorer.point
+    scored_by = dict(model=package.sha256, operating_point='none' if point is None else point.name)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     with ExitStack() as stack:
-        node = stack.enter_context(DicomNode(args.folder, scorer, destination, options))
+        node = stack.enter_context(DicomNode(args.folder, scorer, destination, options, scored_by))
         port = stack.enter_context(
             serving(health_app(node.health), args.health_host, args.health_port)
         )

@@ -59,6 +59,8 @@ class Findings(NamedTuple):
         boxes (list): ``[x1, y1, x2, y2]`` each, px of the image as stored, within it.
         scores (list[float]): One a box.
         has_map (bool): Whether they come from the prob map. Defaults to False.
+        map_precision (str, optional): In which that was computed. Defaults to None, not known, or that
+            of the result.
     """
 
     result: ImageResult
@@ -68,6 +70,7 @@ class Findings(NamedTuple):
     boxes: list[list[float]]
     scores: list[float]
     has_map: bool = False
+    map_precision: str | None = None
 
     @property
     def model(self) -> str:
@@ -117,7 +120,10 @@ class Findings(NamedTuple):
     def parameters(self) -> dict[str, str]:
         """What the model was used with."""
         point = {'operating point': plain_text(self.point)} if self.point else {}
-        return {'threshold': f'{self.threshold:.6g}', **point, 'precision': self.result.precision}
+        said = {'threshold': f'{self.threshold:.6g}', **point, 'precision': self.result.precision}
+        if self.has_map and self.map_precision not in (None, self.result.precision):
+            said['precision of the map'] = str(self.map_precision)
+        return said
 
     def algorithm_sequence(self) -> AlgorithmIdentificationSequence:
         """The model, for a segment."""
@@ -132,6 +138,7 @@ class Findings(NamedTuple):
     def algorithm(self) -> AlgorithmIdentification:
         """The model, for a group of measurements."""
         parameters = [f'{name}: {value}' for name, value in self.parameters().items()]
+        parameters += [f'note: {note}' for note in self.result.notes]
         return AlgorithmIdentification(
             self.model,
             plain_text(self.result.model['sha256']) or 'unknown',
@@ -164,6 +171,7 @@ def findings_of(
     source: SourceImage,
     threshold: float | None = None,
     prob_map: np.ndarray | None = None,
+    map_precision: str | None = None,
 ) -> Findings:
     """What a result says of an image at a threshold.
 
@@ -176,13 +184,16 @@ def findings_of(
         threshold (float, optional): Defaults to None: that of the result's operating point, 0.2 where it
             has none.
         prob_map (np.ndarray, optional): ``(h', w')`` in [0, 1]. Defaults to None.
+        map_precision (str, optional): In which that was computed. Defaults to None, that of the result.
 
     Returns:
         Findings: The boxes that reach the threshold, cut to the image.
 
     Raises:
-        ValueError: If the result is not scored, or that of another image.
+        ValueError: If the result is not scored, or that of another image; if the threshold is not in
+            (0, 1].
     """
+    check_threshold(threshold)
     if not result.scored:
         raise ValueError(f'it was not scored ({result.reason}): there are no findings to write')
     reference = source.reference
@@ -216,7 +227,17 @@ def findings_of(
         if score >= threshold and box[0] < box[2] and box[1] < box[3]:
             boxes.append([float(side) for side in box])
             scores.append(float(score))
-    return Findings(result, source, threshold, name, boxes, scores, has_map)
+    return Findings(result, source, threshold, name, boxes, scores, has_map, map_precision)
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raise a ``ValueError`` if a threshold of findings is given that is not in (0, 1].
+
+    Args:
+        threshold (float or None): Of a prob map and its boxes.
+    """
+    if threshold is not None and not 0 < threshold <= 1:
+        raise ValueError(f'the threshold of findings must lie in (0, 1], got {threshold:g}')
 
 
 def finish(ds: Dataset, source: SourceImage) -> Dataset:

@@ -12,15 +12,21 @@ from pydicom.dataset import Dataset
 from mmfrac.datasets.radiographs.dicom import values_unsaid
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.deployment.dicom_objects.identity import KindError, findings_of
+from mmfrac.deployment.dicom_objects.presentation_state import KIND as _GSPS
 from mmfrac.deployment.dicom_objects.presentation_state import presentation_state
+from mmfrac.deployment.dicom_objects.report import KIND as _SR
 from mmfrac.deployment.dicom_objects.report import report
+from mmfrac.deployment.dicom_objects.secondary_capture import KIND as _SC
 from mmfrac.deployment.dicom_objects.secondary_capture import secondary_capture
+from mmfrac.deployment.dicom_objects.segmentation import KIND as _SEG
 from mmfrac.deployment.dicom_objects.segmentation import segmentation
 from mmfrac.deployment.dicom_objects.source import read_source
 from mmfrac.deployment.object_kinds import OBJECT_KINDS
 from mmfrac.deployment.results import ImageResult
 
 KINDS = OBJECT_KINDS
+# in their UIDs
+_NAMES = dict(sc=_SC, gsps=_GSPS, sr=_SR, seg=_SEG)
 
 
 class MadeObject(NamedTuple):
@@ -39,7 +45,7 @@ class MadeObject(NamedTuple):
     @property
     def file_name(self) -> str:
         """Of its kind and UID, which says nothing of the patient."""
-        return f'{self.kind}_{self.uid}.dcm'
+        return _file_name(self.kind, self.uid)
 
 
 class MadeObjects(NamedTuple):
@@ -48,10 +54,14 @@ class MadeObjects(NamedTuple):
     Attributes:
         objects (list[MadeObject]): In the order of the kinds asked for.
         left_out (dict[str, str]): Why there is none, by kind.
+        image_uid (str): SOPInstanceUID of the image.
+        file_names (frozenset[str]): Of the objects of these findings, whichever kinds were asked for.
     """
 
     objects: list[MadeObject]
     left_out: dict[str, str]
+    image_uid: str
+    file_names: frozenset[str]
 
 
 def make_objects(
@@ -60,6 +70,7 @@ def make_objects(
     prob_map: np.ndarray | None = None,
     kinds: Sequence[str] = KINDS,
     threshold: float | None = None,
+    map_precision: str | None = None,
 ) -> MadeObjects:
     """Make the objects of an image.
 
@@ -74,21 +85,24 @@ def make_objects(
             components at the threshold. Defaults to None, those of the result that reach it.
         kinds (Sequence[str]): Of ``KINDS``: secondary capture, presentation state, structured report,
             segmentation. Defaults to all.
-        threshold (float, optional): Defaults to None: that of the result's operating point, 0.2 where it
-            has none.
+        threshold (float, optional): In (0, 1]. Defaults to None: that of the result's operating point,
+            0.2 where it has none.
+        map_precision (str, optional): In which the prob map was computed, which objects say where it is
+            not that of the result. Defaults to None, that of the result.
 
     Returns:
         MadeObjects: The objects, and which kinds there are none of.
 
     Raises:
         SourceError: If the image is none, or has no UIDs.
-        ValueError: If a kind is unknown, or the result is not scored or that of another image.
+        ValueError: If a kind is unknown, the threshold is not in (0, 1], or the result is not scored or
+            that of another image.
         RadiographError: If the pixels of the image cannot be read.
     """
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
         raise ValueError(f'kinds of objects are {list(KINDS)}, got {unknown}')
-    findings = findings_of(result, read_source(path), threshold, prob_map)
+    findings = findings_of(result, read_source(path), threshold, prob_map, map_precision)
 
     def picture() -> Dataset:
         return secondary_capture(findings, read_radiograph(path, []), prob_map)
@@ -109,7 +123,12 @@ def make_objects(
             left_out[kind] = str(error)
             continue
         objects.append(MadeObject(kind, str(ds.SOPInstanceUID), content))
-    return MadeObjects(objects, left_out)
+    file_names = frozenset(_file_name(kind, findings.uid(name)) for kind, name in _NAMES.items())
+    return MadeObjects(objects, left_out, str(findings.source.reference.SOPInstanceUID), file_names)
+
+
+def _file_name(kind: str, uid: str) -> str:
+    return f'{kind}_{uid}.dcm'
 
 
 def _file(ds: Dataset) -> bytes:

@@ -84,6 +84,13 @@ def presentation_state(findings: Findings) -> Dataset:
         **findings.equipment(),
         **findings.series(KIND, SERIES_NUMBER),
     )
+    (area,) = ds.DisplayedAreaSelectionSequence
+    area.PresentationPixelAspectRatio = list(source.aspect)
+    if source.voi_lut is not None:
+        # highdicom knows entries of 8 and 16 bits alone
+        item = Dataset()
+        item.VOILUTSequence = [source.voi_lut]
+        ds.SoftcopyVOILUTSequence = [item]
     return finish(ds, source)
 
 

@@ -52,7 +52,8 @@ def overlay_picture(
     height, width = overlay.shape[:2]
     whole = max(width, _LEAST_WIDTH)
     above = [RESEARCH]
-    below = [findings.title(), f'sha256 {findings.result.model["sha256"][:16]}']
+    notes = (f'note: {note}' for note in findings.result.notes)
+    below = [findings.title(), f'sha256 {findings.result.model["sha256"][:16]}', *notes]
     strips = [_strip(text, whole) for text in (*above, *below)]
     picture = np.zeros((height + sum(map(len, strips)), whole, 3), np.uint8)
     row = 0

@@ -2,14 +2,18 @@
 """What an object of findings takes from the image that they were found on."""
 
 import os
+from fractions import Fraction
 from typing import Any, NamedTuple
 
+import numpy as np
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DS, validate_value
 
 from mmfrac.datasets.radiographs.dicom import is_pixels, plain, read_elements, values_unsaid
+from mmfrac.datasets.radiographs.grey_scale import bits_of_entries
 from mmfrac.utils.errors import RadiographError
 
 # Who the patient is and what the study: taken as it is, since the objects belong to the same.
@@ -32,6 +36,9 @@ _NEEDED = ('SOPClassUID', 'SOPInstanceUID', 'SeriesInstanceUID', 'StudyInstanceU
 
 _MOST_UID = 64
 
+# What tells height and width of a pixel, in the order of trust.
+_SIDES = ('PixelSpacing', 'ImagerPixelSpacing', 'NominalScannedPixelSpacing', 'PixelAspectRatio')
+
 
 class SourceError(RadiographError):
     """Findings on an image cannot be put beside it; the message holds no text of its header."""
@@ -47,6 +54,8 @@ class SourceImage(NamedTuple):
             and study are left out.
         number (int): Its InstanceNumber, 1 where it has none.
         spacing (tuple[float, float], optional): PixelSpacing, mm a row and a column; None without.
+        aspect (tuple[int, int]): Height and width of a pixel, as a ratio; 1 and 1 where nothing tells.
+        voi_lut (Dataset, optional): Its VOI LUT, of entries of 8 or 16 bits; None without.
         orientation (list[str]): PatientOrientation; empty where it has none.
         burned_in (str): Whether its pixels show who the patient is: 'YES', 'NO', or '' where it does not
             say.
@@ -58,6 +67,8 @@ class SourceImage(NamedTuple):
     reference: Dataset
     number: int
     spacing: tuple[float, float] | None
+    aspect: tuple[int, int]
+    voi_lut: Dataset | None
     orientation: list[str]
     burned_in: str
     lossy: Dataset
@@ -114,6 +125,8 @@ def _read(path: str) -> SourceImage:
         _reference(ds),
         min(max(_number(ds, 'InstanceNumber', 1), 1), 2**31 - 1),
         _spacing(ds),
+        _aspect(ds),
+        _voi_lut(ds),
         _orientation(ds),
         _burned_in(ds),
         _lossy(ds),
@@ -196,7 +209,7 @@ def _reference(ds: Dataset) -> Dataset:
         if keyword not in reference:
             setattr(reference, keyword, '')
     _add_modality_lut(reference, ds)
-    _add_voi(reference, ds)
+    _add_window(reference, ds)
     return reference
 
 
@@ -213,11 +226,51 @@ def _add_modality_lut(reference: Dataset, ds: Dataset) -> None:
         reference.RescaleType = 'US'
 
 
-def _add_voi(reference: Dataset, ds: Dataset) -> None:
-    """The first VOI LUT, else the first window."""
+def _voi_lut(ds: Dataset) -> Dataset | None:
+    """The first VOI LUT, as ``radiographs.grey_scale`` reads it, for a presentation state.
+
+    Many declare more bits than their entries have, and viewers would show the image too dark; there,
+    entries have 8 or 16 bits.
+    """
     sequence = _value(ds, 'VOILUTSequence')
-    if sequence and _value(sequence[0], 'LUTData') is not None:
-        reference.VOILUTSequence = sequence[:1]
+    item = sequence[0] if sequence else Dataset()
+    descriptor, data = _value(item, 'LUTDescriptor'), _value(item, 'LUTData')
+    if descriptor is None or data is None:
+        return None
+    try:
+        count, first, bits = map(int, descriptor)
+        count = count or 2**16
+        if isinstance(data, bytes):
+            is_packed = bits == 8 and len(data) in (count, count + 1)
+            order = '<' if ds.original_encoding[1] else '>'
+            entries = np.frombuffer(data[: len(data) // 2 * 2], f'{order}u2').astype('<u2')
+            entries = entries.view('u1') if is_packed else entries
+        else:
+            entries = np.atleast_1d(np.array(data, np.uint16))
+    except (OverflowError, TypeError, ValueError):
+        return None
+    if len(entries) < count or not 8 <= bits <= 16:
+        return None
+    entries = entries[:count]
+    bits = bits_of_entries(int(entries.max()), bits)
+    if bits == 8 and count % 2:
+        # two entries are a word
+        entries, count = np.append(entries, entries[-1]), count + 1
+    if bits > 8:
+        entries = (entries.clip(max=2**bits - 1) * ((2**16 - 1) / (2**bits - 1))).round()
+    content = entries.astype('u1' if bits == 8 else '<u2').tobytes()
+    count -= 2**16 if count == 2**16 or (first < 0 and count >= 2**15) else 0
+    lut = Dataset()
+    # the first value has the sign of those that the LUT is for
+    descriptor = [count, first, 8 if bits == 8 else 16]
+    lut.add(DataElement('LUTDescriptor', 'SS' if first < 0 else 'US', descriptor))
+    lut.add(DataElement('LUTData', 'OW', content))
+    return lut
+
+
+def _add_window(reference: Dataset, ds: Dataset) -> None:
+    """The first window, where there is no VOI LUT."""
+    if _voi_lut(ds) is not None:
         return
     center, width = _decimals(ds, 'WindowCenter'), _decimals(ds, 'WindowWidth')
     if center and width and width[0] > 0:
@@ -241,8 +294,22 @@ def _decimals(ds: Dataset, keyword: str) -> list[float]:
 
 
 def _spacing(ds: Dataset) -> tuple[float, float] | None:
-    values = _decimals(ds, 'PixelSpacing')
+    return _two_sides(ds, 'PixelSpacing')
+
+
+def _two_sides(ds: Dataset, keyword: str) -> tuple[float, float] | None:
+    values = _decimals(ds, keyword)
     return (values[0], values[1]) if len(values) == 2 and min(values) > 0 else None
+
+
+def _aspect(ds: Dataset) -> tuple[int, int]:
+    for keyword in _SIDES:
+        sides = _two_sides(ds, keyword)
+        if sides is not None:
+            ratio = Fraction(sides[0] / sides[1]).limit_denominator(1000)
+            # no pixel is a line
+            return (ratio.numerator, ratio.denominator) if ratio else (1, 1)
+    return 1, 1
 
 
 def _orientation(ds: Dataset) -> list[str]:

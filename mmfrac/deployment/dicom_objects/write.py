@@ -4,16 +4,26 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import pydicom
+
+from mmfrac.datasets.radiographs.dicom import values_unsaid
 from mmfrac.deployment.archive_inputs import ServerError, entry_of, file_of
+from mmfrac.deployment.dicom_objects.identity import check_threshold
 from mmfrac.deployment.dicom_objects.make import KINDS, make_objects
 from mmfrac.deployment.package import ModelPackage, read_package
-from mmfrac.deployment.results import read_results
+from mmfrac.deployment.results import ImageResult, read_results
 from mmfrac.deployment.scorer import PackageScorer
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction
 from mmfrac.evaluation.offline.map_folder import MapFolder, read_prediction
-from mmfrac.utils.io import OutputFolder, write_bytes
+from mmfrac.utils.io import OutputFolder, write_bytes, written_files
+
+# by how much scores of one model differ in two precisions: in bf16 by 0.1 in the logit, and what is
+# stored in it by half of its last digit
+_LOGITS, _ROUNDING = 0.3, 0.004
 
 
 class Written(NamedTuple):
@@ -23,11 +33,13 @@ class Written(NamedTuple):
         counts (Counter): Objects by kind.
         left_out (Counter): Objects that there are none of, by reason.
         errors (dict[str, str]): Images whose objects cannot be made, and why.
+        notes (list[str]): What else is to be known of them.
     """
 
     counts: Counter
     left_out: Counter
     errors: dict[str, str]
+    notes: list[str]
 
 
 def write_objects(
@@ -40,6 +52,9 @@ def write_objects(
     package: str | os.PathLike | None = None,
 ) -> Written:
     """Write the objects of all scored images.
+
+    Objects of these images that an earlier run wrote to the folder at another threshold, or of another
+    model, are removed: they would contradict the new ones.
 
     Args:
         results (str or PathLike): ``results.jsonl``.
@@ -59,14 +74,20 @@ def write_objects(
     Raises:
         FileNotFoundError: If there are no results, or no maps in their folder.
         ValueError: If a line is no result, or a file is there that mmfrac did not write; if the package
-            is that of another model.
+            or a map is that of another model, or the threshold is not in (0, 1].
         ServerError: If a DICOMweb server that images lie on does not answer.
     """
-    files = {} if maps is None else {name: path for path, name in MapFolder(maps).images()}
+    check_threshold(threshold)
+    saved = None if maps is None else MapFolder(maps)
+    files = {} if saved is None else {name: path for path, name in saved.images()}
+    _check_maps(results, files)
     model = None if package is None else read_package(package)
     scorer: PackageScorer | None = None
     folder = OutputFolder(out)
-    written = Written(Counter(), Counter(), {})
+    written = Written(Counter(), Counter(), {}, [])
+    # of the images that have objects: their UIDs, and how objects of theirs may be called
+    uids: set[str] = set()
+    kept: set[str] = set()
     # image, score and number of boxes by UID, which files are named by
     first_of: dict[str, tuple[str, float | None, int]] = {}
     for result in read_results(results):
@@ -94,16 +115,18 @@ def write_objects(
                 f'({model.sha256[:8]})'
             )
         if model is not None and scorer is None:
-            scorer = _scorer(model, result.precision)
+            scorer = _scorer(model, result.precision, written.notes)
         path = ''
         try:
             with file_of(entry_of(result.image, images or '')) as path:
-                prob_map = None
-                if found is not None:
+                prob_map = precision = None
+                if found is not None and saved is not None:
                     prob_map = read_prediction(found, result.image).prob_map
+                    precision = saved.run.get('precision')
                 elif scorer is not None:
                     prob_map = scorer.prob_map(path)
-                made = make_objects(result, path, prob_map, kinds, threshold)
+                    precision = scorer.inferencer.precision
+                made = make_objects(result, path, prob_map, kinds, threshold, precision)
         except ServerError:
             # of no image: the others would say the same
             raise
@@ -117,15 +140,82 @@ def write_objects(
             written.counts[one.kind] += 1
         for kind, reason in made.left_out.items():
             written.left_out[f'{kind}: {reason}'] += 1
+        uids.add(made.image_uid)
+        kept |= made.file_names
         if uid is not None:
             first_of[uid] = result.image, result.score, len(result.boxes)
+    earlier = written_files(folder.folder) - kept
+    stale = [name for name in earlier if _images_of(folder.folder / name) & uids]
+    folder.remove(stale)
+    if stale:
+        written.notes.append(
+            f'{len(stale)} objects of these images at another threshold or of another model, which an '
+            f'earlier run wrote to {folder.folder}, are removed'
+        )
     return written
 
 
-def _scorer(model: ModelPackage, precision: str) -> PackageScorer:
-    """A scorer that computes as the results say, or as it can where it cannot."""
+def _images_of(path: Path) -> set[str]:
+    """SOPInstanceUIDs of the images that an object is of; none of another file."""
+    try:
+        with values_unsaid():
+            ds = pydicom.dcmread(path, stop_before_pixels=True)
+            named = [one.value for one in ds.iterall() if one.keyword == 'ReferencedSOPInstanceUID']
+    except Exception:  # any bytes at all may be there
+        return set()
+    return set(map(str, named))
+
+
+def _check_maps(results: str | os.PathLike, files: Mapping[str, Path]) -> None:
+    """Raise a ``ValueError`` if a map says otherwise than the result of its image."""
+    if not files:
+        return
+    for result in read_results(results):
+        if not result.scored or result.image not in files:
+            continue
+        path = files[result.image]
+        try:
+            prediction = read_prediction(path, result.image)
+        except ValueError:
+            # an error of this image alone, when it is its turn
+            continue
+        what, of_map, of_result = _scores(result, prediction)
+        if not _is_near(of_map, of_result):
+            raise ValueError(
+                f"{path}: {what} is {of_map:.5f}, of the result of '{result.image}' in "
+                f'{os.fspath(results)} it is {of_result:.5f}: the map is of another model, or was '
+                'predicted otherwise; name the maps of this model, or --package in their place'
+            )
+
+
+def _scores(result: ImageResult, prediction: ImagePrediction) -> tuple[str, float, float]:
+    """What a map and a result both say, by the map and by the result."""
+    assert result.score is not None
+    if prediction.score is not None:
+        return 'the image score', prediction.score, result.score
+    # that of the image need not be the highest of its map
+    if prediction.prob_map is not None and prediction.prob_map.size and result.scores:
+        highest = float(prediction.prob_map.max())
+        return 'the highest value of the map', highest, max(result.scores)
+    return '', result.score, result.score
+
+
+def _is_near(first: float, second: float) -> bool:
+    one, other = (min(max(score, 1e-6), 1 - 1e-6) for score in (first, second))
+    logits = math.log(one / (1 - one)) - math.log(other / (1 - other))
+    return abs(one - other) <= _ROUNDING or abs(logits) <= _LOGITS
+
+
+def _scorer(model: ModelPackage, precision: str, notes: list[str]) -> PackageScorer:
+    """A scorer that computes as the results say, or as it can where it cannot, which is noted."""
     try:
         return PackageScorer(model, precision=precision)
     except ValueError:
         # int8 of an exported detector, fp16 without a GPU
-        return PackageScorer(model)
+        scorer = PackageScorer(model, precision='fp32' if model.precision == precision else None)
+        used = scorer.inferencer.precision
+        notes.append(
+            f'the results are of precision {precision}, which cannot be had here: their prob maps are '
+            f'computed in {used}, and the objects say so'
+        )
+        return scorer

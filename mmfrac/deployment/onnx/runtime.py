@@ -145,14 +145,17 @@ class OnnxDetector:
         if facts.reason:
             return _Read(facts, facts.error(path))
         try:
-            plane = read_radiograph(path, [])
+            notes: list[str] = []
+            plane = read_radiograph(path, notes)
+            facts = selection.facts_of_pixels(facts, plane.shape, notes)
+            if facts.reason:
+                return _Read(facts)
             prepared = self._prepared(plane)
         except (OSError, ValueError) as error:
             return _Read(facts._replace(reason=UNREADABLE), str(error))
         except cv2.error as error:
             return _Read(facts._replace(reason=UNREADABLE), one_line(error))
-        height, width = plane.shape
-        return _Read(facts._replace(width=width, height=height), None, prepared)
+        return _Read(facts, None, prepared)
 
     def _prepared(self, plane: np.ndarray) -> tuple[tuple[int, int], Prepared]:
         height, width = plane.shape
@@ -347,13 +350,16 @@ def main(folder: str | os.PathLike, arguments: Sequence[str] | None = None) -> i
     except (OSError, ValueError, ImportError) as error:
         parser.error(printable(error))
     print(printable(detector.about['limits']), file=sys.stderr)
-    unread = 0
+    unread = doubtful = 0
     usual = Selection()
     selection = Selection(args.views or usual.views, everything=args.everything)
     images = find_images(args.images)
     for result in detector(images, args.batch_size, args.operating_point, selection):
         print(result.to_json(), flush=True)
         unread += result.error is not None
+        doubtful += bool(result.notes)
+    if doubtful:
+        print(f'{doubtful} are doubtful (field "notes")', file=sys.stderr)
     return 1 if unread else 0
 
 

@@ -132,9 +132,9 @@ class PageScorer:
                 name, package.identity, precision, reason=reason, error=text, **facts.fields()
             )
             return ShownImage(unread)
-        height, width = loaded.image.shape
         plane = _shown(loaded.image)
-        fields = facts._replace(width=width, height=height).fields()
+        facts = self.selection.facts_of_pixels(facts, loaded.image.shape, loaded.notes)
+        fields = facts.fields()
         if facts.reason:
             left_out = ImageResult(name, package.identity, precision, reason=facts.reason, **fields)
             return ShownImage(left_out, plane)

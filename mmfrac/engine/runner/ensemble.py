@@ -2,10 +2,12 @@
 """An ensemble as one config and one checkpoint, from those of its detectors."""
 
 import copy
+import hashlib
 import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmdet.registry import MODELS
@@ -96,6 +98,35 @@ def predicting_weights(checkpoint: dict) -> dict:
         for key, value in state_dict.items()
         if not key.removeprefix('module.').startswith('data_preprocessor.')
     }
+
+
+def weights_sha256(checkpoint: dict) -> list[str]:
+    """SHA-256 of the weights that predict, which tell models apart whatever their files are called.
+
+    Args:
+        checkpoint (dict): Of a detector, of a teacher-student model, whose student counts, or of an
+            ensemble.
+
+    Returns:
+        list[str]: One; of an ensemble one a detector.
+    """
+    parts: dict[str, dict[str, Any]] = {}
+    for key, value in predicting_weights(checkpoint).items():
+        member, name = '', key
+        if key.startswith('detectors.'):
+            _, member, name = key.split('.', 2)
+        parts.setdefault(member, {})[name] = value
+    return [_sha256(weights) for weights in parts.values()]
+
+
+def _sha256(weights: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        if not isinstance(value, torch.Tensor):
+            continue
+        digest.update(f'{name} {value.dtype} {list(value.shape)}\n'.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 PathLike = str | os.PathLike

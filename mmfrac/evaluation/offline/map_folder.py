@@ -11,7 +11,8 @@ Members of an image's file, all of them plain arrays (nothing is pickled):
 - ``boxes`` (m, 4) xyxy px of the image, ``box_scores`` (m,); both may be absent
 - ``box_classes`` (m,) names of the boxes' categories; absent: all are of those that are measured
 
-``run.json`` says where they come from (config, checkpoint, versions) and may be absent.
+``run.json`` says where they come from (config, checkpoint, SHA-256 of its weights, versions) and may be
+absent.
 """
 
 import io
@@ -315,6 +316,7 @@ _RUN_FIELDS: dict[str, tuple[type, ...]] = dict(
     config_text=(str,),
     num_films=(int,),
     precision=(str, type(None)),
+    weights=(list,),
 )
 
 

@@ -32,6 +32,8 @@ class ModelResults:
         precision (str | None): In which the images were predicted. Defaults to None, not known.
         notes (tuple[str, ...]): What a reader of the figures should know of the predictions: that they
             are of two kinds. Defaults to none.
+        weights (tuple[str, ...]): SHA-256 of the weights that predicted, one of each member of an
+            ensemble. Defaults to none, not known.
     """
 
     images: list[TrueImage]
@@ -41,6 +43,7 @@ class ModelResults:
     kinds: tuple[str, ...]
     precision: str | None = None
     notes: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
 
     @property
     def with_regions(self) -> np.ndarray:
@@ -120,6 +123,7 @@ def evaluate_predictions(
         tuple(sorted(kinds)),
         predictions.run.get('precision'),
         _notes(kinds, num_own),
+        tuple(map(str, predictions.run.get('weights', ()))),
     )
 
 

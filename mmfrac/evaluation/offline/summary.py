@@ -116,6 +116,8 @@ class ModelSummary:
         groups (dict[str, list[Group]]): By what the images or lesions are parted.
         precisions (tuple[str, ...]): In which test and validation images were predicted, as far as
             their predictions say.
+        weights (dict[str, tuple[str, ...]]): SHA-256 of the weights that predicted the 'test' and the
+            'validation' images; empty where their predictions do not say.
     """
 
     results: ModelResults
@@ -128,6 +130,7 @@ class ModelSummary:
     temperature: float | None
     groups: dict[str, list[Group]]
     precisions: tuple[str, ...]
+    weights: dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -265,7 +268,7 @@ def _summarise_model(
     calibration, temperature = _calibrate(results, validation, definitions)
     patients = [image.patient for image in results.images]
     is_clustered = definitions.cluster == 'patient'
-    known = [results] if validation is None else [results, validation]
+    known = dict(test=results) | ({} if validation is None else dict(validation=validation))
     return ModelSummary(
         results=results,
         metrics=estimate_metrics(results, weights, definitions),
@@ -281,7 +284,10 @@ def _summarise_model(
         calibration=calibration,
         temperature=temperature,
         groups=_groups(results, weights, definitions, fields),
-        precisions=tuple(sorted({one.precision for one in known if one.precision is not None})),
+        precisions=tuple(
+            sorted({one.precision for one in known.values() if one.precision is not None})
+        ),
+        weights={part: one.weights for part, one in known.items()},
     )
 
 

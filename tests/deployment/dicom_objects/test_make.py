@@ -161,6 +161,33 @@ def test_kinds_that_there_are_none_of_are_named(tmp_path):
         made_of(path, kinds=['pdf'])
 
 
+@pytest.mark.parametrize('threshold', [80, 0, -1, float('nan')])
+def test_a_threshold_is_in_0_1(tmp_path, threshold):
+    path = make_image(tmp_path)
+    with pytest.raises(ValueError, match=rf'must lie in \(0, 1\], got {threshold:g}'):
+        made_of(path, threshold=threshold)
+    assert made_of(path, kinds=['sr'], threshold=1).objects
+
+
+def test_another_precision_of_the_map_and_notes_are_said(tmp_path):
+    path = make_image(tmp_path)
+    for precision in (None, 'fp32'):
+        same = made_of(path, kinds=['sr', 'seg'], map_precision=precision).objects
+        assert not any(b'precision of the map' in one.content for one in same)
+    result = make_result(path, precision='fp16', notes=['its header contradicts its pixels'])
+    made = make_objects(result, path, make_map(path), ['sr', 'seg', 'sc'], map_precision='fp32')
+    sr, seg, sc = (one.content for one in made.objects)
+    assert b'precision: fp16' in sr and b'precision of the map: fp32' in sr
+    assert b'note: its header contradicts its pixels' in sr
+    assert b'precision of the map=fp32' in seg
+    # a strip more
+    (before,) = made_of(path, kinds=['sc']).objects
+    assert read(sc).Rows > read(before.content).Rows
+    # boxes of the result have no map
+    (alone,) = make_objects(result, path, None, ['sr'], map_precision='fp32').objects
+    assert b'precision of the map' not in alone.content
+
+
 @pytest.mark.parametrize(
     'fields, text',
     [

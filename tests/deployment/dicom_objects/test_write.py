@@ -1,8 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import json
+import re
 import runpy
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mmfrac.deployment.dicom_objects import write
@@ -25,7 +28,7 @@ def results(tmp_path):
         lines.append(make_result(path, image=str(path)))
     boxes, scores = no_boxes()
     first = lines[0].image
-    prediction = ImagePrediction(first, boxes, scores, 0.8, make_map(first), (4.0, 4.0))
+    prediction = ImagePrediction(first, boxes, scores, 0.875, make_map(first), (4.0, 4.0))
     write_prediction(tmp_path / 'maps' / 'a.npz', prediction)
     nothing = dict(score=None, probability=None, flag=None, boxes=[], scores=[])
     lines.append(make_result(first, scored=False, reason='lateral', **nothing))
@@ -53,8 +56,8 @@ def test_command(tmp_path, results, monkeypatch, capsys, repository):
     names = sorted(path.name for path in out.glob('*.dcm'))
     assert len(names) == 7 and not any('Doe' in name for name in names)
     # again: the same files
-    write_objects(results, out, maps=tmp_path / 'maps')
-    assert sorted(path.name for path in out.glob('*.dcm')) == names
+    written = write_objects(results, out, maps=tmp_path / 'maps')
+    assert sorted(path.name for path in out.glob('*.dcm')) == names and not written.notes
 
 
 def test_relative_paths_and_files_of_others(tmp_path, results):
@@ -116,4 +119,87 @@ def test_maps_are_computed_in_the_precision_of_the_results(tmp_path, monkeypatch
         out = tmp_path / precision
         written = write_objects(tmp_path / 'results.jsonl', out, package=package.path, kinds=['sr'])
         assert written.counts == dict(sr=1)
+        (file,) = out.glob('sr_*.dcm')
+        said = file.read_bytes()
+        assert f'precision: {precision}'.encode() in said
+        assert (b'precision of the map: fp32' in said) == (precision == 'int8')
+        assert len(written.notes) == (precision == 'int8')
     assert used == ['bf16', 'fp32']
+    assert re.search('precision int8, which cannot be had here: .* in fp32', written.notes[0])
+
+
+def saved_map(path, image, prob_map, score=None):
+    boxes, scores = no_boxes()
+    write_prediction(path, ImagePrediction(str(image), boxes, scores, score, prob_map, (4.0, 4.0)))
+
+
+@pytest.mark.parametrize(
+    'score, of_map, of_result, scores, error',
+    [
+        # in the two last scores of one model, of bf16 and of fp32
+        (0.9998, 0.9998, 0.981, [0.981], r'image score is 0.99980, .* it is 0.98100: .* --package'),
+        (None, 0.9998, 0.981, [0.981], r'highest value of the map is 0.99980, .* it is 0.98100'),
+        (0.5, 0.5, 0.7, [0.7], 'image score is 0.5'),
+        (0.875, 0.875, 0.85, [0.85], ''),
+        (1.0, 1.0, 0.998, [0.998], ''),
+        # an image score that is not the highest of the map
+        (0.3, 0.9, 0.3, [0.9], ''),
+        (None, 0.9, 0.3, [0.9], ''),
+        (None, 0.1, 0.7, [], ''),
+    ],
+)
+def test_a_map_of_another_model_is_refused(tmp_path, score, of_map, of_result, scores, error):
+    path = make_image(tmp_path)
+    boxes = [[8.0, 12.0, 36.0, 24.0]] * len(scores)
+    result = make_result(path, score=of_result, boxes=boxes, scores=scores)
+    (tmp_path / 'results.jsonl').write_text(result.to_json() + '\n')
+    prob_map = np.where(make_map(path) > 0, of_map, 0).astype(np.float32)
+    saved_map(tmp_path / 'maps/a.npz', path, prob_map, score)
+    options = dict(maps=tmp_path / 'maps', kinds=['sr'])
+    if not error:
+        assert write_objects(tmp_path / 'results.jsonl', tmp_path / 'out', **options).counts
+        return
+    with pytest.raises(ValueError, match=rf'a.npz: the {error}' if 'the' not in error else error):
+        write_objects(tmp_path / 'results.jsonl', tmp_path / 'out', **options)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_damaged_map_is_the_error_of_its_image(tmp_path, results):
+    (file,) = (tmp_path / 'maps').iterdir()
+    (first, *_) = results.read_text().splitlines()
+    np.savez(file, film=json.loads(first)['image'], score='high', boxes=np.zeros((0, 4)))
+    written = write_objects(results, tmp_path / 'out', maps=tmp_path / 'maps', kinds=['sr'])
+    assert written.counts == dict(sr=1)
+    assert 'score must be numbers' in written.errors[json.loads(first)['image']]
+
+
+def test_objects_of_another_threshold_do_not_stay(tmp_path, results):
+    out = tmp_path / 'out'
+    write_objects(results, out, threshold=0.5)
+    other = tmp_path / 'other.jsonl'
+    (tmp_path / 'new').mkdir()
+    image = make_image(tmp_path / 'new', SOPInstanceUID='1.2.3.9')
+    other.write_text(make_result(image).to_json() + '\n')
+    write_objects(other, out, threshold=0.5)
+    (out / 'mine.dcm').write_bytes(next(out.glob('sr_*.dcm')).read_bytes())
+    before = {path.name for path in out.glob('*.dcm')}
+    # another kind at the same threshold contradicts nothing
+    assert not write_objects(other, out, threshold=0.5, kinds=['sr']).notes
+    assert {path.name for path in out.glob('*.dcm')} == before
+    written = write_objects(other, out, threshold=0.25, kinds=['sr'])
+    assert re.match('3 objects of these images at another threshold', written.notes[0])
+    left = {path.name for path in out.glob('*.dcm')}
+    # those of other images, and of others
+    assert len(before - left) == 3 and len(left - before) == 1 and 'mine.dcm' in left
+    # and of another model
+    changed = replace(make_result(image), model=dict(name='frac_test', sha256='f' * 64))
+    other.write_text(changed.to_json() + '\n')
+    written = write_objects(other, out, threshold=0.25, kinds=['sr'])
+    assert written.notes[0].startswith('1 objects')
+    assert len(list(out.glob('sr_*.dcm'))) == 3
+
+
+@pytest.mark.parametrize('threshold', [80, 0, -1, float('nan')])
+def test_a_threshold_is_in_0_1(tmp_path, results, threshold):
+    with pytest.raises(ValueError, match=r'must lie in \(0, 1\]'):
+        write_objects(results, tmp_path / 'out', threshold=threshold)

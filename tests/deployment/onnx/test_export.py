@@ -201,6 +201,21 @@ def test_what_is_no_frontal_chest_film_is_left_out(small, tmp_path):
     assert gone.reason == 'no such file' and 'nowhere.dcm' in gone.error
 
 
+def test_doubts_and_an_image_of_one_value(small, tmp_path):
+    _, folder = small
+    doubtful = tiny_dicom(tmp_path / 'doubtful.dcm', 0, WindowWidth=0)
+    blank = tiny_dicom(tmp_path / 'blank.dcm', 1, PixelData=bytes(2 * 48 * 64))
+    run = run_alone(folder, doubtful, blank, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert '2 are doubtful' in run.stderr
+    first, second = (ImageResult.from_json(line) for line in run.stdout.splitlines())
+    assert first.scored and first.notes[0].startswith('its window (center 2048.0, width 0.0)')
+    assert not second.scored and second.reason == 'all its pixels have one value'
+    assert second.reason in second.notes and (second.width, second.height) == (64, 48)
+    (found,) = OnnxDetector(folder)([blank], selection=Selection(everything=True))
+    assert found.scored and found.notes
+
+
 def test_a_network_that_gives_nan_stops_nothing(small, images, monkeypatch):
     _, folder = small
     detector = OnnxDetector(folder)

@@ -14,6 +14,7 @@ from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.deployment.results import read_results
 from tests.deployment.page.frames import read_frames
 from tests.deployment.page.test_app import send, zipped
+from tests.deployment.tiny_package import write_dicom
 
 pytest.importorskip('httpx', reason='pip install mmfrac[deploy]')
 app_module = pytest.importorskip('mmfrac.deployment.page.app', reason='pip install mmfrac[deploy]')
@@ -48,6 +49,21 @@ def keep(browser, name, tmp_path):
     """A picture for somebody to look at, in MMFRAC_SCREENSHOTS."""
     folder = Path(os.environ.get('MMFRAC_SCREENSHOTS', tmp_path))
     return cv2.imread(str(browser.screenshot(folder / f'{name}.png')))
+
+
+def test_what_is_doubtful_of_an_image_is_said(browser, url, tmp_path):
+    doubtful = write_dicom(tmp_path / 'doubtful.dcm', 0, WindowWidth=0)
+    blank = write_dicom(tmp_path / 'blank.dcm', 1, PixelData=bytes(2 * 48 * 64))
+    browser.open(url)
+    browser.wait("document.getElementById('status').textContent === 'Ready.'")
+    browser.type('#files', f'{doubtful}\n{blank}')
+    browser.wait("document.getElementById('status').textContent === '2 images, 1 scored.'")
+    text = browser.text('#verdict')
+    assert 'image score' in text and 'Doubtful: its window (center 2048.0, width 0.0)' in text
+    assert 'all its pixels have one value' in browser.text('#images li:nth-child(2)')
+    browser.run("document.querySelector('#images li:nth-child(2) button').click()")
+    text = browser.text('#verdict')
+    assert 'not scored, all its pixels have one value. Doubtful: ' in text
 
 
 def test_from_files_to_findings_and_downloads(browser, url, dicom, tmp_path):

@@ -272,6 +272,7 @@ def test_an_encrypted_archive(truth, tmp_path):
         '{"seed": true}',
         '{"precision": ["fp32"]}',
         '{"precision": 16}',
+        '{"weights": "0123abcd"}',
         '{"x": NaN}',
         '{"x": [-Infinity]}',
         '{"x":' * 20000,
@@ -284,3 +285,10 @@ def test_a_run_file_that_is_none(truth, tmp_path, text):
     (folder / 'run.json').write_text(text)
     with pytest.raises(ValueError, match=r'run\.json.* remove it or copy it anew|must hold a JSON'):
         open_predictions(folder, truth)
+
+
+def test_of_which_weights_predictions_are(truth, tmp_path):
+    folder = write_maps(tmp_path / 'maps', prob_maps())
+    assert results_of(folder, truth).weights == ()
+    (folder / 'run.json').write_text('{"weights": ["01", "23"]}')
+    assert results_of(folder, truth).weights == ('01', '23')

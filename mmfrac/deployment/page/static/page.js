@@ -159,6 +159,9 @@ function add(image) {
   if (state.current < 0 || (!current().plane && image.plane)) show(index);
 }
 
+// what is doubtful of an image by its header or its pixels
+const doubts = (result) => (result.notes && result.notes.length ? ` Doubtful: ${result.notes.join('; ')}.` : '');
+
 // ---- showing --------------------------------------------------------------------------------------
 
 function show(index) {
@@ -185,7 +188,7 @@ function showFindings() {
   const { result } = image.header;
   const name = result.image;
   if (!result.scored) {
-    at('verdict').textContent = `${name}: not scored, ${result.error || result.reason}.`;
+    at('verdict').textContent = `${name}: not scored, ${result.error || result.reason}.${doubts(result)}`;
     for (const [kind, canvas] of Object.entries(canvases)) canvas.setAttribute('aria-label', `${kind}: ${name}, not scored`);
     return;
   }
@@ -194,7 +197,7 @@ function showFindings() {
   const probability = result.probability === null ? '' : `, calibrated probability ${result.probability.toFixed(3)}`;
   const view = result.view ? `, view ${result.view}` : '';
   at('verdict').textContent = `${name}${view}: image score ${result.score.toFixed(3)}${probability}; `
-    + `${flag ? 'at or above' : 'below'} the threshold, ${count(boxes.length, 'finding')}.`;
+    + `${flag ? 'at or above' : 'below'} the threshold, ${count(boxes.length, 'finding')}.${doubts(result)}`;
   boxes.forEach(([x1, y1, x2, y2], index) => {
     const row = item('tr', '', body);
     item('td', String(index + 1), row);
