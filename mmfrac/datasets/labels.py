@@ -115,12 +115,14 @@ def film_labels(image: Mapping[str, Any], boxes: int, undecided: int = 0) -> Fil
         boxes (int): How many lesions it has.
         undecided (int): How many of its boxes are neither lesions nor known to be none: those that are
             ignored, and those of fractures that are not among the classes. An image that has only
-            such boxes is no negative unless its ``label`` says so. Defaults to 0.
+            such boxes is no negative unless its ``label`` says so, nor is one without boxes whose
+            ``regions`` say that they are not complete. Defaults to 0.
 
     Returns:
         FilmLabels: With nothing absent.
     """
-    label = image.get('label', 1 if boxes else -1 if undecided else 0)
+    is_open = undecided or image.get('regions') is False
+    label = image.get('label', 1 if boxes else -1 if is_open else 0)
     return FilmLabels(
         label=label,
         regions=image.get('regions', label == 0 or boxes > 0),

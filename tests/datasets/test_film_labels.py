@@ -22,6 +22,7 @@ from mmfrac.datasets.labels import (
         (dict(label=1), 0, (1, False, 'unknown', 'a.png', 'P_pub')),
         (dict(label=-1), 0, (-1, False, 'unknown', 'a.png', 'U')),
         (dict(regions=False), 1, (1, False, 'unknown', 'a.png', 'P_pub')),
+        (dict(regions=False), 0, (-1, False, 'unknown', 'a.png', 'U')),
         (dict(label=0, source='x', patient_id=7), 0, (0, True, 'x', '7', 'N')),
     ],
 )
