@@ -77,8 +77,8 @@ def _box_fault(box: Any, limits: tuple[int, int]) -> str | None:
         return relative_fault(box, 'x1, y1, x2, y2')
     if min(x2 - x1, y2 - y1) < _SMALLEST_SIDE:
         return (
-            f'box {box} (x1, y1, x2, y2) has a side of less than {_SMALLEST_SIDE} px; does a mark part '
-            'thousands in its numbers? Boxes are in px'
+            f'box {box} (x1, y1, x2, y2) has a side of less than {_SMALLEST_SIDE} px: take it out if it '
+            'is a click; in a table a mark may part the thousands of its numbers'
         )
     return None
 
@@ -259,6 +259,11 @@ class ImageFiles:
         """First folders of the names without which the films are in the image folder."""
         return self._finder.prefix or ''
 
+    @property
+    def is_flattened(self) -> bool:
+        """Whether films are there without other folders, too."""
+        return self._finder.is_flattened
+
     def look_up(self, rows: Sequence[ImageRow]) -> list[FoundImage]:
         """Find and measure the films of a batch.
 
@@ -319,7 +324,10 @@ class ImageFiles:
             if name is None:
                 fault = f'missing file {os.path.join(self.image_dir, row.names[0])}'
                 if self.prefix:
-                    fault += f'; other films are there without the {self.prefix!r} of their names'
+                    fault += (
+                        f'; other films are there without the {self.prefix!r} of their names: name the '
+                        'image folder in which the names of the table begin'
+                    )
                 return FoundImage(row.names[0], fault=fault, is_missing=True)
             outside = self._led_outside(name)
             if outside is not None:
@@ -576,13 +584,14 @@ class Conversion:
                     bar.update(len(batch))
             for table in self._tables:
                 table.check_numbers()
-            for stray in folders.strays():
-                self.problems.add(*stray)
+            for mask in folders.masks():
+                self.problems.add(*mask)
             self.problems.raise_any(self._files)
             self.notes += folders.notes
             if files.prefix and not unique_names:
+                others = ' or other folders' if files.is_flattened else ''
                 self.notes.append(
-                    f'films are in the image folder without the {files.prefix!r} of their names'
+                    f'films are in the image folder without the {files.prefix!r}{others} of their names'
                 )
             if not len(writer):
                 reasons = ', '.join(f'{n} {reason}' for reason, n in self.left_out.items())

@@ -19,8 +19,8 @@ class ImageFinder:
 
     A name is tried as it is, with other slashes and in the other Unicode form. Tables name films from
     the root of their release, which may lie deeper or have another name here: the first films decide
-    which first folders are taken off, and no others are. Where the set's file names are unique, the
-    folder is searched for them last.
+    which first folders are taken off, and no others are, or where films of several folders lie in one
+    here, how many. Where the set's file names are unique, the folder is searched for them last.
 
     Args:
         image_dir (str): Folder with the films.
@@ -31,12 +31,16 @@ class ImageFinder:
             for does not matter.
         prefix (str, optional): First folders of the names that are taken off, with the slash behind
             them; '' for none, None as long as no film has been found by its name.
+        is_flattened (bool): Whether other folders, as many, are taken off, too.
     """
 
     def __init__(self, image_dir: str, unique_names: bool) -> None:
         self.image_dir = image_dir
         self._unique = unique_names
         self.prefix: str | None = None
+        self.is_flattened = False
+        # by which name each film was asked for, where several may mean it
+        self._claims: dict[str, str] = {}
         self._index: dict[str, list[str]] | None = None
         self._lock = Lock()
         self.is_settled = False
@@ -44,7 +48,8 @@ class ImageFinder:
     def settle(self, batch: Iterable[Sequence[str]]) -> None:
         """Decide which first folders are taken off: none if a film is here under its whole name.
 
-        Else those whose last one is the image folder itself, or those without which most films are here.
+        Else those whose last one is the image folder itself, or those without which most films are here;
+        with them as many others, unless two names would then mean one film.
 
         Args:
             batch (Iterable[Sequence[str]]): Names of each of several films.
@@ -52,10 +57,12 @@ class ImageFinder:
         if self.prefix is not None:
             return
         counts: Counter[str] = Counter()
+        meant: dict[str, set[str]] = {}
         for names in batch:
             found = ('', '') if any(map(self._exists, names)) else self._nearly_as_named(names)
             if found is not None:
                 counts[found[0]] += 1
+                meant.setdefault(found[1], set()).add(found[0])
             if '' in counts or (self._unique and counts):
                 break
         here = os.path.basename(os.path.abspath(self.image_dir))
@@ -65,6 +72,8 @@ class ImageFinder:
             return not prefix, is_here, counts[prefix], -prefix.count('/')
 
         self.prefix = max(counts, key=likelihood, default=None)
+        is_apart = all(len(prefixes) == 1 for prefixes in meant.values())
+        self.is_flattened = bool(self.prefix) and is_apart and not likelihood(self.prefix or '')[1]
 
     def find(self, names: Sequence[str]) -> str | None:
         """Path of a film.
@@ -77,18 +86,28 @@ class ImageFinder:
                 there is no such file.
 
         Raises:
-            ValueError: If a file of that name is in several folders, or if it is here under its whole
-                name, and films before it are not.
+            ValueError: If a file of that name is in several folders, if another name means it, too, or
+                if it is here under its whole name, and films before it are not.
         """
         if not self.is_settled:
             self.settle([names])
         path = self._as_named(names) or self._indexed(names)
         if path is None:
-            _, path = self._nearly_as_named(names) or ('', None)
+            prefix, path = self._nearly_as_named(names) or ('', None)
+            if path is not None and self.is_flattened:
+                self._claim(prefix, path)
         if path is None and self._unique:
             path = self._search(names)
         self.is_settled = self.is_settled or path is not None
         return path
+
+    def _claim(self, prefix: str, path: str) -> None:
+        first = self._claims.setdefault(path, prefix)
+        if first != prefix:
+            raise ValueError(
+                f'{prefix + path!r} and {first + path!r} would both be {path} of {self.image_dir}: name '
+                'the image folder in which the names of the table begin'
+            )
 
     def _exists(self, path: str) -> bool:
         return os.path.isfile(os.path.join(self.image_dir, path))
@@ -115,9 +134,14 @@ class ImageFinder:
         for name in names:
             for form in _forms(name):
                 for prefix, path in _endings(form):
-                    if self.prefix in (None, prefix) and self._exists(path):
+                    if self._takes_off(prefix) and self._exists(path):
                         return prefix, relative(path, self.image_dir)
         return None
+
+    def _takes_off(self, prefix: str) -> bool:
+        if self.prefix is None or prefix == self.prefix:
+            return True
+        return self.is_flattened and prefix.count('/') == self.prefix.count('/')
 
     def _search(self, names: Sequence[str]) -> str | None:
         with self._lock:
@@ -145,7 +169,8 @@ class FoundFolders:
         # of films that are where their names say, and of those that were searched for: by kind of folder
         self._named: Counter[str] = Counter()
         self._searched: Counter[str] = Counter()
-        self._first: dict[str, tuple[str, int | str, str]] = {}
+        self._first: dict[str, str] = {}
+        self._rows: dict[str, ImageRow] = {}
 
     def add(self, row: ImageRow, path: str) -> None:
         """Count a film.
@@ -155,49 +180,51 @@ class FoundFolders:
             path (str): Where it was found, below the image folder.
         """
         folder = posixpath.dirname(path)
-        kind = _NUMBERS.sub('#', folder)
-        if any(_ends_in(posixpath.dirname(plain_name(name)), folder) for name in row.names):
+        kind = _NUMBERS.sub('#', _UUIDS.sub('#', folder))
+        named = [posixpath.dirname(plain_name(name)) for name in row.names]
+        if any(one and _ends_in(one, folder) for one in named):
             self._named[kind] += 1
         else:
             self._searched[kind] += 1
-            self._first.setdefault(kind, (row.table, row.location, path))
+            self._first.setdefault(kind, path)
+            self._rows.setdefault(kind, row)
 
-    def strays(self) -> Iterator[tuple[str, int | str, str]]:
-        """What is wrong with films that were searched for, in folders unlike those of the others.
-
-        The others are those that are where the table names them; if none is, those of all but the
-        rarest folders.
+    def masks(self) -> Iterator[tuple[str, int | str, str]]:
+        """What is wrong with films that were searched for, and found in folders of masks alone.
 
         Yields:
-            tuple[str, int | str, str]: Table and location of the first film of each such folder, and the
-                fault.
+            tuple[str, int | str, str]: Table and location of the first film of each kind of folders,
+                and the fault.
         """
-        others = self._named or self._searched
-        for kind, count in self._searched.items():
-            if kind not in self._named and (self._named or count * _RAREST < others.total()):
-                table, location, path = self._first[kind]
+        for kind, row in self._rows.items():
+            if kind not in self._named and _MASKS.search(kind):
                 fault = (
-                    f'{path}: {_counted(count, kind)}, but {_counted(*others.most_common(1)[0][::-1])}: '
-                    'is it the film, or a mask or copy of one that is missing? Name the folder of the '
-                    'films alone, or move the others out of it'
+                    f'{self._first[kind]}: {_counted(self._searched[kind], kind)}: is it the film, or a '
+                    'mask of one that is missing? Name the folder of the films alone, or move the masks '
+                    'out of it'
                 )
-                yield table, location, fault
+                yield row.table, row.location, fault
 
     @property
     def notes(self) -> list[str]:
-        """A sentence if films were searched for and found in folders of several kinds."""
-        if len(self._searched) < 2:
+        """A sentence if films that were searched for lie in folders of several kinds, or elsewhere than
+        those that are where their table names them.
+        """
+        kinds = {kind: count for kind, count in self._searched.items() if kind not in self._named}
+        if not kinds or len(self._searched) + len(self._named) < 2:
             return []
-        told = '; '.join(
-            _counted(count, kind) for kind, count in self._searched.most_common(_SHOWN)
-        )
-        return [f'the folders of the films are unlike: {told}; are all of them films of the set?']
+        everywhere = self._named + self._searched
+        told = '; '.join(_counted(count, kind) for kind, count in everywhere.most_common(_SHOWN))
+        rarest = min(kinds, key=lambda kind: kinds[kind])
+        return [
+            f'the folders of the films are unlike: {told}; are all of them films of the set, as '
+            f'{self._first[rarest]}, or masks or copies of films that are missing?'
+        ]
 
 
 _NUMBERS = re.compile(r'\d+')
-
-# A folder that holds less than one of so many films is looked at.
-_RAREST = 100
+_MASKS = re.compile(r'mask|segment|annotat|heat_?map', re.IGNORECASE)
+_UUIDS = re.compile(r'\b[0-9a-fA-F]{8,}(-[0-9a-fA-F]+)*\b')
 
 # Kinds of folders in a note.
 _SHOWN = 10

@@ -240,7 +240,7 @@ def test_a_film_with_a_box_and_a_fracture_without_one(convert, order):
 @pytest.mark.parametrize('box', ['1.050,1.200,1.300,1.400', '9.5,9,9.9,20', '1,2,9,2.5'])
 def test_boxes_of_less_than_a_pixel(convert, box):
     message = error_of(convert, 'path,label,x1,y1,x2,y2', f'a,1,{box}', 'b,1,1.5,1,9,9', count=1)
-    assert 'line 2: box' in message and 'has a side of less than 1 px; does a mark part' in message
+    assert 'line 2: box' in message and 'has a side of less than 1 px: take it out if' in message
 
 
 def test_marks_that_may_part_thousands(convert):

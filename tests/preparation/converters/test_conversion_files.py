@@ -69,7 +69,10 @@ def test_the_first_film_settles_the_root_of_the_names(films):
     finder = ImageFinder(str(root), unique_names=False)
     assert finder.find(['release/train/p1/a.png']) == 'train/p1/a.png' and finder.is_settled
     assert finder.find(['release/train/p2/a.png']) is None
-    assert finder.find(['other/train/p1/a.png']) is None
+    with pytest.raises(
+        ValueError, match=r"'other/train/p1/a.png' and 'release/.*' would both be train"
+    ):
+        finder.find(['other/train/p1/a.png'])
     with pytest.raises(ValueError, match=r"only without the 'release/' of their names"):
         finder.find(['train/p1/a.png'])
 
@@ -82,7 +85,10 @@ def test_the_first_film_settles_the_root_of_the_names(films):
         (['P2/a.png', 'p1\\a.png'], ['a.png', None], 'P2/'),
         (['P2/a.png', 'P1\\a.png'], [None, 'P1/a.png'], ''),
         (['x/b.png', 'films/a.png', 'x/a.png'], [None, 'a.png', None], 'films/'),
-        (['x/a.png', 'y/P1/a.png', 'y/b.png'], [None, 'P1/a.png', 'b.png'], 'y/'),
+        # folders of another machine over films in one folder, as long as each means another film
+        (['x/a.png', 'y/b.png', 'z/c.png'], ['a.png', 'b.png', None], 'x/'),
+        (['/home/p1/a.png', '/home/p2/b.png'], ['a.png', 'b.png'], '/home/p1/'),
+        (['x/a.png', 'y/a.png', 'x/b.png'], ['a.png', None, 'b.png'], 'x/'),
     ],
 )
 def test_the_names_of_a_batch_settle_what_is_taken_off_them(films, names, found, prefix):
@@ -116,26 +122,29 @@ def found_folders(*pairs):
 def test_folders_of_films_that_are_searched_for():
     zips = [(f'{n}.png', f'images_{n:03d}/images/{n}.png') for n in range(150)]
     folders = found_folders(*zips)
-    assert not list(folders.strays()) and not folders.notes
+    assert not list(folders.masks()) and not folders.notes
     folders = found_folders(*zips, ('7.png', 'masks/7.png'))
-    ((table, line, fault),) = folders.strays()
+    ((table, line, fault),) = folders.masks()
     assert (table, line) == ('t.csv', 150)
-    assert fault.startswith(
-        "masks/7.png: 1 in folders like 'masks', but 150 in folders like 'images_#/images': is it"
-    )
-    # many of another folder may be a part of the set
+    assert fault.startswith("masks/7.png: 1 in folders like 'masks': is it the film, or a mask")
+    # others may be a part of the set: a sentence says so
     folders = found_folders(*zips, *((f'{n}.png', f'val/{n}.png') for n in range(150, 153)))
-    assert not list(folders.strays())
+    assert not list(folders.masks())
     told = "150 in folders like 'images_#/images'; 3 in folders like 'val'"
-    assert folders.notes == [
-        f'the folders of the films are unlike: {told}; are all of them films of the set?'
-    ]
-    # where the table says where films are, one elsewhere is another
-    folders = found_folders(('1.png', '1.png'), *((f'{n}.png', f'x/{n}.png') for n in (2, 3)))
-    ((*_, fault),) = folders.strays()
-    assert fault.startswith("x/2.png: 2 in folders like 'x', but 1 in the image folder itself")
-    named = ('files/p1/1.png', 'p1/1.png'), ('files/p2/2.png', 'p2/2.png')
-    assert not list(found_folders(*named, ('files/p1/3.png', 'p2/3.png')).strays())
+    (note,) = folders.notes
+    assert note.startswith(
+        f'the folders of the films are unlike: {told}; are all of them films of the'
+    )
+    assert 'as val/150.png, or masks' in note
+    # a folder a film, by its UUID
+    names = (f'{n:08x}-0a1b-4c2d-8e3f-{n:012x}' for n in range(50))
+    assert not found_folders(
+        *((f'{n}.png', f'{name}/{n}.png') for n, name in enumerate(names))
+    ).notes
+    # where the table says where films are, one elsewhere is told
+    named = [('files/p1/1.png', 'p1/1.png'), ('files/p2/2.png', 'p2/2.png')]
+    assert not found_folders(*named, ('files/p1/3.png', 'p2/3.png')).notes
+    assert found_folders(*named, ('files/p1/3.png', 'old/3.png')).notes
 
 
 def test_sizes_and_faults_of_a_batch(films):
