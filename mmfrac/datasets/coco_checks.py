@@ -145,7 +145,7 @@ def find_problems(
     if classes is not None and not set(classes) & set(names.values()):
         fault = (
             f'none of the classes {list(classes)} is among the categories {list(names.values())}; '
-            'set metainfo=dict(classes=(...)) to those wanted'
+            'name those wanted (metainfo=dict(classes=(...)), --category)'
         )
         problems.append(Problem('field', '', fault))
     elif classes is not None:
@@ -153,8 +153,8 @@ def find_problems(
     images, lines = _check_images(data['images'], outside)
     problems += lines
     counted = {key for key, name in names.items() if classes is None or name in classes}
-    boxes, ignored, lines = _check_boxes(data['annotations'], images, names, counted)
-    return problems + lines + _check_labels(data['images'], boxes, ignored)
+    boxes, ignored, others, lines = _check_boxes(data['annotations'], images, names, counted)
+    return problems + lines + _check_labels(data['images'], boxes, ignored, others)
 
 
 def image_name(index: int, image: Any) -> str:
@@ -365,10 +365,12 @@ def _field_key(name: str) -> str:
 
 def _check_boxes(
     annotations: list, images: dict, names: dict, counted: set
-) -> tuple[dict[int, int], dict[int, int], list[Problem]]:
-    """Returns the numbers of counted lesions and of ignored boxes by image id, and problems."""
+) -> tuple[dict[int, int], dict[int, int], dict[int, str], list[Problem]]:
+    """Returns the numbers of counted lesions and of ignored boxes by image id, a category that is not
+    counted by image id, and problems."""
     boxes: dict[int, int] = {}
     ignored: dict[int, int] = {}
+    others: dict[int, str] = {}
     ids: dict[int, int] = {}
     misread: list[tuple[str, str, int]] = []
     problems = []
@@ -418,11 +420,13 @@ def _check_boxes(
         if category in counted:
             one = ignored if is_ignored(annotation) else boxes
             one[image_id] = one.get(image_id, 0) + 1
+        elif category in names:
+            others.setdefault(image_id, names[category])
     # a single tiny box may be meant, and an area be chance, most boxes of a file are not
     if 2 * len(misread) > len(annotations):
         for place, fault, image_index in misread:
             report('box', place, fault, image_index)
-    return boxes, ignored, problems
+    return boxes, ignored, others, problems
 
 
 def _form_doubt(annotation: Mapping, width: int, height: int) -> str | None:
@@ -633,7 +637,9 @@ def relative_fault(box: Sequence[float], form: str = 'x, y, w, h') -> str:
     )
 
 
-def _check_labels(images: list, boxes: dict[int, int], ignored: dict[int, int]) -> list[Problem]:
+def _check_labels(
+    images: list, boxes: dict[int, int], ignored: dict[int, int], others: dict[int, str]
+) -> list[Problem]:
     problems = []
     for index, image in enumerate(images):
         if not isinstance(image, dict) or not _is_id(image.get('id')):
@@ -641,6 +647,12 @@ def _check_labels(images: list, boxes: dict[int, int], ignored: dict[int, int]) 
         key = image['id']
         count, num_ignored = boxes.get(key, 0), ignored.get(key, 0)
         fault = label_fault(image.get('label'), image.get('regions'), count, num_ignored)
+        if fault and image.get('label') == 1 and key in others:
+            fault = (
+                f'label 1 with regions true, but its box of {others[key]!r} is of none of the classes; '
+                'name that category, too (metainfo=dict(classes=(...)), --category), or write regions '
+                'false'
+            )
         if not fault and 'label' not in image and not count and not num_ignored:
             fault = _unread_fracture(image)
         if fault:

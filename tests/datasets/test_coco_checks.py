@@ -317,6 +317,18 @@ def test_a_class_in_another_spelling_loses_no_lesion(tmp_path, name):
     assert load(tmp_path, coco({}, categories=('fracture', name))).labels().tolist() == [1, 0]
 
 
+def test_a_positive_whose_box_is_of_another_category():
+    positive, categories = dict(label=1, regions=True), ('fracture', 'rib fracture')
+    data = coco(dict(category_id=2), image=positive, categories=categories)
+    assert check_annotations(data) == []
+    (problem,) = check_annotations(data, ('fracture',))
+    assert "its box of 'rib fracture' is of none of the classes" in problem
+    assert '--category' in problem and 'or write regions false' in problem
+    data['annotations'] = []
+    (problem,) = check_annotations(data, ('fracture',))
+    assert problem.endswith('but no box; regions false if the boxes are unknown')
+
+
 def test_boxes_of_another_fracture_alone_are_no_negative(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(

@@ -25,6 +25,9 @@ from mmfrac.utils.walk import files_below
 # Columns that say that a film of the table of patients has a fracture.
 _LABEL = ('label', 'fracture')
 
+# What labellers of reports write for a film without any finding.
+_NO_FINDING = re.compile(r'no[\s_-]*findings?', re.IGNORECASE)
+
 # Columns that a message names.
 _SHOWN = 20
 
@@ -112,8 +115,8 @@ def negatives_of_folder(
         image_dir (str or os.PathLike): The folder.
         patients (str or os.PathLike, optional): CSV, see ``Table``, with a row for each film that is
             wanted; films are named by their path below the folder or, if that is unique, by their file
-            name. Where it has a column ``label`` or ``fracture``, that is 0 in each row. Defaults to
-            None.
+            name. Where it has one column ``label`` or ``fracture``, that is 0, 'No Finding' or blank
+            in each row. Defaults to None.
         columns (tuple[str, str]): Its columns of film and patient. Defaults to 'file_name',
             'patient_id'.
         pattern (str, optional): In place of the CSV: regular expression that is searched in the film's
@@ -209,7 +212,7 @@ def _read_owners(
             known.setdefault(base, []).append(name)
     problems = Problems()
     wanted = dict(film=columns[:1], patient=columns[1:])
-    table = Table(file, {}, problems, dict(wanted, label=_LABEL))
+    table = Table(file, {}, problems, wanted)
     problems.raise_any([file])
     absent = [column for key, (column,) in wanted.items() if not table.has(key)]
     if absent:
@@ -217,16 +220,20 @@ def _read_owners(
             f'{file}: no column {absent}; those that nobody reads are {list(table.unread[:_SHOWN])}; '
             'name yours with --columns'
         )
+    unread = [column.lower() for column in table.unread]
+    labels = {name: (name,) for name in _LABEL if unread.count(name) == 1}
+    table = Table(file, {}, problems, {**wanted, **labels})
     owners: dict[str, str] = {}
-    for line, (film, patient, label) in table.rows():
+    for line, (film, patient, *said) in table.rows():
         try:
             path = _film_of_row(film, known)
+            doubts = [label for label in said if not _may_be_negative(label)]
             if path is None:
                 left_out['row of a film that is not in the folder'] += 1
-            elif table.has('label') and not _is_negative(label):
+            elif doubts:
                 raise ValueError(
-                    f'film {film!r} has label {label!r}, and fractures are drawn into films of label 0 '
-                    'alone: take the row out'
+                    f'film {film!r} has label {doubts[0]!r}, and fractures are drawn into films of '
+                    "label 0, 'No Finding' or blank alone: take the row out"
                 )
             elif owners.setdefault(path, read_patient(patient)) != patient:
                 raise ValueError(f'{film!r} of patient {patient!r} is of {owners[path]!r} above')
@@ -249,8 +256,11 @@ def _film_of_row(film: str, known: dict[str, list[str]]) -> str | None:
     return found[0] if found else None
 
 
-def _is_negative(label: str) -> bool:
+def _may_be_negative(label: str) -> bool:
+    """Whether a label says that there is no fracture, or nothing."""
+    if _NO_FINDING.fullmatch(label):
+        return True
     try:
-        return read_label(label) == 0
+        return read_label(label) in (0, None)
     except ValueError:
         return False

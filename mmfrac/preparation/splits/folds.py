@@ -64,7 +64,7 @@ def read_checked(
         # of several files one may lack a class that another one has; no image is opened here: whoever
         # does decides about names out of the folder
         whole = _with_categories(data, present & set(classes or ()))
-        found = check_annotations(whole, classes, outside=True)
+        found = check_annotations(whole, classes if _has_boxes(data) else None, outside=True)
         problems += [f'{path}: {problem}' for problem in found]
         if found:
             continue
@@ -80,6 +80,11 @@ def read_checked(
             f'{len(problems)} problem(s) in the annotation files:\n  {lines}', problems
         )
     return contents
+
+
+def _has_boxes(data: Any) -> bool:
+    """Whether a file that has not been checked has annotations; one of negatives needs no class."""
+    return isinstance(data, dict) and bool(data.get('annotations'))
 
 
 def _category_names(data: Any) -> list[str]:
@@ -463,6 +468,9 @@ def write_folds(
     test = None
     if test_file is not None:
         test = _merge_annotations(read_checked([test_file], classes))
+        if not set(classes or ()) & set(_category_names(test)):
+            # negatives alone: data sets want one of their classes in each file
+            test = _with_categories(test, classes or ())
         pool = _beside_test(pool, test, drop=drop_shared)
         hold_out = 0
     records = _labels(pool, classes)
@@ -551,11 +559,14 @@ def check_folds(folder: PathLike, about: Mapping[str, Any]) -> None:
     """
     # folds of earlier versions do not say which categories count: all
     classes = about.get('categories')
+    categories: list[str] | None = classes
     patients: dict[str, set[str]] = {}
     films: dict[str, set[str]] = {}
     for name, counts in about['sizes'].items():
         path = Path(folder) / f'{name}.json'
-        ((_, data),) = read_checked([path], classes)
+        if classes is None:
+            categories = _category_names(read_annotations(os.fspath(path))) or None
+        ((_, data),) = read_checked([path], categories)
         found = _count_split(data, classes)
         wrong = [
             f'{key} {counts[key]}' for key in found if counts.get(key, found[key]) != found[key]

@@ -213,6 +213,13 @@ def test_boxes_of_other_categories_are_no_lesions(tmp_path):
     assert [finding.image for finding in report.of_check('label')] == ['nodule.png']
     report, _ = check(data.root, category='fractur')
     assert report.counts['field'] == 2 and "classes ['fractur']" in str(report)
+    # one of negatives alone needs no category
+    val = data.splits['val']
+    kept = dict(val)
+    val.update(annotations=[], categories=[])
+    val['images'] = [image for image in val['images'] if image['label'] == 0]
+    assert val['images'] and 'field' not in check(data.write(), category='fracture')[0].counts
+    val.update(kept)
     # files that call their fractures otherwise
     for content in data.splits.values():
         content['categories'] = [dict(id=n, name=f'lesion {n}') for n in (1, 2, 3)]

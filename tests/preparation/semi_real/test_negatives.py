@@ -98,12 +98,28 @@ def test_everything_wrong_with_a_csv_at_once(folder, tmp_path):
         gzip.compress(b'file_name\tpatient_id\tlabel\n00000001_000.png\t7\tno\n'),
         # a fracture of a film that is not there
         b'file_name,patient_id,label\n00000001_000.png,7,0\ngone.png,8,1\n',
+        # as CheXpert, MIMIC-CXR and others write films without any finding
+        b'file_name,patient_id,No Finding,Fracture\n00000001_000.png,7,1.0,\n',
+        b'file_name,patient_id,label\n00000001_000.png,7,No Finding\n',
+        b'file_name,patient_id,label,fracture\n00000001_000.png,7,no-finding,nan\n',
+        # of two such columns neither is known to be the label
+        b'file_name,patient_id,Fracture,fracture\n00000001_000.png,7,0,0\n',
     ],
 )
 def test_csv_of_any_kind(folder, tmp_path, content):
     (tmp_path / 'patients.csv').write_bytes(content)
     films, _ = negatives_of_folder(folder, tmp_path / 'patients.csv')
     assert summary(films) == [('a/00000001_000.png', '7')]
+
+
+def test_column_of_labels_that_holds_something_else(folder, tmp_path):
+    table = tmp_path / 'patients.csv'
+    table.write_text('Label,patient_id\n00000001_000.png,7\n')
+    films, _ = negatives_of_folder(folder, table, ('label', 'patient_id'))
+    assert summary(films) == [('a/00000001_000.png', '7')]
+    table.write_text('Label,Fracture,patient_id\n00000001_000.png,1.0,7\n')
+    with pytest.raises(AnnotationError, match=r"has label '1\.0', and"):
+        negatives_of_folder(folder, table, ('label', 'patient_id'))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +131,8 @@ def test_csv_of_any_kind(folder, tmp_path, content):
         ('file_name,patient_id\n{},8.39E+35\n', r'was rounded by a spreadsheet'),
         ('file_name,patient_id\n{}\n', r'1 field, the header has 2'),
         ('file_name,patient_id,label\n{},7,1\n', r"line 2: film '0.*' has label '1', and"),
-        ('file_name,patient_id,Fracture\n{},7,\n', r"has label '', and .* of label 0 alone: take"),
+        ('file_name,patient_id,Fracture\n{},7,-1.0\n', r"has label '-1\.0', and .* alone: take"),
+        ('file_name,patient_id,label,Fracture\n{},7,0,yes\n', r"has label 'yes'"),
         ('file_name,patient_id,label\n{},7,healed\n', r"has label 'healed'"),
     ],
 )

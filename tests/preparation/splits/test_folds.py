@@ -315,6 +315,16 @@ def test_categories_of_other_names_and_of_several_files(tmp_path):
     del about['categories']
     written(tmp_path / 'folds/folds.json', about)
     check_folds(tmp_path / 'folds', read_folds(tmp_path / 'folds'))
+    # and count all, 'fracture' among them or not
+    for name in about['sizes']:
+        path = tmp_path / 'folds' / f'{name}.json'
+        split = json.loads(path.read_text())
+        split['categories'].append(dict(id=1, name='fracture'))
+        for image in split['images']:
+            of_image = [one for one in split['annotations'] if one['image_id'] == image['id']]
+            image.update(label=1 if of_image else 0, regions=True)
+        written(path, split)
+    check_folds(tmp_path / 'folds', read_folds(tmp_path / 'folds'))
     # a file without the category, and one that spells it otherwise
     data['categories'] = [dict(id=0, name='fracture')]
     other = coco([(f'n{i}.png', f'n{i}', 'N', 'hospital') for i in range(4)])
@@ -329,6 +339,30 @@ def test_categories_of_other_names_and_of_several_files(tmp_path):
         AnnotationError, match=r"category 'Fractures' has 2 boxes .* is it 'fracture'"
     ):
         write_folds(files, tmp_path / 'spelt', num_folds=2, hold_out=0)
+
+
+def test_a_test_file_of_negatives_needs_no_category(tmp_path):
+    file = written(tmp_path / 'a.json', coco(many_films()))
+    test = coco([(f'n{i}.png', f'n{i}', 'N', 'hospital') for i in range(4)])
+    for number, categories in enumerate(([], [dict(id=1, name='nodule')])):
+        test['categories'] = categories
+        kept = written(tmp_path / f'test{number}.json', test)
+        for category in (None, 'fracture'):
+            out = tmp_path / f'{number}{category}'
+            counts = write_folds([file], out, 2, test_file=kept, category=category)
+            assert (counts['test']['films'], counts['test']['positives']) == (4, 0)
+            check_folds(out, read_folds(out))
+            # and can be tested on
+            read = CXRDataset(ann_file=str(out / 'test.json'), pipeline=[], check_files=False)
+            assert read.labels().tolist() == [0] * 4
+    test = coco([('h.png', 'h', 'P_hos', 'hospital')])
+    test['categories'][0]['name'] = 'rib fracture'
+    kept = written(tmp_path / 'rib.json', test)
+    with pytest.raises(
+        AnnotationError, match=r'none of the classes .* name those .*--category\)'
+    ) as e:
+        write_folds([file], tmp_path / 'rib', 2, test_file=kept)
+    assert "its box of 'rib fracture' is of none of the classes; name that category" in str(e.value)
 
 
 def test_sources_that_are_only_trained_on(tmp_path):
