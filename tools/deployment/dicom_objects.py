@@ -2,9 +2,9 @@
 """Findings as DICOM objects: secondary capture, presentation state, structured report, segmentation.
 
 Of each scored DICOM image of a results.jsonl; all objects belong to the study of their image. Made again
-they are the same objects, so that an archive does not double them. Objects of the same images that an
-earlier run wrote to the folder, at another threshold or of another model, are removed. For research use
-only.
+they are the same objects, so that an archive does not double them. Objects that an earlier run wrote to
+the folder are removed where new ones of the same image, model and kind, at another threshold or with or
+without a prob map, take their place. For research use only.
 """
 
 import argparse

@@ -77,6 +77,11 @@ class Findings(NamedTuple):
         """Name of the model, as DICOM takes it."""
         return plain_text(self.result.model['name']) or 'model'
 
+    @property
+    def serial_number(self) -> str:
+        """Checksum of the model, by which objects say whose they are."""
+        return plain_text(self.result.model['sha256']) or 'unknown'
+
     def uid(self, kind: str) -> str:
         """UID of an object: equal for equal images, models, thresholds and kinds.
 
@@ -102,7 +107,7 @@ class Findings(NamedTuple):
             manufacturer=MANUFACTURER,
             manufacturer_model_name=self.model,
             software_versions=f'mmfrac {__version__}',
-            device_serial_number=plain_text(self.result.model['sha256']) or 'unknown',
+            device_serial_number=self.serial_number,
         )
 
     def series(self, kind: str, number: int) -> dict[str, Any]:

@@ -56,12 +56,14 @@ class MadeObjects(NamedTuple):
         left_out (dict[str, str]): Why there is none, by kind.
         image_uid (str): SOPInstanceUID of the image.
         file_names (frozenset[str]): Of the objects of these findings, whichever kinds were asked for.
+        serial_number (str): DeviceSerialNumber of the objects: the checksum of the model.
     """
 
     objects: list[MadeObject]
     left_out: dict[str, str]
     image_uid: str
     file_names: frozenset[str]
+    serial_number: str
 
 
 def make_objects(
@@ -124,7 +126,8 @@ def make_objects(
             continue
         objects.append(MadeObject(kind, str(ds.SOPInstanceUID), content))
     file_names = frozenset(_file_name(kind, findings.uid(name)) for kind, name in _NAMES.items())
-    return MadeObjects(objects, left_out, str(findings.source.reference.SOPInstanceUID), file_names)
+    image_uid = str(findings.source.reference.SOPInstanceUID)
+    return MadeObjects(objects, left_out, image_uid, file_names, findings.serial_number)
 
 
 def _file_name(kind: str, uid: str) -> str:

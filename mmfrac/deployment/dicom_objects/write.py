@@ -4,7 +4,7 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,16 @@ from mmfrac.utils.io import OutputFolder, write_bytes, written_files
 # by how much scores of one model differ in two precisions: in bf16 by 0.1 in the logit, and what is
 # stored in it by half of its last digit
 _LOGITS, _ROUNDING = 0.3, 0.004
+# of single images where the precision of the maps is known to be another
+_LOGITS_OF_OTHERS = 0.6
+
+# what an object says of its model and, by kind, of its image
+_REFERENCES = dict(
+    sc='SourceImageSequence',
+    gsps='ReferencedSeriesSequence',
+    sr='CurrentRequestedProcedureEvidenceSequence',
+    seg='ReferencedSeriesSequence',
+)
 
 
 class Written(NamedTuple):
@@ -53,8 +63,9 @@ def write_objects(
 ) -> Written:
     """Write the objects of all scored images.
 
-    Objects of these images that an earlier run wrote to the folder at another threshold, or of another
-    model, are removed: they would contradict the new ones.
+    Objects of the same image, model and kind as new ones that an earlier run wrote to the folder, at
+    another threshold or with or without a prob map, are removed: they would contradict the new ones. So
+    are segmentations of another threshold where the prob map reaches the new one nowhere.
 
     Args:
         results (str or PathLike): ``results.jsonl``.
@@ -74,19 +85,19 @@ def write_objects(
     Raises:
         FileNotFoundError: If there are no results, or no maps in their folder.
         ValueError: If a line is no result, or a file is there that mmfrac did not write; if the package
-            or a map is that of another model, or the threshold is not in (0, 1].
+            is that of another model, or most of the maps are, or the threshold is not in (0, 1].
         ServerError: If a DICOMweb server that images lie on does not answer.
     """
     check_threshold(threshold)
     saved = None if maps is None else MapFolder(maps)
     files = {} if saved is None else {name: path for path, name in saved.images()}
-    _check_maps(results, files)
+    _check_maps(results, files, None if saved is None else saved.run.get('precision'))
     model = None if package is None else read_package(package)
     scorer: PackageScorer | None = None
     folder = OutputFolder(out)
     written = Written(Counter(), Counter(), {}, [])
-    # of the images that have objects: their UIDs, and how objects of theirs may be called
-    uids: set[str] = set()
+    # kinds that are known anew, by model and UID of the image; names of their objects at the threshold
+    renewed: dict[tuple[str, str], set[str]] = {}
     kept: set[str] = set()
     # image, score and number of boxes by UID, which files are named by
     first_of: dict[str, tuple[str, float | None, int]] = {}
@@ -121,8 +132,15 @@ def write_objects(
             with file_of(entry_of(result.image, images or '')) as path:
                 prob_map = precision = None
                 if found is not None and saved is not None:
-                    prob_map = read_prediction(found, result.image).prob_map
+                    prediction = read_prediction(found, result.image)
                     precision = saved.run.get('precision')
+                    difference = _difference(result, prediction, precision)
+                    if difference:
+                        raise ValueError(
+                            f'{found}: {difference}: the map is of another model, or was predicted '
+                            'otherwise'
+                        )
+                    prob_map = prediction.prob_map
                 elif scorer is not None:
                     prob_map = scorer.prob_map(path)
                     precision = scorer.inferencer.precision
@@ -140,36 +158,57 @@ def write_objects(
             written.counts[one.kind] += 1
         for kind, reason in made.left_out.items():
             written.left_out[f'{kind}: {reason}'] += 1
-        uids.add(made.image_uid)
+        # also that no cell of a map reaches the threshold
+        nothing = set() if prob_map is None else {'seg'} & set(made.left_out)
+        known = renewed.setdefault((made.serial_number, made.image_uid), set())
+        known |= nothing.union(one.kind for one in made.objects)
         kept |= made.file_names
         if uid is not None:
             first_of[uid] = result.image, result.score, len(result.boxes)
-    earlier = written_files(folder.folder) - kept
-    stale = [name for name in earlier if _images_of(folder.folder / name) & uids]
+    stale = _stale(folder.folder, renewed, kept)
     folder.remove(stale)
     if stale:
         written.notes.append(
-            f'{len(stale)} objects of these images at another threshold or of another model, which an '
-            f'earlier run wrote to {folder.folder}, are removed'
+            f'{len(stale)} objects of the same images, model and kinds at another threshold, or with or '
+            f'without prob map, which an earlier run wrote to {folder.folder}, are removed'
         )
     return written
 
 
-def _images_of(path: Path) -> set[str]:
-    """SOPInstanceUIDs of the images that an object is of; none of another file."""
+def _stale(folder: Path, renewed: Mapping[tuple[str, str], set[str]], kept: Set[str]) -> list[str]:
+    """Names of objects of an earlier run that new ones take the place of."""
+    kinds = set().union(*renewed.values())
+    stale = []
+    for name in written_files(folder) - kept if kinds else ():
+        kind = name.split('_')[0]
+        if kind not in kinds:
+            continue
+        serial_number, images = _model_and_images(folder / name, kind)
+        if any(kind in renewed.get((serial_number, uid), ()) for uid in images):
+            stale.append(name)
+    return stale
+
+
+def _model_and_images(path: Path, kind: str) -> tuple[str, set[str]]:
+    """Checksum of the model and SOPInstanceUIDs of the images of an object; none of another file."""
+    tags: list = ['DeviceSerialNumber', _REFERENCES[kind]]
     try:
         with values_unsaid():
-            ds = pydicom.dcmread(path, stop_before_pixels=True)
+            ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
             named = [one.value for one in ds.iterall() if one.keyword == 'ReferencedSOPInstanceUID']
+            return str(ds.DeviceSerialNumber), set(map(str, named))
     except Exception:  # any bytes at all may be there
-        return set()
-    return set(map(str, named))
+        return '', set()
 
 
-def _check_maps(results: str | os.PathLike, files: Mapping[str, Path]) -> None:
-    """Raise a ``ValueError`` if a map says otherwise than the result of its image."""
+def _check_maps(
+    results: str | os.PathLike, files: Mapping[str, Path], precision: str | None
+) -> None:
+    """Raise a ``ValueError`` if most maps say otherwise than the results of their images."""
     if not files:
         return
+    compared = differing = 0
+    first = ''
     for result in read_results(results):
         if not result.scored or result.image not in files:
             continue
@@ -179,13 +218,26 @@ def _check_maps(results: str | os.PathLike, files: Mapping[str, Path]) -> None:
         except ValueError:
             # an error of this image alone, when it is its turn
             continue
-        what, of_map, of_result = _scores(result, prediction)
-        if not _is_near(of_map, of_result):
-            raise ValueError(
-                f"{path}: {what} is {of_map:.5f}, of the result of '{result.image}' in "
-                f'{os.fspath(results)} it is {of_result:.5f}: the map is of another model, or was '
-                'predicted otherwise; name the maps of this model, or --package in their place'
-            )
+        compared += 1
+        difference = _difference(result, prediction, precision)
+        if difference:
+            differing += 1
+            first = first or f'{path}: {difference}'
+    if 2 * differing > compared:
+        raise ValueError(
+            f'{differing} of {compared} maps differ from {os.fspath(results)}, the first is {first}: '
+            'they are of another model, or were predicted otherwise; name the maps of this model, or '
+            '--package in their place'
+        )
+
+
+def _difference(result: ImageResult, prediction: ImagePrediction, precision: str | None) -> str:
+    """What a map says otherwise than the result of its image; '' if it does not."""
+    what, of_map, of_result = _scores(result, prediction)
+    is_other = precision not in (None, result.precision)
+    if _is_near(of_map, of_result, _LOGITS_OF_OTHERS if is_other else _LOGITS):
+        return ''
+    return f"{what} is {of_map:.5f}, of the result of '{result.image}' it is {of_result:.5f}"
 
 
 def _scores(result: ImageResult, prediction: ImagePrediction) -> tuple[str, float, float]:
@@ -200,10 +252,10 @@ def _scores(result: ImageResult, prediction: ImagePrediction) -> tuple[str, floa
     return '', result.score, result.score
 
 
-def _is_near(first: float, second: float) -> bool:
+def _is_near(first: float, second: float, tolerance: float) -> bool:
     one, other = (min(max(score, 1e-6), 1 - 1e-6) for score in (first, second))
     logits = math.log(one / (1 - one)) - math.log(other / (1 - other))
-    return abs(one - other) <= _ROUNDING or abs(logits) <= _LOGITS
+    return abs(one - other) <= _ROUNDING or abs(logits) <= tolerance
 
 
 def _scorer(model: ModelPackage, precision: str, notes: list[str]) -> PackageScorer:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 
 from mmfrac.deployment.dicom_objects import write
@@ -164,6 +165,34 @@ def test_a_map_of_another_model_is_refused(tmp_path, score, of_map, of_result, s
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.parametrize(
+    'precision, of_map, differs',
+    [(None, 0.82, True), ('fp32', 0.82, True), ('bf16', 0.82, False), ('bf16', 0.7, True)],
+)
+def test_a_map_that_differs_is_the_error_of_its_image(tmp_path, precision, of_map, differs):
+    results, maps = [], tmp_path / 'maps'
+    for index, score in enumerate((0.875, of_map, of_map)):
+        (tmp_path / str(index)).mkdir()
+        path = make_image(tmp_path / str(index), SOPInstanceUID=f'1.2.3.{index}')
+        results.append(make_result(path))
+        saved_map(maps / f'{index}.npz', path, make_map(path), score)
+    if precision is not None:
+        (maps / 'run.json').write_text(json.dumps(dict(precision=precision)))
+    # of two one differs, of three most
+    for count in (2, 3):
+        file = tmp_path / f'{count}.jsonl'
+        file.write_text(''.join(one.to_json() + '\n' for one in results[:count]))
+        options = dict(maps=maps, kinds=['sr'])
+        if differs and count == 3:
+            with pytest.raises(ValueError, match=r'2 of 3 maps differ .*1.npz: the image score'):
+                write_objects(file, tmp_path / '3', **options)
+            continue
+        written = write_objects(file, tmp_path / f'out{count}', **options)
+        assert written.counts == dict(sr=count - differs)
+        assert list(written.errors) == [results[1].image] * differs
+        assert all('1.npz: the image score is' in text for text in written.errors.values())
+
+
 def test_a_damaged_map_is_the_error_of_its_image(tmp_path, results):
     (file,) = (tmp_path / 'maps').iterdir()
     (first, *_) = results.read_text().splitlines()
@@ -187,16 +216,81 @@ def test_objects_of_another_threshold_do_not_stay(tmp_path, results):
     assert not write_objects(other, out, threshold=0.5, kinds=['sr']).notes
     assert {path.name for path in out.glob('*.dcm')} == before
     written = write_objects(other, out, threshold=0.25, kinds=['sr'])
-    assert re.match('3 objects of these images at another threshold', written.notes[0])
+    assert re.match('1 objects of the same images, .* at another threshold', written.notes[0])
     left = {path.name for path in out.glob('*.dcm')}
-    # those of other images, and of others
-    assert len(before - left) == 3 and len(left - before) == 1 and 'mine.dcm' in left
+    # those of other kinds and of other images, and of others
+    (gone,) = before - left
+    assert gone.startswith('sr_') and len(left - before) == 1 and 'mine.dcm' in left
     # and of another model
     changed = replace(make_result(image), model=dict(name='frac_test', sha256='f' * 64))
     other.write_text(changed.to_json() + '\n')
-    written = write_objects(other, out, threshold=0.25, kinds=['sr'])
-    assert written.notes[0].startswith('1 objects')
-    assert len(list(out.glob('sr_*.dcm'))) == 3
+    for threshold, counts in ((0.5, 4), (0.25, 4)):
+        written = write_objects(other, out, threshold=threshold, kinds=['sr'])
+        assert len(written.notes) == (threshold == 0.25)
+        assert len(list(out.glob('sr_*.dcm'))) == counts
+    assert left < {path.name for path in out.glob('*.dcm')}
+
+
+def test_objects_of_other_kinds_with_or_without_map_stay(tmp_path):
+    path = make_image(tmp_path)
+    results, maps, out = tmp_path / 'results.jsonl', tmp_path / 'maps', tmp_path / 'out'
+    results.write_text(make_result(path).to_json() + '\n')
+    saved_map(maps / 'a.npz', path, make_map(path), 0.875)
+
+    def kinds_of(written):
+        names = sorted(file.name for file in out.glob('*.dcm'))
+        assert len(written.notes) <= 1
+        return ' '.join(name.split('_')[0] for name in names), bool(written.notes)
+
+    assert kinds_of(write_objects(results, out)) == ('gsps sc sr', False)
+    written = write_objects(results, out, maps=maps, kinds=['seg'])
+    assert kinds_of(written) == ('gsps sc seg sr', False)
+    # of each kind that is made anew that of the boxes alone goes, and no other
+    written = write_objects(results, out, maps=maps, kinds=['sr'])
+    assert kinds_of(written) == ('gsps sc seg sr', True)
+    assert re.match('1 objects .* with or without prob map', written.notes[0])
+    # without a map nothing is known of the segmentation
+    written = write_objects(results, out, threshold=0.5)
+    assert kinds_of(written) == ('gsps sc seg sr', True)
+    # and with one, that there is none
+    written = write_objects(results, out, maps=maps, kinds=['seg'], threshold=1)
+    assert written.left_out == {'seg: no cell of the prob map reaches the threshold': 1}
+    assert kinds_of(written) == ('gsps sc sr', True)
+
+
+def test_a_segmentation_stays_where_another_image_alone_has_a_map(tmp_path):
+    lines, out = [], tmp_path / 'out'
+    for index in range(2):
+        (tmp_path / str(index)).mkdir()
+        path = make_image(tmp_path / str(index), SOPInstanceUID=f'1.2.3.{index}')
+        lines.append(make_result(path).to_json() + '\n')
+        for folder in ('both', 'one')[: 2 - index]:
+            saved_map(tmp_path / folder / f'{index}.npz', path, make_map(path), 0.875)
+    (tmp_path / 'results.jsonl').write_text(''.join(lines))
+    for folder, threshold, count in (('both', 0.5, 2), ('one', 0.25, 1)):
+        options = dict(maps=tmp_path / folder, threshold=threshold, kinds=['seg'])
+        written = write_objects(tmp_path / 'results.jsonl', out, **options)
+        assert written.counts == dict(seg=count)
+    assert written.notes[0].startswith('1 objects') and len(list(out.glob('seg_*.dcm'))) == 2
+
+
+def test_of_earlier_objects_only_those_of_new_kinds_are_read(tmp_path, monkeypatch):
+    path = make_image(tmp_path)
+    (tmp_path / 'results.jsonl').write_text(make_result(path).to_json() + '\n')
+    write_objects(tmp_path / 'results.jsonl', tmp_path / 'out', threshold=0.5)
+    read, dcmread = [], pydicom.dcmread
+
+    def noted(file, **options):
+        ds = dcmread(file, **options)
+        read.append((file.name, {one.keyword for one in ds}))
+        return ds
+
+    monkeypatch.setattr(pydicom, 'dcmread', noted)
+    write_objects(tmp_path / 'results.jsonl', tmp_path / 'out', kinds=['sr'], threshold=0.5)
+    assert read == []
+    write_objects(tmp_path / 'results.jsonl', tmp_path / 'out', kinds=['sr'])
+    ((name, tags),) = read
+    assert name.startswith('sr_') and 'ContentSequence' not in tags
 
 
 @pytest.mark.parametrize('threshold', [80, 0, -1, float('nan')])
