@@ -92,7 +92,7 @@ _REGIONS = {
         *('T-D3000', 'R-FAB55', 'R-FAB56', 'R-FAB52', 'R-FAB53', 'R-FAB54', 'T-28000', 'T-32000'),
         *('T-D3200', 'T-D3300', 'T-11300', 'T-11210', 'T-12310'),
     ),
-    'ABDOMEN': ('818981008', '818983003', '818982008', '113345001', 'T-D4000'),
+    'ABDOMEN': ('818981001', '818983003', '818982008', '113345001', 'T-D4000'),
     'ANKLE': ('70258002', '344001', 'T-15750', 'T-D9500'),
     'ARM': ('40983000', 'T-D8200'),
     'BREAST': ('76752008', 'T-04000'),
@@ -127,6 +127,10 @@ _REGION_OF = {code: part for part, codes in _REGIONS.items() for code in codes}
 _SERIES = re.compile(
     r'\b(SERIES?|SURVEY|ACUTE|AKUT\w*|AIGUE?|AGUDO|OBSTRUCTION|SHUNT|\w*TRAUMA|SKELET\w*)\b'
 )
+# of the abdomen alone: its acute series has a chest film
+_VIEWS = re.compile(r'\b0*([2-9]|[1-9]\d) ?VIEWS?\b')
+# A study is described by what is done, or by why: only the first tells what its images show.
+_PROCEDURE = re.compile(r'\b(XR|X[- ]?RAYS?|RX|DX|CR|RADIOGRAPH\w*|R(Ö|OE)NTGEN|0*\d+ ?VIEWS?)\b')
 _OF_SERIES = ('ABDOMEN', 'PELVIS', 'SKULL', 'SPINE')
 
 _MODALITIES = (
@@ -161,17 +165,21 @@ def described_part(
         regions (Iterable[tuple[str, str]]): Value and meaning of the codes of AnatomicRegionSequence.
         texts (Iterable[str]): Descriptions of the image, in any case.
         study (str): Description of its study, of which other images may be of other parts: it counts
-            where neither codes nor texts tell, unless it is of a series ('acute abdomen series') that
-            may hold a chest film, too. Defaults to ''.
+            where neither codes nor texts tell, and names a procedure ('XR KNEE', 'KNEE 2 VIEWS') and no
+            indication ('PREOP KNEE'), unless it is of a series ('XR acute abdomen', 'abdomen 3 views')
+            that may hold a chest film, too. Defaults to ''.
 
     Returns:
         str: Out of a closed list; '' if a part of the chest is named, or none.
     """
     named = [_REGION_OF.get(code) or _named_part([meaning]) for code, meaning in regions]
     named.append(_named_part(texts))
-    if not any(named):
+    text = study.upper()
+    if not any(named) and _PROCEDURE.search(text):
         named = [_named_part([study])]
-        if named[0] in _OF_SERIES and _SERIES.search(study.upper()):
+        if named[0] in _OF_SERIES and _SERIES.search(text):
+            return ''
+        if named[0] == 'ABDOMEN' and _VIEWS.search(text):
             return ''
     return '' if _CHEST in named else next(filter(None, named), '')
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from mmfrac.datasets.labels import names_nobody, similar_patients_note
+from mmfrac.datasets.labels import similar_patients_note
 from mmfrac.preparation.converters.coco_writer import ConversionSummary
 from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.converters.convert_options import ConvertOptions
@@ -38,7 +38,7 @@ from mmfrac.preparation.dicom_folder.header import (
     crashed_header,
     read_header,
 )
-from mmfrac.preparation.dicom_folder.label_table import Entry, LabelTable
+from mmfrac.preparation.dicom_folder.label_table import Entry, LabelTable, names_patient
 from mmfrac.preparation.dicom_folder.pseudonyms import LENGTH, default_key_file, pseudonym, read_key
 from mmfrac.preparation.dicom_folder.view import FRONTAL, MIRRORED
 from mmfrac.preparation.tables.values import ImageRow, read_patient
@@ -304,9 +304,9 @@ class _Run:
         # all of them before the first film: an image is taken or not beside the others of its study
         wanted = [header for header in bar if self._is_wanted(header)]
         is_named = self.table.names_file if self.table else lambda _: False
-        for header in filter(_has_patient, wanted):
+        for header in wanted:
             patient = self.table.patient_of(header) if self.table else ''
-            if patient:
+            if patient and names_patient(header.patient):
                 self._patient_of.setdefault(patient, self._patient_by_header(header))
         left = left_out_of_exposures(wanted, self.root, self.more.keep, is_named)
         for header in wanted:
@@ -434,7 +434,7 @@ class _Run:
 
     def _patient(self, header: DicomHeader, entry: Entry | None) -> str:
         named = entry.patient if entry else ''
-        if _has_patient(header):
+        if names_patient(header.patient):
             self._ids.add(header.patient)
             if named and named != header.patient.strip():
                 self.conversion.noted['films whose PatientID, not that of the table, counts'] += 1
@@ -483,11 +483,6 @@ class _Run:
     def notes(self) -> list[str]:
         """What there is to ask about the patients; no id is named."""
         return similar_patients_note(self._ids, named=False)
-
-
-def _has_patient(header: DicomHeader) -> bool:
-    """Whether a header names a patient; devices fill the field with a 0, too."""
-    return not names_nobody(header.patient) and header.patient != '0'
 
 
 def _default_links(out_file: str | os.PathLike) -> Path:

@@ -1,12 +1,13 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Labels of films that a table names by file, UID or accession number."""
 
+import math
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from mmfrac.datasets.labels import names_nobody
 from mmfrac.preparation.converters.conversion import REPEATED, Conversion
@@ -18,6 +19,7 @@ from mmfrac.preparation.tables.values import (
     Size,
     read_label,
     read_length,
+    read_number,
 )
 
 # From the surest to the widest: a film is looked for in this order.
@@ -32,11 +34,15 @@ LABEL = ('label', 'fracture')
 _NO_IMAGE = 'rows of the table without a film that is kept'
 _OTHER_PATH = 'rows whose path is no file here, taken by their SOPInstanceUID'
 _FIRST = 'line of the first of these rows'
+_OF_BOX = 'rows whose width and height are those of their box'
 # a name that is that of one film, wherever it lies
 _UID = re.compile(r'(?=.{20})[0-2](\.\d+){2,}')
+_SIDES = ('width', 'height')
+# of sides of boxes beside the differences of their corners, px
+_ROUNDING = 1e-3
 _OPTIONAL = {
     **_KEYS,
-    **{name: (name,) for name in (*BOX, 'site', 'width', 'height')},
+    **{name: (name,) for name in (*BOX, 'site', *_SIDES)},
     'patient': ('patient_id', 'PatientID'),
 }
 
@@ -68,6 +74,24 @@ class Entry:
     def raw_boxes(self) -> list[RawBox]:
         """Its boxes, unchecked."""
         return [RawBox(list(box), line, site or None) for (*box, site), line in self.boxes.items()]
+
+
+class _Path(NamedTuple):
+    """What the path of a row names.
+
+    Attributes:
+        folder (str): Its folders, as :func:`_folder` gives them. Defaults to none.
+        base (str): Its name. Defaults to ''.
+        key (str): Its name, without suffix where no file has it. Defaults to ''.
+        found (Sequence[str]): Files of this name. Defaults to none.
+        fits (Sequence[str]): Those whose folders agree with its own. Defaults to none.
+    """
+
+    folder: str = ''
+    base: str = ''
+    key: str = ''
+    found: Sequence[str] = ()
+    fits: Sequence[str] = ()
 
 
 class LabelTable:
@@ -116,10 +140,20 @@ class LabelTable:
         self._by_base = _by_base(names)
         self._folders = set(map(_folder, names)) - {''}
         self._repeated = _repeated_suffixes(names)
+        # files whose name others have, too, by all their folders and by each end of them
+        self._by_folder: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._by_end: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._index_repeated()
+        # of those, the ones that a last folder and a name may mean where the folders do not agree
+        self._near: dict[tuple[str, str], list[str]] = {}
         # whether the one folder of the files is one that the table calls by another name
         self._is_renamed = False
+        # whether the table has the files of several folders in one that is not here
+        self._is_flat = False
         # of each file that a path names: line and folders of the longest one, as the table has them
         self._path_of: dict[str, tuple[int, str]] = {}
+        # rows with a box and a width or height: line, entry, cells and box
+        self._sized: list[tuple[int, Entry, Mapping[str, str], Sequence[float]]] = []
 
     def count_unused(self) -> None:
         """Count entries that no film was given; a problem if that is all of them."""
@@ -203,45 +237,62 @@ class LabelTable:
         check_corners(table, self._conversion)
         self._conversion.check_headers()
 
+    def _index_repeated(self) -> None:
+        for key, names in self._by_base.items():
+            for name in names if len(names) > 1 else ():
+                folder = _folder(name)
+                self._by_folder[folder, key].append(name)
+                for end in _ends_of(folder):
+                    self._by_end[end, key].append(name)
+
     def read(self) -> None:
         """Read its rows."""
         table = self._table
         # rows whose folders are not those of the file of this name: read when all others are known
-        elsewhere: dict[int, dict[str, str]] = {}
-        # their folders, and the files of their names
+        elsewhere: dict[int, tuple[dict[str, str], _Path]] = {}
+        # their folders, and the files of their names, of which only counts whether there are several
         theirs: set[str] = set()
         named: set[str] = set()
+        # folders of all rows
+        folders: set[str] = set()
         # folders of all files that rows name, and whether those of any row agree with them
         here: set[str] = set()
         agrees = False
         for line, fields in table.rows():
             row = dict(zip(table.keys, fields))
-            folder, _, found = self._files_named(row['path'])
-            fits = [name for name in found if self._agrees(folder, name)]
-            here |= set(map(_folder, fits or found))
-            agrees = agrees or any(folder and _folder(name) for name in fits)
-            if found and not fits:
-                elsewhere[line] = row
-                theirs.add(folder)
-                named |= set(found)
+            path = self._files_named(row['path'])
+            if path.base:
+                folders.add(path.folder)
+            if len(here) < 2:
+                here.update(map(_folder, path.fits or path.found))
+            agrees = agrees or bool(path.folder and any(map(_folder, path.fits)))
+            if path.found and not path.fits:
+                elsewhere[line] = row, path
+                theirs.add(path.folder)
+                if len(named) < 2:
+                    named.update(path.found)
             else:
-                self._read_row(line, row)
+                self._read_row(line, row, path)
         is_one = len(here) == len(self._folders) == 1 and not agrees
         longest = max(theirs, key=len, default='')
         # several names are those of several folders; of one film they are a problem that is told below
         self._is_renamed = is_one and (
             len(named) == 1 or all(_ends(longest, one) for one in theirs)
         )
-        for line, row in elsewhere.items():
-            self._read_row(line, row)
+        self._is_flat = len(folders) == 1 and not any(
+            _ends(longest, folder) for folder in self._folders
+        )
+        for line, (row, path) in elsewhere.items():
+            self._read_row(line, row, path)
+        self._read_sizes()
         for entry in (one for some in self._entries.values() for one in some.values()):
             if entry.boxes and entry.unboxed:
                 fault = unboxed_fault(entry.boxes)
                 self._conversion.problems.add(self.name, entry.unboxed, fault)
 
-    def _read_row(self, line: int, row: Mapping[str, str]) -> None:
+    def _read_row(self, line: int, row: Mapping[str, str], path: _Path) -> None:
         try:
-            kind, key = self._key(line, row)
+            kind, key = self._key(line, row, path)
             if key is None and row['instance'].lower() not in BLANKS:
                 self._conversion.noted[_OTHER_PATH] += 1
                 kind, key = 'instance', row['instance']
@@ -256,19 +307,16 @@ class LabelTable:
         except ValueError as error:
             self._conversion.problems.add(self.name, line, str(error))
 
-    def _key(self, line: int, row: Mapping[str, str]) -> tuple[str, str | None]:
+    def _key(self, line: int, row: Mapping[str, str], path: _Path) -> tuple[str, str | None]:
         for kind in _KEYS:
             if row[kind].lower() not in BLANKS:
-                key = self._path(line, row[kind]) if kind == 'path' else row[kind]
-                return kind, key
+                return kind, self._path(line, path) if kind == 'path' else row[kind]
         raise ValueError('no file, UID or accession number')
 
-    def _path(self, line: int, path: str) -> str | None:
+    def _path(self, line: int, path: _Path) -> str | None:
         """File of the folder that a row names, whatever folders it puts before; None: not there."""
-        folder, base, found = self._files_named(path)
-        fits = [name for name in found if self._agrees(folder, name)]
-        if not fits:
-            fits = [name for name in found if self._is_known_by_base(folder, base, name)]
+        folder, base = path.folder, path.base
+        fits = path.fits or self._known_by_base(path)
         if len(fits) > 1:
             raise ValueError(f'its path may be {len(fits)} files: name its folder')
         if not fits:
@@ -288,21 +336,44 @@ class LabelTable:
         # a file without folders may lie in any, but not in another one that is here
         return _ends(folder, _folder(name)) and bool(_folder(name) or folder not in self._folders)
 
-    def _files_named(self, path: str) -> tuple[str, str, list[str]]:
-        """Folders and name of a row's path, and the files of this name; '', '' and none without one."""
+    def _files_named(self, path: str) -> _Path:
+        """What a row's path names; nothing without one."""
         if path.lower() in BLANKS:
-            return '', '', []
+            return _Path()
         path = posixpath.normpath(path.replace('\\', '/'))
-        base = posixpath.basename(path)
-        return _folder(path), base, self._by_base.get(base) or self._by_base.get(_stem(base), [])
+        folder, base = _folder(path), posixpath.basename(path)
+        key = base if base in self._by_base else _stem(base)
+        found = self._by_base.get(key, [])
+        if not folder:
+            return _Path(folder, base, key, found, found)
+        if len(found) < 2:
+            fits = [name for name in found if self._agrees(folder, name)]
+            return _Path(folder, base, key, found, fits)
+        # the same: a look at each of them for each row takes long where every folder has an IM0001
+        fits = self._by_end.get((folder, key), [])
+        for end in (*_ends_of(folder)[1:], *([] if folder in self._folders else [''])):
+            fits = fits + self._by_folder.get((end, key), [])
+        return _Path(folder, base, key, found, fits)
 
-    def _is_known_by_base(self, folder: str, base: str, name: str) -> bool:
-        """Whether a file is the one that a path means although their folders do not agree."""
-        if _UID.fullmatch(_stem(base)):
-            return True
-        if _suffix(name) in self._repeated or folder in self._folders:
-            return False
-        return self._is_renamed or posixpath.basename(folder) == posixpath.basename(_folder(name))
+    def _known_by_base(self, path: _Path) -> Sequence[str]:
+        """Files that a path may mean although their folders do not agree."""
+        if _UID.fullmatch(_stem(path.base)):
+            return path.found
+        if path.folder in self._folders:
+            return ()
+        if self._is_renamed or (self._is_flat and len(path.found) == 1):
+            return self._not_repeated(path.found)
+        last = posixpath.basename(path.folder)
+        if len(path.found) > 1:
+            where = f'/{last}', path.key
+            if where not in self._near:
+                self._near[where] = self._not_repeated(self._by_end.get(where, ()))
+            return self._near[where]
+        near = [name for name in path.found if posixpath.basename(_folder(name)) == last]
+        return self._not_repeated(near)
+
+    def _not_repeated(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if _suffix(name) not in self._repeated]
 
     def _add(self, line: int, row: Mapping[str, str], entries: dict[str, Entry], key: str) -> Entry:
         label = _read('label', row, read_label, '1, 0, -1 (uncertain), yes, no or blank')
@@ -321,36 +392,70 @@ class LabelTable:
             raise ValueError(
                 f'label {label}, but {entry.label} for the same film on line {entry.line}'
             )
-        self._complete(entry, row, has_box)
+        # devices fill the field of the header with a 0, and tables are made of headers
+        self._set(entry, 'patient', row['patient'] if names_patient(row['patient']) else '')
         if is_unboxed:
             entry.unboxed = entry.unboxed or line
         if has_box:
             numbers = [_read(name, row, self._table.number, 'a number (px)') for name in BOX]
             site = '' if row['site'].lower() in BLANKS else row['site']
             first = entry.boxes.setdefault((*numbers, site), line)
+            if any(row[side].lower() not in BLANKS for side in _SIDES):
+                self._sized.append((line, entry, row, numbers))
         else:
             first = entry.line
         if first != line:
             self._conversion.leave_out(REPEATED)
         return entry
 
-    def _complete(self, entry: Entry, row: Mapping[str, str], has_box: bool) -> None:
-        """Read patient and, with a box, size of a row; the rows of a film name one of each, or none."""
-        sides = [
-            side for side in ('width', 'height') if has_box and row[side].lower() not in BLANKS
-        ]
-        patient = '' if names_nobody(row['patient']) else row['patient']
-        if len(sides) == 1:
-            raise ValueError(f'the copy on which boxes were drawn has a {sides[0]} alone')
-        size = None
-        if sides:
-            width, height = (_read(side, row, read_length, 'a length (px)') for side in sides)
-            size = (width, height)
-        for name, value in (('patient', patient), ('size', size)):
-            known = getattr(entry, name)
-            if value and known and value != known:
-                raise ValueError(f'another {name} than for the same film on line {entry.line}')
-            setattr(entry, name, known or value)
+    def _read_sizes(self) -> None:
+        """Sizes of the copies that boxes were drawn on, unless all are those of the boxes themselves."""
+        if all(_are_of_box(row, box) for _, _, row, box in self._sized):
+            if self._sized:
+                self._conversion.noted[_OF_BOX] += len(self._sized)
+            return
+        for line, entry, row, _ in self._sized:
+            try:
+                self._set(entry, 'size', _read_size(row))
+            except ValueError as error:
+                self._conversion.problems.add(self.name, line, str(error))
+
+    def _set(self, entry: Entry, name: str, value: str | Size) -> None:
+        """Patient or size of a row; the rows of a film name one of each, or none."""
+        known = getattr(entry, name)
+        if value and known and value != known:
+            raise ValueError(f'another {name} than for the same film on line {entry.line}')
+        setattr(entry, name, known or value)
+
+
+def names_patient(patient: str) -> bool:
+    """Whether PatientID names a patient; devices fill the field with a 0, too.
+
+    Args:
+        patient (str): Of a header, or of a table that was made of headers.
+    """
+    return not names_nobody(patient) and patient != '0'
+
+
+def _read_size(row: Mapping[str, str]) -> Size:
+    """Width and height of the copy that the box of a row was drawn on."""
+    sides = [side for side in _SIDES if row[side].lower() not in BLANKS]
+    if len(sides) == 1:
+        raise ValueError(f'the copy on which boxes were drawn has a {sides[0]} alone')
+    width, height = (_read(side, row, read_length, 'a length (px)') for side in _SIDES)
+    return width, height
+
+
+def _are_of_box(row: Mapping[str, str], box: Sequence[float]) -> bool:
+    """Whether width and height of a row are those of its box (x1, y1, x2, y2)."""
+    x1, y1, x2, y2 = box
+    try:
+        width, height = (read_number(row[side], decimal_comma=True) for side in _SIDES)
+    except ValueError:
+        return False
+    return all(
+        math.isclose(*pair, abs_tol=_ROUNDING) for pair in ((width, x2 - x1), (height, y2 - y1))
+    )
 
 
 def _plain_key(kind: str, value: str) -> str:
@@ -412,6 +517,11 @@ def _folder(path: str) -> str:
     """Folders of a path, each after a slash; '' if there are none."""
     folder = posixpath.dirname(path).strip('/')
     return folder and f'/{folder}'
+
+
+def _ends_of(folder: str) -> list[str]:
+    """Ends of folders, the longest first: /a/b and /b of /a/b."""
+    return [folder[at:] for at, sign in enumerate(folder) if sign == '/']
 
 
 def _ends(one: str, other: str) -> bool:

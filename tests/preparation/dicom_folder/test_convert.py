@@ -8,6 +8,7 @@ import runpy
 import shutil
 import stat
 import sys
+import time
 from dataclasses import replace
 
 import pydicom
@@ -15,7 +16,10 @@ import pytest
 
 from mmfrac.datasets import CXRDataset
 from mmfrac.preparation.converters import ConvertOptions
+from mmfrac.preparation.converters.conversion import Conversion
 from mmfrac.preparation.dicom_folder import FolderOptions, convert_dicom_folder
+from mmfrac.preparation.dicom_folder.header import DicomHeader
+from mmfrac.preparation.dicom_folder.label_table import LabelTable
 from mmfrac.utils.errors import AnnotationError
 from tests.datasets.radiographs.test_dicom import make_dicom, ramp
 
@@ -308,6 +312,12 @@ def test_one_folder_may_have_another_name_in_the_table(folder, deep):
             (-1, -1, 0),
         ),
         (('a/s1.dcm', 'b/s2.dcm'), 'x/s1.dcm,1\ns2.dcm,0', (-1, 0)),
+        (('a/s1.dcm', 'b/s2.dcm', 's3.dcm'), 'x/s1.dcm,1\nx/s2.dcm,1\ny/s3.dcm,0', (-1, -1, 0)),
+        # several here that are one in the table, under names of one file each
+        (('a/s1.dcm', 'b/s2.dcm'), '/o/x/s1.dcm,1\no\\x\\s2,0', (1, 0)),
+        (('a/one.dcm', 'b/two.dcm', 'c/two.dcm'), 'x/one.dcm,1\nx/two.dcm,0', (1, -1, -1)),
+        # but not if it is here
+        (('a/s1.dcm', 'b/s2.dcm', 's3.dcm'), 'o/b/s1.dcm,1\no/b/s3.dcm,0', (-1, -1, 0)),
         # the last folder, or a UID
         (('new/a/s1.dcm', 'new/b/s2.dcm'), 'old/a/s1.dcm,1\nold/b/s2.dcm,0', (1, 0)),
         (
@@ -323,6 +333,30 @@ def test_folders_of_rows_that_are_not_those_of_the_files(folder, files, rows, la
     summary, _, films, _ = convert(folder, f'path,label\n{rows}\n')
     assert labels_of(films) == dict(zip(files, labels))
     assert summary.left_out.get(NO_IMAGE, 0) == rows.count('\n') + 1 - sum(k >= 0 for k in labels)
+
+
+@pytest.mark.parametrize(
+    ('file', 'row', 'labelled'),
+    [
+        ('P{}/IM0001.dcm', '/export/P{}/IM0001.dcm', 4000),
+        ('P{}/IM0001.dcm', 'x/Q{}/IM0001.dcm', 0),
+        ('P{}/DICOM/IM0001', 'P{}/DICOM/IM0001', 4000),
+        ('P{}/DICOM/image', 'Q{}/DICOM/image', 0),
+        ('P{}/DICOM/image', 'DICOM/image', 0),
+    ],
+)
+def test_many_files_of_one_name_take_no_long(tmp_path, file, row, labelled):
+    files = [file.format(number) for number in range(4000)]
+    rows = ''.join(f'{row.format(number)},{number % 2}\n' for number in range(4000))
+    (tmp_path / 'a.csv').write_text(f'path,label\n{rows}')
+    conversion = Conversion(tmp_path, tmp_path / 'a.json', ConvertOptions(), 'hospital')
+    table = LabelTable(tmp_path / 'a.csv', conversion, files)
+    began = time.process_time()
+    table.read()
+    # one look at each file for each row takes 30 s
+    assert time.process_time() - began < 3
+    found = [table.find(DicomHeader(name)) for name in files]
+    assert [one.label for one in found if one] == [number % 2 for number in range(labelled)]
 
 
 def test_a_uid_is_one_film_under_any_folders(folder):
@@ -403,6 +437,22 @@ def test_boxes_of_a_copy_of_another_size(folder):
     assert data['annotations'][0]['bbox'] == [2, 2.25, 8, 6.75]
 
 
+def test_width_and_height_of_the_boxes_themselves(folder):
+    film(folder, 'a.dcm')
+    film(folder, 'b.dcm')
+    table = (
+        'path,label,x1,y1,x2,y2,width,height\n'
+        'a.dcm,1,4,6,20,24,16,18\na.dcm,1,2.1,2,10.3,8,8.2,6\nb.dcm,,,,,,,\n'
+    )
+    summary, _, _, data = convert(folder, table)
+    first, second = (one['bbox'] for one in data['annotations'])
+    assert first == [4, 6, 16, 18] and second == pytest.approx([2.1, 2, 8.2, 6])
+    assert summary.noted == {'rows whose width and height are those of their box': 2}
+    # one row has those of a copy: so have all
+    with pytest.raises(AnnotationError, match=r'line 3: column width does not hold a length'):
+        convert(folder, table + 'b.dcm,,4,6,20,24,32,24\n', out='b.json')
+
+
 def test_a_film_with_a_box_and_a_fracture_without_one(folder):
     film(folder, 'a.dcm')
     header = 'path,label,x1,y1,x2,y2,site\n'
@@ -454,6 +504,15 @@ def test_patients_of_the_table(folder):
             convert(folder, f'path,label,PatientID\n{rows}', out='b.json')
         assert not re.search('8.39|P1', str(caught.value))
     assert convert(folder, 'path,label,patient_id\ne,1,8.39E+35\n')[0].films == 7
+
+
+def test_a_patient_of_the_table_that_is_a_0_is_nobody(folder):
+    film(folder, 'a', PatientID='')
+    film(folder, 'b', PatientID='0')
+    film(folder, 'c', PatientID='h5')
+    summary, _, films, _ = convert(folder, 'path,label,patient_id\na,1,0\nb,0,0\nc,0,0\n')
+    assert len({image['patient_id'] for image in films.values()}) == 3
+    assert summary.noted == {'films without PatientID (a patient a study)': 2}
 
 
 def test_all_problems_of_a_table_at_once(folder):

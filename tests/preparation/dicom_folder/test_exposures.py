@@ -370,9 +370,28 @@ KNEE, THORAX = region('72696002', 'Knee region'), region('51185008', 'x')
         (dict(AnatomicRegionSequence=region('1', 'Trunk')), ''),
         (dict(AnatomicRegionSequence=Sequence([])), ''),
         (dict(StudyDescription='XR KNEE LEFT 2 VIEWS'), 'KNEE'),
-        (dict(StudyDescription='Ankle series'), 'ANKLE'),
-        (dict(StudyDescription='Abdomen'), 'ABDOMEN'),
+        (dict(StudyDescription='X-ray ankle series'), 'ANKLE'),
+        (dict(StudyDescription='XR ABDOMEN'), 'ABDOMEN'),
+        # why, not what
+        *(
+            (dict(StudyDescription=text, ViewPosition='PA'), '')
+            for text in (
+                'PREOP KNEE REPLACEMENT',
+                'HIP FRACTURE PREOP',
+                'BREAST CANCER STAGING',
+                'RO SINUS TACHYCARDIA',
+                'PA 6 FEET',
+                'ABDOMEN ERECT AND PA',
+                'SHOULDER TRAUMA',
+            )
+        ),
         (dict(StudyDescription='Acute abdomen series'), ''),
+        (dict(StudyDescription='ABDOMEN 3 VIEWS'), ''),
+        (dict(StudyDescription='XR Abdomen 2 view'), ''),
+        (dict(StudyDescription='Abdomen 1 view'), 'ABDOMEN'),
+        (dict(StudyDescription='Pelvis 2 views'), 'PELVIS'),
+        (dict(AnatomicRegionSequence=region('818981001', '')), 'ABDOMEN'),
+        (dict(AnatomicRegionSequence=region('818981008', '')), ''),
         (dict(StudyDescription='CHEST AND KNEE'), ''),
         (dict(StudyDescription='Thorax + Abdomen'), ''),
         (dict(StudyDescription='CXR / C-SPINE'), ''),
