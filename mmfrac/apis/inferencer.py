@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ from mmfrac.utils.config import load_config, type_name
 from mmfrac.utils.device import usable_device
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import OutputFolder, write_image, write_json
+from mmfrac.utils.lock import locked
 from mmfrac.utils.walk import files_below
 from mmfrac.visualization.prob_map_visualization_hook import ImageNames, overlay_of_sample
 
@@ -159,6 +161,7 @@ def show_overlay(overlay: np.ndarray, name: str, wait_time: float) -> None:
 
 
 _PARTIAL = 'predictions.partial.jsonl'
+_LOCK = '.predictions.lock'
 
 _ON_ERROR = ('report', 'raise')
 
@@ -368,49 +371,47 @@ class FracInferencer(ImageLoader):
             images, 'films', unit='film', disable=None if show_progress else True, smoothing=0.1
         )
         loaded = self._load_all(progress, results['errors'], on_error == 'raise')
-        journal = None
-        if output is not None and not no_save_pred:
-            _keep_partial(output)
-            journal = _Journal(output.path(_PARTIAL), self.weights)
-        while batch := list(islice(loaded, batch_size)):
-            for one, sample in zip(batch, self._forward([one.packed for one in batch])):
-                results['predictions'].append(prediction_of_image(one.name, sample))
-                if print_result:
-                    print(results['predictions'][-1])
-                if return_datasamples:
-                    samples.append(sample)
-                name = names.name(one.name)
-                if save_vis or return_vis or show:
-                    try:
-                        overlay = overlay_of_sample(one.image, sample, pred_score_thr)
-                    except Exception as error:  # OpenCV has sizes that it does not draw on
-                        if on_error == 'raise':
-                            raise
-                        what = f"cannot draw an overlay of film '{one.name}': {one_line(error)}"
-                        results['errors'].append(dict(film=one.name, error=what))
-                        overlay = np.zeros((1, 1, 3), np.uint8)  # so that there is one a film
-                    if return_vis:
-                        overlays.append(overlay)
-                    if show:
-                        show_overlay(overlay, name, wait_time)
-                if output is not None and save_vis:
-                    path = output.path(f'vis/{name}.png')
-                    write_image(path, overlay)
-                    of_films.discard(f'vis/{name}.png')
-                    results['visualization'].append(str(path))
-                if output is not None and save_maps and 'pred_prob_map' in sample:
-                    saved = _saved_prediction(one.name, sample)
-                    write_prediction(output.path(f'maps/{name}.npz'), saved)
-                    of_films.discard(f'maps/{name}.npz')
-            if journal is not None:
-                journal.add(results)
-        if output is not None:
-            # of films that an earlier run could read, perhaps with another model
-            output.remove(of_films)
-        if folder is not None and journal is not None:
-            content = dict(checkpoint=self.weights, precision=self.precision, **results)
-            write_json(folder / 'predictions.json', content)
-            journal.end()
+        with _opened_journal(None if no_save_pred else output, self.weights) as journal:
+            while batch := list(islice(loaded, batch_size)):
+                for one, sample in zip(batch, self._forward([one.packed for one in batch])):
+                    results['predictions'].append(prediction_of_image(one.name, sample))
+                    if print_result:
+                        print(results['predictions'][-1])
+                    if return_datasamples:
+                        samples.append(sample)
+                    name = names.name(one.name)
+                    if save_vis or return_vis or show:
+                        try:
+                            overlay = overlay_of_sample(one.image, sample, pred_score_thr)
+                        except Exception as error:  # OpenCV has sizes that it does not draw on
+                            if on_error == 'raise':
+                                raise
+                            what = f"cannot draw an overlay of film '{one.name}': {one_line(error)}"
+                            results['errors'].append(dict(film=one.name, error=what))
+                            overlay = np.zeros((1, 1, 3), np.uint8)  # so that there is one a film
+                        if return_vis:
+                            overlays.append(overlay)
+                        if show:
+                            show_overlay(overlay, name, wait_time)
+                    if output is not None and save_vis:
+                        path = output.path(f'vis/{name}.png')
+                        write_image(path, overlay)
+                        of_films.discard(f'vis/{name}.png')
+                        results['visualization'].append(str(path))
+                    if output is not None and save_maps and 'pred_prob_map' in sample:
+                        saved = _saved_prediction(one.name, sample)
+                        write_prediction(output.path(f'maps/{name}.npz'), saved)
+                        of_films.discard(f'maps/{name}.npz')
+                if journal is not None:
+                    journal.add(results)
+            if output is not None:
+                # of films that an earlier run could read, perhaps with another model
+                output.remove(of_films)
+            if folder is not None and not no_save_pred:
+                content = dict(checkpoint=self.weights, precision=self.precision, **results)
+                write_json(folder / 'predictions.json', content)
+                if journal is not None:
+                    journal.end()
         if return_vis:
             results['visualization'] = overlays
         if return_datasamples:
@@ -480,6 +481,30 @@ def _keep_partial(output: OutputFolder) -> None:
     )
 
 
+@contextmanager
+def _opened_journal(output: OutputFolder | None, weights: str) -> Iterator['_Journal | None']:
+    """The journal of a run; None where it needs none, or that of another run is in its place."""
+    with ExitStack() as stack:
+        if output is not None:
+            try:
+                stack.enter_context(locked(output.folder, file=output.folder / _LOCK))
+            except ValueError:
+                print_log(
+                    f'another process predicts into {output.folder} and writes {_PARTIAL}: this one '
+                    'writes none, and the one that ends last replaces predictions.json',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+                output = None
+        if output is None:
+            yield None
+            return
+        _keep_partial(output)
+        journal = _Journal(output.path(_PARTIAL), weights)
+        stack.callback(journal.close)
+        yield journal
+
+
 class _Journal:
     """Predictions and errors so far, a line each.
 
@@ -501,9 +526,13 @@ class _Journal:
             self._lines(results[name][written:])
             self._written[name] = len(results[name])
 
+    def close(self) -> None:
+        """Leave the file as it is."""
+        self._file.close()
+
     def end(self) -> None:
         """Remove the file: everything is in another."""
-        self._file.close()
+        self.close()
         self._path.unlink(missing_ok=True)
 
     def _lines(self, records: Sequence[dict]) -> None:

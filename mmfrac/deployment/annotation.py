@@ -488,9 +488,15 @@ def import_annotations(
         )
         new[record['file_name']] = (fields, boxes)
     if not new:
-        raise AnnotationFileError(
-            f'{file}: all boxes are without an area, clicks; draw them around the fractures'
-        )
+        fault = f'{file}: all boxes are without an area, clicks; draw them around the fractures'
+        if counts['as exported']:
+            fault = (
+                f'{file}: of the {len(who)} images that were changed all boxes are without an area, '
+                f'clicks; draw them around the fractures. {counts["as exported"]} are left out, exactly '
+                'as they were exported: if somebody has looked at each of them, take them over with '
+                '--reviewed-all (reviewed_all)'
+            )
+        raise AnnotationFileError(fault)
     content, old_labels = _content(new, base, next(iter(before.values()))['category'])
     for name, (fields, _) in new.items():
         if old_labels.get(name) == 1 - fields['label']:

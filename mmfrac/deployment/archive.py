@@ -8,6 +8,7 @@ batch is computed again. Batches begin anew with each chunk, so the results do n
 was stopped, nor on how many processes shared it. In the end the chunks become ``results.jsonl``.
 """
 
+import errno
 import itertools
 import json
 import os
@@ -71,6 +72,8 @@ _MOST_LINES = 16
 # images that travel together between processes
 _TOGETHER = 2
 _DEFAULT = dict(batch_size=8, chunk=512)
+# of a disk that has no room
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class ArchiveOptions:
         inputs (Mapping, optional): Where the list of images comes from, plain data, paths absolute
             (``archive_inputs.absolute_inputs``): a folder does not go on with other ones, and what came
             to them since is said. Defaults to None, not asked.
+        typed_inputs (Mapping, optional): The same with the paths as they were named: where these are
+            equal, and the folder that relative ones begin in was moved, it goes on. Defaults to None.
 
     Raises:
         ValueError: If a number is not positive.
@@ -97,6 +102,7 @@ class ArchiveOptions:
     batch_size: int | None = None
     chunk: int | None = None
     inputs: Mapping[str, Any] | None = None
+    typed_inputs: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ('batch_size', 'chunk'):
@@ -214,9 +220,12 @@ def infer_archive(
         job = _Job.open(
             Path(out_dir), package, entries, options, inferencer.precision, retry_errors
         )
-        if shard.index == 0 and options.inputs is not None and not job.is_new:
-            job.say_changes(options.inputs)
         if job.is_merged():
+            if shard.index == 0 and options.inputs is not None:
+                _say(
+                    f'{job.folder} is done, as its images were listed on {job.listed_on()}: those that '
+                    'came since are scored with another --out-dir'
+                )
             return True
         if inferencer.precision != job.precision:
             inferencer = package_inferencer(package, device or default_device(), job.precision)
@@ -255,6 +264,8 @@ def infer_archive(
                             _say_doubt(progress, one, doubtful)
                         progress.update(batches.add(one))
                     progress.update(batches.end())
+    if shard.index == 0 and options.inputs is not None and job.may_say_changes:
+        job.say_changes(options.inputs)
     return merge_results(out_dir, missing_ok=True)
 
 
@@ -280,6 +291,8 @@ class _Job:
         # in which relative paths of the list begin; none where it is this one
         begun_in = content.get('working_dir') or ''
         self._working_dir = begun_in if begun_in and begun_in != os.getcwd() else ''
+        # jobs of before do not tell where they were begun
+        self.may_say_changes = not is_new and bool(begun_in)
         self.num_chunks = -(-self.num_images // self.chunk)
         self._offsets = _offsets(folder / _INPUTS, self.chunk)
         if len(self._offsets) != self.num_chunks:
@@ -302,7 +315,7 @@ class _Job:
             is_new = not (folder / _JOB).is_file()
             if is_new:
                 cls._begin(folder, package, entries, options, precision)
-            content = read_json(folder / _JOB)
+            content = _moved(read_json(folder / _JOB), options)
             _check_job(folder, content, package, options)
             job = cls(folder, content, is_new)
             if retry_errors and job.is_merged():
@@ -351,6 +364,7 @@ class _Job:
                 operating_point=None if point is None else point.name,
                 selection=options.selection.as_dict(),
                 inputs=None if options.inputs is None else dict(options.inputs),
+                typed_inputs=None if options.typed_inputs is None else dict(options.typed_inputs),
                 working_dir=None if options.inputs is None else os.getcwd(),
             ),
         )
@@ -376,8 +390,7 @@ class _Job:
             inputs (Mapping): Those of ``ArchiveOptions``.
         """
         listed = (entry for chunk in range(self.num_chunks) for entry in self.entries(chunk))
-        made = datetime.fromtimestamp((self.folder / _INPUTS).stat().st_mtime)
-        since = f'since the list of {self.folder} was made on {made:%Y-%m-%d %H:%M}'
+        since = f'since the list of {self.folder} was made on {self.listed_on()}'
         where = (inputs.get('sources', ()), inputs.get('column'), inputs.get('root'))
         try:
             added, gone = count_changes(listed, *where, say=_say)
@@ -391,6 +404,11 @@ class _Job:
             )
         if gone:
             _say(f'warning: {gone} image{"s" * (gone > 1)} went away {since}')
+
+    def listed_on(self) -> str:
+        """When the list of images was made."""
+        made = datetime.fromtimestamp((self.folder / _INPUTS).stat().st_mtime)
+        return f'{made:%Y-%m-%d %H:%M}'
 
     def part(self, chunk: int) -> Path:
         """File of a chunk."""
@@ -496,6 +514,24 @@ def _check_job(folder: Path, content: Any, package: ModelPackage, options: Archi
                 f'{folder} was begun with {key} {begun.get(key)!r}, not {value!r}: start it as '
                 'before, or name another folder'
             )
+
+
+def _moved(content: Any, options: ArchiveOptions) -> Any:
+    """What a job was begun with, in this folder where the one that it was begun in was moved here."""
+    if not isinstance(content, dict) or options.inputs is None or options.typed_inputs is None:
+        return content
+    begun = content.get('inputs')
+    if not begun or content.get('typed_inputs') != options.typed_inputs:
+        return content
+    pairs = [pair for pair in zip(_paths(begun), _paths(options.inputs)) if pair[0] != pair[1]]
+    if pairs and all(os.path.exists(new) and not os.path.lexists(old) for old, new in pairs):
+        return content | dict(inputs=options.inputs, working_dir=os.getcwd())
+    return content
+
+
+def _paths(inputs: Mapping[str, Any]) -> list[str]:
+    root = inputs.get('root')
+    return [*inputs.get('sources', ()), *([] if root is None else [root])]
 
 
 def _say(text: str) -> None:
@@ -626,14 +662,21 @@ class _Batches:
 
 @contextmanager
 def _written(path: Path) -> Iterator[None]:
-    """Say of a disk that takes no more where it is and what is to be done."""
+    """Say of results that cannot be written where they are and what is to be done."""
     try:
         yield
     except OSError as error:
-        raise OSError(
-            f'the results cannot be written to {path} ({error.strerror or error}): make room there and '
-            'start again; nothing that was written before is lost'
-        ) from error
+        if error.errno in _FULL:
+            remedy = 'make room there and start again'
+        else:
+            remedy = 'make it writable and start again, or name another folder'
+        raised = OSError(
+            f'the results cannot be written to {path} ({error.strerror or error}): {remedy}; nothing '
+            'that was written before is lost'
+        )
+        # as an argument it would stand before the sentence
+        raised.errno = error.errno
+        raise raised from error
 
 
 def predict_prepared(

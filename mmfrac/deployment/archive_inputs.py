@@ -92,14 +92,15 @@ def count_changes(
 ) -> tuple[int, int]:
     """Images that came to sources since they were listed, and those that are gone.
 
-    Servers are not asked again, and of images that were listed no file is opened.
+    Servers are not asked again. No file is opened of images that were listed, nor of those whose suffix
+    is that of another kind of file: an image that came under one does not count.
 
     Args:
         listed (Iterable[Entry]): What ``list_entries`` gave.
         sources (Sequence[str or PathLike]): Likewise of the others, see there.
         column (str, optional): Defaults to None.
         root (str or PathLike, optional): Defaults to None.
-        say (Callable, optional): Defaults to None.
+        say (Callable, optional): Told of ZIP files that are not opened. Defaults to None.
 
     Returns:
         tuple[int, int]: Both numbers.
@@ -216,8 +217,8 @@ def _entries_of(
 class _LeftOut:
     """What is left out of a folder or a ZIP file."""
 
-    def __init__(self, source: str, say: Callable[[str], None]) -> None:
-        self._source, self._say = source, say
+    def __init__(self, source: str, say: Callable[[str], None], is_zip: bool = False) -> None:
+        self._source, self._say, self._is_zip = source, say, is_zip
         self._counts = [0, 0]
         self._first = ['', '']
 
@@ -230,28 +231,38 @@ class _LeftOut:
         self._first[kind] = self._first[kind] or path
         self._counts[kind] += 1
 
-    def end(self) -> None:
+    def end(self, archives_alone: bool = False) -> None:
         """Say what it was."""
         (others, archives), (other, archive) = self._counts, self._first
         if archives:
+            # one in a ZIP file has no path that could be named
+            remedy = 'unpack them' if self._is_zip else 'name them as inputs, or unpack them'
             self._say(
                 f'warning: ZIP files in {self._source} are not opened ({archives}, the first is '
-                f'{archive}): name them as inputs, or unpack them'
+                f'{archive}): {remedy}'
             )
-        if others:
+        if others and not archives_alone:
             self._say(
                 f'left out of {self._source} is what is no image ({others}, the first is {other})'
             )
 
 
+def _is_other(path: str) -> bool:
+    """Whether a file has the suffix of another kind than images."""
+    suffix = Path(path).suffix.lower()
+    return suffix not in IMAGE_SUFFIXES and bool(OTHER_SUFFIX.fullmatch(suffix))
+
+
 def _of_folder(folder: str, known: Collection[str], say: Callable[[str], None]) -> Iterator[Entry]:
     left_out = _LeftOut(folder, say)
     for path in files_below(folder):
-        if (known and os.path.abspath(path) in known) or is_image(path):
+        is_known = bool(known) and os.path.abspath(path) in known
+        # the others of a listed folder are not opened for what they are called
+        if is_known or (not (known and _is_other(path)) and is_image(path)):
             yield {'image': path}
         else:
             left_out.add(path)
-    left_out.end()
+    left_out.end(archives_alone=bool(known))
 
 
 def _of_list(path: str) -> Iterator[str]:
@@ -282,18 +293,19 @@ def _of_table(path: str, column: str | None) -> Iterator[str]:
 
 
 def _of_zip(path: str, known: Collection[str], say: Callable[[str], None]) -> Iterator[Entry]:
-    archive, left_out = _archive(path, os.getpid()), _LeftOut(path, say)
+    archive, left_out = _archive(path, os.getpid()), _LeftOut(path, say, is_zip=True)
     for member in archive.infolist():
         name = member.filename
         parts = name.split('/')
         if member.is_dir() or '__MACOSX' in parts:
             continue
         entry = {'image': f'{path}!/{name}', 'zip': path, 'member': name}
-        if (known and _key(entry) in known) or _is_member_image(archive, member):
+        is_known = bool(known) and _key(entry) in known
+        if is_known or (not (known and _is_other(name)) and _is_member_image(archive, member)):
             yield entry
         else:
             left_out.add(entry['image'])
-    left_out.end()
+    left_out.end(archives_alone=bool(known))
 
 
 def _is_member_image(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
@@ -304,8 +316,7 @@ def _is_member_image(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
     name = member.filename.rpartition('/')[2]
     if name.startswith('.') or name.upper() == 'DICOMDIR':
         return False
-    suffix = Path(name).suffix.lower()
-    if suffix in IMAGE_SUFFIXES or not OTHER_SUFFIX.fullmatch(suffix):
+    if not _is_other(name):
         return True
     try:
         head = read_head(archive, member, _HEAD)

@@ -108,12 +108,11 @@ class StudyQueue:
         least_free (int): Bytes that are left free on its disk.
         keep_days (float): After which what is done is forgotten; an image that is sent again then is
             taken for a new one. Defaults to 30.
-        scored_by (Mapping[str, str], optional): What findings depend on. A queue that was begun with
-            another one is refused: what it has done already would not be scored anew. Defaults to None,
-            not asked.
+        scored_by (Mapping[str, str], optional): What findings depend on. A queue with images that were
+            scored by another one is refused: they would not be scored anew. Defaults to None, not asked.
 
     Raises:
-        ValueError: On entry, if another process has it, or it was begun with another model.
+        ValueError: On entry, if another process has it, or it has images that another model scored.
     """
 
     def __init__(
@@ -368,17 +367,22 @@ class StudyQueue:
             self._db.execute('COMMIT')
 
     def _check_model(self) -> None:
-        """Raise a ValueError if the queue was begun with another model; old queues do not tell."""
+        """Raise a ValueError if another model scored images of the queue; old queues do not tell."""
         known = dict(self._db.execute('SELECT name, value FROM begun_with').fetchall())
+        counts = self.counts()
         for name, value in self.scored_by.items():
-            if known.get(name, value) != value:
+            if known.get(name, value) != value and counts['images'].get('scored'):
+                # what failed is tried again, too
+                objects = sum(counts['objects'].get(state, 0) for state in ('waiting', 'failed'))
                 raise ValueError(
                     f'{self.folder} was begun with {name} {known[name]!r}, not {value!r}, and does not '
-                    'score anew what it has: start it as before, or name another folder (--folder)'
+                    f'score anew what it has ({counts["images"].get("waiting", 0)} images wait for the '
+                    f'model, {objects} objects to be sent): name another --folder for the new model; '
+                    'started as before, with the package as it was, this one is finished'
                 )
         with self._transaction() as db:
             db.executemany(
-                'INSERT OR IGNORE INTO begun_with (name, value) VALUES (?, ?)',
+                'INSERT OR REPLACE INTO begun_with (name, value) VALUES (?, ?)',
                 list(self.scored_by.items()),
             )
 
@@ -392,9 +396,9 @@ class StudyQueue:
         with self._transaction() as db:
             # a new start tries again
             db.execute(
-                "UPDATE objects SET state = 'waiting', attempts = 0, next_try = 0 WHERE state = 'failed'"
+                "UPDATE objects SET state = 'waiting', attempts = 0, next_try = 0 "
+                "WHERE state IN ('waiting', 'failed')"
             )
-            db.execute("UPDATE objects SET next_try = 0 WHERE state = 'waiting'")
             gone = [
                 (key,)
                 for (key,) in db.execute("SELECT key FROM images WHERE state = 'waiting'")

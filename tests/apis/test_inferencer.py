@@ -17,8 +17,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 from torch._dynamo.utils import counters
 
 from mmfrac.apis import FracInferencer
+from mmfrac.apis import inferencer as inferencer_module
 from mmfrac.datasets.radiographs.read import RadiographError
 from mmfrac.models.postprocess import components
+from mmfrac.utils.io import OutputFolder
 from tests.forking import python_for_tools
 from tests.models.small_model import build, detector_cfg, semi_cfg
 
@@ -423,6 +425,20 @@ def test_what_a_stopped_run_left_is_kept(inferencer, films, tmp_path, monkeypatc
         'predictions.partial.1.jsonl',
         'predictions.partial.2.jsonl',
     ]
+
+
+def test_a_run_leaves_the_journal_of_another_one(inferencer, films, tmp_path):
+    partial = tmp_path / 'predictions.partial.jsonl'
+    with inferencer_module._opened_journal(OutputFolder(tmp_path), 'first.pth') as journal:
+        journal.add(dict(predictions=[dict(film='a')], errors=[]))
+        before = partial.read_text()
+        inferencer(str(films / 'a.png'), out_dir=tmp_path, no_save_vis=True)
+        assert partial.read_text() == before and (tmp_path / 'predictions.json').is_file()
+        journal.end()
+    assert [path.name for path in tmp_path.glob('*partial*')] == []
+    # the lock is let go of
+    inferencer(str(films / 'a.png'), out_dir=tmp_path, no_save_vis=True)
+    assert [path.name for path in tmp_path.glob('*partial*')] == []
 
 
 def test_a_doubtful_film_is_warned_of_by_its_name(inferencer, films, tmp_path):

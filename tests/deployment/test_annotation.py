@@ -493,6 +493,25 @@ def test_a_click_is_no_box_and_is_counted(results, images, tmp_path, tool):
     assert [one['bbox'] for one in new['annotations']] == [pytest.approx([4, 4, 16, 16])]
 
 
+def test_clicks_alone_beside_images_as_exported(results, images, tmp_path):
+    out, path = exported(results, images, tmp_path, 'coco', pictures=False, min_score=0.1)
+    content = json.loads(path.read_text())
+    there = len({one['image_id'] for one in content['annotations']})
+    content['annotations'][0]['bbox'][2] = 0
+    content['annotations'] = [
+        one
+        for number, one in enumerate(content['annotations'])
+        if not number or one['image_id'] != content['annotations'][0]['image_id']
+    ]
+    others = len(content['images']) - 1
+    words = (
+        rf'of the 1 images that were changed all .*clicks.*\. {others} are left out.*--reviewed-all'
+    )
+    assert there > 1
+    with pytest.raises(AnnotationFileError, match=words):
+        back(tmp_path, out, content)
+
+
 def with_box(content, sides):
     """The file of an annotator with another box in its first image."""
     x1, y1, x2, y2 = sides

@@ -31,6 +31,7 @@ from mmfrac.deployment.archive_inputs import list_entries
 from mmfrac.deployment.package import OperatingPoint, update_package
 from mmfrac.deployment.results import read_results
 from mmfrac.deployment.selection import Selection
+from mmfrac.utils.errors import plain_errors
 from tests.deployment.tiny_package import tiny_package, write_dicom, write_png
 from tests.tools.tiny_run import ROOT, launch, start
 
@@ -285,37 +286,77 @@ def test_a_job_of_before_goes_on_from_its_folder(package, tmp_path, tool, monkey
     (tmp_path / 'out/job.json').write_text(json.dumps(job))
     with pytest.raises(ValueError, match=r'begun with inputs'):
         tool('others', *run)
-    code, said, _ = tool('images', *run)
-    assert code == 0 and '2 scored' in said
+    # what came since is not counted there
+    write_dicom(tmp_path / 'images/2.dcm', 2)
+    code, said, warned = tool('images', *run)
+    assert code == 0 and '2 scored' in said and 'since' not in warned
 
 
-def test_what_came_to_the_inputs_since_is_said(package, tmp_path, tool):
+def test_what_came_to_the_inputs_since_is_said(package, tmp_path, tool, monkeypatch):
     folder = some_images(tmp_path / 'images', 0, 1, 2)
     (tmp_path / 'list.txt').write_text('images/0.dcm\nimages/1.dcm\n')
     for source in (folder, tmp_path / 'list.txt'):
         out = tmp_path / f'out_{source.stem}'
         run = (source, '--package', package.path, '--out-dir', out, '--device', 'cpu')
-        tool(*run)
+        tool(*run, '--chunk', 1, '--shard', '2/2')
         os.utime(out / 'inputs.jsonl', (0, 0))
-        assert 'since' not in tool(*run)[2]
         write_dicom(folder / f'new {source.stem}.dcm', 3)
         (folder / f'{source.stem}.zip').touch()
         if source != folder:
             source.write_text('images/1.dcm\nimages/2.dcm\nimages/new list.dcm\n')
-        before = lines(out)
-        code, _, warned = tool(*run)
-        assert code == 0 and lines(out) == before
+        # of several processes the first one says it, when it has scored its share
+        assert 'since' not in tool(*run, '--shard', '2/2')[2]
+        code, _, warned = tool(*run, '--shard', '1/2')
+        assert code == 0 and len(lines(out).splitlines()) == (3 if source == folder else 2)
         number = 1 if source == folder else 2
         since = f'since the list of {out} was made on 19'
         assert f'warning: {number} image{"s" * (number > 1)} came {since}' in warned
         assert 'another --out-dir' in warned
         assert (f'warning: 1 image went away {since}' in warned) is (source != folder)
         assert ('warning: ZIP files' in warned) is (source == folder)
-        # of several processes the first one says it
-        assert 'since' not in tool(*run, '--shard', '2/2')[2]
+        # what is done is not looked through again
+        before = lines(out)
+        with monkeypatch.context() as patch:
+            patch.setattr(archive, 'count_changes', None)
+            code, _, warned = tool(*run)
+        assert code == 0 and lines(out) == before
+        assert f'{out} is done, as its images were listed on 19' in warned
+
+
+def test_whether_images_came_cannot_be_told(package, tmp_path, tool):
+    some_images(tmp_path / 'images', 0, 1)
+    (tmp_path / 'list.txt').write_text('images/0.dcm\nimages/1.dcm\n')
+    out = tmp_path / 'out'
+    run = (tmp_path / 'list.txt', '--package', package.path, '--out-dir', out, '--device', 'cpu')
+    tool(*run, '--chunk', 1, '--shard', '2/2')
     (tmp_path / 'list.txt').unlink()
     code, _, warned = tool(*run)
     assert code == 0 and 'cannot be told: no list of images' in warned
+
+
+def test_a_moved_project_goes_on(package, tmp_path, tool, monkeypatch):
+    here, there = tmp_path / 'here', tmp_path / 'there'
+    some_images(here / 'images', 0, 1, 2)
+    (here / 'list.txt').write_text('0.dcm\n')
+    monkeypatch.chdir(here)
+    run = ('--package', package.path, '--out-dir', 'out', '--device', 'cpu')
+    inputs = ('images', 'list.txt', '--root', 'images')
+    tool(*inputs, *run, '--chunk', 1, '--shard', '1/2')
+    monkeypatch.chdir(tmp_path)
+    here.rename(there)
+    monkeypatch.chdir(there)
+    # others, and those that were there are still there
+    some_images(there / 'others', 3)
+    with pytest.raises(ValueError, match=r'begun with inputs'):
+        tool('others', *inputs[1:], *run)
+    some_images(here / 'images', 0)
+    with pytest.raises(ValueError, match=r'begun with inputs'):
+        tool(*inputs, *run)
+    shutil.rmtree(here)
+    code, said, warned = tool(*inputs, *run)
+    assert code == 0 and '3 scored' in said and 'since' not in warned
+    names = [one.image for one in read_results(there / 'out/results.jsonl')]
+    assert names == [f'images/{number}.dcm' for number in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -361,6 +402,24 @@ def test_a_full_disk_is_said_and_nothing_is_lost(package, images, whole, tmp_pat
             infer_archive(package, tmp_path, iter(()), OPTIONS, 0, 'cpu', Shard())
     assert infer_archive(package, tmp_path, iter(()), OPTIONS, 0, 'cpu', Shard())
     assert lines(tmp_path) == lines(whole)
+
+
+@pytest.mark.parametrize(
+    'number, remedy',
+    [
+        (errno.ENOSPC, 'make room there and start again'),
+        (errno.EDQUOT, 'make room there and start again'),
+        (errno.EACCES, 'make it writable and start again, or name another folder'),
+    ],
+)
+def test_results_that_cannot_be_written(capsys, number, remedy):
+    with pytest.raises(SystemExit), plain_errors(), archive._written(ROOT):
+        raise OSError(number, os.strerror(number))
+    said = f'OSError: the results cannot be written to {ROOT} ({os.strerror(number)}): {remedy}; nothing'
+    assert capsys.readouterr().err.startswith(said)
+    with pytest.raises(OSError) as raised, archive._written(ROOT):
+        raise OSError(number, os.strerror(number))
+    assert raised.value.errno == number
 
 
 class Stopped(Exception):

@@ -3,6 +3,8 @@
 
 import os
 import re
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,14 +19,21 @@ from highdicom.sr import Comprehensive3DSR
 from mmfrac.apis.model_zoo import MODELS_FOLDER, read_model
 from mmfrac.deployment.dicom_objects.report import SCORE
 from mmfrac.deployment.dicom_objects.write import write_objects
-from mmfrac.deployment.package import OperatingPoint, read_package, write_package
+from mmfrac.deployment.package import (
+    OperatingPoint,
+    read_package,
+    update_package,
+    write_package,
+)
 from mmfrac.deployment.scorer import PackageScorer
+from mmfrac.deployment.study_queue import StudyQueue
 from mmfrac.preparation.phantom import render_image, write_dicom
 from mmfrac.utils.config import load_config
 from mmfrac.utils.packaged import config_path
 from mmfrac.utils.prob_map import component_boxes
 from tests.deployment.node_case import wait_for
 from tests.deployment.orthanc import free_port, running
+from tests.tools.tiny_run import ROOT
 
 
 @pytest.fixture(scope='module')
@@ -90,6 +99,26 @@ def test_the_map_of_a_segmentation_is_computed_anew(tmp_path, scored, package):
     (tmp_path / 'other.jsonl').write_text(lines[0].replace(read_package(package).sha256, 'f' * 64))
     with pytest.raises(ValueError, match='is another'):
         write_objects(tmp_path / 'other.jsonl', tmp_path / 'out', kinds=['seg'], package=package)
+
+
+def test_a_queue_goes_on_with_other_metrics_in_the_package(tmp_path, package):
+    path = tmp_path / 'copy.mmfrac'
+    shutil.copy(package, path)
+    depends_on = runpy.run_path(str(ROOT / 'tools/deployment/listen.py'))['findings_depend_on']
+
+    def opened():
+        scorer = PackageScorer(read_package(path), device='cpu')
+        return StudyQueue(tmp_path / 'q', 10**6, 0, scored_by=depends_on(scorer))
+
+    with opened() as queue:
+        queue.add('1.1', '1', b'a')
+        queue.finish(queue.complete_study(0)[0], 'scored')
+    assert update_package(path, metrics=dict(AUROC=0.9)).sha256 != read_package(package).sha256
+    with opened():
+        pass
+    update_package(path, operating_points=[OperatingPoint('fppi=0.1', 0.4)])
+    with pytest.raises(ValueError, match=r"threshold '0.3', not '0.4'"), opened():
+        pass
 
 
 @pytest.mark.slow

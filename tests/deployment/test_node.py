@@ -224,6 +224,7 @@ def test_another_model_takes_another_folder(tmp_path, archive):
     models = [dict(model=sha256, operating_point='low') for sha256 in ('a1', 'b2')]
     with DicomNode(tmp_path / 'node', score, archive, QUICK, models[0]) as node:
         send(node.port, images(tmp_path, 1))
+        wait_for(lambda: node.queue.counts()['images'] == dict(scored=1))
     with (
         pytest.raises(ValueError, match=r"model 'a1', not 'b2'.*--folder"),
         DicomNode(tmp_path / 'node', score, archive, QUICK, models[1]),

@@ -152,13 +152,21 @@ def test_a_queue_is_of_one_model(tmp_path):
     with opened(tmp_path / 'q') as queue:
         queue._db.execute('DROP TABLE begun_with')
     first = dict(model='a1', operating_point='low')
-    for _ in range(2):
-        with opened(tmp_path / 'q', scored_by=first):
-            pass
+    # as long as nothing was scored
+    for model in ('b2', 'a1', 'a1'):
+        with opened(tmp_path / 'q', scored_by=dict(first, model=model)) as queue:
+            queue.add('1.0', '1', b'a')
+            queue.add('1.2', '1', b'a')
+    made = [MadeObject('sr', '2.25.1', b'x')]
+    with opened(tmp_path / 'q', scored_by=first) as queue:
+        queue.finish(queue.complete_study(0)[0], 'scored', objects=made)
     for other in (dict(first, model='b2'), dict(first, operating_point='high')):
         with (
             pytest.raises(
-                ValueError, match=r"was begun with (model 'a1'|operating_point 'low'), not"
+                ValueError,
+                match=r"was begun with (model 'a1'|operating_point 'low'), not .* \(1 images wait for "
+                r'the model, 1 objects to be sent\): name another --folder for the new model; started '
+                'as before',
             ),
             opened(tmp_path / 'q', scored_by=other),
         ):
@@ -178,8 +186,10 @@ def test_what_is_not_taken_for_long_is_counted(tmp_path):
             queue.not_sent(queue.due_objects()[0]._replace(attempts=number), 'no')
             queue._db.execute('UPDATE objects SET next_try = 0')
         assert queue.not_taken() == 1
-        queue.sent(queue.due_objects()[0])
+    # a new start does not know yet
+    with opened(tmp_path / 'q') as queue:
         assert queue.not_taken() == 0
+        assert [one.attempts for one in queue.due_objects()] == [0, 0]
 
 
 def test_names_and_database_hold_no_uid(tmp_path):

@@ -130,11 +130,11 @@ def main() -> int:
             print(f'{name:10} {rate:8.1f} images a second')
         return 0
     selection = Selection(args.views, args.modalities, args.body_parts, args.kinds, args.everything)
-    inputs = absolute_inputs(
-        dict(sources=args.inputs, column=args.column, root=args.root, query=args.query)
-    )
+    typed = dict(sources=args.inputs, column=args.column, root=args.root, query=args.query)
     options = ArchiveOptions(
-        *(selection, args.operating_point, args.precision, args.batch_size, args.chunk), inputs
+        *(selection, args.operating_point, args.precision, args.batch_size, args.chunk),
+        inputs=absolute_inputs(typed),
+        typed_inputs=typed,
     )
     shard = Shard.parse(args.shard) if args.shard else Shard.of_environment()
     workers = min(default_workers(), 8) if args.workers is None else args.workers

@@ -11,11 +11,15 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from mmfrac.deployment.object_kinds import OBJECT_KINDS
 from mmfrac.utils.cli import add_precision_argument
 from mmfrac.utils.errors import plain_errors
 from mmfrac.utils.text import printable
+
+if TYPE_CHECKING:
+    from mmfrac.deployment.scorer import PackageScorer
 
 EXAMPLE = """example:
   python tools/deployment/listen.py frac.mmfrac --folder node \\
@@ -100,13 +104,13 @@ def main() -> int:
         least_free=round(args.min_free_gb * 2**30),
         kinds=tuple(args.kinds),
     )
-    point = scorer.point
-    scored_by = dict(model=package.sha256, operating_point='none' if point is None else point.name)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     with ExitStack() as stack:
-        node = stack.enter_context(DicomNode(args.folder, scorer, destination, options, scored_by))
+        node = stack.enter_context(
+            DicomNode(args.folder, scorer, destination, options, findings_depend_on(scorer))
+        )
         port = stack.enter_context(
             serving(health_app(node.health), args.health_host, args.health_port)
         )
@@ -116,6 +120,19 @@ def main() -> int:
         ended.wait()
     print('stopped; what waits goes on at the next start')
     return 0
+
+
+def findings_depend_on(scorer: 'PackageScorer') -> dict[str, str]:
+    from mmfrac.engine.runner.ensemble import weights_sha256
+
+    weights, point = scorer.package.weights, scorer.point
+    # not on the checksum of the file, which other metrics in its card change
+    return dict(
+        weights=' '.join(one for held in weights for one in weights_sha256(held)),
+        operating_point='none' if point is None else point.name,
+        threshold='none' if point is None else str(point.threshold),
+        precision=scorer.inferencer.precision,
+    )
 
 
 if __name__ == '__main__':
