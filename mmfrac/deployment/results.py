@@ -39,7 +39,8 @@ class ImageResult:
         probability (float, optional): The score with the temperature of the package. Defaults to None.
         flag (bool, optional): Whether the score reaches the threshold. Defaults to None.
         operating_point (dict, optional): ``name`` and ``threshold``. Defaults to None.
-        boxes (list): ``[x1, y1, x2, y2]`` each, px of the image as stored. Defaults to none.
+        boxes (list): ``[x1, y1, x2, y2]`` each, px of the image as stored, or upright where
+            EXIF turns it. Defaults to none.
         scores (list): One a box. Defaults to none.
         map_scale (list, optional): px of the image a cell of the prob map, in x and y. Defaults to None.
         notes (list[str]): What is doubtful of the image, a sentence each: its header contradicts its
