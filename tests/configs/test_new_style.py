@@ -77,7 +77,10 @@ def test_loads_changes_and_builds(name, tiny_data, tmp_path):
     for one in found:
         if one.get('sources'):  # the films of this test have other ones
             one.sources = None
-        dataset = DATASETS.build(dict(one, label_fraction=None))
+        fraction = None
+        if one.get('complete_boxes'):  # with all boxes shown, P_pub is what a fraction leaves
+            fraction = dict(fraction=0.5, rest='P_pub')
+        dataset = DATASETS.build(dict(one, label_fraction=fraction))
         dataset[0]
     DATASETS.build(new.test_dataloader.dataset)[0]
     assert 'max_fppi' in frac_options(new.test_evaluator)
