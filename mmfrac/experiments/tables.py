@@ -210,6 +210,35 @@ def _how_counted(benchmark: Benchmark, compared: Sequence[ComparisonRow]) -> str
     )
 
 
+def time_text(benchmark: Benchmark, runs: Sequence[RunResult]) -> str:
+    """How long one seed took: that with the most methods, of equal ones the smallest.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        runs (Sequence[RunResult]): All runs that there are, those of searches, too.
+
+    Returns:
+        str: A sentence; '' without runs.
+    """
+    methods: dict[int, set[str]] = {}
+    for run in runs:
+        methods.setdefault(run.seed, set()).add(run.method)
+    if not methods:
+        return ''
+    seed = min(methods, key=lambda one: (-len(methods[one]), one))
+    seconds = [run.seconds for run in runs if run.seed == seed]
+    counted = f'{len(methods[seed])} of {len(benchmark.methods)} methods'
+    if len(seconds) > len(methods[seed]):
+        counted += f' in {len(seconds)} runs'
+    begun = (
+        ', the supervised model that they go on from not counted' if benchmark.pretraining else ''
+    )
+    return (
+        f'Training, validation included: seed {seed}, {counted}, {sum(seconds) / 3600:.1f} h one after '
+        f'another{begun}'
+    )
+
+
 def comparison_table(
     rows: Sequence[ComparisonRow], reference: str, costs: Mapping[str, ModelCosts] | None = None
 ) -> str:
@@ -257,6 +286,7 @@ def write_report(
     reference: str | None = None,
     intervals: str = '',
     films: str = 'test films',
+    time: str = '',
 ) -> Path:
     """Write the table as ``table.md``, or ``table_<reference>.md`` for another reference.
 
@@ -268,6 +298,7 @@ def write_report(
         reference (str, optional): That of the table. Defaults to the benchmark's.
         intervals (str): ``interval_text`` of it. Defaults to ''.
         films (str): Those of the figures, named above the table. Defaults to 'test films'.
+        time (str): ``time_text`` of the runs. Defaults to ''.
 
     Returns:
         Path: The file.
@@ -275,8 +306,9 @@ def write_report(
     other = reference is not None and reference != benchmark.reference
     path = Path(folder) / (f'table_{reference}.md' if other else 'table.md')
     text = f'{benchmark.name}, {films}\n\n{table}\n\n{definitions_text(definitions)}\n'
-    if intervals:
-        text += f'\n{intervals}\n'
+    for part in (intervals, time):
+        if part:
+            text += f'\n{part}\n'
     write_text(path, text)
     return path
 

@@ -11,7 +11,7 @@ from mmfrac.evaluation.definitions import METRIC_DEFAULTS
 from mmfrac.experiments.benchmark import load_benchmark
 from mmfrac.experiments.costs import read_costs
 from mmfrac.experiments.results import read_runs
-from mmfrac.experiments.tables import compare, comparison_table
+from mmfrac.experiments.tables import compare, comparison_table, time_text
 from tests.slow import slow_but
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -48,7 +48,7 @@ def test_published_tables_are_those_of_the_runs(path, folder):
         reference = file.stem.partition('_')[2] or benchmark.reference
         rows = compare(replace(benchmark, reference=reference), runs)
         table = comparison_table(rows, reference, costs)
-        assert table in file.read_text()
+        assert table in file.read_text() and time_text(benchmark, runs) in file.read_text()
         assert file.read_text().startswith(f'{benchmark.name}, ')
 
 

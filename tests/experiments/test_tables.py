@@ -20,6 +20,7 @@ from mmfrac.experiments.tables import (
     interval_text,
     mean_of_drawn_seeds,
     plot_comparison,
+    time_text,
     write_report,
 )
 
@@ -235,6 +236,26 @@ def test_without_runs_of_the_reference_nothing_is_compared(benchmark, runs):
     header, _, row = comparison_table(rows, 'ours').splitlines()
     assert 'ahead' not in header and header.count('|') == row.count('|')
     assert interval_text(replace(benchmark, intervals='seeds and patients'), rows) == ''
+
+
+def test_time_of_the_seed_with_most_methods(benchmark, tmp_path):
+    runs = [
+        replace(run(tmp_path, method, seed, value), seconds=seconds)
+        for method, seed, value, seconds in (
+            ('ours', 0, 1.0, 3600),
+            ('ours', 0, 3.0, 1800),
+            ('ours', 1, 3.0, 3600),
+            ('other', 1, None, 7200),
+        )
+    ]
+    head = 'Training, validation included: '
+    assert time_text(benchmark, runs).startswith(f'{head}seed 1, 2 of 2 methods, 3.0 h one after')
+    assert time_text(benchmark, runs).endswith('that they go on from not counted')
+    alone = time_text(replace(benchmark, pretraining=None), runs[:3])
+    assert alone == f'{head}seed 0, 1 of 2 methods in 2 runs, 1.5 h one after another'
+    assert time_text(benchmark, []) == ''
+    path = write_report(benchmark, 'x', METRIC_DEFAULTS, tmp_path, time=alone)
+    assert path.read_text().endswith(f'\n\n{alone}\n')
 
 
 def test_another_reference_has_a_table_of_its_own(benchmark, runs, tmp_path):

@@ -20,6 +20,7 @@ from mmfrac.experiments.tables import (
     comparison_table,
     interval_text,
     plot_comparison,
+    time_text,
     write_report,
 )
 from mmfrac.preparation.phantom import write_phantom
@@ -143,12 +144,13 @@ def main() -> None:
     )
     intervals = interval_text(compared, rows)
     films = 'test films' if args.fold is None else f'films of fold {args.fold}'
+    time = time_text(benchmark, runs)
     report = write_report(
-        benchmark, table, definitions, folders.results, reference, intervals, films
+        benchmark, table, definitions, folders.results, reference, intervals, films, time
     )
     print(printable(table))
-    if intervals:
-        print(printable(intervals))
+    for text in filter(None, (intervals, time)):
+        print(printable(text))
     if rows and reference not in {row.method for row in rows}:
         print(f'{reference} has no runs to compare with: the table has no differences')
     written = [report, *plot_comparison(benchmark, runs, folders.results)]
