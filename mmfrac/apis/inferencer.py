@@ -381,14 +381,9 @@ class FracInferencer(ImageLoader):
                         samples.append(sample)
                     name = names.name(one.name)
                     if save_vis or return_vis or show:
-                        try:
-                            overlay = overlay_of_sample(one.image, sample, pred_score_thr)
-                        except Exception as error:  # OpenCV has sizes that it does not draw on
-                            if on_error == 'raise':
-                                raise
-                            what = f"cannot draw an overlay of film '{one.name}': {one_line(error)}"
-                            results['errors'].append(dict(film=one.name, error=what))
-                            overlay = np.zeros((1, 1, 3), np.uint8)  # so that there is one a film
+                        overlay = _overlay(
+                            one, sample, pred_score_thr, results['errors'], on_error == 'raise'
+                        )
                         if return_vis:
                             overlays.append(overlay)
                         if show:
@@ -465,12 +460,33 @@ def _files_of_films(images: Sequence[ImageInput], save_vis: bool, save_maps: boo
     return found | {f'maps/{name}.npz' for name in names if save_maps}
 
 
+def _overlay(
+    one: LoadedImage,
+    sample: DetDataSample,
+    score_thr: float,
+    errors: list[dict],
+    errors_raise: bool,
+) -> np.ndarray:
+    """Overlay of an image; of one that cannot be drawn a black px, so that there is one an image."""
+    try:
+        return overlay_of_sample(one.image, sample, score_thr)
+    except Exception as error:  # OpenCV has sizes that it does not draw on
+        if errors_raise:
+            raise
+        what = f"cannot draw an overlay of film '{one.name}': {one_line(error)}"
+        errors.append(dict(film=one.name, error=what))
+        return np.zeros((1, 1, 3), np.uint8)
+
+
 def _keep_partial(output: OutputFolder) -> None:
     """Give what a killed run left of its predictions another name: it may be the work of hours."""
     partial = output.folder / _PARTIAL
-    if not partial.is_file() or partial.read_bytes().count(b'\n') < 2:
-        # its first line names the checkpoint
+    if not partial.is_file():
         return
+    with open(partial, 'rb') as file:
+        # the first line names the checkpoint; one that was cut off is no result
+        if sum(line.endswith(b'\n') for line in islice(file, 2)) < 2:
+            return
     names = (f'predictions.partial.{number}.jsonl' for number in count(1))
     name = next(one for one in names if not os.path.lexists(output.folder / one))
     os.replace(output.path(_PARTIAL), output.path(name))

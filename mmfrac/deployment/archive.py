@@ -56,7 +56,7 @@ from mmfrac.utils.io import (
 )
 from mmfrac.utils.lock import locked
 from mmfrac.utils.processes import FilePool, crash_text
-from mmfrac.utils.text import printable, printable_line
+from mmfrac.utils.text import is_told, printable, printable_line
 
 try:
     import fcntl
@@ -540,7 +540,7 @@ def _say(text: str) -> None:
 
 def _say_doubt(progress: tqdm, one: '_Prepared', count: int) -> None:
     """Warn of the 1st, 10th, 100th ... image that is doubtful."""
-    if count == 10 ** (len(str(count)) - 1):
+    if is_told(count):
         text = printable_line(f"image '{one.image}' is doubtful: {'; '.join(one.facts.notes)}")
         progress.write(
             f'{text} ({count} such images in this run; field "notes" of the results has all)',

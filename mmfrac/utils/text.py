@@ -40,6 +40,15 @@ def printable_line(text: Any) -> str:
     return printable(text).replace('\n', r'\n').replace('\t', r'\t')
 
 
+def is_told(count: int) -> bool:
+    """Whether a warning is printed of one more of its kind: of the 1st, 10th, 100th ...
+
+    Args:
+        count (int): How many there are with it.
+    """
+    return count == 10 ** (len(str(count)) - 1)
+
+
 class PrintableRecord(logging.LogRecord):
     """What a logger says, ``printable``: for ``logging.setLogRecordFactory``."""
 

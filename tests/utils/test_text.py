@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mmfrac.utils.errors import plain_errors
-from mmfrac.utils.text import printable, printable_line, table_cell
+from mmfrac.utils.text import is_told, printable, printable_line, table_cell
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,7 @@ def test_whatever_a_tool_says_ends_it_or_commands_the_terminal(encoding):
     for words in (b'is logged', b'is logged by another', b'is warned of'):
         assert b'a\\x1b[2J\\udcff.png ' + words in every
     assert b'\x1b[2J' not in every
+
+
+def test_of_many_warnings_the_first_and_the_powers_of_ten_are_told():
+    assert [count for count in range(1, 1200) if is_told(count)] == [1, 10, 100, 1000]

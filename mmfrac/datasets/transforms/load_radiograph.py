@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 
 from mmfrac.datasets.radiographs.read import RadiographError, read_radiograph
 from mmfrac.utils.errors import AnnotationError
-from mmfrac.utils.text import printable_line
+from mmfrac.utils.text import is_told, printable_line
 
 _POLICIES = ('raise', 'skip')
 
@@ -108,7 +108,7 @@ class LoadRadiograph(BaseTransform):
             return
         self.noted[path] = text = '; '.join(notes)
         count = len(self.noted)
-        if count == 10 ** (len(str(count)) - 1):
+        if is_told(count):
             print_log(
                 f"film '{printable_line(path)}' is doubtful: {text} ({count} such films in this process)"
                 '; of a data set tools/check_data.py lists them all',

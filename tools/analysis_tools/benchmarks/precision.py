@@ -115,7 +115,9 @@ def measure(
                 calls = {'inference': (network.predict, base.predict)}
                 if not way.folded:
                     cosine = float(
-                        torch.cosine_similarity(network.gradient(), whole_gradient, dim=0)
+                        torch.cosine_similarity(
+                            network.gradient().double(), whole_gradient.double(), dim=0
+                        )
                     )
                     yield Figure('precision', f'gradient {case}', cosine, 'cosine', *_NO_GOAL)
                     calls['step'] = (network.step, base.step)
