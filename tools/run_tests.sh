@@ -23,17 +23,23 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$repo/tools/lib/common.sh"
 
 setup_arguments=(--for-tests)
-case ${1:-} in
-    --python)
-        (($# > 1)) || misuse '--python needs the path of an interpreter'
-        setup_arguments+=(--python "$2")
-        shift 2
-        ;;
-    -h | --help)
-        usage
-        exit 0
-        ;;
-esac
+of_pytest=()
+while (($#)); do
+    case $1 in
+        --python)
+            (($# > 1)) || misuse '--python needs the path of an interpreter'
+            setup_arguments+=(--python "$2")
+            shift
+            ;;
+        --python=*) setup_arguments+=(--python "${1#*=}") ;;
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        *) of_pytest+=("$1") ;;
+    esac
+    shift
+done
 
 python=$(bash "$repo/tools/setup_env.sh" "${setup_arguments[@]}")
 export PYTHONPATH=$repo${PYTHONPATH:+:$PYTHONPATH}
@@ -52,4 +58,4 @@ cd "$repo"
 run 'lint' "$python" -m ruff check .
 run 'format' "$python" -m ruff format --check .
 run 'types' "$python" -m mypy mmfrac
-run "tests, in $workers processes" "$python" -m pytest -n "$workers" "$@"
+run "tests, in $workers processes" "$python" -m pytest -n "$workers" ${of_pytest[@]+"${of_pytest[@]}"}

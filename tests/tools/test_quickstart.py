@@ -160,6 +160,21 @@ def test_run_tests_runs_all_and_passes_arguments_on(project):
     ]
 
 
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ('--python', 'a b', '-k', 'froc'),
+        ('-k', 'froc', '--python', 'a b'),
+        ('-k', 'froc', '--python=a b'),
+    ],
+)
+def test_run_tests_takes_its_interpreter_anywhere(project, arguments):
+    run = start(project, 'run_tests.sh', *arguments, MMFRAC_TEST_WORKERS='0')
+    assert run.returncode == 0, run.stderr
+    assert (project / 'setup.log').read_text() == '--for-tests --python a b\n'
+    assert calls(project)[-1][1:] == ['pytest', '-n', '0', '-k', 'froc']
+
+
 @pytest.mark.parametrize(('module', 'started'), [('ruff', 1), ('mypy', 3), ('pytest', 4)])
 def test_run_tests_ends_with_the_exit_code_of_what_failed(project, module, started):
     run = start(project, 'run_tests.sh', FAIL_MODULE=module)
