@@ -23,8 +23,9 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from mmfrac.datasets.radiographs.dicom import values_unsaid
 from mmfrac.deployment.destinations import Destination
 from mmfrac.deployment.dicom_objects import KINDS, MadeObjects, make_objects
-from mmfrac.deployment.dicom_objects.identity import MANUFACTURER
+from mmfrac.deployment.dicom_objects.identity import MANUFACTURER, check_threshold
 from mmfrac.deployment.dicom_objects.source import is_uid
+from mmfrac.deployment.object_kinds import check_kinds
 from mmfrac.deployment.scorer import Scored
 from mmfrac.deployment.study_queue import (
     MOST_ATTEMPTS,
@@ -77,7 +78,11 @@ class NodeOptions:
         associations (int): At a time. Defaults to 10.
         timeout (float): Seconds of a peer that says nothing. Defaults to 60.
         kinds (tuple[str, ...]): Objects that are made. Defaults to all.
-        threshold (float, optional): Of the findings. Defaults to None, that of the operating point.
+        threshold (float, optional): Of the findings, in (0, 1]. Defaults to None, that of the operating
+            point.
+
+    Raises:
+        ValueError: If a kind is unknown, or the threshold is not in (0, 1].
     """
 
     ae_title: str = 'MMFRAC'
@@ -92,6 +97,10 @@ class NodeOptions:
     timeout: float = 60.0
     kinds: tuple[str, ...] = KINDS
     threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        check_threshold(self.threshold)
+        check_kinds(self.kinds)
 
 
 @dataclass

@@ -35,6 +35,15 @@ def archive(tmp_path):
     return FolderArchive(tmp_path / 'archive')
 
 
+@pytest.mark.parametrize(
+    ('wrong', 'said'),
+    [(dict(threshold=80.0), r'in \(0, 1\], got 80'), (dict(kinds=('sr', 'pdf')), r"got \['pdf'\]")],
+)
+def test_options_that_no_object_can_have_are_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        replace(QUICK, **wrong)
+
+
 def is_idle(node):
     counts = node.queue.counts()
     return not counts['images'].get('waiting') and not counts['objects'].get('waiting')

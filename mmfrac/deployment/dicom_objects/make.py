@@ -21,7 +21,7 @@ from mmfrac.deployment.dicom_objects.secondary_capture import secondary_capture
 from mmfrac.deployment.dicom_objects.segmentation import KIND as _SEG
 from mmfrac.deployment.dicom_objects.segmentation import segmentation
 from mmfrac.deployment.dicom_objects.source import read_source
-from mmfrac.deployment.object_kinds import OBJECT_KINDS
+from mmfrac.deployment.object_kinds import OBJECT_KINDS, check_kinds
 from mmfrac.deployment.results import ImageResult
 
 KINDS = OBJECT_KINDS
@@ -101,9 +101,7 @@ def make_objects(
             that of another image.
         RadiographError: If the pixels of the image cannot be read.
     """
-    unknown = sorted(set(kinds) - set(KINDS))
-    if unknown:
-        raise ValueError(f'kinds of objects are {list(KINDS)}, got {unknown}')
+    check_kinds(kinds)
     findings = findings_of(result, read_source(path), threshold, prob_map, map_precision)
 
     def picture() -> Dataset:
