@@ -112,46 +112,56 @@ def compare(
         for run in own:
             check_metrics(run, {key: one[0] for key, one in draws[name][run.seed].items()})
     reference = draws.get(benchmark.reference, {})
-    rows = []
-    for name, own in final.items():
-        values = {
-            metric: np.array([run.test[f'frac/{metric}'] for run in own]) for metric in metrics
-        }
-        common = (
-            [run.seed for run in own if run.seed in reference]
-            if name != benchmark.reference
-            else []
+    return [
+        _row(benchmark, own, draws[name], reference, metrics, seed) for name, own in final.items()
+    ]
+
+
+# of a run's figures the value on all images first, then that of each replicate
+_Draws = Mapping[int, Mapping[str, np.ndarray]]
+
+
+def _row(
+    benchmark: Benchmark,
+    runs: Sequence[RunResult],
+    draws: _Draws,
+    reference: _Draws,
+    metrics: Sequence[str],
+    seed: int,
+) -> ComparisonRow:
+    """The row of a method, beside the reference in the seeds that both have."""
+    name = runs[0].method
+    values = {metric: np.array([run.test[f'frac/{metric}'] for run in runs]) for metric in metrics}
+    is_other = name != benchmark.reference
+    common = [run.seed for run in runs if is_other and run.seed in reference]
+    difference, low, high = ({metric: float('nan') for metric in metrics} for _ in range(3))
+    for metric in metrics if common else ():
+        pairs = [reference[one][metric] - draws[one][metric] for one in common]
+        drawn = np.stack([pair[1:] for pair in pairs])
+        over_seeds = (
+            drawn.mean(axis=0)
+            if benchmark.intervals == 'patients'
+            else mean_of_drawn_seeds(drawn, seed)
         )
-        difference, low, high = ({m: float('nan') for m in metrics} for _ in range(3))
-        for metric in metrics if common else ():
-            pairs = [reference[s][metric] - draws[name][s][metric] for s in common]
-            drawn = np.stack([pair[1:] for pair in pairs])
-            if benchmark.intervals == 'patients':
-                ends = interval(drawn.mean(axis=0))
-            else:
-                ends = interval(mean_of_drawn_seeds(drawn, seed))
-            difference[metric] = float(np.mean([pair[0] for pair in pairs]))
-            low[metric], high[metric] = ends
-        rows.append(
-            ComparisonRow(
-                method=name,
-                label=benchmark.methods[name].label,
-                seeds=tuple(run.seed for run in own),
-                value=own[0].value,
-                steps=own[0].steps,
-                seconds=float(np.mean([run.seconds for run in own])),
-                mean={m: float(v.mean()) for m, v in values.items()},
-                spread={
-                    m: float(v.std(ddof=1)) if v.size > 1 else float('nan')
-                    for m, v in values.items()
-                },
-                difference=difference,
-                low=low,
-                high=high,
-                common=tuple(common),
-            )
-        )
-    return rows
+        difference[metric] = float(np.mean([pair[0] for pair in pairs]))
+        low[metric], high[metric] = interval(over_seeds)
+    return ComparisonRow(
+        method=name,
+        label=benchmark.methods[name].label,
+        seeds=tuple(run.seed for run in runs),
+        value=runs[0].value,
+        steps=runs[0].steps,
+        seconds=float(np.mean([run.seconds for run in runs])),
+        mean={metric: float(value.mean()) for metric, value in values.items()},
+        spread={
+            metric: float(value.std(ddof=1)) if value.size > 1 else float('nan')
+            for metric, value in values.items()
+        },
+        difference=difference,
+        low=low,
+        high=high,
+        common=tuple(common),
+    )
 
 
 def mean_of_drawn_seeds(values: np.ndarray, seed: int) -> np.ndarray:
