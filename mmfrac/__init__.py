@@ -2,9 +2,9 @@
 """Rib and clavicle fracture detection in chest X-rays, a plugin for MMDetection.
 
 Importing it registers datasets, models, hooks, metrics and visualizers with mmdet's registries; what
-prepares data, runs experiments or answers for single films is imported by who needs it. A package
-imports only what is below it: apis, experiments, evaluation, preparation, visualization, then engine
-and datasets, which do not know each other, models, utils.
+prepares data, runs experiments, answers for single films or puts a model to use is imported by who needs
+it. A package imports only what is below it: deployment, apis, experiments, evaluation, preparation,
+visualization, then engine and datasets, which do not know each other, models, utils.
 """
 
 from mmfrac.utils.environment import check_environment

@@ -61,7 +61,7 @@ TROUBLE = ROOT / 'tools/TROUBLESHOOTING.md'
 # error texts of other libraries
 FOREIGN = re.compile(
     'MMCV==|ModuleNotFoundError|libGL|undefined symbol|mmcv/_ext|is not in the mmdet'
-    '|mmengine does not|Weights|torchvision://|frac/AUROC|DataLoader worker|CUDA out of memory'
+    '|mmengine does not|Weights|frac/AUROC|DataLoader worker|CUDA out of memory'
     '|Address already in use'
 )
 

@@ -105,7 +105,9 @@ def _decoders() -> Iterator[Check]:
         except NotImplementedError:
             continue
         found = ', '.join(decoder.available_plugins)
-        remedy = '' if found else 'pip install -r requirements/dicom.txt, or mmfrac[dicom]'
+        remedy = (
+            '' if found else "pip install -r requirements/dicom.txt, or '.[dicom]', in a checkout"
+        )
         yield Check(f'DICOM {name}', found or 'no decoder', remedy)
 
 

@@ -30,7 +30,7 @@ from mmfrac.engine.runner.batch_norms import fold_batch_norms
 from mmfrac.engine.runner.checkpoints import load_checkpoint_file
 from mmfrac.engine.runner.compiled import compile_networks
 from mmfrac.engine.runner.precision import choose_precision, low_precision
-from mmfrac.evaluation.metrics.save_predictions import prediction_of_sample
+from mmfrac.evaluation.metrics.samples import prediction_of_sample
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
 from mmfrac.utils.config import load_config, type_name
@@ -122,18 +122,24 @@ def prediction_of_image(name: str, sample: DetDataSample) -> dict[str, Any]:
     Args:
         name (str): What the image is called.
         sample (DetDataSample): Its prediction.
+
+    Raises:
+        ValueError: If its map has another number of planes than one.
     """
     found = sample.pred_instances
     scores = [float(score) for score in found.scores]
-    score = float(sample.pred_score) if 'pred_score' in sample else max(scores, default=0.0)
     scale = sample.metainfo.get('map_scale')
     return dict(
         film=name,
-        score=score,
+        score=_as_evaluated(name, sample).image_score,
         boxes=found.bboxes.tolist(),
         scores=scores,
         map_scale=None if scale is None else [float(side) for side in scale],
     )
+
+
+def _as_evaluated(name: str, sample: DetDataSample) -> ImagePrediction:
+    return prediction_of_sample(sample.to_dict() | dict(img_path=name))
 
 
 def _saved_prediction(name: str, sample: DetDataSample) -> ImagePrediction:
@@ -142,7 +148,7 @@ def _saved_prediction(name: str, sample: DetDataSample) -> ImagePrediction:
     Raises:
         PredictionError: When it is malformed.
     """
-    prediction = prediction_of_sample(sample.to_dict() | dict(img_path=name))
+    prediction = _as_evaluated(name, sample)
     faults = prediction.faults()
     if faults:
         raise PredictionError(f'of film {name}', faults)

@@ -1,9 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Trained models that come along: weights, what they were trained on, what they reach, their limits."""
 
+import filecmp
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,15 +39,23 @@ class Model(NamedTuple):
 
 
 def limits_of(checkpoint: str | os.PathLike) -> str:
-    """What weights that come along must not be used for; '' of all others.
+    """What weights that come along, or a copy of their file, must not be used for; '' of all others.
 
     Args:
-        checkpoint (str or PathLike): As ``load_checkpoint_file`` takes it.
+        checkpoint (str or PathLike): As ``load_checkpoint_file`` takes it. A file beside which
+            ``write_model`` described it is known, too; one that was saved anew is not.
+
+    Raises:
+        FileNotFoundError: If it names weights of the package that it does not have.
     """
     path = Path(packaged_file(os.fspath(checkpoint)))
-    if path.name != _WEIGHTS or not (path.parent / _ABOUT).is_file():
-        return ''
-    return read_model(path.parent).limits
+    for folder in (path.parent, *sorted(MODELS_FOLDER.iterdir())):
+        # a model.json of another kind describes no model, nor does one of another file
+        with suppress(OSError, ValueError):
+            model = read_model(folder)
+            if filecmp.cmp(path, model.weights, shallow=False):
+                return model.limits
+    return ''
 
 
 def read_model(folder: str | os.PathLike) -> Model:

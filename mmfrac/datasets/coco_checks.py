@@ -308,13 +308,13 @@ def image_faults(image: Any, outside: bool = False) -> list[str]:
             )
     elif not _is_id(patient):
         faults.append(f'patient_id must be a string or an integer, got {_shown(patient)}')
-    if not _IMAGE_FIELDS.issuperset(image):
-        faults += _misnamed(image, _IMAGE_FIELDS, _IMAGE_WORDS)
+    if not IMAGE_FIELDS.issuperset(image):
+        faults += _misnamed(image, IMAGE_FIELDS, _IMAGE_WORDS)
     return faults
 
 
 # Fields that mmfrac reads, and words that others write in their place.
-_IMAGE_FIELDS = frozenset(
+IMAGE_FIELDS = frozenset(
     ('id', 'file_name', 'width', 'height', 'label', 'regions', 'source', 'patient_id')
 )
 Words = tuple[tuple[str, str], ...]
@@ -324,7 +324,7 @@ _IMAGE_WORDS: Words = (
     ('hasfracture', 'label'),
     ('patient', 'patient_id'),
 )
-_ANNOTATION_FIELDS = frozenset(
+ANNOTATION_FIELDS = frozenset(
     ('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'ignore', 'segmentation', 'site')
 )
 _ANNOTATION_WORDS: Words = (
@@ -478,8 +478,8 @@ def annotation_faults(annotation: Mapping, width: int, height: int) -> list[str]
     if outline is not None and outline != []:
         fault = _outline_fault(outline, width, height) or _strayed(outline, get('bbox'), height)
         faults += [fault] if fault else []
-    if not _ANNOTATION_FIELDS.issuperset(annotation):
-        faults += _misnamed(annotation, _ANNOTATION_FIELDS, _ANNOTATION_WORDS)
+    if not ANNOTATION_FIELDS.issuperset(annotation):
+        faults += _misnamed(annotation, ANNOTATION_FIELDS, _ANNOTATION_WORDS)
     return faults
 
 
@@ -675,8 +675,8 @@ _LONGEST_TEXT = 1000
 
 def _unread_fracture(image: Mapping) -> str | None:
     """What is said of an image without label and box that names a fracture in a field nobody reads."""
-    for name in sorted(filter(_is_text, image.keys() - _IMAGE_FIELDS)):
-        if _likely_field(name, _IMAGE_FIELDS, _IMAGE_WORDS):
+    for name in sorted(filter(_is_text, image.keys() - IMAGE_FIELDS)):
+        if _likely_field(name, IMAGE_FIELDS, _IMAGE_WORDS):
             # that is said already
             continue
         value = image[name]

@@ -111,11 +111,11 @@ class CXRDataset(ImageColumns, CocoDataset):
 
     Reads one COCO JSON a split. ``images[i]`` may have ``label`` (1 fracture, 0 none, -1 unknown),
     ``regions`` (true when its boxes are complete), ``source`` and ``patient_id``. Where they are
-    absent the label is 1 if the film has a box, else 0; regions is true for label 0 and for films
-    with a box; source is 'unknown' and patient_id the file name. So a plain COCO JSON works too,
-    its categories set by ``metainfo``. A box with ``iscrowd`` or ``ignore`` is no lesion, and a film
-    without ``label`` that has only such boxes, or boxes of a fracture category that is not among the
-    classes, has label -1.
+    absent the label is 1 if the film has a box, -1 if it has none and ``regions`` is false, else 0;
+    regions is true for label 0 and for films with a box; source is 'unknown' and patient_id the file
+    name. So a plain COCO JSON works too, its categories set by ``metainfo``. A box with ``iscrowd`` or
+    ``ignore`` is no lesion, and a film without ``label`` that has only such boxes, or boxes of a
+    fracture category that is not among the classes, has label -1.
 
     Every film's info has besides mmdet's keys: ``file_name``, ``label``, ``regions``, ``source``,
     ``patient_id``; an instance has ``bbox`` (xyxy, px of the film, as in the file), ``bbox_label``,

@@ -79,7 +79,8 @@ def select_films(
         found = ', '.join(f'{n} {group} of {source}' for (source, group), n in counts)
         raise ValueError(
             f'nothing left of {file} for subset={subset}, sources={sources}; it has '
-            f'{found or "no film"}'
+            f'{found or "no film"}; P_hos are films with label 1 whose boxes are complete '
+            '(regions), P_pub with label 1 and incomplete or no boxes, N with label 0, U with label -1'
         )
     return kept
 
@@ -90,7 +91,7 @@ class FilmLabels(NamedTuple):
     Attributes:
         label (int): 1 fracture, 0 none, -1 unknown. Without it 1 for an image with a lesion, -1 for one
             that has only boxes that are ignored, or boxes of fractures that are not among the classes,
-            else 0.
+            or whose ``regions`` are false, else 0.
         regions (bool): Whether its boxes are complete; without it so for label 0 and with a lesion.
         source (str): Where the film comes from; without it 'unknown'.
         patient (str): Without one the file name.

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from mmdet.datasets.transforms import MultiBranch
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import ConcatDataset, Sampler
+
+from mmfrac.utils.dataset_wrappers import branches_of
 
 # what it uses of a sampler
 _OF_SAMPLERS = ('seed', 'epoch', 'shuffle', 'rank', 'world_size')
@@ -155,24 +156,15 @@ def sources_without_sup(datasets: Sequence[Any]) -> list[int]:
 
     Args:
         datasets (Sequence): With ``pipeline``, whose last step is a ``MultiBranch`` in teacher-student
-            training; or wrappers of such (``RepeatDataset``).
+            training; or wrappers of such (``RepeatDataset``, ``ConcatDataset``).
 
     Returns:
         list[int]: Their indices; the last one where no pipeline has branches.
     """
-    branches = [_branches(dataset) for dataset in datasets]
+    branches = [branches_of(dataset) for dataset in datasets]
     if not any(branches):
         return [len(datasets) - 1]
     return [index for index, names in enumerate(branches) if names and 'sup' not in names]
-
-
-def _branches(dataset: Any) -> set[str]:
-    while hasattr(dataset, 'dataset') and not hasattr(dataset, 'pipeline'):
-        dataset = dataset.dataset
-    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    return {
-        name for step in steps if isinstance(step, MultiBranch) for name in step.branch_pipelines
-    }
 
 
 def _shares(ratio: Sequence[float], batch_size: int) -> list[float]:

@@ -804,7 +804,7 @@ def write_parquet(
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise ImportError('Parquet needs pyarrow: pip install mmfrac[deploy]') from error
+        raise ImportError("Parquet needs pyarrow: pip install '.[deploy]' in a checkout") from error
     text, number, flag = pyarrow.string(), pyarrow.float64(), pyarrow.bool_()
     kinds = dict(
         notes=pyarrow.list_(text),

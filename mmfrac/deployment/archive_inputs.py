@@ -357,7 +357,9 @@ def _client(url: str, pid: int) -> Any:
     try:
         from dicomweb_client.api import DICOMwebClient
     except ImportError as error:
-        raise ImportError('a DICOMweb query needs: pip install mmfrac[deploy]') from error
+        raise ImportError(
+            "a DICOMweb query needs: pip install '.[deploy]' in a checkout"
+        ) from error
     token = os.environ.get(TOKEN_VARIABLE)
     headers = {'Authorization': f'Bearer {token}'} if token else None
     session = login_session(AUTH_VARIABLE)

@@ -23,7 +23,7 @@ try:
     from requests import RequestException
 except ImportError as error:
     raise ImportError(
-        'a DICOM node needs pynetdicom and dicomweb-client: pip install mmfrac[deploy]'
+        "a DICOM node needs pynetdicom and dicomweb-client: pip install '.[deploy]' in a checkout"
     ) from error
 
 # user:password of a DICOMweb server; not an argument, which others on the machine can see
@@ -136,16 +136,6 @@ class WebDestination:
             reason = answer.FailedSOPSequence[0].get('FailureReason', 0)
             return f'{self.name} answers 0x{reason:04X}'
         return ''
-
-
-class NoDestination:
-    """Leaves the objects in the folder; sends nothing."""
-
-    name = 'nowhere'
-
-    def send(self, paths: Sequence[Path]) -> list[str]:
-        """See ``Destination``."""
-        return ['there is no destination'] * len(paths)
 
 
 def destination_of(text: str, own_title: str = 'MMFRAC') -> Destination:

@@ -29,7 +29,9 @@ def health_app(health: Callable[[], dict[str, Any]]) -> Any:
         from fastapi import FastAPI
         from fastapi.responses import HTMLResponse, JSONResponse
     except ImportError as error:
-        raise ImportError('the health page needs FastAPI: pip install mmfrac[deploy]') from error
+        raise ImportError(
+            "the health page needs FastAPI: pip install '.[deploy]' in a checkout"
+        ) from error
 
     app = FastAPI(title='mmfrac node', docs_url=None, redoc_url=None, openapi_url=None)
 

@@ -40,7 +40,11 @@ class ImageResult:
         flag (bool, optional): Whether the score reaches the threshold. Defaults to None.
         operating_point (dict, optional): ``name`` and ``threshold``. Defaults to None.
         boxes (list): ``[x1, y1, x2, y2]`` each, px of the image as stored, or upright where
-            EXIF turns it. Defaults to none.
+            EXIF turns it. Those of a prob map are its components at the lower of the model's
+            ``component_thr`` and the threshold of the operating point: above ``component_thr`` some do
+            not reach the point, and one may hold several components at the point. Results that are
+            downloaded from the page have those at the point itself, as they were shown. Defaults to
+            none.
         scores (list): One a box. Defaults to none.
         map_scale (list, optional): px of the image a cell of the prob map, in x and y. Defaults to None.
         notes (list[str]): What is doubtful of the image, a sentence each: its header contradicts its

@@ -2,6 +2,7 @@
 """Methods x seeds of a benchmark: trained and tested; what is done stays done."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,17 @@ from mmfrac.experiments.results import (
     read_runs,
     run_name,
 )
-from mmfrac.experiments.selection import chosen_value, folds_of_search
-from mmfrac.preparation.splits.folds import write_folds
+from mmfrac.experiments.selection import (
+    chosen_value,
+    final_runs,
+    folds_of_search,
+    searched_runs,
+)
+from mmfrac.preparation.splits.folds import read_folds, write_folds
 from mmfrac.utils.config import set_fold
 from mmfrac.utils.device import computed_on
 from mmfrac.utils.environment import installed_versions
+from mmfrac.utils.io import write_text
 from mmfrac.utils.lock import locked
 
 # method, seed, value of its search, fold of its search
@@ -196,15 +203,21 @@ def run_benchmark(
             add_runs(folders.results, results.values())
         return [results[job.name] for job in jobs if job.name in results]
 
+    searched_methods = [method for method in methods if len(benchmark.values(method)) > 1]
+    if searched_methods:
+        # what a method lacks shows before its search, or that of another one
+        for method in methods:
+            method_run(
+                benchmark, folders, method, benchmark.search_seed, benchmark.values(method)[0]
+            )
     searches = [
         (method, benchmark.search_seed, value, fold)
-        for method in methods
+        for method in searched_methods
         for value in benchmark.values(method)
         for fold in folds_of_search(benchmark)
-        if len(benchmark.values(method)) > 1
     ]
     if searches and benchmark.search_folds:
-        make_folds(benchmark, folders)
+        make_folds(benchmark, folders, report)
     searched = run(searches)
     lost = {task[0].name for task in searches if run_name(task[0].name, *task[1:]) in failed}
     results = run(
@@ -221,12 +234,15 @@ def run_benchmark(
     return sorted(results, key=lambda result: (order.index(result.method), result.seed))
 
 
-def make_folds(benchmark: Benchmark, folders: Folders) -> Path:
-    """Split train and validation images for a search by folds; folds that are there are taken.
+def make_folds(benchmark: Benchmark, folders: Folders, report: Report = print) -> Path:
+    """Split train and validation images for a search by folds.
+
+    Folds that are there are taken, unless they are of other films, another seed or another number.
 
     Args:
         benchmark (Benchmark): Says how many folds; its search seed is that of the split.
         folders (Folders): They go into ``folds/`` of the work dir.
+        report (Callable): Is given a line for each note on patients. Defaults to ``print``.
 
     Returns:
         Path: Folder of the folds.
@@ -234,15 +250,24 @@ def make_folds(benchmark: Benchmark, folders: Folders) -> Path:
     annotations = folders.data_root / 'annotations'
     folder = folders.work_dir / 'folds'
     folder.parent.mkdir(parents=True, exist_ok=True)
+    train, val, test = (annotations / f'{part}.json' for part in ('train', 'val', 'test'))
     with locked(folder, lambda line: None):
-        if not (folder / 'folds.json').is_file():
+        made_from = folder.with_name('folds.fingerprint')
+        wanted = digest([benchmark.search_folds, benchmark.search_seed], [train, val, test])
+        is_there = (folder / 'folds.json').is_file()
+        if not is_there or not made_from.is_file() or made_from.read_text() != wanted:
+            made_from.unlink(missing_ok=True)
             write_folds(
-                [annotations / 'train.json', annotations / 'val.json'],
+                [train, val],
                 folder,
                 num_folds=benchmark.search_folds,
                 seed=benchmark.search_seed,
-                test_file=annotations / 'test.json',
+                test_file=test,
+                overwrite=is_there,
             )
+            write_text(made_from, wanted)
+        for note in read_folds(folder).get('notes', ()):
+            report(f'note: {note}')
     return folder
 
 
@@ -269,8 +294,8 @@ def method_run(
 
     Raises:
         FileNotFoundError: If an annotation file is missing.
-        ValueError: If the method goes on from two models, or the benchmark chooses by what it does not
-            validate.
+        ValueError: If the method goes on from two models, the benchmark chooses by what it does not
+            validate, or the folds lack boxes that the method trains with.
     """
     name = run_name(method.name, seed, value, fold)
     cfg = benchmark.build_config(method, folders.repository, seed, value)
@@ -282,7 +307,12 @@ def method_run(
         )
     if method.pretrained and benchmark.pretraining is not None:
         configs.append(benchmark.build_config(benchmark.pretraining, folders.repository, None))
-    fingerprint = run_fingerprint(folders.data_root, configs)
+    try:
+        fingerprint = run_fingerprint(folders.data_root, configs)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'{method.name}: {error} To run other methods name them: --methods'
+        ) from error
     if fold is not None:
         fingerprint = _set_fold(cfg, folders, fold, fingerprint)
     definitions = frac_definitions({'test_evaluator': cfg.test_evaluator})
@@ -340,6 +370,40 @@ def collect_runs(benchmark: Benchmark, folders: Folders) -> None:
     own = [run for run in found.values() if run.benchmark == benchmark.name]
     if own:
         add_runs(folders.results, own)
+
+
+def outdated_runs(
+    benchmark: Benchmark, folders: Folders, runs: Sequence[RunResult]
+) -> list[RunResult]:
+    """Runs in a table of another config, other films or another epoch than they would have today.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        folders (Folders): Where it is run, with its films.
+        runs (Sequence[RunResult]): All runs that there are.
+
+    Returns:
+        list[RunResult]: Those of the table, and of the searches that chose their values.
+    """
+    counted = []
+    for name, own in final_runs(benchmark, runs).items():
+        method = benchmark.methods[name]
+        searched = len(benchmark.values(method)) > 1
+        chosen_by = searched_runs(benchmark, method, runs) if searched else []
+        counted += [*own, *(run for run in chosen_by if run not in own)]
+    if any(run.fold is not None for run in counted):
+        with suppress(FileNotFoundError):
+            make_folds(benchmark, folders, lambda line: None)
+
+    def is_current(run: RunResult) -> bool:
+        method = benchmark.methods[run.method]
+        try:
+            job = method_run(benchmark, folders, method, run.seed, run.value, run.fold)
+            return job.is_current(run)
+        except (FileNotFoundError, ValueError):
+            return False  # it could not be made today
+
+    return [run for run in counted if not is_current(run)]
 
 
 def _known(

@@ -178,7 +178,7 @@ def add_executor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--slurm',
         metavar='PARTITION',
-        help="run each training as a job of Slurm, through submitit (pip install 'mmfrac[slurm]')",
+        help='run each training as a job of Slurm, through submitit (pip install submitit)',
     )
     parser.add_argument(
         '--slurm-options',
@@ -233,7 +233,6 @@ def _submitit() -> Any:
         import submitit
     except ImportError as error:
         raise ImportError(
-            '--slurm submits its jobs through submitit, which is not installed: pip install '
-            "'mmfrac[slurm]' or pip install submitit"
+            '--slurm submits its jobs through submitit, which is not installed: pip install submitit'
         ) from error
     return submitit

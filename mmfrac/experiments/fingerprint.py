@@ -4,7 +4,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ DECISIVE = (
     'custom_hooks',
     'randomness',
 )
-# of default_hooks those that check, tell and keep what goes in and comes out, but do not change it
+# of default_hooks, which hold no other choice of a result; others that only check, tell or keep
+# (collapse_monitor, checkpoint_guard) count, as they do in the fingerprints of published runs
 REPORTING = ('timer', 'logger', 'checkpoint', 'visualization', 'data_check')
 ANNOTATIONS = tuple(f'annotations/{part}.json' for part in ('train', 'val', 'test'))
 
@@ -52,7 +53,8 @@ def fingerprint(contents: Iterable[Any], files: Iterable[Path]) -> str:
 def run_fingerprint(data_root: Path, configs: Sequence[Config]) -> str:
     """Fingerprint of the decisive parts of configs, and of the annotation files.
 
-    Those are ``train.json``, ``val.json``, ``test.json`` and whatever else the configs train on.
+    Those are the files that the configs train, validate and test on, and of ``train.json``, ``val.json``
+    and ``test.json`` those that are there.
 
     Args:
         data_root (Path): Folder of the images.
@@ -62,13 +64,17 @@ def run_fingerprint(data_root: Path, configs: Sequence[Config]) -> str:
         str: See ``fingerprint``.
 
     Raises:
-        FileNotFoundError: If an annotation file is missing.
+        FileNotFoundError: If a file that a config reads is missing.
     """
     contents = [_decisive(cfg) for cfg in configs]
-    train_files = {
-        one['ann_file'] for cfg in configs for one in film_sets(cfg.get('train_dataloader'))
+    read = {
+        one['ann_file']
+        for cfg in configs
+        for part in ('train', 'val', 'test')
+        for one in film_sets(cfg.get(f'{part}_dataloader'))
     }
-    names = [*ANNOTATIONS, *sorted(train_files - set(ANNOTATIONS))]
+    usual = [name for name in ANNOTATIONS if name in read or (data_root / name).is_file()]
+    names = [*usual, *sorted(read - set(ANNOTATIONS))]
     for name in names:
         if not (data_root / name).is_file():
             raise FileNotFoundError(
@@ -77,15 +83,18 @@ def run_fingerprint(data_root: Path, configs: Sequence[Config]) -> str:
     return fingerprint(contents, [data_root / name for name in names])
 
 
-def _decisive(cfg: Config) -> dict[str, Any]:
+def _decisive(cfg: Config, left_out: Collection[str] = REPORTING) -> dict[str, Any]:
+    """Parts of a config that its result depends on, of ``default_hooks`` all but those left out."""
     content = _with_length_of_burn_in(cfg.to_dict())
     hooks = content.get('default_hooks', {})
     decisive = {key: value for key, value in content.items() if key in DECISIVE} | dict(
-        default_hooks={name: hook for name, hook in hooks.items() if name not in REPORTING}
+        default_hooks={name: hook for name, hook in hooks.items() if name not in left_out}
     )
     # a config without weights of its own has None there, or nothing
     if content.get('load_from') is not None:
         decisive['load_from'] = content['load_from']
+    if (content.get('auto_scale_lr') or {}).get('enable'):
+        decisive['auto_scale_lr'] = content['auto_scale_lr']
     return decisive
 
 
@@ -106,7 +115,10 @@ def _with_length_of_burn_in(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def fold_fingerprint(cfg: Config, options: Sequence[str]) -> str:
-    """Fingerprint of a whole config but its work dir, of options, and of the annotation files.
+    """Fingerprint of the decisive parts of a config, of options, and of the annotation files.
+
+    The parts are those of ``run_fingerprint``, and ``default_hooks.checkpoint``, which keeps the best
+    checkpoint that the result of a fold is of.
 
     Args:
         cfg (Config): Of a fold.
@@ -115,8 +127,7 @@ def fold_fingerprint(cfg: Config, options: Sequence[str]) -> str:
     Returns:
         str: See ``fingerprint``.
     """
-    content = _with_length_of_burn_in(cfg.to_dict())
-    content = {key: value for key, value in content.items() if key != 'work_dir'}
+    content = _decisive(cfg, set(REPORTING) - {'checkpoint'})
     files = [
         Path(path)
         for part in ('train', 'val', 'test')

@@ -3,12 +3,12 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmfrac.experiments.benchmark import Benchmark, Method
-from mmfrac.preparation.splits.folds import read_checked, write_folds
+from mmfrac.preparation.splits.folds import read_checked, read_folds, write_folds
 from mmfrac.utils.io import read_json, write_json
 from mmfrac.utils.lock import locked
 
@@ -32,7 +32,11 @@ def check_choices(benchmark: Benchmark, methods: Sequence[Method]) -> None:
 
 
 def write_fold_films(
-    data_root: str | os.PathLike, out_dir: str | os.PathLike, fold: int, num_folds: int = NUM_FOLDS
+    data_root: str | os.PathLike,
+    out_dir: str | os.PathLike,
+    fold: int,
+    num_folds: int = NUM_FOLDS,
+    report: Callable[[str], Any] = print,
 ) -> Path:
     """Make a folder of films whose validation and test films are one fold of train and validation films.
 
@@ -46,6 +50,7 @@ def write_fold_films(
         out_dir (str or PathLike): Gets ``annotations/`` and a link to ``images/``.
         fold (int): From 0.
         num_folds (int): By patient, as ``tools/split_folds.py`` makes them with seed 0. Defaults to 5.
+        report (Callable): Is given a line for each note on patients. Defaults to ``print``.
 
     Returns:
         Path: ``out_dir``.
@@ -79,6 +84,8 @@ def write_fold_films(
             num_folds=num_folds,
             test_file=given / 'test.json',
         )
+        for note in read_folds(folds).get('notes', ()):
+            report(f'note: {note}')
         known, held_out = (
             read_json(folds / f'fold{fold}' / f'{part}.json') for part in ('train', 'val')
         )

@@ -174,7 +174,8 @@ class Training:
         is_finished (bool): Whether it came to its end. Defaults to False.
         checkpoint (str): The last one, in the work dir. Defaults to none.
         steps (int): Optimisation steps. Defaults to 0.
-        seconds (float): Wall time, without what a process that was killed had done. Defaults to 0.
+        seconds (float): Wall time, of a process that was killed up to its last checkpoint. Defaults to
+            0.
         epochs (dict[str, dict[int, float]]): Logged values by key and epoch. Defaults to none.
     """
 
@@ -246,7 +247,8 @@ class TrainingJob:
             if training is not None and training.is_finished:
                 return training
             processes.check()
-            write_result(Training(self.fingerprint), self.work_dir / TRAINING_FILE)
+            before = 0.0 if training is None else self._seconds_kept(training)
+            write_result(Training(self.fingerprint, seconds=before), self.work_dir / TRAINING_FILE)
             config = write_config(self.cfg, self.work_dir)
         command = self.tools.train_command(config, self.work_dir)
         report(f'{self.name}: {"resumed" if "--resume" in command else "training"}')
@@ -260,11 +262,19 @@ class TrainingJob:
             is_finished=True,
             checkpoint=Path(checkpoint).name,
             steps=load_checkpoint_file(checkpoint, 'cpu')['meta']['iter'],
-            seconds=time.monotonic() - start,
+            seconds=before + time.monotonic() - start,
             epochs=read_scalars(self.work_dir, logged_keys(self.work_dir, LOGGED_PREFIXES), report),
         )
         write_result(training, self.work_dir / TRAINING_FILE)
         return training
+
+    def _seconds_kept(self, training: Training) -> float:
+        """Time until the checkpoint that is resumed; the training file is written when one begins."""
+        checkpoint = latest_checkpoint(self.work_dir)
+        if checkpoint is None:
+            return 0.0
+        begun = (self.work_dir / TRAINING_FILE).stat().st_mtime
+        return training.seconds + max(0.0, Path(checkpoint).stat().st_mtime - begun)
 
     def _begun(self, report: Report) -> Training | None:
         """What is there of this training, and nothing else in the work dir."""

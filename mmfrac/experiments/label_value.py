@@ -12,9 +12,9 @@ from mmdet.structures import SampleList
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from mmfrac.engine.hooks.pseudo_truth_hook import pseudo_map_counts
+from mmfrac.engine.hooks.pseudo_truth_hook import hidden_films, pseudo_map_counts
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.pseudo_labels.noisy_or_posterior import NoisyOrPosterior
 from mmfrac.models.target_maps import stack_targets, stack_valid
@@ -119,7 +119,8 @@ def measure_label_value(cfg: Config, checkpoints: Sequence[str], batch_size: int
     """The same of trained models: mean of their maps of both flips, on the films of P_pub.
 
     Args:
-        cfg (Config): Of teacher-student training, with ``truth_dataset``.
+        cfg (Config): Of teacher-student training, with ``truth_dataset``; its films are chosen as those
+            of ``PseudoTruthHook``.
         checkpoints (Sequence[str]): One, or several whose mean is taken.
         batch_size (int): Films at a time. Defaults to 8.
 
@@ -127,7 +128,8 @@ def measure_label_value(cfg: Config, checkpoints: Sequence[str], batch_size: int
         LabelValue: On the GPU where there is one.
 
     Raises:
-        ValueError: If the config has no ``truth_dataset``, or a checkpoint is of another model.
+        ValueError: If the config has no ``truth_dataset``, or that no boxes of the films that are P_pub
+            in the training, or a checkpoint is of another model.
     """
     if cfg.get('truth_dataset') is None:
         raise ValueError(
@@ -144,10 +146,12 @@ def measure_label_value(cfg: Config, checkpoints: Sequence[str], batch_size: int
     model.start_teacher()
     model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
     hidden, boxed = LesionsFound(), LesionsFound()
-    value = label_value(hidden.counted(_batches(model, cfg.truth_dataset, batch_size)))
+    training = [DATASETS.build(one) for one in film_sets(cfg.train_dataloader)]
+    films = hidden_films(cfg.truth_dataset, training)
+    value = label_value(hidden.counted(_batches(model, films, batch_size)))
     with_boxes = _boxed_images(cfg)
     if with_boxes is not None:
-        for _ in boxed.counted(_batches(model, with_boxes, batch_size)):
+        for _ in boxed.counted(_batches(model, DATASETS.build(with_boxes), batch_size)):
             pass
     return value._replace(found=hidden.share, found_boxed=boxed.share)
 
@@ -191,13 +195,13 @@ def _boxed_images(cfg: Config) -> dict | None:
                 subset='P_hos',
                 ann_file=trained['ann_file'],
                 label_fraction=trained.get('label_fraction'),
+                complete_boxes=trained.get('complete_boxes', False),
             )
     return None
 
 
-def _batches(model: SemiProbMapDetector, dataset: dict, batch_size: int) -> Iterator[Batch]:
-    loader = DataLoader(DATASETS.build(dataset), batch_size=batch_size, collate_fn=pseudo_collate)
-    for data in loader:
+def _batches(model: SemiProbMapDetector, films: Dataset, batch_size: int) -> Iterator[Batch]:
+    for data in DataLoader(films, batch_size=batch_size, collate_fn=pseudo_collate):
         batch = model.data_preprocessor(data, training=True)
         inputs, samples = (batch[name]['unsup_teacher'] for name in ('inputs', 'data_samples'))
         maps, _ = model.get_teacher_maps(inputs, samples)

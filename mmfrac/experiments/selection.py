@@ -32,7 +32,7 @@ def chosen_value(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]
     missing = missing_values(benchmark, method, runs)
     if missing:
         raise ValueError(f'the search of {method.name} lacks the runs of {missing}')
-    searched = _searched(benchmark, method, runs)
+    searched = searched_runs(benchmark, method, runs)
     if benchmark.search_folds:
         reached = {
             value: pooled_metric(benchmark, [run for run in searched if run.value == value])
@@ -54,7 +54,7 @@ def missing_values(benchmark: Benchmark, method: Method, runs: Sequence[RunResul
     values = benchmark.values(method)
     if len(values) == 1:
         return []
-    reached = {(run.value, run.fold) for run in _searched(benchmark, method, runs)}
+    reached = {(run.value, run.fold) for run in searched_runs(benchmark, method, runs)}
     wanted = folds_of_search(benchmark)
     return [value for value in values if any((value, fold) not in reached for fold in wanted)]
 
@@ -116,11 +116,13 @@ def _selected(benchmark: Benchmark, metrics: Mapping[str, float], where: str) ->
     return metrics[benchmark.select]
 
 
-def _searched(benchmark: Benchmark, method: Method, runs: Sequence[RunResult]) -> list[RunResult]:
-    in_folds = bool(benchmark.search_folds)
+def searched_runs(
+    benchmark: Benchmark, method: Method, runs: Sequence[RunResult]
+) -> list[RunResult]:
+    """Runs of a method that its search chooses by."""
+    folds = folds_of_search(benchmark)
     return [
         run
         for run in runs
-        if (run.method, run.seed) == (method.name, benchmark.search_seed)
-        and (run.fold is not None) == in_folds
+        if (run.method, run.seed) == (method.name, benchmark.search_seed) and run.fold in folds
     ]

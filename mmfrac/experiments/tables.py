@@ -249,6 +249,32 @@ def time_text(benchmark: Benchmark, runs: Sequence[RunResult]) -> str:
     )
 
 
+def outdated_text(benchmark: Benchmark, runs: Sequence[RunResult]) -> str:
+    """Which figures of a table are not of today's config and films.
+
+    Args:
+        benchmark (Benchmark): The benchmark.
+        runs (Sequence[RunResult]): Of ``mmfrac.experiments.comparison.outdated_runs``.
+
+    Returns:
+        str: A sentence; '' without runs.
+    """
+    if not runs:
+        return ''
+    labels = {name: method.label for name, method in benchmark.methods.items()}
+    named = [
+        f'{labels[run.method]} (seed {run.seed}'
+        + ('' if run.value is None else f', value {run.value:g}')
+        + ('' if run.fold is None else f', fold {run.fold}')
+        + ')'
+        for run in runs
+    ]
+    return (
+        f'Runs of another config, other films or another epoch: {", ".join(named)}; the same command '
+        'with their methods and seeds makes them anew'
+    )
+
+
 def comparison_table(
     rows: Sequence[ComparisonRow], reference: str, costs: Mapping[str, ModelCosts] | None = None
 ) -> str:
@@ -297,6 +323,7 @@ def write_report(
     intervals: str = '',
     films: str = 'test films',
     time: str = '',
+    outdated: str = '',
 ) -> Path:
     """Write the table as ``table.md``, or ``table_<reference>.md`` for another reference.
 
@@ -309,6 +336,7 @@ def write_report(
         intervals (str): ``interval_text`` of it. Defaults to ''.
         films (str): Those of the figures, named above the table. Defaults to 'test films'.
         time (str): ``time_text`` of the runs. Defaults to ''.
+        outdated (str): ``outdated_text`` of the runs. Defaults to ''.
 
     Returns:
         Path: The file.
@@ -316,7 +344,7 @@ def write_report(
     other = reference is not None and reference != benchmark.reference
     path = Path(folder) / (f'table_{reference}.md' if other else 'table.md')
     text = f'{benchmark.name}, {films}\n\n{table}\n\n{definitions_text(definitions)}\n'
-    for part in (intervals, time):
+    for part in (intervals, time, outdated):
         if part:
             text += f'\n{part}\n'
     write_text(path, text)

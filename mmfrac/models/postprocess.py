@@ -34,12 +34,13 @@ def prediction_options(test_cfg: Mapping[str, Any] | None, model: str) -> dict[s
 
 
 def image_scores(prob_map: Tensor, samples: SampleList) -> Tensor:
-    """Image scores of a batch: maxima of the maps over the films' own area.
+    """Image scores of a training batch: maxima of the maps over the cells that count.
+
+    They are ``pred_score`` of the same maps, unless the maximum lies in an ignored box.
 
     Args:
         prob_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
-        samples (list[DetDataSample]): The films in the same view. Without ``gt_prob_map`` nothing is
-            known of padding, and all cells count.
+        samples (list[DetDataSample]): The films in the same view, see ``cells_of_images``.
 
     Returns:
         Tensor: ``(N,)``.
@@ -49,12 +50,12 @@ def image_scores(prob_map: Tensor, samples: SampleList) -> Tensor:
 
 
 def cells_of_images(prob_map: Tensor, samples: SampleList) -> Tensor:
-    """Which cells of a batch of maps are the images' own, and not padding.
+    """Which cells of a batch of maps count: the images' own, but those of ignored boxes.
 
     Args:
         prob_map (Tensor): ``(N, 1, h, w)``.
         samples (list[DetDataSample]): The images in the same view. Without ``gt_prob_map`` nothing is
-            known of padding, and all cells count.
+            known of padding and ignored boxes, and all cells count.
 
     Returns:
         Tensor: ``(N, 1, h, w)`` bool.

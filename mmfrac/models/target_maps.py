@@ -27,7 +27,9 @@ def stack_targets(samples: SampleList) -> Tensor:
 
 
 def stack_valid(samples: SampleList) -> Tensor:
-    """Which cells of a batch of maps count: those of the images, none of the padding.
+    """Which cells of a batch of maps count in a loss: none of the padding, none of ignored boxes.
+
+    The cells of a lesion count though an ignored box covers them.
 
     Args:
         samples (list[DetDataSample]): With ``gt_prob_map``.

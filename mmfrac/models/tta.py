@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -6,12 +7,16 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
+from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 from torch import Tensor
 
 from mmfrac.models.postprocess import components
 from mmfrac.models.pseudo_labels.warp import warp_map
+
+# how far a score may be from the maximum of the map that it is taken from, as a share of it
+_ROUNDING = {torch.bfloat16: 1e-2, torch.float16: 1e-3}
 
 
 @MODELS.register_module()
@@ -27,6 +32,8 @@ class ProbMapTTAModel(BaseTTAModel):
         data_preprocessor (dict, optional): In place of the detector's own.
     """
 
+    _warned = False
+
     def merge_preds(self, data_samples_list: Sequence[Sequence[DetDataSample]]) -> SampleList:
         """Merge the views of each film.
 
@@ -36,29 +43,47 @@ class ProbMapTTAModel(BaseTTAModel):
 
         Returns:
             list[DetDataSample]: A film each, as ``ProbMapDetector.predict`` gives it: the mean map,
-            ``pred_instances`` cut from it and ``pred_score``, its maximum; of a detector whose score is
-            not the maximum of its map, the mean of the views' scores.
+            ``pred_instances`` cut from it and ``pred_score``, its maximum; of a detector with
+            ``image_score_is_map_maximum = False`` the mean of the views' scores. Of one that does not say
+            it is the maximum for films whose scores are the maxima of their maps, with one warning.
 
         Raises:
-            ValueError: When a view has no map, or was moved by more than ``Resize`` and ``RandomFlip``
-                before ``Pad``.
+            ValueError: When a view has no map, or another score than its maximum where the detector says
+                that it is, or was moved by more than ``Resize`` and ``RandomFlip`` before ``Pad``.
         """
         detector: Any = getattr(self.module, 'student', self.module)
-        return [merge_views(views, detector.test_cfg) for views in data_samples_list]
+        is_maximum = getattr(detector, 'image_score_is_map_maximum', None)
+        if is_maximum is None and not self._warned:
+            self._warned = True
+            print_log(
+                f'{type(detector).__name__} has no image_score_is_map_maximum: films whose scores are not '
+                'the maxima of their maps get the mean score of their views, others the maximum of the '
+                'mean map; set it to True or False, so that all are scored alike',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return [merge_views(views, detector.test_cfg, is_maximum) for views in data_samples_list]
 
 
-def merge_views(views: Sequence[DetDataSample], test_cfg: dict) -> DetDataSample:
+def merge_views(
+    views: Sequence[DetDataSample],
+    test_cfg: dict,
+    image_score_is_map_maximum: bool | None = None,
+) -> DetDataSample:
     """Merge the views of one film, see ``ProbMapTTAModel``.
 
     Args:
         views (Sequence[DetDataSample]): Predictions with ``map_scale`` in film px.
         test_cfg (dict): Options of ``components``.
+        image_score_is_map_maximum (bool, optional): Whether ``pred_score`` is the maximum of the map; else
+            it is averaged. Defaults to None: as it is in these views.
 
     Returns:
         DetDataSample: The first view with map, score and boxes of all.
 
     Raises:
-        ValueError: When a view has no prob map.
+        ValueError: When a view has no prob map, or another score than its maximum where it should have
+            that.
     """
     for view in views:
         if 'pred_prob_map' not in view:
@@ -69,18 +94,31 @@ def merge_views(views: Sequence[DetDataSample], test_cfg: dict) -> DetDataSample
     merged = views[0]
     scale = merged.map_scale
     maps = [view.pred_prob_map.data for view in views]
-    scores = torch.stack([torch.as_tensor(view.pred_score) for view in views])
-    is_maximum = all(score == prob_map.amax() for score, prob_map in zip(scores, maps))
+    scores = torch.stack([torch.as_tensor(view.pred_score) for view in views]).reshape(len(views))
+    maxima = torch.stack([one.amax() for one in maps])
+    if image_score_is_map_maximum is None:
+        image_score_is_map_maximum = scores.tolist() == maxima.tolist()
+    elif image_score_is_map_maximum and not _are_alike(scores, maxima):
+        raise ValueError(
+            f'pred_score of {merged.img_path} is not the maximum of its map: the detector needs '
+            'image_score_is_map_maximum = False, so that the scores of the views are averaged'
+        )
     shape = tuple(maps[0].shape[-2:])
     prob_map = torch.stack([_in_frame(view, scale, shape) for view in views]).mean(dim=0)
     merged.pred_prob_map = PixelData(data=prob_map)
-    merged.pred_score = prob_map.amax() if is_maximum else scores.mean()
+    merged.pred_score = prob_map.amax() if image_score_is_map_maximum else scores.mean()
     merged.pred_instances = components(prob_map[0], scale, merged.ori_shape, **test_cfg)
     fx, fy = merged.scale_factor
     merged.set_metainfo(
         dict(flip=False, flip_direction=None, homography_matrix=np.diag([fx, fy, 1.0]))
     )
     return merged
+
+
+def _are_alike(scores: Tensor, maxima: Tensor) -> bool:
+    rounding = max(_ROUNDING.get(values.dtype, 1e-5) for values in (scores, maxima))
+    found, expected = scores.tolist(), maxima.tolist()
+    return np.allclose(found, expected, rtol=rounding, atol=1e-3 * rounding, equal_nan=True)
 
 
 def _in_frame(view: DetDataSample, scale: tuple[float, float], shape: tuple[int, int]) -> Tensor:

@@ -23,6 +23,7 @@ from mmengine.fileio import load
 from mmengine.registry import TRANSFORMS as BASE_TRANSFORMS
 
 from mmfrac.utils.errors import one_line
+from mmfrac.utils.io import read_json
 from mmfrac.utils.packaged import config_path
 from mmfrac.utils.plain_config import is_plain_config, load_plain_config
 
@@ -435,7 +436,8 @@ def set_fold(cfg: Any, folder: str | os.PathLike, fold: int) -> None:
 
     Raises:
         FileNotFoundError: If there is no such fold.
-        ValueError: If training reads no annotation file, several, or one of several data roots.
+        ValueError: If training reads no annotation file, several, or one of several data roots, or reads
+            one with hidden boxes (``complete_boxes``) that the fold lacks.
     """
     cfg = _dict_of(cfg)
     sources = {(one.get('data_root'), one['ann_file']) for one in _training_sets(cfg, 'set_fold')}
@@ -451,9 +453,37 @@ def set_fold(cfg: Any, folder: str | os.PathLike, fold: int) -> None:
             if part == 'test':
                 continue
             raise FileNotFoundError(f'no fold {fold} in {folder}: {path} is missing')
+        if part == 'train':
+            _check_hidden_boxes(cfg, path)
         for key in (f'{part}_dataloader', f'{part}_evaluator'):
             for one in film_sets(cfg.get(key)):
                 one['ann_file'] = path
+
+
+def _check_hidden_boxes(cfg: dict, path: str) -> None:
+    """Raise a ``ValueError`` if training reads hidden boxes that the file of a fold lacks."""
+    sets = [one for one in film_sets(cfg.get('train_dataloader')) if one.get('complete_boxes')]
+    files = {os.path.join(one.get('data_root') or '', one['ann_file']) for one in sets}
+    for file in sorted(files):
+        if os.path.isfile(file):
+            lacking = _positives_by_boxes(path)[False] & _positives_by_boxes(file)[True]
+            if lacking:
+                raise ValueError(
+                    f'training reads the hidden boxes of {file} (complete_boxes), and {path} lacks '
+                    f'those of {len(lacking)} images: make folds of that file; the search of a '
+                    'benchmark makes none of it, and needs folds=0'
+                )
+
+
+def _positives_by_boxes(path: str) -> dict[bool, set[str]]:
+    """File names of the positive images of an annotation file, with boxes (True) and without."""
+    content = read_json(path)
+    boxed = {box['image_id'] for box in content['annotations']}
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    for image in content['images']:
+        if image.get('label') == 1 or image['id'] in boxed:
+            found[image['id'] in boxed].add(image['file_name'])
+    return found
 
 
 def film_sets(node: Any) -> list[dict]:

@@ -6,6 +6,9 @@ Coordinates are continuous: cell or pixel ``i`` covers ``[i, i + 1]`` and its ce
 
 import numpy as np
 
+# of an edge, in cells
+_ROUNDING = 1e-3
+
 
 def box_corners(box: np.ndarray) -> np.ndarray:
     """Four corners of an axis-aligned box.
@@ -71,6 +74,9 @@ def image_mask(
 ) -> np.ndarray:
     """Map cells that lie on the film, padding and what rotation brought in excluded.
 
+    Of an upright film (resized, flipped, padded, cropped) those that it reaches into, which are the ones
+    that prediction gives (``whole_cells``); of any other those whose centre lies on it.
+
     Args:
         ori_shape (tuple): ``(h, w)`` of the film in its own px.
         homography (np.ndarray): ``(3, 3)`` from film px to network input px.
@@ -81,4 +87,14 @@ def image_mask(
         np.ndarray: ``(h, w)`` bool.
     """
     corners = project(box_corners(np.array([0, 0, ori_shape[1], ori_shape[0]])), homography)
-    return rasterise_convex(corners / stride, shape)
+    corners = corners / stride
+    # what a turn by 180 degrees leaves there moves no corner
+    tilt = np.abs(np.asarray(homography)[[0, 1, 2, 2], [1, 0, 0, 1]])
+    if np.any(tilt * max(ori_shape) > _ROUNDING):
+        return rasterise_convex(corners, shape)
+    # homographies are recorded in float32
+    low = np.floor(corners.min(axis=0) + _ROUNDING).clip(0).astype(int)
+    high = np.ceil(corners.max(axis=0) - _ROUNDING).clip(0).astype(int)
+    mask = np.zeros(shape, dtype=bool)
+    mask[low[1] : high[1], low[0] : high[0]] = True
+    return mask

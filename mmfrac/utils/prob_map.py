@@ -29,8 +29,9 @@ def component_boxes(
     image_shape: tuple[int, int],
     component_thr: float = 0.2,
     max_per_img: int = 100,
+    connectivity: int = 8,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """8-connected components of a thresholded prob map as boxes.
+    """Components of a thresholded prob map as boxes.
 
     Args:
         prob_map (np.ndarray): ``(h, w)`` float32 in [0, 1].
@@ -38,13 +39,14 @@ def component_boxes(
         image_shape (tuple): ``(H, W)`` px; boxes are clipped to it.
         component_thr (float): Cells with at least this probability belong. Defaults to 0.2.
         max_per_img (int): Boxes that are kept, highest score first. Defaults to 100.
+        connectivity (int): Neighbours of a cell, 8 or 4. Defaults to 8.
 
     Returns:
         tuple[np.ndarray, np.ndarray]: Boxes ``(n, 4)`` xyxy px and scores ``(n,)``, the maxima of the
         components, both float32.
     """
     mask = (prob_map >= component_thr).astype(np.uint8)
-    count, cells, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    count, cells, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=connectivity)
     x, y, w, h = (stats[1:, i] for i in range(4))
     boxes = np.stack([x, y, x + w, y + h], axis=1) * np.tile(np.asarray(scale, np.float32), 2)
     boxes[:, 0::2] = boxes[:, 0::2].clip(0, image_shape[1])
@@ -55,6 +57,19 @@ def component_boxes(
     scores = scores[1:]
     order = np.argsort(-scores, kind='stable')[:max_per_img]
     return boxes[order].astype(np.float32), scores[order]
+
+
+def width_bins(scores: np.ndarray, num_bins: int) -> np.ndarray:
+    """Bins of equal width in which scores lie, for calibration errors.
+
+    Args:
+        scores (np.ndarray): Scores in [0, 1], any shape.
+        num_bins (int): b.
+
+    Returns:
+        np.ndarray: k of (k / b, (k + 1) / b], in the shape of ``scores``; 0 lies in the first.
+    """
+    return np.searchsorted(np.arange(1, num_bins) / num_bins, scores, side='left')
 
 
 def apply_temperature(scores: ArrayLike, temperature: float) -> np.ndarray:

@@ -310,6 +310,20 @@ def grey_picture(image: np.ndarray, zoom: float) -> np.ndarray:
     return cv2.resize(grey, (width, height), interpolation=interpolation)
 
 
+def heat_colours(probabilities: np.ndarray) -> np.ndarray:
+    """Colours of probabilities, of an overlay and wherever else one is shown.
+
+    Args:
+        probabilities (np.ndarray): ``(h, w)``, float in [0, 1].
+
+    Returns:
+        np.ndarray: ``(h, w, 3)`` uint8 RGB.
+    """
+    # the darkest third of the palette would only blacken the film
+    shades = (255 * (0.33 + 0.67 * probabilities)).round().astype(np.uint8)
+    return cv2.applyColorMap(shades, cv2.COLORMAP_INFERNO)[..., ::-1]
+
+
 def _array(values: Any) -> np.ndarray:
     return np.asarray(values.detach().cpu() if hasattr(values, 'detach') else values, np.float64)
 
@@ -338,9 +352,7 @@ def _heated(picture: np.ndarray, cells: np.ndarray, scale: np.ndarray) -> np.nda
     # the map may end before the film does
     heat[round(cells.shape[0] * sy) :] = 0
     heat[:, round(cells.shape[1] * sx) :] = 0
-    # the darkest third of the palette would only blacken the film
-    shade = (255 * (0.33 + 0.67 * heat.clip(0, 1))).round().astype(np.uint8)
-    colours = cv2.applyColorMap(shade, cv2.COLORMAP_INFERNO)[..., ::-1]
+    colours = heat_colours(heat.clip(0, 1))
     alpha = _HEAT_ALPHA * ((heat - _HEAT_FROM) / (0.5 - _HEAT_FROM)).clip(0, 1)[..., None]
     return (picture * (1 - alpha) + colours * alpha).round().astype(np.uint8)
 

@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from mmfrac.datasets.labels import ignored, labels_of_info, lesions
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, read_radiograph
+from mmfrac.engine.runner.unwrap import unwrapped_model
 from mmfrac.models.postprocess import components
 from mmfrac.utils.io import OutputFolder, write_image
 from mmfrac.visualization.overlay import draw_overlay
@@ -51,8 +52,8 @@ class ProbMapVisualizationHook(Hook):
     The place of mmdet's ``DetVisualizationHook`` in ``default_hooks.visualization``, which would draw a
     prob map as class ids. ``tools/test.py --show-dir`` and ``--show`` switch it on. Overlays go to the
     visualizer's back ends and, in testing, to ``test_out_dir``. Works for box detectors too, then
-    without a map. Only rank 0 draws, from the films that it evaluates. A film that cannot be read again
-    is left out.
+    without a map. Of a map as many components are drawn as the model's ``max_per_img`` keeps. Only
+    rank 0 draws, from the films that it evaluates. A film that cannot be read again is left out.
 
     Args:
         draw (bool): Whether anything is drawn. Defaults to False.
@@ -174,7 +175,10 @@ class ProbMapVisualizationHook(Hook):
                     level=logging.WARNING,
                 )
             return
-        overlay = overlay_of_sample(image, sample, self.score_thr, self.size)
+        options: dict[str, int] = {}
+        if 'pred_prob_map' in sample:
+            options['max_per_img'] = _max_per_img(unwrapped_model(runner))
+        overlay = overlay_of_sample(image, sample, self.score_thr, self.size, **options)
         self._drawn += 1
         name = self._names.name(sample.img_path)
         if mode == 'test' and self.test_out_dir is not None:
@@ -188,7 +192,11 @@ class ProbMapVisualizationHook(Hook):
 
 
 def overlay_of_sample(
-    image: np.ndarray, sample: DetDataSample, score_thr: float = 0.2, size: int | None = 1024
+    image: np.ndarray,
+    sample: DetDataSample,
+    score_thr: float = 0.2,
+    size: int | None = 1024,
+    max_per_img: int = 100,
 ) -> np.ndarray:
     """Overlay of one evaluated film.
 
@@ -200,6 +208,7 @@ def overlay_of_sample(
         score_thr (float): Operating threshold; a map is cut there. Defaults to 0.2.
         size (int, optional): Longest side of the overlay in px; None: that of the film. Defaults to
             1024.
+        max_per_img (int): Components of the map that are drawn, highest score first. Defaults to 100.
 
     Returns:
         np.ndarray: ``(H, W, 3)`` uint8 RGB.
@@ -208,13 +217,19 @@ def overlay_of_sample(
     instances = sample.get('pred_instances')
     if 'pred_prob_map' in sample:
         prob_map, scale = sample.pred_prob_map.data, sample.map_scale
-        instances = components(prob_map[0], scale, image.shape, component_thr=score_thr)
+        instances = components(prob_map[0], scale, image.shape, score_thr, max_per_img)
     boxes = ignore_boxes = None
     if 'instances' in sample:
         ignore_boxes = _boxes(ignored(sample.instances))
         if labels_of_info(sample.metainfo).regions:
             boxes = _boxes(lesions(sample.instances))
     return draw_overlay(image, prob_map, scale, boxes, instances, size, score_thr, ignore_boxes)
+
+
+def _max_per_img(model: Any) -> int:
+    test_cfg = getattr(getattr(model, 'student', model), 'test_cfg', None)
+    number = test_cfg.get('max_per_img') if isinstance(test_cfg, Mapping) else None
+    return number if isinstance(number, int) else 100
 
 
 def _boxes(instances: Sequence[dict]) -> np.ndarray:

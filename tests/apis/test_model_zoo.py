@@ -1,5 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import hashlib
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -79,6 +81,26 @@ def test_weights_of_another_file_are_refused(written):
         read_model(written)
 
 
+def test_limits_are_those_of_the_file_whatever_it_is_called(tmp_path):
+    model = read_model(MODELS_FOLDER / 'frac_ssl_phantom')
+    own = tmp_path / 'own'
+    own.mkdir()
+    shutil.copy(model.weights, own / 'best.pth')
+    assert limits_of(own / 'best.pth') == model.limits
+    # weights of one's own beside a JSON of another kind, no JSON, or that of other weights
+    (own / 'model.pth').write_bytes(b'own weights')
+    for text in ('{"lr": 0.1}', '[1]', '{"lr":', '{"lr": 1, "lr": 2}', json.dumps(model.about)):
+        (own / 'model.json').write_text(text)
+        assert limits_of(own / 'model.pth') == limits_of(own / 'none.pth') == ''
+    # published by another
+    sha256 = hashlib.sha256(b'own weights').hexdigest()
+    about = model.about | dict(sha256=sha256, limits='Adults only.')
+    (own / 'model.json').write_text(json.dumps(about))
+    assert limits_of(own / 'model.pth') == 'Adults only.'
+    (own / 'other.pth').write_bytes(b'not weights')
+    assert limits_of(own / 'other.pth') == ''
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_models_that_come_along(name):
     model = read_model(MODELS_FOLDER / name)
@@ -128,6 +150,10 @@ def test_weights_that_come_along_are_found_by_name_and_say_their_limits():
     assert found.keys() == weights.keys()
     assert limits_of(name) == limits_of(model.weights) == model.limits != ''
     assert limits_of(ROOT / 'setup.py') == ''
+    # as tools/README.md says of it
+    assert 'model.detector.channels_last=False' in model.about['command']
+    text = (MODELS_FOLDER / 'frac_ssl_phantom/README.md').read_text()
+    assert text == card('frac_ssl_phantom', model.about)
     with pytest.raises(FileNotFoundError, match=r'frac_ssl_phantom/model\.pth'):
         load_checkpoint_file('mmfrac::models/nothing.pth')
     with pytest.raises(FileNotFoundError, match='brings no file'):

@@ -167,7 +167,9 @@ def test_unknown_names_and_nothing_left(root):
             build(root, subset=['N', 'P_hosp'], lazy_init=lazy)
     with pytest.raises(ValueError, match=r"\['c'\].*'a': 2, 'b': 3"):
         build(root, sources='c')
-    with pytest.raises(ValueError, match=r'nothing left.*1 P_hos of a'):
+    with pytest.raises(
+        ValueError, match=r'nothing left.*it has 1 N of a, 1 P_hos of a.*whose boxes are complete'
+    ):
         build(root, subset='P_pub', sources='a')
     empty = dict(content(), images=[], annotations=[])
     with pytest.raises(ValueError, match='no film'):

@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import ConcatDataset, TensorDataset
 
 from mmfrac.datasets.samplers import MultiSourceBatchSampler, sources_without_sup
+from mmfrac.utils.dataset_wrappers import branches_of
 
 
 def dataset(*sizes: int) -> ConcatDataset:
@@ -174,6 +175,45 @@ def test_sources_without_a_supervised_branch_are_found(branches, expected):
     drawn = MultiSourceBatchSampler(sampler, 2, [1] * len(sources))
     assert drawn.unsup_sources == expected
     assert sources_without_sup([RepeatDataset(source, 2) for source in sources]) == expected
+
+
+def test_branches_behind_wrappers():
+    init_default_scope('mmdet')
+    sup, unsup = Images('sup'), Images('unsup_teacher', 'unsup_student')
+    joined = ConcatDataset([unsup, RepeatDataset(unsup, 2)])
+    assert branches_of(joined) == {'unsup_teacher', 'unsup_student'}
+    assert branches_of(ConcatDataset([joined, sup])) == {'sup', 'unsup_teacher', 'unsup_student'}
+    assert branches_of(Images()) == set()
+    sources = ConcatDataset([sup, joined])
+    drawn = MultiSourceBatchSampler(DefaultSampler(sources), 2, [1, 1])
+    assert drawn.unsup_sources == [1] and drawn.has_unsup_sources
+    # burn-in reads the two supervised images alone
+    drawn.supervised_only = True
+    assert {index for batch in drawn for index in batch} == {0, 1}
+
+
+class Wrapper(RepeatDataset):
+    """A user's: with a pipeline of its own, here a list as that of ``MultiImageMixDataset``."""
+
+    def __init__(self, dataset, pipeline):
+        super().__init__(dataset, 1)
+        self.pipeline = pipeline
+
+
+def test_branches_of_a_wrappers_own_pipeline():
+    init_default_scope('mmdet')
+    unsup = Images('unsup_teacher', 'unsup_student').pipeline
+    names = {'unsup_teacher', 'unsup_student'}
+    for pipeline in (unsup, unsup.transforms):
+        assert branches_of(Wrapper(Images(), pipeline)) == names
+        assert branches_of(RepeatDataset(Wrapper(Images(), pipeline), 2)) == names
+        assert branches_of(ConcatDataset([Images('sup'), Wrapper(Images(), pipeline)])) == (
+            names | {'sup'}
+        )
+        assert sources_without_sup([Wrapper(Images(), pipeline), Images('sup')]) == [0]
+    # none in a function
+    assert branches_of(Wrapper(Images('sup'), lambda image: image)) == {'sup'}
+    assert branches_of(Wrapper(Images('sup'), None)) == {'sup'}
 
 
 @pytest.mark.parametrize('wrong', [3, -4])

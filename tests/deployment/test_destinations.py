@@ -121,7 +121,7 @@ def test_a_node_takes_them(tmp_path, files):
 )
 def test_a_package_that_is_missing_is_named_with_the_remedy(module, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=r'pip install mmfrac\[deploy\]'):
+    with pytest.raises(ImportError, match=r"pip install '\.\[deploy\]' in a checkout"):
         runpy.run_path(module.__file__)
 
 

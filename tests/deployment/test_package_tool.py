@@ -9,11 +9,12 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmfrac.deployment.package import read_package
+from mmfrac.deployment.package import RESEARCH_ONLY, read_package
 from tests.tools.tiny_run import ROOT, start, write_config
 
 PACKAGE = ROOT / 'tools/model_converters/package_model.py'
 FROC = ROOT / 'tools/analysis_tools/froc.py'
+PHANTOMS = 'It knows phantoms only: synthetic images, not patients. Not a medical device.'
 
 
 @pytest.fixture(scope='module')
@@ -94,6 +95,28 @@ def test_thresholds_chosen_on_validation_films_are_written_into_it(packaged, tin
     run = start(FROC, *common, cwd=folder)
     assert run.returncode == 1 and 'chosen on validation images' in run.stderr
     assert read_package(folder / 'tiny.mmfrac').sha256 == before
+
+
+@pytest.mark.parametrize(
+    ('options', 'limits', 'limitations'),
+    [
+        ([], f'{RESEARCH_ONLY} {PHANTOMS}', PHANTOMS),
+        (
+            ['--limits', 'Research use only: adults.', '--about', 'limitations=small'],
+            'Research use only: adults.',
+            'small',
+        ),
+        (['--limits', 'Research use only: adults.'], 'Research use only: adults.', None),
+    ],
+)
+def test_weights_that_come_along_keep_their_warning(tmp_path, options, limits, limitations):
+    model = 'mmfrac::models/frac_ssl_phantom/model.pth'
+    named = ['--config', 'mmfrac::phantom/frac_ssl_phantom.py', '--checkpoint', model]
+    run = start(PACKAGE, tmp_path / 'a.mmfrac', *named, *options, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr[-3000:]
+    package = read_package(tmp_path / 'a.mmfrac')
+    assert package.limits == limits
+    assert package.manifest['about'].get('limitations') == limitations
 
 
 def test_what_is_no_package_is_said_in_a_sentence(tmp_path):

@@ -5,9 +5,9 @@ import pytest
 from mmfrac.deployment.archive import ArchiveOptions, Shard, infer_archive
 from mmfrac.deployment.archive_inputs import list_entries
 from mmfrac.deployment.package import package_inferencer
-from mmfrac.deployment.page.scoring import PageScorer
+from mmfrac.deployment.page.scoring import PageScorer, ShownImage
 from mmfrac.deployment.page.uploads import Upload
-from mmfrac.deployment.results import read_results
+from mmfrac.deployment.results import ImageResult, read_results
 from mmfrac.deployment.scorer import PackageScorer
 from mmfrac.deployment.selection import Selection
 from mmfrac.utils.prob_map import component_boxes
@@ -37,10 +37,38 @@ def test_what_is_flagged_has_a_box_wherever_it_is_scored(tmp_path, threshold):
         assert result.flag == any(score >= threshold for score in result.scores)
         with open(path, 'rb') as file:
             shown = page.score(Upload('a.dcm', file.read())).result
-        if threshold < 0.2:
-            np.testing.assert_allclose(shown.boxes, boxes)
+        np.testing.assert_allclose(shown.boxes, boxes)
+        # of another batch size
+        np.testing.assert_allclose(shown.scores, scores, rtol=1e-5)
         assert shown.flag == result.flag
     assert any(one.result.flag for one in found)
+
+
+def test_boxes_of_a_result_and_those_that_are_shown():
+    # two peaks with a bridge between them that reaches 0.2, and not the operating point
+    prob_map = np.zeros((4, 8), np.float32)
+    prob_map[1, 1:7] = 0.3
+    prob_map[1, 1], prob_map[1, 6] = 0.9, 0.6
+    result = ImageResult(
+        'a.png',
+        dict(name='model', sha256='0'),
+        width=32,
+        height=16,
+        scored=True,
+        score=0.9,
+        flag=True,
+        operating_point=dict(name='point', threshold=0.5),
+        boxes=[[4.0, 4.0, 28.0, 8.0]],
+        scores=[0.9],
+        map_scale=[4.0, 4.0],
+    )
+    shown = ShownImage(result, prob_map=prob_map)
+    assert shown.at(0.2).boxes == result.boxes
+    at_point = shown.at(0.5)
+    assert at_point.boxes == [[4, 4, 8, 8], [24, 4, 28, 8]]
+    assert at_point.scores == pytest.approx([0.9, 0.6])
+    assert at_point.operating_point == result.operating_point and at_point.flag
+    assert shown.at(0.8).boxes == [[4, 4, 8, 8]] and not shown.at(0.95).flag
 
 
 def test_doubts_and_an_image_of_one_value(tmp_path):

@@ -24,6 +24,7 @@ from mmfrac.evaluation.definitions import (
     Definitions,
     common_definitions,
 )
+from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.bootstrap import bootstrap_figures
 from mmfrac.evaluation.metrics.files import read_records, write_records
 from mmfrac.evaluation.offline.estimates import draw, estimate_metrics
@@ -59,6 +60,7 @@ class Image(NamedTuple):
     prob_map: np.ndarray | None
     boxes: list
     scores: list
+    own_score: float | None = None
 
 
 def as_boxes(rows) -> np.ndarray:
@@ -83,6 +85,8 @@ def sample_of(number: int, image: Image) -> dict:
     )
     if image.prob_map is not None:
         sample['pred_prob_map'] = dict(data=torch.from_numpy(image.prob_map)[None])
+    if image.own_score is not None:
+        sample['pred_score'] = torch.tensor(image.own_score)
     return sample
 
 
@@ -108,7 +112,7 @@ def offline_results(images: list[Image], definitions: Definitions):
             name,
             as_boxes(image.boxes),
             np.array(image.scores, np.float32),
-            None,
+            image.own_score,
             image.prob_map,
             None if image.prob_map is None else (1.0, 1.0),
         )
@@ -247,6 +251,7 @@ def some_images(draw, needs_maps: bool):
                 prob_map if needs_maps or draw(st.booleans()) else None,
                 boxes,
                 draw(st.lists(levels, min_size=len(boxes), max_size=len(boxes))),
+                draw(st.none() | levels),
             )
         )
     return images
@@ -296,6 +301,48 @@ def test_what_was_0_25_in_the_table_and_0_037_in_its_figure(tmp_path, monkeypatc
     usual.process(None, [sample_of(*item) for item in enumerate(images)])
     # the options matter here
     assert abs(usual.compute_metrics(usual.results)['FROC'] - found['FROC']) > 0.05
+
+
+def peak(value: float) -> np.ndarray:
+    return np.full((HEIGHT, WIDTH), value, np.float32)
+
+
+BOX = [[0, 0, 2, 2]]
+WITH_MAPS = [
+    Image(1, True, [], [], peak(0.75), BOX, [0.25], 0.625),
+    Image(0, True, [], [], peak(0.875), BOX, [0.5], 0.5),
+]
+WITHOUT_ONE = [*WITH_MAPS, Image(0, True, [], [], None, BOX, [0.125], 0.5625)]
+
+
+@pytest.mark.parametrize(
+    ('source', 'images', 'scores', 'auroc'),
+    [
+        ('prob_map', WITH_MAPS, [0.625, 0.5], 1),
+        ('auto', WITHOUT_ONE, [0.625, 0.5, 0.5625], 1),
+        # no score but those of the boxes
+        ('boxes', WITHOUT_ONE, [0.25, 0.5, 0.125], 0.5),
+        ('prob_map', [one._replace(own_score=None) for one in WITH_MAPS], [0.75, 0.875], 0),
+        ('auto', [one._replace(own_score=None) for one in WITHOUT_ONE], [0.75, 0.875, 0.125], 0.5),
+        ('boxes', [one._replace(own_score=None) for one in WITHOUT_ONE], [0.25, 0.5, 0.125], 0.5),
+    ],
+)
+@pytest.mark.filterwarnings('ignore:recall is NaN')
+def test_the_image_score_is_the_same_online_and_offline(source, images, scores, auroc):
+    metric = FracMetric(source=source)
+    metric.process(None, [sample_of(*item) for item in enumerate(images)])
+    _, offline = offline_results(images, Definitions(source=source))
+    assert [result['score'] for result in metric.results] == scores == offline.scores.tolist()
+    online = metric.compute_metrics(metric.results)['AUROC']
+    assert online == froc.figures(offline.results, Definitions(source=source))[0]['AUROC'] == auroc
+
+
+def test_an_own_score_is_no_score_of_boxes():
+    images = [*WITH_MAPS, WITHOUT_ONE[2]._replace(own_score=None)]
+    _, boxes = offline_results(WITHOUT_ONE, Definitions(source='boxes'))
+    assert boxes.notes == ()
+    _, both = offline_results(images, Definitions(source='auto'))
+    assert '2 of 3 films have an image score of their own' in both.notes[1]
 
 
 def test_definitions_survive_json():

@@ -14,20 +14,23 @@ from mmengine.config import Config
 
 from mmfrac.engine.runner.precision import use_amp
 from mmfrac.evaluation.metrics.frac_metric import FracMetric
+from mmfrac.experiments import comparison
 from mmfrac.experiments.benchmark import Folders, load_benchmark
 from mmfrac.experiments.comparison import (
     RunsFailed,
     collect_runs,
     make_folds,
     method_run,
+    outdated_runs,
     run_benchmark,
 )
 from mmfrac.experiments.executors import LocalExecutor
 from mmfrac.experiments.jobs import JobError, Processes, Training, exit_on_sigterm
 from mmfrac.experiments.results import RunResult, add_runs, read_runs, write_result
+from mmfrac.experiments.selection import searched_runs
 from mmfrac.experiments.tables import compare, comparison_table, plot_comparison
 from mmfrac.utils.config import film_sets
-from mmfrac.utils.io import read_json
+from mmfrac.utils.io import read_json, write_json
 from tests.forking import python_for_tools
 from tests.tools.tiny_run import ROOT, write_config
 
@@ -272,6 +275,129 @@ def test_a_search_by_folds(toy, tmp_path):
     make_folds(benchmark, elsewhere)
     again = method_run(benchmark, elsewhere, benchmark.methods['ours'], 0, 1.0, 0)
     assert again.fingerprint == searched[0].fingerprint
+
+
+FOLDS = "search = dict(setting='model.semi_train_cfg.unsup_weight', values=[1.0, 3.0], folds=2)"
+
+
+@pytest.fixture
+def searched(toy, tmp_path, tiny_data):
+    """The toy benchmark with a search by folds, over annotation files of its own."""
+    _, folders = toy
+    (tmp_path / 'folds.py').write_text((tmp_path / 'toy.py').read_text() + FOLDS + '\n')
+    root = tmp_path / 'films'
+    for part in ('train', 'val', 'test'):
+        path = f'annotations/{part}.json'
+        write_json(root / path, read_json(tiny_data / path))
+    return load_benchmark(tmp_path / 'folds.py'), replace(folders, data_root=root)
+
+
+def patients_of(path):
+    return {image['patient_id'] for image in read_json(path)['images']}
+
+
+def test_folds_are_made_anew_of_other_films(searched, monkeypatch):
+    benchmark, folders = searched
+    folder = make_folds(benchmark, folders, str)
+    before = (folder / 'folds.json').read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, 'write_folds', None)
+        make_folds(benchmark, folders, str)  # those that are there
+    # a training image becomes a test image
+    train, test = (
+        read_json(folders.data_root / f'annotations/{p}.json') for p in ('train', 'test')
+    )
+    moved = train['images'].pop(4)
+    test['images'].append({**moved, 'id': 99})
+    write_json(folders.data_root / 'annotations/train.json', train)
+    write_json(folders.data_root / 'annotations/test.json', test)
+    make_folds(benchmark, folders, str)
+    assert (folder / 'folds.json').read_bytes() != before
+    for fold in range(2):
+        for part in ('train', 'val'):
+            assert moved['patient_id'] not in patients_of(folder / f'fold{fold}/{part}.json')
+    make_folds(replace(benchmark, search_seed=7), folders, str)
+    assert read_json(folder / 'folds.json')['seed'] == 7
+    make_folds(replace(benchmark, search_folds=3), folders, str)
+    assert sorted(path.name for path in folder.glob('fold?')) == ['fold0', 'fold1', 'fold2']
+    # folds of versions that did not note what they are of give the same folds again
+    make_folds(benchmark, folders, str)
+    kept = (folder / 'fold0/train.json').read_bytes()
+    folder.with_name('folds.fingerprint').unlink()
+    make_folds(benchmark, folders, str)
+    assert (folder / 'fold0/train.json').read_bytes() == kept
+
+
+def test_runs_of_folds_that_are_no_more_do_not_count(searched):
+    benchmark, _ = searched
+    method = benchmark.methods['ours']
+    runs = [
+        replace(run_result(benchmark, 0), value=value, fold=fold)
+        for value in (1.0, 3.0)
+        for fold in (0, 1, 2, None)
+    ]
+    counted = searched_runs(benchmark, method, runs)
+    assert [(run.value, run.fold) for run in counted] == [(1, 0), (1, 1), (3, 0), (3, 1)]
+    alone = searched_runs(replace(benchmark, search_folds=0), method, runs)
+    assert [(run.value, run.fold) for run in alone] == [(1, None), (3, None)]
+
+
+def test_what_is_to_ask_about_patients_is_said(searched):
+    benchmark, folders = searched
+    lines = []
+    make_folds(benchmark, folders, lines.append)
+    assert not lines
+    path = folders.data_root / 'annotations/train.json'
+    content = read_json(path)
+    del content['images'][0]['patient_id']
+    write_json(path, content)
+    for _ in range(2):
+        lines.clear()
+        make_folds(benchmark, folders, lines.append)
+        (line,) = lines
+        assert line.startswith('note: 1 of 25 images have no patient_id')
+
+
+class Nothing:
+    def run(self, jobs, report, keeps_going=False):
+        raise AssertionError('something is run')
+
+
+def test_a_method_that_lacks_a_file_is_named_before_anything_is_run(searched):
+    benchmark, folders = searched
+    options = {'train_dataloader.dataset.datasets.0.ann_file': 'annotations/train_truth.json'}
+    upper = replace(benchmark.methods['ours'], name='upper', options=options, search=False)
+    benchmark = replace(benchmark, methods=dict(benchmark.methods, upper=upper))
+    with pytest.raises(
+        FileNotFoundError, match=r'^upper: no .*train_truth\.json; .*data root\? .* --methods$'
+    ):
+        run_benchmark(benchmark, folders, benchmark.chosen(None), [0], Nothing(), str)
+    # the others do without it
+    with pytest.raises(AssertionError, match='something is run'):
+        run_benchmark(benchmark, folders, benchmark.chosen(['ours']), [0], Nothing(), str)
+
+
+def test_runs_of_another_config_or_other_films_are_named(toy):
+    benchmark, folders = toy
+    method = benchmark.methods['ours']
+    epochs = {'frac/AUROC': {1: 0.5}}
+    runs = [
+        replace(
+            run_result(benchmark, seed),
+            fingerprint=method_run(benchmark, folders, method, seed, None).fingerprint,
+            epochs=epochs,
+        )
+        for seed in (0, 1, 2)
+    ]
+    assert outdated_runs(benchmark, folders, runs) == []
+    runs[1] = replace(runs[1], fingerprint='0')
+    runs[2] = replace(runs[2], epoch=2)
+    # a method that the benchmark has no more is in no table
+    gone = replace(runs[1], method='gone')
+    assert outdated_runs(benchmark, folders, [*runs, gone]) == runs[1:]
+    # of films that are not there none could be made
+    elsewhere = replace(folders, data_root=folders.work_dir / 'nowhere')
+    assert outdated_runs(benchmark, elsewhere, runs) == runs
 
 
 @pytest.mark.parametrize('folds', [1, -2, 2.5, True])

@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import copy
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from mmengine.config import Config
 from mmfrac.experiments.cross_validation import best_checkpoint, fold_job
 from mmfrac.experiments.jobs import Tools, frac_options
 from mmfrac.preparation.splits.folds import write_folds
-from mmfrac.utils.config import film_sets, set_fold
+from mmfrac.utils.config import film_sets, set_data_root, set_fold
 
 
 @pytest.fixture
@@ -36,6 +37,23 @@ def test_every_data_set_reads_its_fold(cfg, folds):
     cfg.train_dataloader.dataset.datasets[0].ann_file = 'other.json'
     with pytest.raises(ValueError, match=r'a fold has one train\.json'):
         set_fold(cfg._cfg_dict, folds, 1)
+
+
+def test_hidden_boxes_need_folds_of_the_file_that_has_them(cfg, folds, tiny_data, tmp_path):
+    set_data_root(cfg._cfg_dict, str(tiny_data))
+    for one in film_sets(cfg.train_dataloader):
+        one.update(ann_file='annotations/train_truth.json', complete_boxes=True)
+    with pytest.raises(ValueError, match=r'hidden boxes of .*/train_truth\.json .* lacks'):
+        set_fold(cfg._cfg_dict, folds, 0)
+    for one in film_sets(cfg.train_dataloader):
+        one.ann_file = 'annotations/train.json'  # which hides none that the folds lack
+    set_fold(copy.deepcopy(cfg._cfg_dict), folds, 0)
+    for one in film_sets(cfg.train_dataloader):
+        one.ann_file = 'annotations/train_truth.json'
+    files = [tiny_data / f'annotations/{part}.json' for part in ('train_truth', 'val', 'test')]
+    write_folds(files, tmp_path / 'truth', num_folds=2, hold_out=6)
+    set_fold(cfg._cfg_dict, tmp_path / 'truth', 0)
+    assert film_sets(cfg.train_dataloader)[0].ann_file == str(tmp_path / 'truth/fold0/train.json')
 
 
 def test_test_films_stay_where_no_fold_holds_any(cfg, folds):

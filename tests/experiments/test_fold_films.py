@@ -237,3 +237,17 @@ def test_a_damaged_training_file_is_named(root, tmp_path):
     write_json(root / 'annotations/train.json', dict(images=[]))
     with pytest.raises(AnnotationError, match=r'train\.json'):
         write_fold_films(root, tmp_path / 'fold', 0)
+
+
+def test_what_is_to_ask_about_patients_is_said(root, tmp_path):
+    lines = []
+    write_fold_films(root, tmp_path / 'fold', 0, report=lines.append)
+    assert not lines
+    for part in ('train', 'train_truth'):
+        path = root / f'annotations/{part}.json'
+        content = read_json(path)
+        del content['images'][0]['patient_id']
+        write_json(path, content)
+    write_fold_films(root, tmp_path / 'fold', 0, report=lines.append)
+    (line,) = lines
+    assert line.startswith('note: 1 of 54 images have no patient_id')

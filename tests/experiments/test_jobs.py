@@ -224,6 +224,26 @@ def test_a_training_of_another_config_is_begun_anew(tmp_path):
     assert not commands.read_text().splitlines()[-1].endswith('--resume')
 
 
+def test_time_of_a_killed_process_counts_up_to_its_last_checkpoint(tmp_path):
+    one = job(tmp_path, TRAINER)
+    # begun for the second time at 1000, after 5 s of before; the checkpoint is of 40 s later
+    write_result(Training('abc', seconds=5.0), one.work_dir / 'training.json')
+    os.utime(one.work_dir / 'training.json', (1000, 1000))
+    (one.work_dir / 'epoch_1.pth').touch()
+    os.utime(one.work_dir / 'epoch_1.pth', (1040, 1040))
+    assert 45 < one.run(Processes(), str).seconds < 100
+    # killed before it had saved anything: what it resumes is older
+    write_result(Training('abc', seconds=45.0), one.work_dir / 'training.json')
+    for name in ('epoch_1.pth', 'epoch_2.pth'):
+        os.utime(one.work_dir / name, (1040, 1040))
+    assert 45 < one.run(Processes(), str).seconds < 100
+    # without a checkpoint everything is done again
+    for name in ('epoch_1.pth', 'epoch_2.pth'):
+        (one.work_dir / name).unlink()
+    write_result(Training('abc', seconds=1e6), one.work_dir / 'training.json')
+    assert one.run(Processes(), str).seconds < 1e5
+
+
 @pytest.mark.parametrize(
     'name',
     ['notes.txt', 'weights/best.pth', 'final.pth', 'test/notes.txt', '20260101_101010/a.png'],

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -159,6 +159,34 @@ def test_hidden_lesions_and_those_trained_on_are_told_apart(
         assert boxed.lesions == boxes('train', 'hospital') != hidden.lesions
     else:
         assert boxed.lesions < boxes('train', 'hospital')
+
+
+def test_films_whose_hidden_boxes_are_trained_with_are_not_measured(
+    tiny_data, tmp_path, monkeypatch
+):
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(write_config(tmp_path, tiny_data, base='phantom/frac_ssl_phantom_v2.py'))
+    for one in film_sets(cfg.train_dataloader):
+        one.update(ann_file='annotations/train_truth.json', complete_boxes=True)
+    set_label_fraction(cfg, 0.5)
+    trained, hidden = (
+        DATASETS.build(one) for one in film_sets(cfg.train_dataloader) if one.subset != 'N'
+    )
+    public = [name for name in hidden.file_names() if int(name[6:-4]) >= 10]
+    assert 0 < len(public) < 5
+    model = MODELS.build(cfg.model.detector)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
+    counters = []
+
+    class Noted(LesionsFound):
+        def __init__(self):
+            super().__init__()
+            counters.append(self)
+
+    monkeypatch.setattr(label_value_module, 'LesionsFound', Noted)
+    assert measure_label_value(cfg, [str(tmp_path / 'a.pth')]).films == len(public)
+    # a film has one lesion
+    assert [one.lesions for one in counters] == [len(public), len(trained)]
 
 
 def test_training_without_boxed_films_has_no_share_of_them(tiny_data, tmp_path):

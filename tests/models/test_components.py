@@ -3,6 +3,7 @@ import numpy as np
 import torch
 
 from mmfrac.models.postprocess import components
+from mmfrac.utils.prob_map import component_boxes
 
 
 def test_components_by_hand():
@@ -14,6 +15,14 @@ def test_components_by_hand():
     np.testing.assert_allclose(found.bboxes, [[4, 2, 12, 6], [24, 8, 31, 10]])
     np.testing.assert_allclose(found.scores, [0.9, 0.7], rtol=1e-6)
     assert found.labels.tolist() == [0, 0]
+
+
+def test_cells_that_touch_at_a_corner_are_two_of_connectivity_4():
+    cells = np.zeros((3, 3), np.float32)
+    cells[0, 0], cells[1, 1], cells[2, 1] = 0.5, 0.75, 0.25
+    boxes, scores = component_boxes(cells, (2.0, 2.0), (6, 6), connectivity=4)
+    assert boxes.tolist() == [[2, 2, 4, 6], [0, 0, 2, 2]] and scores.tolist() == [0.75, 0.5]
+    assert component_boxes(cells, (2.0, 2.0), (6, 6))[0].tolist() == [[0, 0, 4, 6]]
 
 
 def test_highest_scores_are_kept():

@@ -12,12 +12,19 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from torch import nn
 
+from mmfrac.models import tta
 from mmfrac.models.tta import merge_views
 from mmfrac.utils.config import set_img_scale
 from tests.models.small_model import build, detector_cfg, semi_cfg
 
 STRIDE = 4
 TEST_CFG = dict(component_thr=0.2, max_per_img=100)
+CAM = dict(
+    type='CAMClassifier',
+    data_preprocessor=detector_cfg()['data_preprocessor'],
+    backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
+    in_channels=64,
+)
 
 
 def view(field, film=(50, 77), factor=1.0, flip=None, flip_first=True, score=None):
@@ -97,8 +104,79 @@ def test_boxes_and_score_are_those_of_the_mean_map():
 
 
 def test_score_that_is_not_the_maximum_of_the_map_is_averaged():
-    merged = merge_views([view(ramp, score=0.2), view(ramp, score=0.6)], TEST_CFG)
+    merged = merge_views([view(ramp, score=0.2), view(ramp, score=0.6)], TEST_CFG, False)
     assert merged.pred_score == pytest.approx(0.4)
+
+
+def spot_in(row, column, value=0.8, score=None):
+    sample = view(lambda x, y: 0 * x + 0 * y, (48, 80), score=score)
+    sample.pred_prob_map.data[0, row, column] = value
+    sample.pred_score = torch.tensor(value if score is None else score)
+    return sample
+
+
+def test_scores_of_all_films_of_a_detector_are_merged_by_one_rule():
+    # of the first film the scores happen to be the maxima, whose mean is 0.8; that of the map is 0.4
+    films = [
+        lambda: [spot_in(0, 0), spot_in(5, 5)],
+        lambda: [spot_in(0, 0, score=0.5), spot_in(5, 5, score=0.25)],
+    ]
+    model = MODELS.build(dict(type='ProbMapTTAModel', module=build(CAM)))
+    merged = model.merge_preds([make() for make in films])
+    assert [film.pred_score.item() for film in merged] == pytest.approx([0.8, 0.375])
+    model = MODELS.build(dict(type='ProbMapTTAModel', module=build(detector_cfg())))
+    (merged,) = model.merge_preds([films[0]()])
+    assert merged.pred_score.item() == pytest.approx(0.4)
+    with pytest.raises(ValueError, match=r'of film is not the maximum.*map_maximum = False'):
+        model.merge_preds([films[1]()])
+
+
+@pytest.mark.parametrize(
+    'score_of',
+    [
+        lambda prob_map: prob_map.amax(),
+        lambda prob_map: prob_map.amax(dim=(1, 2)),
+        lambda prob_map: prob_map.max().item(),
+        lambda prob_map: prob_map.amax().half(),
+        lambda prob_map: prob_map.amax().bfloat16(),
+    ],
+)
+def test_the_maximum_of_a_map_in_any_shape_and_precision(score_of):
+    # 0.8 is 0.7998 in half precision and 0.8008 in bfloat16
+    views = [spot_in(0, 0), spot_in(5, 5)]
+    for one in views:
+        one.pred_score = score_of(one.pred_prob_map.data)
+    merged = merge_views(views, TEST_CFG, True)
+    assert merged.pred_score.shape == () and merged.pred_score.item() == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(('dtype', 'far'), [(torch.float16, 0.79), (torch.bfloat16, 0.78)])
+def test_rounding_is_no_other_score(dtype, far):
+    for score, fits in ((0.8, True), (far, False)):
+        sample = spot_in(0, 0, score=score)
+        sample.pred_prob_map.data = sample.pred_prob_map.data.to(dtype)
+        if fits:
+            merge_views([sample], TEST_CFG, True)
+        else:
+            with pytest.raises(ValueError, match='is not the maximum of its map'):
+                merge_views([sample], TEST_CFG, True)
+
+
+def test_a_detector_that_does_not_say_what_its_score_is(monkeypatch):
+    said = []
+    monkeypatch.setattr(tta, 'print_log', lambda text, **_: said.append(text))
+    detector = nn.Module()
+    detector.test_cfg = TEST_CFG
+    model = MODELS.build(dict(type='ProbMapTTAModel', module=detector))
+    for scores, expected in (((None, None), 0.4), ((0.5, 0.25), 0.375), ((0.8, 0.25), 0.525)):
+        views = [spot_in(0, 0, score=scores[0]), spot_in(5, 5, score=scores[1])]
+        (merged,) = model.merge_preds([views])
+        assert merged.pred_score.item() == pytest.approx(expected)
+    assert len(said) == 1 and 'image_score_is_map_maximum' in said[0]
+
+
+def test_a_view_with_nan_is_left_to_the_metric():
+    assert merge_views([spot_in(0, 0, float('nan'))], TEST_CFG).pred_score.isnan()
 
 
 def test_other_views_and_models_are_refused():

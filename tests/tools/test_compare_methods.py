@@ -51,3 +51,25 @@ def test_the_table_of_a_fold_and_of_a_reference_without_runs(tool, tmp_path, cap
     call('--tables-only', '--fold', '1', '--reference', 'other')
     assert 'has no runs' not in capsys.readouterr().out
     assert (folder / 'table_other.md').read_text().startswith('toy, films of fold 1\n')
+
+
+def test_runs_that_are_not_of_today_are_named_below_the_table(tool, tmp_path, monkeypatch, capsys):
+    module, call = tool
+    runs = [run(tmp_path, 'ours', 0), run(tmp_path, 'other', 1, 3.0)]
+    add_runs(tmp_path / 'toy', runs)
+    monkeypatch.setattr(module, 'make_films', lambda *_: None)
+    monkeypatch.setattr(module, 'run_benchmark', lambda *_: None)
+    found = []
+    monkeypatch.setattr(module, 'outdated_runs', lambda *_: found)
+    call()
+    assert 'another config' not in capsys.readouterr().out
+    found[:] = runs
+    line = 'Runs of another config, other films or another epoch: '
+    call()
+    assert line in capsys.readouterr().out
+    text = (tmp_path / 'toy/table.md').read_text()
+    (said,) = (one for one in text.splitlines() if one.startswith(line))
+    assert '(seed 0), ' in said and '(seed 1, value 3); the same command' in said
+    # without the films nobody knows
+    call('--tables-only')
+    assert line not in capsys.readouterr().out + (tmp_path / 'toy/table.md').read_text()

@@ -117,7 +117,7 @@ def hold_out_maps(folder, folds):
     maps = []
     for fold in range(2):
         weights = folder / f'run/fold{fold}/{fold_result(folder, fold).checkpoint}'
-        inferencer = FracInferencer(cfg, weights, device='cpu')
+        inferencer = FracInferencer(cfg, weights, device='cpu', precision='fp32')
         inferencer(
             [str(root / image['file_name']) for image in images],
             out_dir=folder / f'maps{fold}',

@@ -3,6 +3,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 from mmengine.structures import InstanceData
 
 from mmfrac.utils.io import write_image
@@ -13,6 +14,7 @@ from mmfrac.visualization.overlay import (
     compare_overlays,
     contact_sheet,
     draw_overlay,
+    heat_colours,
 )
 
 
@@ -43,6 +45,16 @@ def test_heat_lies_where_the_map_is_hot_and_nowhere_else():
     # interpolation reaches half a cell further
     coloured[10 - 3 : 20 + 3, 70 - 5 : 90 + 5] = False
     assert not coloured.any()
+
+
+def test_colours_of_probabilities():
+    probabilities = np.linspace(0, 1, 11)[:, None]
+    found = heat_colours(probabilities)
+    assert found.shape == (11, 1, 3) and found.dtype == np.uint8
+    # the upper two thirds of the palette; 1 is its pale yellow
+    assert found[-1, 0].tolist() == [252, 255, 164]
+    expected = 255 * colormaps['inferno'](0.33 + 0.67 * probabilities)[..., :3]
+    np.testing.assert_allclose(found, expected, atol=3)
 
 
 def test_hotter_is_brighter_and_more_opaque():

@@ -45,6 +45,7 @@ def runner(tmp_path):
         timestamp='20240101_000000',
         visualizer=Pictures(),
         _train_loop=None,
+        model=SimpleNamespace(),
     )
 
 
@@ -202,6 +203,41 @@ def test_overlay_shows_the_map_at_the_operating_threshold(tmp_path):
     # without regions nobody knows whether it is false
     sample.set_metainfo(dict(regions=False, label=1))
     assert not colour(overlay_of_sample(plane, sample, size=None), FALSE_MAGENTA).any()
+
+
+@pytest.mark.parametrize('is_student', [False, True])
+def test_as_many_components_are_drawn_as_the_model_keeps(runner, tmp_path, is_student):
+    detector = SimpleNamespace(test_cfg=dict(max_per_img=1))
+    runner.model = SimpleNamespace(student=detector) if is_student else detector
+    sample = film(tmp_path, 'f', 1)
+    # a second component, x 56..64, y 32..36, of a lower score
+    sample.pred_prob_map.data[0, 8, 7] = 0.5
+    evaluate(ProbMapVisualizationHook(draw=True, size=None), runner, [[sample]])
+    picture = runner.visualizer.added['test_f', 0]
+    assert colour(picture, FOUND_WHITE)[12, 18:32].all()
+    assert not colour(picture, FALSE_MAGENTA).any()
+    runner.model, runner.visualizer = SimpleNamespace(), Pictures()
+    evaluate(ProbMapVisualizationHook(draw=True, size=None), runner, [[sample]])
+    assert colour(runner.visualizer.added['test_f', 0], FALSE_MAGENTA)[32, 56:60].all()
+
+
+@pytest.mark.parametrize(
+    'test_cfg',
+    [[dict(max_per_img=1)], dict(rcnn=dict(max_per_img=1)), dict(max_per_img=None), None],
+)
+@pytest.mark.parametrize('has_map', [True, False])
+def test_any_test_cfg_of_mmdet_will_do(runner, tmp_path, test_cfg, has_map):
+    runner.model = SimpleNamespace(test_cfg=test_cfg)
+    sample = film(tmp_path, 'f', 1)
+    # a second component, x 56..64, y 32..36, or a box there
+    sample.pred_prob_map.data[0, 8, 7] = 0.5
+    if not has_map:
+        del sample.pred_prob_map
+        sample.pred_instances = InstanceData(
+            bboxes=torch.tensor([[56.0, 32.0, 64.0, 36.0]]), scores=torch.tensor([0.5])
+        )
+    evaluate(ProbMapVisualizationHook(draw=True, size=None), runner, [[sample]])
+    assert colour(runner.visualizer.added['test_f', 0], FALSE_MAGENTA)[32, 56:60].all()
 
 
 def test_box_detectors_and_ignored_boxes(tmp_path):

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from mmfrac.evaluation.definitions import common_definitions
 from mmfrac.experiments.benchmark import Benchmark, Folders, load_benchmark
-from mmfrac.experiments.comparison import RunsFailed, collect_runs, run_benchmark
+from mmfrac.experiments.comparison import (
+    RunsFailed,
+    collect_runs,
+    outdated_runs,
+    run_benchmark,
+)
 from mmfrac.experiments.costs import measure_costs, read_costs
 from mmfrac.experiments.executors import add_executor_arguments, executor_from_arguments
 from mmfrac.experiments.fold_films import NUM_FOLDS, check_choices, write_fold_films
@@ -19,6 +24,7 @@ from mmfrac.experiments.tables import (
     compare,
     comparison_table,
     interval_text,
+    outdated_text,
     plot_comparison,
     time_text,
     write_report,
@@ -145,11 +151,14 @@ def main() -> None:
     intervals = interval_text(compared, rows)
     films = 'test films' if args.fold is None else f'films of fold {args.fold}'
     time = time_text(benchmark, runs)
+    outdated = ''
+    if not args.tables_only:
+        outdated = outdated_text(benchmark, outdated_runs(benchmark, folders, runs))
     report = write_report(
-        benchmark, table, definitions, folders.results, reference, intervals, films, time
+        benchmark, table, definitions, folders.results, reference, intervals, films, time, outdated
     )
     print(printable(table))
-    for text in filter(None, (intervals, time)):
+    for text in filter(None, (intervals, time, outdated)):
         print(printable(text))
     if rows and reference not in {row.method for row in rows}:
         print(f'{reference} has no runs to compare with: the table has no differences')

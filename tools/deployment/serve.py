@@ -8,7 +8,6 @@ that does before it where others are to reach it. Nothing that is sent is kept.
 import argparse
 
 from mmfrac.deployment.package import package_inferencer, read_package
-from mmfrac.deployment.page.app import create_app
 from mmfrac.deployment.page.guard import hosts_of
 from mmfrac.deployment.page.scoring import PageScorer
 from mmfrac.deployment.page.uploads import UploadLimits
@@ -53,10 +52,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from mmfrac.deployment.page.app import create_app
+
     try:
         import uvicorn
     except ImportError as error:
-        raise ImportError('the page needs uvicorn: pip install mmfrac[deploy]') from error
+        raise ImportError(
+            "the page needs uvicorn: pip install '.[deploy]' in a checkout"
+        ) from error
     package = read_package(args.package)
     precision = None if args.precision == 'auto' else args.precision
     inferencer = package_inferencer(package, args.device, precision)

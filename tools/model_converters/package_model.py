@@ -9,6 +9,7 @@ them the package is checked, and what it says of itself is shown. Nothing of it 
 import argparse
 from pathlib import Path
 
+from mmfrac.apis.model_zoo import limits_of
 from mmfrac.deployment.card import TEXTS, card_sections, render_card
 from mmfrac.deployment.package import (
     RESEARCH_ONLY,
@@ -40,7 +41,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--name', help='of the model, default: that of the file')
     parser.add_argument('--licence', default='', help='of the weights')
     parser.add_argument(
-        '--limits', default=RESEARCH_ONLY, help='what the model must not be used for'
+        '--limits',
+        help='what the model must not be used for, default: that it is for research only, and what '
+        'weights that come along say of themselves; copies of their file are known, weights that were '
+        'saved anew are not: give it for these',
     )
     parser.add_argument(
         '--train-annotations', help='COCO JSON of the training images, for the card'
@@ -87,6 +91,9 @@ def main() -> None:
             training['images'] = training_summary(
                 args.train_annotations, args.category or ['fracture']
             )
+        known = ''
+        if args.limits is None:
+            known = ' '.join(dict.fromkeys(filter(None, map(limits_of, args.checkpoint))))
         package = write_package(
             args.package,
             args.config,
@@ -94,8 +101,8 @@ def main() -> None:
             name=args.name or Path(args.package).stem,
             training=training,
             licence=args.licence,
-            limits=args.limits,
-            about=args.about,
+            limits=(known or RESEARCH_ONLY) if args.limits is None else args.limits,
+            about=({'limitations': known} if known else {}) | args.about,
             precision=args.precision,
             half=args.half,
         )

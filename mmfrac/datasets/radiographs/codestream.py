@@ -72,19 +72,6 @@ def codestream_header(stream: bytes) -> Codestream | None:
     return _jpeg_header(stream) if stream.startswith(_JPEG) else None
 
 
-def codestream_size(stream: bytes) -> tuple[int, int] | None:
-    """Width and height (px) that a codestream says it has.
-
-    Args:
-        stream (bytes): Codestream, or the start of it.
-
-    Returns:
-        tuple[int, int] or None: None if it does not say, or is something else.
-    """
-    header = codestream_header(stream)
-    return (header.width, header.height) if header and header.height else None
-
-
 def tile_fault(stream: bytes) -> str | None:
     """Which tiles of a JPEG 2000 codestream are missing; decoders leave them black without a word.
 

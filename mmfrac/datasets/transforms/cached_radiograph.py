@@ -13,7 +13,7 @@ from mmfrac.datasets.film_cache.cached_file import CachedImage
 from mmfrac.datasets.film_cache.store import FilmCache, NotCachedError, settings_of
 from mmfrac.datasets.transforms.load_radiograph import LoadRadiograph, check_size
 from mmfrac.utils.config import type_name
-from mmfrac.utils.text import printable_line
+from mmfrac.utils.text import is_told, printable_line
 
 
 @TRANSFORMS.register_module()
@@ -100,7 +100,7 @@ class CachedRadiograph(BaseTransform):
             return
         self.missed[film] = reason
         count = len(self.missed)
-        if count == 10 ** (len(str(count)) - 1):
+        if is_told(count):
             print_log(
                 f"film '{printable_line(film)}' is decoded: {reason} ({count} such films in this "
                 'process); tools/cache_films.py brings the cache up to date',

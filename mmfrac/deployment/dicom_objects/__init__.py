@@ -4,7 +4,9 @@
 try:
     import highdicom  # noqa: F401
 except ImportError as error:
-    raise ImportError('DICOM objects need highdicom: pip install mmfrac[deploy]') from error
+    raise ImportError(
+        "DICOM objects need highdicom: pip install '.[deploy]' in a checkout"
+    ) from error
 
 from mmfrac.deployment.dicom_objects.identity import Findings, findings_of
 from mmfrac.deployment.dicom_objects.make import KINDS, MadeObject, MadeObjects, make_objects

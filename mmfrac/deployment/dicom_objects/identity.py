@@ -22,7 +22,8 @@ MANUFACTURER = 'mmfrac'
 
 RESEARCH = 'RESEARCH USE ONLY - NOT FOR DIAGNOSIS'
 
-# What findings are shown at where a result has no operating point, as in tools/infer.py.
+# What findings are shown at where a result has no operating point, as in tools/infer.py; results do not
+# tell the component_thr of their model.
 DEFAULT_THRESHOLD = 0.2
 
 SCHEME = '99MMFRAC'
@@ -180,8 +181,10 @@ def findings_of(
 ) -> Findings:
     """What a result says of an image at a threshold.
 
-    With the prob map they are its components at the threshold, as the FROC curve counts them; a result
-    alone has components of another threshold, of which those are left out that do not reach this one.
+    With the prob map they are its components at the threshold, as the FROC curve counts them, 100 at
+    most, highest score first; a result alone has components of another threshold, of which those are
+    left out that do not reach this one. ``component_thr`` and ``max_per_img`` of the model are in no
+    result, and do not count here.
 
     Args:
         result (ImageResult): Of this image, scored.

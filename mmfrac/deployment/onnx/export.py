@@ -214,15 +214,10 @@ def _source(inferencer: FracInferencer) -> _Source:
     strides = {_stride(member) for member in members}
     if len(kinds) > 1 or len(strides) > 1:
         raise ExportError('an ensemble of several kinds or strides has no form as ONNX here')
-    is_maximum = kinds == {ProbMapDetector}
-    if isinstance(model, EnsembleDetector):
-        image_score = model.image_score
-    else:
-        image_score = 'maximum' if is_maximum else 'mean'
     return _Source(
         members=members,
-        image_score=image_score,
-        member_scores='maximum' if is_maximum else 'mean_logit',
+        image_score='maximum' if model.image_score_is_map_maximum else 'mean',
+        member_scores='maximum' if members[0].image_score_is_map_maximum else 'mean_logit',
         test_cfg=model.test_cfg,
         stride=strides.pop(),
         preprocessing=_preprocessing(inferencer),
@@ -321,7 +316,9 @@ def _graph(source: _Source, size: tuple[int, int] | None) -> bytes:
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError('the exporter is not installed: pip install mmfrac[onnx]') from error
+        raise ImportError(
+            "the exporter is not installed: pip install '.[onnx]' in a checkout"
+        ) from error
     channels, divisor = source.preprocessing['channels'], source.preprocessing['divisor']
     # the exporter takes a batch of one for a constant
     batch: dict[int, Any] = {0: torch.export.Dim('n', min=1)}

@@ -42,7 +42,9 @@ def add_int8(folder: str | os.PathLike, images: Sequence[str | os.PathLike]) -> 
         from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
-        raise ImportError('the quantizer is not installed: pip install mmfrac[onnx]') from error
+        raise ImportError(
+            "the quantizer is not installed: pip install '.[onnx]' in a checkout"
+        ) from error
     if not images:
         raise ValueError('int8 needs images to be calibrated on, got none')
     about = dict(OnnxDetector(folder).about)

@@ -33,7 +33,7 @@ try:
     from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
     from starlette.datastructures import FormData, UploadFile
 except ImportError as error:
-    raise ImportError('the page needs FastAPI: pip install mmfrac[deploy]') from error
+    raise ImportError("the page needs FastAPI: pip install '.[deploy]' in a checkout") from error
 
 _log = logging.getLogger(__name__)
 _STATIC = Path(__file__).with_name('static')

@@ -19,6 +19,7 @@ from mmfrac.deployment.scorer import component_settings, map_of_sample, result_o
 from mmfrac.deployment.selection import UNREADABLE, Selection
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.prob_map import component_boxes
+from mmfrac.visualization.overlay import heat_colours
 
 # longest side of a picture in a browser, px
 _SHOWN = 2048
@@ -29,7 +30,7 @@ class ShownImage(NamedTuple):
     """An image and what was found on it.
 
     Attributes:
-        result (ImageResult): At the operating point.
+        result (ImageResult): That of ``PackageScorer``, at the operating point.
         plane (np.ndarray | None): ``(h, w)`` uint16, bright bone on dark lung, for a browser; None where
             it cannot be read.
         prob_map (np.ndarray | None): ``(h, w)`` float32; None where the model gives none.
@@ -42,10 +43,10 @@ class ShownImage(NamedTuple):
     max_per_img: int = 100
 
     def at(self, threshold: float) -> ImageResult:
-        """The result with the components at another threshold.
+        """The result at another threshold, with the boxes that are shown.
 
         Args:
-            threshold (float): Of the map, and of the flag.
+            threshold (float): Of the flag and of the components, none of which lies below it.
         """
         result = self.result
         if not result.scored or result.score is None:
@@ -155,13 +156,7 @@ class PageScorer:
         if prob_map is None:
             return ShownImage(result, plane)
         most = component_settings(self.inferencer)['max_per_img']
-        scored = ShownImage(result, plane, np.ascontiguousarray(prob_map), most)
-        # the boxes of the result are those of its operating point
-        return (
-            scored
-            if self.point is None
-            else scored._replace(result=scored.at(self.point.threshold))
-        )
+        return ShownImage(result, plane, np.ascontiguousarray(prob_map), most)
 
     def about(self) -> dict[str, Any]:
         """What the page says of the model."""
@@ -176,7 +171,8 @@ class PageScorer:
             operating_points=[point.as_dict() for point in package.operating_points],
             chosen=None if self.point is None else self.point.name,
             curve=self._curve(),
-            palette=_palette(),
+            # of a probability from 0 to 1
+            palette=heat_colours(np.linspace(0, 1, 256)[:, None])[:, 0].tolist(),
         )
 
     def _curve(self) -> dict[str, Any] | None:
@@ -233,9 +229,3 @@ def _shown(image: np.ndarray) -> np.ndarray:
         size = [max(1, round(side * zoom)) for side in image.shape[::-1]]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return (image.clip(0, 1) * _LARGEST).round().astype(np.uint16)
-
-
-def _palette() -> list[list[int]]:
-    """Colours of a probability from 0 to 1, as in overlays."""
-    shades = (255 * (0.33 + 0.67 * np.linspace(0, 1, 256))).round().astype(np.uint8)
-    return cv2.applyColorMap(shades[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1].tolist()

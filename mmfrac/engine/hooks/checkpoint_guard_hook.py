@@ -1,4 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from typing import Any
+
 import torch
 from mmdet.models import SemiBaseDetector
 from mmdet.registry import HOOKS
@@ -48,11 +50,19 @@ class CheckpointGuardHook(Hook):
         name = str(runner._load_from)
         # a teacher's averages start from the student that is loaded
         check_state_dict(model, checkpoint, share_needed, name, for_prediction=not resumes)
+        if not is_training:
+            model.register_load_state_dict_post_hook(_leave_training_out)
 
     def before_train(self, runner: Runner) -> None:
         """The weights of ``init_cfg`` are there, if any were found."""
         if not self._has_loaded:
             check_pretrained(unwrapped_model(runner), self.min_share)
+
+
+def _leave_training_out(model: nn.Module, keys: Any) -> None:
+    """Of the missing keys that are told, none is of what only training needs."""
+    not_needed = tuple(getattr(model, 'training_only', ()))
+    keys.missing_keys[:] = [key for key in keys.missing_keys if not key.startswith(not_needed)]
 
 
 def stays_as_loaded(model: nn.Module) -> bool:

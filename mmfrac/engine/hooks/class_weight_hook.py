@@ -8,8 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader
 
-from mmfrac.engine.hooks.film_sets import values_as_read
 from mmfrac.models.losses import WeightedBCELoss
+from mmfrac.utils.dataset_wrappers import values_as_read
 
 
 @HOOKS.register_module()

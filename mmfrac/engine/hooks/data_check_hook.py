@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mmcv.transforms import Compose
-from mmdet.datasets.transforms import MultiBranch
 from mmdet.engine.hooks import PipelineSwitchHook
 from mmdet.models import SemiBaseDetector
 from mmdet.models.roi_heads.mask_heads import FusedSemanticHead
@@ -15,9 +14,14 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from mmfrac.engine.hooks.film_sets import innermost_sets, values_as_read
 from mmfrac.engine.runner.unwrap import unwrapped_model
 from mmfrac.models.data_preprocessor import check_first_images, check_images
+from mmfrac.utils.dataset_wrappers import (
+    branches_of,
+    innermost_sets,
+    transforms_of,
+    values_as_read,
+)
 
 # of mmdet's semi-supervised detectors, which need all of them in every step
 BRANCHES = ('sup', 'unsup_teacher', 'unsup_student')
@@ -107,9 +111,9 @@ def check_wrappers(dataset: Any, after: Sequence[Any] = ()) -> None:
         for part in dataset.datasets:
             check_wrappers(part, after)
     elif hasattr(dataset, 'dataset'):
-        check_wrappers(dataset.dataset, [*_transforms(dataset), *after])
+        check_wrappers(dataset.dataset, [*transforms_of(dataset), *after])
     elif after and hasattr(dataset, 'check_transforms'):
-        dataset.check_transforms([*_transforms(dataset), *after])
+        dataset.check_transforms([*transforms_of(dataset), *after])
 
 
 def check_switches(hooks: Iterable[Hook], dataset: Any) -> None:
@@ -148,7 +152,7 @@ def check_branches(model: nn.Module, loader: Any) -> None:
     """
     if not isinstance(model, SemiBaseDetector) or not hasattr(loader.dataset, 'datasets'):
         return
-    branches = [_branches(one) for one in loader.dataset.datasets]
+    branches = [branches_of(one) for one in loader.dataset.datasets]
     # what has none at all is refused by the preprocessor
     if not any(branches):
         return
@@ -213,21 +217,6 @@ def _sources_of_batches(loader: Any) -> Iterator[set[int]]:
     elif hasattr(loader.sampler, 'num_per_source'):
         # all batches of mmdet's MultiSourceSampler are alike
         yield {source for source, count in enumerate(loader.sampler.num_per_source) if count}
-
-
-def _branches(source: Any) -> set[str]:
-    return {
-        name
-        for dataset in innermost_sets(source)
-        for step in _transforms(dataset)
-        if isinstance(step, MultiBranch)
-        for name in step.branch_pipelines
-    }
-
-
-def _transforms(dataset: Any) -> list[Any]:
-    pipeline = getattr(dataset, 'pipeline', ())
-    return list(getattr(pipeline, 'transforms', pipeline))
 
 
 def check_first_val_image(runner: Runner) -> None:

@@ -11,11 +11,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from mmfrac.engine.hooks.film_sets import values_as_read
 from mmfrac.engine.hooks.semi_hook import semi_model
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
 from mmfrac.models.teachers.base import eval_mode
+from mmfrac.utils.dataset_wrappers import values_as_read
 
 
 @HOOKS.register_module()

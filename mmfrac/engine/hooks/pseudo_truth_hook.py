@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from mmfrac.engine.runner.unwrap import unwrapped_model
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.pseudo_labels.warp import map_stride
 from mmfrac.models.target_maps import stack_targets, stack_valid
+from mmfrac.utils.config import film_sets
+from mmfrac.utils.dataset_wrappers import innermost_sets, values_as_read
+from mmfrac.utils.prob_map import width_bins
 
 BINS = 10
 
@@ -28,11 +32,14 @@ class PseudoTruthHook(Hook):
     For data whose label-only films have known fractures (phantom, semi-real). After every
     semi-supervised epoch teacher and pseudo-label pipeline are run on the un-augmented films, and
     ``truth/*`` goes to the visualizer, see ``pseudo_map_counts`` and ``rates``. A model without pseudo
-    maps (a method that trains on labels alone, over the same config) is left alone.
+    maps (a method that trains on labels alone, over the same config) is left alone, and so is a training
+    without a semi-supervised epoch. Where there are no hidden boxes a warning says so, and nothing is
+    measured.
 
     Args:
-        dataset (dict): P_pub films with their boxes; its pipeline is that of the teacher's view, with
-            branch ``unsup_teacher``.
+        dataset (dict): P_pub films with their boxes, of which those are measured that are P_pub in the
+            training, see ``hidden_films``; its pipeline is that of the teacher's view, with branch
+            ``unsup_teacher``.
         num_films (int): Evenly spaced films that are measured. Defaults to 64.
         batch_size (int): Films at a time. Defaults to 8.
 
@@ -54,9 +61,21 @@ class PseudoTruthHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Build the data set: what is wrong with it shows before the first epoch."""
-        if not isinstance(unwrapped_model(runner), SemiProbMapDetector):
+        model = unwrapped_model(runner)
+        if not isinstance(model, SemiProbMapDetector) or model.burn_in_epochs >= runner.max_epochs:
             return
-        images = DATASETS.build(self.dataset)
+        for one in film_sets(self.dataset):
+            file = os.path.join(one.get('data_root') or '', one['ann_file'])
+            if one.get('backend_args') is None and not os.path.isfile(file):
+                runner.logger.warning(f'no {file}: pseudo maps are not compared with hidden boxes')
+                return
+        images = hidden_films(self.dataset, innermost_sets(runner.train_dataloader.dataset))
+        if not len(images):
+            runner.logger.warning(
+                'no boxes of the P_pub films of the training are known: pseudo maps are not compared '
+                'with hidden boxes'
+            )
+            return
         rank, world_size = get_dist_info()
         chosen = np.unique(np.linspace(0, len(images) - 1, self.num_films).round().astype(int))
         self._images = Subset(images, chosen[rank::world_size].tolist())
@@ -86,6 +105,46 @@ class PseudoTruthHook(Hook):
         )
 
 
+def hidden_films(dataset: dict, training: Iterable[Any]) -> Subset:
+    """Films whose boxes are known, and that a training reads without them.
+
+    Args:
+        dataset (dict): Config of films with their boxes, e.g. of ``train_truth.json``.
+        training (Iterable): Built data sets of the training. Those that do not tell of their films are
+            left out; if none does, the films are those of ``dataset``.
+
+    Returns:
+        Subset: Films that are P_pub in both, in the order of ``dataset``. Where there are none (the file
+        says ``regions: true`` of its films, or ``label_fraction`` alone makes films P_pub) those that
+        are P_pub in the training, and have boxes in its file.
+    """
+    told = [one for one in training if hasattr(one, 'labels') and hasattr(one, 'img_paths')]
+    if not told:
+        films = DATASETS.build(dataset)
+        return Subset(films, range(len(films)))
+    films = DATASETS.build(dict(dataset, subset=None) if dataset.get('subset') else dataset)
+    in_training: dict[str, bool] = {}
+    for one in told:
+        for path, is_p_pub in zip(*_paths_of_p_pub(one)):
+            in_training[path] = in_training.get(path, True) and is_p_pub
+    paths, of_truth = _paths_of_p_pub(films)
+    hidden = [index for index, path in enumerate(paths) if in_training.get(path)]
+    chosen = [index for index in hidden if of_truth[index]]
+    if not chosen:
+        chosen = [index for index in hidden if _boxes(films.get_data_info(index)['instances'])]
+    return Subset(films, chosen)
+
+
+def _paths_of_p_pub(dataset: Any) -> tuple[list[str], list[bool]]:
+    """Path of each film, and whether it is P_pub: of label 1, its boxes not complete."""
+    paths, labels, regions = (
+        values_as_read(dataset, name) for name in ('img_paths', 'labels', 'regions')
+    )
+    assert paths is not None and labels is not None and regions is not None
+    is_p_pub = [label == 1 and not complete for label, complete in zip(labels, regions)]
+    return [os.path.abspath(path) for path in paths], is_p_pub
+
+
 def pseudo_map_counts(teacher_map: Tensor, pseudo_map: Tensor, samples: SampleList) -> np.ndarray:
     """What ``rates`` needs of a batch; the counts of several batches are added.
 
@@ -97,7 +156,7 @@ def pseudo_map_counts(teacher_map: Tensor, pseudo_map: Tensor, samples: SampleLi
     Returns:
         np.ndarray: (6 + 2 * BINS,) cells that are valid, positive in the pseudo map (above 0.5), true,
         both; lesions, lesions whose midpoint is positive; then the sums of teacher probability and of
-        truth in bins of the probability.
+        truth in bins of the probability (``width_bins``).
     """
     target = stack_targets(samples) > 0
     valid = stack_valid(samples)
@@ -113,7 +172,7 @@ def pseudo_map_counts(teacher_map: Tensor, pseudo_map: Tensor, samples: SampleLi
             hits += bool(cells[min(row, cells.size(0) - 1), min(column, cells.size(1) - 1)])
     cells = [valid.sum(), positive.sum(), target.sum(), (positive & target).sum()]
     probability = teacher_map[valid].double().cpu().numpy()
-    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
+    bins = width_bins(probability, BINS)
     truth = target[valid].double().cpu().numpy()
     sums = [np.bincount(bins, weights=values, minlength=BINS) for values in (probability, truth)]
     return np.concatenate([[float(count) for count in cells], [lesions, hits], *sums])

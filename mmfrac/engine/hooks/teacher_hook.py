@@ -7,10 +7,10 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
-from mmfrac.engine.hooks.film_sets import innermost_sets
 from mmfrac.engine.hooks.semi_hook import semi_model
 from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.utils.config import type_name
+from mmfrac.utils.dataset_wrappers import innermost_sets
 
 
 @HOOKS.register_module()

@@ -8,8 +8,8 @@ from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, ValLoop
 
-from mmfrac.engine.hooks.film_sets import values_as_read
 from mmfrac.engine.runner.run_log import read_log
+from mmfrac.utils.dataset_wrappers import values_as_read
 
 
 @HOOKS.register_module()

@@ -251,7 +251,10 @@ def _fetch(url: str, path: Path, sums: list[str]) -> None:
                     f'{digest.hexdigest()}, it should begin with {wrong[0]}; nothing was kept'
                 )
     except (URLError, TimeoutError, ConnectionError) as error:
-        raise OSError(f'{url} cannot be downloaded: {error}') from error
+        raise OSError(
+            f'{url} cannot be downloaded: {error}; without a network name a file in its place, of a '
+            'backbone in init_cfg.checkpoint, or begin from scratch with init_cfg=None'
+        ) from error
 
 
 def _read(content: str | io.BytesIO, name: str, map_location: Any) -> dict:

@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from mmfrac.evaluation.definitions import check_option
 from mmfrac.utils.prob_map import apply_temperature as apply_temperature
-from mmfrac.utils.prob_map import logits_of_scores
+from mmfrac.utils.prob_map import logits_of_scores, width_bins
 
 _LARGEST_TEMPERATURE = 1e3
 
@@ -64,10 +64,10 @@ def reliability(
         empty = np.zeros(0)
         return Reliability(empty, empty, empty, float('nan'), float('nan'))
     if bins == 'width':
-        edges = np.arange(1, num_bins) / num_bins
+        bin_indices = width_bins(values, num_bins)
     else:
         edges = np.quantile(values, np.arange(1, num_bins) / num_bins, method='inverted_cdf')
-    bin_indices = np.searchsorted(edges, values, side='left')
+        bin_indices = np.searchsorted(edges, values, side='left')
     counts = np.bincount(bin_indices, minlength=num_bins)
     filled = counts > 0
     confidence = np.bincount(bin_indices, values, num_bins)[filled] / counts[filled]

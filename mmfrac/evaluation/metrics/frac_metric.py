@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub
@@ -15,27 +14,9 @@ from mmfrac.evaluation.definitions import METRIC_DEFAULTS, Definitions
 from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.trimming import RecordStore, check_max_fppi, trim_cut_records
 from mmfrac.evaluation.metrics.files import write_metrics, write_records
+from mmfrac.evaluation.metrics.samples import prediction_of_sample, read_field
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction
 from mmfrac.utils.io import check_output
-
-
-def as_numpy(data: Any) -> np.ndarray:
-    """A tensor or array as a NumPy array; bfloat16, which NumPy lacks, becomes float32."""
-    if not isinstance(data, torch.Tensor):
-        return np.asarray(data)
-    data = data.detach().cpu()
-    return (data.float() if data.dtype == torch.bfloat16 else data).numpy()
-
-
-def read_field(sample: dict, key: str, img_path: str) -> Any:
-    """A field of a data sample; a ``ValueError`` that says how to get it where it is missing."""
-    if key in sample:
-        return sample[key]
-    mend = (
-        'the model has to predict it'
-        if key.startswith('pred_')
-        else "add it to meta_keys of the packing transform (or to the model's own predictions)"
-    )
-    raise ValueError(f'data sample of film {img_path} has no {key!r}: {mend}')
 
 
 def boxes_of(instances: Sequence[dict]) -> list:
@@ -59,7 +40,9 @@ class FracMetric(BaseMetric):
     ``instances``. With the prob map ``pred_prob_map`` it also needs ``map_scale``, the image pixels
     per map cell (sx, sy). Without one its ``pred_instances`` are evaluated under the same rules, so
     that any detector can be compared. Boxes with ``ignore_flag`` set are no lesions, and what is
-    detected in them is no false positive.
+    detected in them is no false positive. The image score is ``pred_score``, else the maximum of the
+    map or of the boxes; with ``source='boxes'`` always the highest score of the boxes. What is not
+    measured is not read.
 
     Args:
         source (str): 'prob_map', 'boxes', or 'auto': the map where there is one, else the boxes.
@@ -148,13 +131,14 @@ class FracMetric(BaseMetric):
                 raise ValueError(f'label of film {img_path} must be 1, 0 or -1, got {label}')
             regions = bool(read_field(sample, 'regions', img_path))
             instances = read_field(sample, 'instances', img_path) if regions else []
-            source = self.definitions.source
-            if source == 'prob_map' or (source == 'auto' and 'pred_prob_map' in sample):
-                record = self._map_record(sample, img_path, instances)
-                score = float(sample.get('pred_score', record.image_score))
-            else:
-                record = self._box_record(sample, img_path, instances)
-                score = record.image_score
+            prediction = self._prediction(sample, img_path)
+            record = prediction.record(
+                boxes_of(lesions(instances)),
+                boxes_of(ignored(instances)),
+                self.definitions.connectivity,
+                img_path,
+            )
+            score = prediction.image_score
             if not np.isfinite(score):
                 raise ValueError(f'image score of film {img_path} must be finite, got {score}')
             result: dict[str, Any] = dict(
@@ -247,32 +231,17 @@ class FracMetric(BaseMetric):
         )
         return {name: float(value) for name, value in found.items()}, curve
 
-    def _map_record(
-        self, sample: dict, img_path: str, instances: Sequence[dict]
-    ) -> froc.ImageRecord:
-        prob_map = as_numpy(read_field(sample, 'pred_prob_map', img_path)['data'])
-        if prob_map.ndim != 3 or len(prob_map) != 1:
-            raise ValueError(f'prob map of film {img_path} must be (1, h, w), got {prob_map.shape}')
-        return froc.image_record(
-            prob_map[0],
-            boxes_of(lesions(instances)),
-            read_field(sample, 'map_scale', img_path),
-            self.definitions.connectivity,
-            ignore_boxes=boxes_of(ignored(instances)),
-            name=img_path,
-        )
-
-    def _box_record(
-        self, sample: dict, img_path: str, instances: Sequence[dict]
-    ) -> froc.ImageRecord:
-        boxes = read_field(sample, 'pred_instances', img_path)
-        return froc.box_record(
-            as_numpy(boxes['bboxes']),
-            as_numpy(boxes['scores']),
-            boxes_of(lesions(instances)),
-            ignore_boxes=boxes_of(ignored(instances)),
-            name=img_path,
-        )
+    def _prediction(self, sample: dict, img_path: str) -> ImagePrediction:
+        source = self.definitions.source
+        if source == 'prob_map':
+            read_field(sample, 'pred_prob_map', img_path)
+        has_map = source != 'boxes' and 'pred_prob_map' in sample
+        read_field(sample, 'map_scale' if has_map else 'pred_instances', img_path)
+        unused = {'pred_instances'} if has_map else {'pred_prob_map', 'map_scale'}
+        if source == 'boxes':
+            unused.add('pred_score')
+        used = {key: value for key, value in sample.items() if key not in unused}
+        return prediction_of_sample(used | dict(img_path=img_path))
 
 
 def _image_result(result: dict) -> froc.ImageResult:

@@ -9,8 +9,8 @@ from mmdet.registry import METRICS
 from mmengine.dist import barrier, is_main_process
 from mmengine.evaluator import BaseMetric
 
-from mmfrac.evaluation.metrics.frac_metric import as_numpy
-from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError, no_boxes
+from mmfrac.evaluation.metrics.samples import prediction_of_sample
+from mmfrac.evaluation.offline.image_prediction import PredictionError
 from mmfrac.evaluation.offline.map_folder import MapFolderWriter
 
 
@@ -79,39 +79,3 @@ class SavePredictions(BaseMetric):
         """
         self.writer.finish(dict(self.run, num_films=len(set(results))))
         return {}
-
-
-def prediction_of_sample(sample: dict, classes: Sequence[str] = ()) -> ImagePrediction:
-    """Prediction of a data sample as a dict: its map or its boxes, in px of the image.
-
-    Args:
-        sample (dict): With ``img_path``, and ``pred_prob_map`` with ``map_scale``, or
-            ``pred_instances``.
-        classes (Sequence[str]): Names of the categories, by the labels of the boxes. Defaults to none,
-            they are not named.
-
-    Returns:
-        ImagePrediction: Unchecked.
-    """
-    boxes, scores = no_boxes()
-    box_classes = None
-    if 'pred_instances' in sample:
-        found = sample['pred_instances']
-        boxes, scores = as_numpy(found['bboxes']), as_numpy(found['scores'])
-        if 'labels' in found and classes:
-            box_classes = tuple(classes[index] for index in as_numpy(found['labels']).tolist())
-    prob_map = scale = None
-    if 'pred_prob_map' in sample:
-        prob_map = as_numpy(sample['pred_prob_map']['data'])[0]
-        scale_x, scale_y = sample['map_scale']
-        scale = (float(scale_x), float(scale_y))
-    score = sample.get('pred_score')
-    return ImagePrediction(
-        img_path=str(sample['img_path']),
-        boxes=boxes.reshape(-1, 4),
-        box_scores=scores,
-        score=None if score is None else float(score),
-        prob_map=prob_map,
-        map_scale=scale,
-        box_classes=box_classes,
-    )

@@ -3,8 +3,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from mmfrac.evaluation.functional.records import ImageRecord, box_record, image_record
 
 _MAX_LINES = 50
 _NOT_COUNTED = 'as FROC counts thresholds above 0 only; pass logits through a sigmoid'
@@ -48,6 +52,63 @@ class ImagePrediction:
     prob_map: np.ndarray | None = None
     map_scale: tuple[float, float] | None = None
     box_classes: tuple[str, ...] | None = None
+
+    @property
+    def image_score(self) -> float:
+        """Its own, else the maximum of its map, else the highest score of its boxes, 0 without any."""
+        if self.score is not None:
+            return self.score
+        if self.prob_map is not None:
+            return float(self.prob_map.max())
+        return float(self.box_scores.max(initial=0))
+
+    def measured_as(self, source: str) -> 'ImagePrediction':
+        """What a source measures of it.
+
+        Args:
+            source (str): 'prob_map', 'boxes' or 'auto', see ``FracMetric``.
+
+        Returns:
+            ImagePrediction: With 'boxes' its boxes alone, without map and image score; else itself.
+        """
+        if source != 'boxes':
+            return self
+        return replace(self, score=None, prob_map=None, map_scale=None)
+
+    def record(
+        self,
+        gt_boxes: ArrayLike,
+        ignore_boxes: ArrayLike,
+        connectivity: int = 8,
+        name: str = '',
+    ) -> ImageRecord:
+        """Record of its map where it has one, else of its boxes.
+
+        Args:
+            gt_boxes (ArrayLike): (n, 4) xyxy boxes of the lesions, px of the image.
+            ignore_boxes (ArrayLike): (k, 4) xyxy boxes to ignore.
+            connectivity (int): Neighbours of a map cell, 8 or 4. Defaults to 8.
+            name (str): Image, for error messages. Defaults to ''.
+
+        Returns:
+            ImageRecord: See :func:`froc.image_record` and :func:`froc.box_record`.
+
+        Raises:
+            ValueError: If the map or a box is malformed.
+        """
+        if self.prob_map is None:
+            boxes, scores = self.boxes, self.box_scores
+            return box_record(boxes, scores, gt_boxes, ignore_boxes=ignore_boxes, name=name)
+        # None is refused there
+        scale: Any = self.map_scale
+        return image_record(
+            self.prob_map,
+            gt_boxes,
+            scale,
+            connectivity,
+            ignore_boxes=ignore_boxes,
+            name=name,
+        )
 
     def of_categories(self, names: Sequence[str]) -> tuple['ImagePrediction', list[str]]:
         """The prediction with the boxes of some categories, and the categories of those left out.
@@ -135,7 +196,11 @@ class ImagePrediction:
                 f'prob_map has values down to {cells.min():g}: probabilities are wanted, '
                 f'{_NOT_COUNTED}'
             ]
-        if scale is None or len(scale) != 2 or not all(np.isfinite(s) and s > 0 for s in scale):
+        if (
+            scale is None
+            or np.shape(scale) != (2,)
+            or not all(np.isfinite(s) and s > 0 for s in scale)
+        ):
             return [f'map_scale must be two numbers > 0 (sx, sy), got {scale}']
         if shape is None:
             return []

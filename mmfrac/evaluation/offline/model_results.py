@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmfrac.evaluation.definitions import Definitions
-from mmfrac.evaluation.functional import froc
 from mmfrac.evaluation.functional.froc import ImageRecord, ImageResult
 from mmfrac.evaluation.offline.ground_truth import GroundTruth, TrueImage
 from mmfrac.evaluation.offline.image_prediction import (
-    ImagePrediction,
     PredictionError,
     misread_boxes,
+    no_boxes,
 )
 from mmfrac.evaluation.offline.predictions import SavedPredictions
 
@@ -89,6 +88,7 @@ def evaluate_predictions(
     kinds: Counter[str] = Counter()
     num_own = 0
     boxes, sizes = [], []
+    none, _ = no_boxes()
     for image in progress(truth.images):
         try:
             prediction = predictions[image.name]
@@ -103,10 +103,12 @@ def evaluate_predictions(
         if faults:
             problems += [f'{image.name}: {fault}' for fault in faults]
             continue
-        kind, record = record_of(image, prediction, definitions)
-        kinds[kind] += 1
-        num_own += prediction.score is not None
-        scores.append(record.image_score if prediction.score is None else prediction.score)
+        measured = prediction.measured_as(definitions.source)
+        lesions, ignored = (image.boxes, image.ignore_boxes) if image.regions else (none, none)
+        record = measured.record(lesions, ignored, definitions.connectivity, image.name)
+        kinds['boxes' if measured.prob_map is None else 'prob_map'] += 1
+        num_own += measured.score is not None
+        scores.append(measured.image_score)
         records.append(record if image.regions else None)
     if not problems:
         all_sizes = np.array(sizes, np.float64).reshape(-1, 2)
@@ -139,25 +141,3 @@ def _notes(kinds: Mapping[str, int], num_own: int) -> tuple[str, ...]:
             'their map or boxes: AUROC compares the two'
         )
     return tuple(notes)
-
-
-def record_of(
-    image: TrueImage, prediction: ImagePrediction, definitions: Definitions
-) -> tuple[str, ImageRecord]:
-    """Record of one image, and what it was made of: 'prob_map' or 'boxes'."""
-    none = np.zeros((0, 4))
-    lesions, ignored = (image.boxes, image.ignore_boxes) if image.regions else (none, none)
-    if prediction.prob_map is not None and definitions.source != 'boxes':
-        assert prediction.map_scale is not None
-        record = froc.image_record(
-            prediction.prob_map,
-            lesions,
-            prediction.map_scale,
-            definitions.connectivity,
-            ignore_boxes=ignored,
-            name=image.name,
-        )
-        return 'prob_map', record
-    boxes, scores = prediction.boxes, prediction.box_scores
-    record = froc.box_record(boxes, scores, lesions, ignore_boxes=ignored, name=image.name)
-    return 'boxes', record

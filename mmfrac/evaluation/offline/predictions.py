@@ -161,6 +161,7 @@ def read_box_table(path: Path, truth: GroundTruth) -> BoxList:
             + '; '.join(problems.lines)
         )
     finder = ImageIndex(truth)
+    stems: dict[str, str] | None = None
     found = []
     films: dict[str, str] = {}
     others: Counter[str] = Counter()
@@ -173,7 +174,11 @@ def read_box_table(path: Path, truth: GroundTruth) -> BoxList:
             image = _image_of(row, finder)
             if image is None:
                 name = row['film'] or row['image_id']
-                raise ValueError(f'{name!r} is no film of {truth.file}')
+                # of all images, which a table without a fault has no use for
+                stems = _by_stem(truth) if stems is None else stems
+                alike = stems.get(_stem(name)) or stems.get(_stem(PurePath(name).name))
+                hint = f'; did you mean {alike!r}?' if alike else ''
+                raise ValueError(f'{name!r} is no film of {truth.file}{hint}')
             if row['film']:
                 _check_same_film(films.setdefault(image.name, row['film']), row['film'], image.name)
             found.append(_row(image, row, table))
@@ -188,6 +193,21 @@ def read_box_table(path: Path, truth: GroundTruth) -> BoxList:
             f'{truth.file}; there are {counts}: write the category of the annotation file'
         )
     return found, problems.lines, dict(others)
+
+
+def _by_stem(truth: GroundTruth) -> dict[str, str]:
+    """Names of images without suffix, with and without folders, where they are of one image."""
+    stems: dict[str, list[str]] = defaultdict(list)
+    for image in truth.images:
+        for key in {_stem(image.name), _stem(PurePath(image.name).name)}:
+            stems[key].append(image.name)
+    return {stem: names[0] for stem, names in stems.items() if len(names) == 1}
+
+
+def _stem(name: str) -> str:
+    """A path without its suffix; numbers behind the last dot of a UID are none."""
+    path = PurePath(name)
+    return str(path.with_suffix('') if path.suffix[1:].isalpha() else path)
 
 
 def _image_of(row: dict[str, str], finder: ImageIndex) -> TrueImage | None:

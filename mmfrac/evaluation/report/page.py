@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from mmfrac.datasets.radiographs.read import read_radiograph
+from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.functional.afroc import highest_false_positive
 from mmfrac.evaluation.offline.ground_truth import TrueImage
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction
@@ -23,7 +23,7 @@ from mmfrac.evaluation.offline.model_results import ModelResults
 from mmfrac.evaluation.offline.predictions import SavedPredictions
 from mmfrac.evaluation.offline.summary import Summary
 from mmfrac.evaluation.report.tables import with_interval
-from mmfrac.models.postprocess import components
+from mmfrac.utils.prob_map import component_boxes
 from mmfrac.visualization.overlay import draw_overlay
 
 PICTURE_SIZE = 512
@@ -70,6 +70,7 @@ def draw_findings(
     predictions: SavedPredictions,
     threshold_of: Callable[[float], float],
     image_folder: Path | None,
+    definitions: Definitions,
 ) -> Iterator[ErrorExample]:
     """Overlays of chosen images.
 
@@ -79,6 +80,7 @@ def draw_findings(
         predictions (SavedPredictions): Its predictions.
         threshold_of (Callable): Threshold of an overlay from the score.
         image_folder (Path, optional): Where the image names start; None: images are named only.
+        definitions (Definitions): ``source`` and ``connectivity`` of what was measured are drawn.
 
     Yields:
         ErrorExample: One for each.
@@ -94,25 +96,34 @@ def draw_findings(
         except (OSError, ValueError) as error:
             yield ErrorExample(title, b'', str(error))
             continue
-        picture = _overlay(pixels, image, predictions[image.name], threshold_of(score))
+        measured = predictions[image.name].measured_as(definitions.source)
+        picture = _overlay(pixels, image, measured, threshold_of(score), definitions.connectivity)
         yield ErrorExample(title, _jpeg(picture))
 
 
 def _overlay(
-    pixels: np.ndarray, image: TrueImage, prediction: ImagePrediction, threshold: float
+    pixels: np.ndarray,
+    image: TrueImage,
+    prediction: ImagePrediction,
+    threshold: float,
+    connectivity: int = 8,
 ) -> np.ndarray:
-    instances = dict(bboxes=prediction.boxes, scores=prediction.box_scores)
+    boxes, scores = prediction.boxes, prediction.box_scores
     cells, scale = prediction.prob_map, prediction.map_scale
     if cells is not None and scale is not None:
-        instances = components(
-            torch.from_numpy(cells.astype(np.float32)), scale, pixels.shape, threshold
+        boxes, scores = component_boxes(
+            cells.astype(np.float32),
+            scale,
+            pixels.shape,
+            threshold,
+            connectivity=connectivity,
         )
     return draw_overlay(
         pixels,
         cells,
         scale,
         image.boxes,
-        instances,
+        dict(bboxes=boxes, scores=scores),
         PICTURE_SIZE,
         threshold,
         image.ignore_boxes,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 
+from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.functional.froc import curve_until
 from mmfrac.evaluation.offline.predictions import SavedPredictions
 from mmfrac.evaluation.offline.summary import ModelSummary, Summary
@@ -222,7 +223,13 @@ def write_report(
     if html:
         pictures = {one.stem: one.read_bytes() for one in written if one.suffix == '.svg'}
         findings = {
-            name: _findings(model, inputs.predictions[name], inputs.image_folder, num_overlays)
+            name: _findings(
+                model,
+                inputs.predictions[name],
+                inputs.image_folder,
+                num_overlays,
+                summary.definitions,
+            )
             for name, model in summary.models.items()
         }
         page = render_page(summary, plain, pictures, findings)
@@ -233,7 +240,11 @@ def write_report(
 
 
 def _findings(
-    model: ModelSummary, predictions: SavedPredictions, image_folder: Path | None, number: int
+    model: ModelSummary,
+    predictions: SavedPredictions,
+    image_folder: Path | None,
+    number: int,
+    definitions: Definitions,
 ) -> dict[str, Sequence[ErrorExample]]:
     points = [p.threshold for p in model.points if 0 < p.threshold < math.inf]
     threshold = points[0] if points else _OVERLAY_THRESHOLD
@@ -247,6 +258,7 @@ def _findings(
                 # at its own score at the latest a false positive is there to be seen
                 lambda score: min(threshold, score),
                 image_folder,
+                definitions,
             )
         ),
         'misses': list(
@@ -256,6 +268,7 @@ def _findings(
                 predictions,
                 lambda score: threshold,
                 image_folder,
+                definitions,
             )
         ),
     }

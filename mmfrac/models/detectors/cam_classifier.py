@@ -26,7 +26,8 @@ class CAMClassifier(StudentWeights, BaseDetector):
 
     ``f`` is the last stage of the backbone and :math:`\overline{f}` its average over the film's own area
     (a linear layer after global average pooling is the average of the same layer on every cell). It
-    learns from labels alone, of all films whose label is known; boxes are not used. The map is not
+    learns from labels alone, of all films whose label is known; boxes are not used, but that cells which
+    ignored boxes fill count in no loss, so that the average in training is without them. The map is not
     upsampled: its stride is that of the last stage. ``pred_score``, which is what ``FracMetric`` takes
     for AUROC, is the image score above, not the maximum of the map. Of a checkpoint of a
     ``SemiProbMapDetector`` or ``ProbMapDetector`` the backbone loads.
@@ -42,7 +43,8 @@ class CAMClassifier(StudentWeights, BaseDetector):
 
     Attributes:
         low_precision (bool): True: its predictions may be computed in bf16 or fp16.
-        image_score_is_map_maximum (bool): False: an ensemble averages the image scores.
+        image_score_is_map_maximum (bool): False: an ensemble averages the image scores, and so do the
+            views of test-time augmentation.
     """
 
     image_score_is_map_maximum = False

@@ -33,6 +33,7 @@ class EnsembleDetector(BaseDetector):
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Attributes:
+        image_score_is_map_maximum (bool): Whether ``image_score`` is 'maximum'.
         low_precision (bool): Whether predictions may be computed in bf16 or fp16: where those of all
             its detectors may.
 
@@ -57,6 +58,7 @@ class EnsembleDetector(BaseDetector):
         self.detectors: Any = nn.ModuleList([MODELS.build(detector) for detector in detectors])
         self.low_precision = all(getattr(one, 'low_precision', False) for one in self.detectors)
         self.image_score = image_score
+        self.image_score_is_map_maximum = image_score == 'maximum'
         self.test_cfg = prediction_options(test_cfg, type(self).__name__)
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> SampleList:

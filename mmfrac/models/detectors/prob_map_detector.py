@@ -30,12 +30,14 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Attributes:
+        image_score_is_map_maximum (bool): True: ``pred_score`` is the maximum of the map.
         low_precision (bool): True: its predictions may be computed in bf16 or fp16.
 
     Raises:
         ValueError: When ``test_cfg`` has an unknown option.
     """
 
+    image_score_is_map_maximum = True
     low_precision = True
 
     def __init__(

@@ -103,6 +103,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
 
     Attributes:
         training_only (tuple[str, ...]): Prefixes of the tensors that prediction does not need.
+        image_score_is_map_maximum (bool): True: ``pred_score`` is the maximum of the map.
         low_precision (bool): True: its predictions may be computed in bf16 or fp16.
 
     Raises:
@@ -114,6 +115,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
     """
 
     training_only = ('teacher.', 'pseudo_pipeline.')
+    image_score_is_map_maximum = True
     low_precision = True
 
     def __init__(
@@ -238,7 +240,8 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
 
         Returns:
             dict[str, Tensor]: Of ``loss_by_gt`` and ``loss_by_pseudo_maps``, with the monitors
-            ``teacher_score`` (mean image score of the teacher) and ``pseudo_positive`` (fraction of
+            ``semi_weight`` (that of L_semi in this epoch, 0 for a batch whose cells all have the weight
+            0), ``teacher_score`` (mean image score of the teacher) and ``pseudo_positive`` (fraction of
             valid cells above 0.5 in the pseudo maps).
 
         Raises:
@@ -377,7 +380,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         Args:
             logits (Tensor): ``(N, 1, h, w)`` of the student.
             targets (dict[str, Tensor]): ``target`` (pseudo map), ``weight``, both ``(N, 1, h, w)``, and
-                ``valid`` ``(N, 1, h, w)`` bool, the cells of the images themselves; perhaps mixed.
+                ``valid`` ``(N, 1, h, w)`` bool, the cells that count (``stack_valid``); perhaps mixed.
                 For a loss of image labels (``MILLoss``) ``labels`` ``(N,)`` int64, too.
 
         Returns:

@@ -53,7 +53,7 @@ class MILLoss(nn.Module):
 
         Args:
             logits (Tensor): ``(N, 1, h, w)`` of the student.
-            valid (Tensor): ``(N, 1, h, w)`` bool, the images' own cells.
+            valid (Tensor): ``(N, 1, h, w)`` bool, cells that count.
             labels (Tensor): ``(N,)`` int64; images with another label than 1 do not count.
 
         Returns:

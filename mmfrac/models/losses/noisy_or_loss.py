@@ -77,7 +77,7 @@ class NoisyOrLoss(nn.Module):
         Args:
             logits (Tensor): ``(N, 1, h, w)``.
             target (Tensor): ``(N, 1, h, w)`` mask in [0, 1]; looked at where it is known.
-            valid (Tensor): ``(N, 1, h, w)`` bool; cells of the film.
+            valid (Tensor): ``(N, 1, h, w)`` bool; cells that count.
             labels (Tensor): ``(N,)`` int64, 0, 1 or -1; films with -1 do not count.
             mask_known (Tensor): ``(N,)`` bool, whether ``target`` is the film's mask.
 

@@ -1,4 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import warnings
+
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
@@ -22,11 +24,12 @@ class AdaptiveThreshold(nn.Module):
     this step.
 
     Args:
-        momentum (float): Lambda. Defaults to 0.999.
+        decay (float): Lambda, weight of the old value. Defaults to 0.999.
         init (float): Tau before the first step; FreeMatch has one over the number of classes. Defaults
             to 0.5.
         others (str): What becomes of the other cells: 'soft' (they stay what the teacher says) or
             'ignore' (weight 0). Defaults to 'soft'.
+        momentum (float, optional): Former name of ``decay``. Defaults to None.
 
     Raises:
         ValueError: When an option is out of range.
@@ -34,15 +37,20 @@ class AdaptiveThreshold(nn.Module):
 
     tau: Tensor
 
-    def __init__(self, momentum: float = 0.999, init: float = 0.5, others: str = 'soft') -> None:
+    def __init__(
+        self,
+        decay: float = 0.999,
+        init: float = 0.5,
+        others: str = 'soft',
+        momentum: float | None = None,
+    ) -> None:
         super().__init__()
-        if not (0 <= momentum < 1 and 0 < init < 1):
-            raise ValueError(
-                f'momentum must lie in [0, 1) and init in (0, 1), got {momentum} and {init}'
-            )
+        decay = decay_of(self, decay, momentum)
+        if not 0 < init < 1:
+            raise ValueError(f'init must lie in (0, 1), got {init}')
         if others not in OTHERS:
             raise ValueError(f'others must be one of {OTHERS}, got {others!r}')
-        self.momentum = momentum
+        self.decay = decay
         self.init = init
         self.others = others
         self.register_buffer('tau', torch.tensor(init, dtype=torch.float64))
@@ -58,7 +66,7 @@ class AdaptiveThreshold(nn.Module):
         if self.training:
             score = image_scores(pseudo_map, teacher_samples).mean().to(self.tau)
             all_reduce(score, op='mean')
-            self.tau.lerp_(score, 1 - self.momentum)
+            self.tau.lerp_(score, 1 - self.decay)
         is_fracture = pseudo_map > self.tau.to(pseudo_map)
         if self.others == 'ignore':
             weight = weight.masked_fill(~is_fracture, 0)
@@ -70,4 +78,29 @@ class AdaptiveThreshold(nn.Module):
 
     def extra_repr(self) -> str:
         """The options."""
-        return f'momentum={self.momentum}, others={self.others!r}'
+        return f'decay={self.decay}, others={self.others!r}'
+
+
+def decay_of(step: nn.Module, decay: float, momentum: float | None) -> float:
+    """Weight of the old value in a moving average.
+
+    Args:
+        step (nn.Module): Whose it is.
+        decay (float): In [0, 1).
+        momentum (float, optional): The same under its former name, in place of ``decay``.
+
+    Raises:
+        ValueError: When it is out of range.
+    """
+    name = type(step).__name__
+    if momentum is not None:
+        warnings.warn(
+            f'momentum of {name} is the former name of decay, the weight of the old value; elsewhere '
+            'momentum is that of the new one',
+            FutureWarning,
+            stacklevel=3,
+        )
+        decay = momentum
+    if not 0 <= decay < 1:
+        raise ValueError(f'decay of {name} must lie in [0, 1), got {decay}')
+    return decay

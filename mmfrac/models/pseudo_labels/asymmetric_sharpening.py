@@ -72,7 +72,7 @@ class AdaptiveAsymmetricSharpening(nn.Module):
             pseudo_map (Tensor): ``(N, 1, h, w)`` in [0, 1].
             weight (Tensor): ``(N, 1, h, w)``, left as it is.
             teacher_samples (list[DetDataSample]): Films in the teacher's view; where they have
-                ``gt_prob_map``, the maximum is taken over the films' own area.
+                ``gt_prob_map``, the maximum is taken over the cells that count.
             student_samples (list[DetDataSample]): Not used.
 
         Returns:

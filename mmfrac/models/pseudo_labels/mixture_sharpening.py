@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from mmdet.registry import MODELS
 
 from mmfrac.models.pseudo_labels.score_mixture import mixture_threshold
-from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening
+from mmfrac.models.pseudo_labels.sharpening import DynamicSharpening, sharpening_strength
 
 
 @MODELS.register_module()
@@ -41,4 +41,4 @@ class MixtureSharpening(DynamicSharpening):
             return
         t = min(self.bounds[1], max(self.bounds[0], threshold))
         self.t.fill_(t)
-        self.a.fill_(4.0 if t > 0.35 else 6.0)
+        self.a.fill_(sharpening_strength(t))

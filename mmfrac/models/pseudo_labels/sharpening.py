@@ -58,7 +58,12 @@ def sharpening_parameters(m: float) -> tuple[float, float]:
     if not 0 <= m <= 1:
         raise ValueError(f'm is a quantile of scores and must lie in [0, 1], got {m}')
     t = min(0.5, max(m - 0.1, 0.2))
-    return t, 4.0 if t > 0.35 else 6.0
+    return t, sharpening_strength(t)
+
+
+def sharpening_strength(t: float) -> float:
+    """Sharpening strength ``a`` of a sharpening centre, see ``sharpening_parameters``."""
+    return 4.0 if t > 0.35 else 6.0
 
 
 def is_positive(sample: DetDataSample) -> bool:
@@ -155,7 +160,7 @@ class DynamicSharpening(nn.Module):
         self._scores.clear()
 
     def note_scores(self, prob_map: Tensor, samples: SampleList) -> None:
-        """Remember the image scores of the positive images of a batch, maxima over their own area."""
+        """Remember the image scores of the positive images of a batch, see ``image_scores``."""
         scores = image_scores(prob_map.detach(), samples)
         # of the label -1 it is not known whether there is a peak to be found
         paths = [sample.img_path if is_positive(sample) else None for sample in samples]

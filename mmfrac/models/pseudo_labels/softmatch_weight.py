@@ -6,6 +6,7 @@ from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mmfrac.models.postprocess import cells_of_images
+from mmfrac.models.pseudo_labels.adaptive_threshold import decay_of
 
 
 @MODELS.register_module()
@@ -20,8 +21,9 @@ class SoftMatchWeight(nn.Module):
     confident.
 
     Args:
-        momentum (float): Of the averages. Defaults to 0.999.
+        decay (float): Weight of the old value in the averages. Defaults to 0.999.
         width (float): Factor of sigma; the authors' code has 0.5 (``n_sigma=2``). Defaults to 1.
+        momentum (float, optional): Former name of ``decay``. Defaults to None.
 
     Raises:
         ValueError: When an option is out of range.
@@ -31,13 +33,14 @@ class SoftMatchWeight(nn.Module):
     variance: Tensor
     steps: Tensor
 
-    def __init__(self, momentum: float = 0.999, width: float = 1.0) -> None:
+    def __init__(
+        self, decay: float = 0.999, width: float = 1.0, momentum: float | None = None
+    ) -> None:
         super().__init__()
-        if not (0 <= momentum < 1 and width > 0):
-            raise ValueError(
-                f'momentum must lie in [0, 1) and width be positive, got {momentum} and {width}'
-            )
-        self.momentum = momentum
+        decay = decay_of(self, decay, momentum)
+        if not width > 0:
+            raise ValueError(f'width must be positive, got {width}')
+        self.decay = decay
         self.width = width
         # those of the first batch: with two classes theirs, 1 / classes and 1, would never be left
         self.register_buffer('mean', torch.tensor(0.0, dtype=torch.float64))
@@ -71,11 +74,11 @@ class SoftMatchWeight(nn.Module):
         mean = sums[1] / sums[0].clamp(min=1)
         variance = (sums[2] / sums[0].clamp(min=1) - mean * mean).clamp(min=0)
         # the first batch counts in full
-        share = torch.where(self.steps == 0, 1.0, 1 - self.momentum).to(mean)
+        share = torch.where(self.steps == 0, 1.0, 1 - self.decay).to(mean)
         self.mean.lerp_(mean, share)
         self.variance.lerp_(variance, share)
         self.steps.add_(1)
 
     def extra_repr(self) -> str:
         """The options."""
-        return f'momentum={self.momentum}, width={self.width}'
+        return f'decay={self.decay}, width={self.width}'

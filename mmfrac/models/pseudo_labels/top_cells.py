@@ -11,7 +11,7 @@ def rank_thresholds(y: Tensor, valid: Tensor, fraction: float) -> Tensor:
 
     Args:
         y (Tensor): ``(N, 1, h, w)`` in [0, 1].
-        valid (Tensor): ``(N, 1, h, w)`` bool, the image's own cells.
+        valid (Tensor): ``(N, 1, h, w)`` bool, cells that count.
         fraction (float): In (0, 1]; at least one cell is meant.
 
     Returns:

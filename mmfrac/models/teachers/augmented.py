@@ -41,7 +41,10 @@ class AugmentedTeacher(WrappingTeacher):
             raise ValueError(f'views must be some of {list(VIEWS)}, got {list(views)}')
         self.views = tuple(views)
         if self.teacher.has_memory:
-            name = type(self.teacher).__name__
+            remembering = self.teacher
+            while isinstance(remembering, WrappingTeacher) and remembering.teacher.has_memory:
+                remembering = remembering.teacher
+            name = type(remembering).__name__
             raise ValueError(
                 f'{name} remembers un-augmented images: put the AugmentedTeacher into it, '
                 f"dict(type='{name}', teacher=dict(type='AugmentedTeacher'))"

@@ -121,7 +121,7 @@ EVENTS = (
 
 
 class WrappingTeacher(BaseTeacher):
-    """A teacher around another one, which is told of every event.
+    """A teacher around another one, which is told of every event; its attributes are those of the two.
 
     Args:
         teacher (dict): The inner teacher. Defaults to ``dict(type='PiTeacher')``.
@@ -130,7 +130,11 @@ class WrappingTeacher(BaseTeacher):
     def __init__(self, teacher: ConfigType = dict(type='PiTeacher')) -> None:
         super().__init__()
         self.teacher = build_teacher(teacher)
-        self.needs_trained_student = self.teacher.needs_trained_student
+        # a wrapper may say so of itself
+        self.has_memory = self.has_memory or self.teacher.has_memory
+        self.needs_trained_student = (
+            self.needs_trained_student or self.teacher.needs_trained_student
+        )
 
     def attach(self, student: ProbMapDetector) -> None:
         """Tell the inner teacher."""

@@ -438,6 +438,7 @@ class Conversion:
         wanted: Columns,
         optional: Columns | None = None,
         private: bool = False,
+        renamable: bool = False,
     ) -> Table:
         """Open a table, see :class:`Table`.
 
@@ -446,10 +447,12 @@ class Conversion:
             wanted (Columns): Names of the columns that it must have.
             optional (Columns, optional): Names of those that it may have. Defaults to none.
             private (bool): Keep what it holds out of the messages. Defaults to False.
+            renamable (bool): Columns of other names can be told by ``--column``. Defaults to False.
         """
         self._files.append(os.fspath(path))
         encoding, progress = self.options.encoding, self.options.progress
-        table = Table(path, wanted, self.problems, optional, encoding, progress, private)
+        options = (encoding, progress, private, renamable)
+        table = Table(path, wanted, self.problems, optional, *options)
         self._tables.append(table)
         return table
 

@@ -7,7 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mmfrac.datasets.coco_checks import check_annotations, read_annotations
+from mmfrac.datasets.coco_checks import (
+    ANNOTATION_FIELDS,
+    IMAGE_FIELDS,
+    check_annotations,
+    read_annotations,
+)
 from mmfrac.datasets.labels import (
     film_labels,
     is_fracture,
@@ -130,19 +135,11 @@ def _fracture_categories(
 # Names of fields in a message.
 _MOST_FIELDS = 30
 
-# Fields that are read.
-_IMAGE_FIELDS = frozenset(
-    ('id', 'file_name', 'width', 'height', 'label', 'regions', 'source', 'patient_id')
-)
-_ANNOTATION_FIELDS = frozenset(
-    ('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'ignore', 'segmentation', 'site')
-)
-
 
 def _unread_notes(data: dict[str, Any]) -> list[str]:
     """A sentence for images, and one for annotations, that have fields that nobody reads."""
     notes = []
-    for key, read in (('images', _IMAGE_FIELDS), ('annotations', _ANNOTATION_FIELDS)):
+    for key, read in (('images', IMAGE_FIELDS), ('annotations', ANNOTATION_FIELDS)):
         names = sorted({name for record in data[key] for name in record.keys() - read})
         if names:
             rest = f' and {len(names) - _MOST_FIELDS} more' if len(names) > _MOST_FIELDS else ''
@@ -178,8 +175,6 @@ def _image_rows(
         undecided = len(drawn) - found + sum(map(names_fracture, named))
         label: int | None = film_labels(image, found, undecided).label
         if 'label' not in image and not drawn and image.get('regions') is False:
-            # it says that the boxes are not known, so that there is none is no negative
-            label = -1
             conversion.noted['images with neither label nor box, but regions false: uncertain'] += 1
         if label == 0 and 'label' not in image and unboxed == 'unknown':
             label = None

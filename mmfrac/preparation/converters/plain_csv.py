@@ -88,7 +88,7 @@ def convert_csv(
         wanted[name] = (other,)
     frontal = ('pa', 'ap', 'frontal')
     conversion = Conversion(image_dir, out_file, options, 'csv', frontal)
-    rows = conversion.table(table, wanted, optional)
+    rows = conversion.table(table, wanted, optional, renamable=True)
     corners = check_corners(rows, conversion)
     conversion.check_headers()
     if not corners:

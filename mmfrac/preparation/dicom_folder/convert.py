@@ -42,6 +42,7 @@ from mmfrac.preparation.dicom_folder.label_table import Entry, LabelTable, names
 from mmfrac.preparation.dicom_folder.pseudonyms import LENGTH, default_key_file, pseudonym, read_key
 from mmfrac.preparation.dicom_folder.view import FRONTAL, MIRRORED
 from mmfrac.preparation.tables.values import ImageRow, read_patient
+from mmfrac.utils.errors import AnnotationError
 from mmfrac.utils.io import atomic_open, atomic_path, check_output
 from mmfrac.utils.processes import map_files
 from mmfrac.utils.text import table_cell
@@ -138,6 +139,7 @@ def _list_files(folder: str, links: Path | None = None) -> list[str]:
 
 # what pseudonym() makes of a film
 _NEUTRAL = re.compile(rf'[0-9a-f]{{{LENGTH}}}\.dcm')
+_PACKED = ('.zip', '.tar', '.tgz', '.tar.gz', '.7z', '.rar')
 _COPY = 'copy of another film'
 _HASHED = 'patient ids that hold a name or date of birth, hashed'
 _SAME_UID = 'films whose SOPInstanceUID another film has, other files (all are taken)'
@@ -242,12 +244,15 @@ class _Run:
         self.conversion.reads('the folder')
         self.is_neutral = more.names == 'neutral'
         self.links = Path(more.links or _default_links(out_file))
-        if self.is_neutral and os.path.realpath(self.links) == os.path.realpath(root):
+        self.names = _list_files(root, self.links if self.is_neutral else None)
+        is_root = os.path.realpath(self.links) == os.path.realpath(root)
+        if self.is_neutral and (is_root or not self.names and _list_files(root)):
             raise ValueError(
                 f"'{self.links}' holds the films themselves: name another folder for the links to them "
                 '(--links)'
             )
-        self.names = _list_files(root, self.links if self.is_neutral else None)
+        if not self.names:
+            raise AnnotationError(f"no film is left of '{root}': there is no file in it")
         self.map_file = Path(more.map_file or self._default_map(out_file))
         _check_map(self.map_file)
         self._check_outputs(out_file)
@@ -309,6 +314,7 @@ class _Run:
             if patient and names_patient(header.patient):
                 self._patient_of.setdefault(patient, self._patient_by_header(header))
         left = left_out_of_exposures(wanted, self.root, self.more.keep, is_named)
+        is_any_left = False
         for header in wanted:
             if header.name in left:
                 self._leave_out(header, REASONS[left[header.name]])
@@ -319,8 +325,22 @@ class _Run:
                 self.conversion.noted['films taken although they are not stored upright'] += 1
             row = self._row(header)
             if row is not None:
+                is_any_left = True
                 yield row
-        if self.table is not None:
+        is_other = not is_any_left and not self.conversion.problems
+        if is_other and set(self.conversion.left_out) <= {NO_DICOM, INDEX}:
+            packed = sum(name.lower().endswith(_PACKED) for name in self.names)
+            hint = 'for images of other kinds there is mmfrac convert plain-csv'
+            if packed:
+                hint = f'by their names {packed} of them are packed files: unpack them'
+            elif INDEX in self.conversion.left_out:
+                hint = 'a DICOMDIR lists images that are not here: copy them, too'
+            raise AnnotationError(
+                f"no film is left of '{self.root}': none of its {len(self.names)} files is a DICOM "
+                f'image; {hint}'
+            )
+        # without a film it is not the table that is at fault
+        if self.table is not None and is_any_left:
             self.table.count_unused()
         self._check_links()
 

@@ -15,6 +15,7 @@ from mmfrac.preparation.converters.plain_csv import BOX, check_corners, unboxed_
 from mmfrac.preparation.dicom_folder.header import DicomHeader
 from mmfrac.preparation.tables.values import (
     BLANKS,
+    LABEL_WORDS,
     RawBox,
     Size,
     read_label,
@@ -130,7 +131,7 @@ class LabelTable:
             optional.pop(key, None)
             wanted[key] = (other,)
         self._conversion = conversion
-        self._table = conversion.table(table, wanted, optional, private=True)
+        self._table = conversion.table(table, wanted, optional, private=True, renamable=True)
         conversion.check_headers()
         self.name = self._table.name
         self._check_columns()
@@ -232,7 +233,10 @@ class LabelTable:
         if not any(table.has(key) for key in _KEYS):
             every = ', '.join(names[0] for names in _KEYS.values())
             problems.add(
-                table.name, 'header', f'no column that names films; one of {every} is wanted'
+                table.name,
+                'header',
+                f'no column that names films; one of {every} is wanted; if one has another name: '
+                '--column path=OTHER',
             )
         check_corners(table, self._conversion)
         self._conversion.check_headers()
@@ -376,7 +380,7 @@ class LabelTable:
         return [name for name in names if _suffix(name) not in self._repeated]
 
     def _add(self, line: int, row: Mapping[str, str], entries: dict[str, Entry], key: str) -> Entry:
-        label = _read('label', row, read_label, '1, 0, -1 (uncertain), yes, no or blank')
+        label = _read('label', row, read_label, LABEL_WORDS)
         blank = [name for name in BOX if row[name].lower() in BLANKS]
         if blank and len(blank) < len(BOX):
             raise ValueError(f'a box is x1, y1, x2, y2 (px), but {", ".join(blank)} has no number')

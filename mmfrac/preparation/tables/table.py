@@ -26,15 +26,35 @@ class Problems:
 
     def __init__(self) -> None:
         self._found: list[tuple[str, int | str, str]] = []
+        self._names: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._found)
+
+    def name_of(self, path: str) -> str:
+        """Name of a table that is read: its file name, or its path beside another of that file name.
+
+        Args:
+            path (str): The table. Any other name is given as it is.
+        """
+        return self._names.get(path, path)
+
+    def reads(self, path: str) -> None:
+        """Note that a table is read.
+
+        Args:
+            path (str): The table.
+        """
+        name = os.path.basename(path)
+        same = [one for one in self._names if os.path.basename(one) == name and one != path]
+        for one in (path, *same):
+            self._names[one] = one if same else name
 
     def add(self, table: str, location: int | str, text: str) -> None:
         """Note a problem.
 
         Args:
-            table (str): Name of the file.
+            table (str): Name of the file, or the path of one of ``reads``.
             location (int or str): Line of the file, counted from 1, or another name of the record.
             text (str): What is wrong, and how to mend it.
         """
@@ -43,10 +63,23 @@ class Problems:
     @property
     def lines(self) -> list[str]:
         """A line for each, in the order of the tables; what concerns a whole file stands first."""
-        self._found.sort(key=lambda one: (one[0], one[1] if isinstance(one[1], int) else -1))
         return [
-            f'{table}: {location_name(location)}: {text}' for table, location, text in self._found
+            f'{table}: {location_name(location)}: {text}'
+            for table, location, text in self._ordered()
         ]
+
+    def _ordered(self) -> list[tuple[str, int | str, str]]:
+        return sorted(((self.name_of(table), *rest) for table, *rest in self._found), key=_place)
+
+    def _grouped(self) -> list[tuple[str, list[int | str], str]]:
+        """Table, lines and text, once for all lines of a table that have one text; in order."""
+        groups: dict[tuple, list[int | str]] = {}
+        for at, (table, location, text) in enumerate(self._ordered()):
+            # a name of a record stands for itself
+            some = groups.setdefault((table, text, -1 if isinstance(location, int) else at), [])
+            if location not in some[-1:]:
+                some.append(location)
+        return [(table, locations, text) for (table, text, _), locations in groups.items()]
 
     def raise_any(self, files: Sequence[str]) -> None:
         """Raise one error for all of them; nothing if there are none.
@@ -55,23 +88,40 @@ class Problems:
             files (Sequence[str]): What was read, for the message.
 
         Raises:
-            AnnotationError: If there is a problem; a line for each of the first, and the places of
-                the others.
+            AnnotationError: If there is a problem; a line for each of the first, one for all lines
+                of a table that are wrong in the same way (the first runs of them, and the number of
+                rows), and the places of the others.
         """
         if not self._found:
             return
-        lines = self.lines
-        count = f'{len(lines)} problem' + ('s' if len(lines) > 1 else '')
-        message = [f'{count} in {", ".join(files)}:', *(f'  {one}' for one in lines[:MAX_LINES])]
-        if len(lines) > MAX_LINES:
-            rest = _locations(self._found[MAX_LINES:])
-            message.append(f'  ... and {len(lines) - MAX_LINES} more: {rest}')
-        raise AnnotationError('\n'.join(message), lines)
+        groups, number = self._grouped(), len(self._found)
+        message = [f'{number} problem{"s" if number > 1 else ""} in {", ".join(files)}:']
+        for table, locations, text in groups[:MAX_LINES]:
+            message.append(f'  {table}: {_lines_name(locations)}: {text}')
+        more = [(table, one, '') for table, some, _ in groups[MAX_LINES:] for one in some]
+        if more:
+            more.sort(key=_place)
+            message.append(f'  ... and {len(more)} more: {_locations(more)}')
+        raise AnnotationError('\n'.join(message), self.lines)
+
+
+def _place(found: tuple[str, int | str, str]) -> tuple[str, int]:
+    """Order of what was found: what concerns a whole file stands first."""
+    return found[0], found[1] if isinstance(found[1], int) else -1
 
 
 def location_name(location: int | str) -> str:
     """'line 12' for a line, other names as they are."""
     return f'line {location}' if isinstance(location, int) else location
+
+
+def _lines_name(locations: Sequence[int | str]) -> str:
+    """'line 12', or 'lines 2-4, 6, ... (41 rows)': of many runs of lines the first."""
+    if len(locations) == 1:
+        return location_name(locations[0])
+    runs = _runs(locations).split(', ')
+    shown = ', '.join(runs[:_SHOWN_RUNS] + (['...'] if len(runs) > _SHOWN_RUNS else []))
+    return f'lines {shown} ({len(locations)} rows)'
 
 
 def _locations(found: Sequence[tuple[str, int | str, str]]) -> str:
@@ -94,6 +144,8 @@ def _runs(locations: Sequence[int | str]) -> str:
             runs.append([location])
     return ', '.join('-'.join(map(str, run)) for run in runs)
 
+
+_SHOWN_RUNS = 50
 
 _DELIMITERS = (',', ';', '\t', '|')
 
@@ -359,6 +411,7 @@ class Table:
         encoding (str): Encoding of the file. Defaults to 'utf-8'.
         progress (bool): Show a bar while rows are read. Defaults to False.
         private (bool): Keep what the table holds out of the messages. Defaults to False.
+        renamable (bool): The message about a missing column names ``--column``. Defaults to False.
 
     Raises:
         FileNotFoundError: If there is no such table.
@@ -374,12 +427,14 @@ class Table:
         encoding: str = 'utf-8',
         progress: bool = False,
         private: bool = False,
+        renamable: bool = False,
     ) -> None:
         self._private = private
+        self._renamable = renamable
         self.path = os.fspath(path)
-        self.name = os.path.basename(self.path)
         self.encoding = encoding
         self._problems = problems
+        problems.reads(self.path)
         self._progress = progress
         self._columns = {**wanted, **(optional or {})}
         self._column_of: dict[str, int] = {}
@@ -391,6 +446,11 @@ class Table:
         self._has_decimals = False
         self._header = Header()
         self._read_header(wanted)
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages, see ``Problems.name_of``."""
+        return self._problems.name_of(self.path)
 
     def has(self, key: str) -> bool:
         """Whether there is the optional column ``key``."""
@@ -443,7 +503,7 @@ class Table:
                 f'the mark in its numbers may part thousands: each has three digits behind it{told}; '
                 'write thousands without a mark, or decimals with another number of digits'
             )
-            self._problems.add(self.name, 'all lines', text)
+            self._problems.add(self.path, 'all lines', text)
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Sound rows, in the order of the file.
@@ -475,12 +535,12 @@ class Table:
                     fields = [row[column].strip() for column in columns]
                     fault = self._field_fault(fields)
                 if fault:
-                    self._problems.add(self.name, line, fault)
+                    self._problems.add(self.path, line, fault)
                 else:
                     yield line, fields
             bar.update(bar.total - bar.n)
         if not count:
-            self._problems.add(self.name, 'header', 'the table has no row below its header')
+            self._problems.add(self.path, 'header', 'the table has no row below its header')
 
     def _read_header(self, wanted: Columns) -> None:
         try:
@@ -489,10 +549,10 @@ class Table:
         except FileNotFoundError:
             raise
         except (csv.Error, LookupError, *_DAMAGE) as error:
-            self._problems.add(self.name, 'header', f'the file cannot be read ({error})')
+            self._problems.add(self.path, 'header', f'the file cannot be read ({error})')
             return
         if not header.names:
-            self._problems.add(self.name, 'header', 'the table is empty')
+            self._problems.add(self.path, 'header', 'the table is empty')
             return
         found = [_column_key(name) for name in header.names]
         faults = []
@@ -502,15 +562,19 @@ class Table:
                 faults.append(f'column {present[0]!r} is there twice')
             elif present:
                 self._column_of[key] = found.index(present[0])
-        absent = [
-            ' or '.join(map(repr, wanted[key])) for key in wanted if key not in self._column_of
-        ]
+        absent = [key for key in wanted if key not in self._column_of]
         if absent and not faults:
             columns = self._shown(header.names)
-            every = ', '.join(' or '.join(map(repr, names)) for names in wanted.values())
-            faults.append(f'no column {", ".join(absent)}; wanted: {every}; found: {columns}')
+            missing, every = (
+                ', '.join(' or '.join(map(repr, wanted[key])) for key in keys)
+                for keys in (absent, wanted)
+            )
+            hints = '' if self._column_of else '; is the first line a header?'
+            if self._renamable:
+                hints += f'; a column of another name: --column {absent[0]}=OTHER'
+            faults.append(f'no column {missing}; wanted: {every}; found: {columns}{hints}')
         for fault in faults:
-            self._problems.add(self.name, 'header', fault)
+            self._problems.add(self.path, 'header', fault)
         if not faults:
             self._header = header
 
@@ -537,19 +601,19 @@ class Table:
             except StopIteration:
                 return
             except csv.Error as error:
-                self._problems.add(self.name, line, f'not a row of a table: {error}')
+                self._problems.add(self.path, line, f'not a row of a table: {error}')
                 faults += 1
                 if faults < _MOST_FAULTS:
                     continue
-                self._problems.add(self.name, line, 'too many faults: not read from here on')
+                self._problems.add(self.path, line, 'too many faults: not read from here on')
                 return
             except _DAMAGE as error:
-                self._problems.add(self.name, line, f'the file is damaged from here on ({error})')
+                self._problems.add(self.path, line, f'the file is damaged from here on ({error})')
                 return
             blank = 0 if row else blank + 1
             if blank > _MOST_BLANK:
                 text = f'more than {_MOST_BLANK} blank lines: not read from here on'
-                self._problems.add(self.name, line, text)
+                self._problems.add(self.path, line, text)
                 return
             if any(row):
                 yield line, row

@@ -21,6 +21,11 @@ _WORDS = {
 
 _LABELS = {word: label for label, words in _WORDS.items() for word in words}
 
+# what `read_label` takes, for messages
+LABEL_WORDS = (
+    ', '.join(f'{label} ({", ".join(words)})' for label, words in _WORDS.items()) + ' or blank'
+)
+
 _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
 
 _NUMBER_ID = re.compile(r'(\d+)(\.0*)?', re.ASCII)
@@ -32,7 +37,7 @@ def read_label(text: str) -> int | None:
     """A label as tables write it.
 
     Args:
-        text (str): 1, 0, -1 (also 1.0), yes, no, positive, negative, uncertain, ...; or blank.
+        text (str): 1, 0, -1 (also 1.0), a word of ``LABEL_WORDS`` in any case, or blank.
 
     Returns:
         int or None: 1, 0, -1 for uncertain; None for blank.
@@ -47,7 +52,7 @@ def read_label(text: str) -> int | None:
         return _LABELS[key]
     if _NUMBER.fullmatch(text) and float(text) in (-1, 0, 1):
         return int(float(text))
-    raise ValueError(f'label {text!r} is none of 1, 0, -1 (uncertain), yes, no, or blank')
+    raise ValueError(f'label {text!r} is none of {LABEL_WORDS}')
 
 
 def read_number(text: str, decimal_comma: bool = False) -> float:

@@ -32,3 +32,15 @@ def test_what_is_no_package_is_one_sentence(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         runpy.run_path(str(TOOL), run_name='__main__')
     assert 'no package' in capsys.readouterr().err
+
+
+def test_a_missing_fastapi_is_one_sentence(package, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.split('.')[0] == 'fastapi']:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'fastapi', None)
+    monkeypatch.delitem(sys.modules, 'mmfrac.deployment.page.app')
+    monkeypatch.setattr(sys, 'argv', ['serve', str(package.path)])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(TOOL), run_name='__main__')
+    said = capsys.readouterr().err
+    assert said.startswith('ImportError: the page needs FastAPI') and 'Traceback' not in said

@@ -1,4 +1,5 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ from mmdet.models import SwinTransformer
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import BaseLoop
+from mmengine.runner.checkpoint import load_state_dict
 
 from mmfrac.engine.hooks.checkpoint_guard_hook import (
     CheckpointGuardHook,
@@ -135,6 +137,30 @@ def test_what_a_module_loads_by_a_rule_of_its_own_is_left_alone(tmp_path):
     detector.extra = SwinTransformer(depths=(1,), num_heads=(1,), strides=(4,), out_indices=(0,))
     detector.extra.init_cfg = dict(type='Pretrained', checkpoint=str(official))
     check_pretrained(detector)
+
+
+def test_a_test_is_told_of_missing_tensors_that_prediction_needs_alone(caplog):
+    model, weights = build(semi_cfg()), build(detector_cfg()).state_dict()
+    runner = SimpleNamespace(model=model, _train_loop={}, _resume=False, _load_from='a.pth')
+    load_state_dict(model, weights, logger=logging.getLogger('before'))
+    assert 'missing keys in source state_dict: pseudo_pipeline.0.m, ' in caplog.text
+    caplog.clear()
+    CheckpointGuardHook().after_load_checkpoint(runner, dict(state_dict=weights))
+    load_state_dict(model, weights, logger=logging.getLogger('after'))
+    assert not caplog.text
+    del weights['backbone.conv1.weight']
+    load_state_dict(model, weights | {'x': torch.zeros(1)}, logger=logging.getLogger('after'))
+    assert 'unexpected key in source state_dict: student.x' in caplog.text
+    assert 'missing keys in source state_dict: student.backbone.conv1.weight\n' in caplog.text
+    caplog.clear()
+    trained = build(semi_cfg())
+    runner = SimpleNamespace(
+        model=trained, _train_loop=Loop.__new__(Loop), _resume=False, _load_from='a.pth'
+    )
+    weights = build(detector_cfg()).state_dict()
+    CheckpointGuardHook().after_load_checkpoint(runner, dict(state_dict=weights))
+    load_state_dict(trained, weights, logger=logging.getLogger('trained'))
+    assert 'pseudo_pipeline.0.m' in caplog.text
 
 
 class Loop(BaseLoop):

@@ -19,8 +19,8 @@ from torch.utils.data import ConcatDataset, DataLoader
 from mmfrac.datasets.samplers import MultiSourceBatchSampler
 from mmfrac.engine import ClassWeightHook
 from mmfrac.engine.hooks.class_weight_hook import check_samplers, class_frequencies
-from mmfrac.engine.hooks.film_sets import innermost_sets
 from mmfrac.models.losses import WeightedBCELoss
+from mmfrac.utils.dataset_wrappers import innermost_sets
 
 
 class Wrapper:

@@ -6,6 +6,7 @@ import pytest
 
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.definitions import Definitions
+from mmfrac.evaluation.offline import predictions
 from mmfrac.evaluation.offline.ground_truth import ImageIndex, read_ground_truth
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import MapFolder, MapFolderWriter
@@ -93,6 +94,37 @@ def test_source_chooses_between_map_and_boxes(truth, tmp_path):
     boxes = open_predictions(write_coco(tmp_path / 'r.json'), truth)
     with pytest.raises(PredictionError, match=r'a/1\.png: there is no prob_map'):
         evaluate_predictions(truth, boxes, Definitions(source='prob_map'))
+
+
+def test_a_film_without_its_suffix_is_no_film_but_asked_about(truth, tmp_path):
+    rows = ['film,x1,y1,x2,y2,score', 'a/2,1,1,9,9,0.5', 'b/3.dcm,1,1,9,9,0.5', 'a/2,2,2,9,9,0.4']
+    # of two films
+    rows += ['1,1,1,9,9,0.5', 'zebra,1,1,9,9,0.5']
+    (tmp_path / 'p.csv').write_text('\n'.join(rows) + '\n')
+    with pytest.raises(PredictionError) as caught:
+        open_predictions(tmp_path / 'p.csv', truth)
+    none = f'is no film of {truth.file}'
+    assert list(caught.value.problems) == [
+        f"p.csv: line 2: 'a/2' {none}; did you mean 'a/2.png'?",
+        f"p.csv: line 3: 'b/3.dcm' {none}; did you mean 'b/3.png'?",
+        f"p.csv: line 4: 'a/2' {none}; did you mean 'a/2.png'?",
+        f"p.csv: line 5: '1' {none}",
+        f"p.csv: line 6: 'zebra' {none}",
+    ]
+
+
+def test_names_alike_are_looked_for_once_and_only_where_one_is_unknown(
+    truth, tmp_path, monkeypatch
+):
+    asked = []
+    real = predictions._by_stem
+    monkeypatch.setattr(predictions, '_by_stem', lambda truth: asked.append(truth) or real(truth))
+    known, unknown = ('a/1.png', 1, 1, 9, 9, 0.5), ('a/7.png', 1, 1, 9, 9, 0.5)
+    open_predictions(write_table(tmp_path / 'p.csv', [known] * 2), truth)
+    assert not asked
+    with pytest.raises(PredictionError):
+        open_predictions(write_table(tmp_path / 'p.csv', [unknown, known, unknown]), truth)
+    assert len(asked) == 1
 
 
 def test_all_that_is_wrong_with_a_folder_is_said_at_once(truth, tmp_path):

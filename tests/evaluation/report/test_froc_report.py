@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,11 +13,13 @@ import pytest
 from mmfrac.evaluation import froc
 from mmfrac.evaluation.definitions import Definitions
 from mmfrac.evaluation.functional.operating_point import Target
-from mmfrac.evaluation.offline.ground_truth import read_ground_truth
+from mmfrac.evaluation.offline.ground_truth import GroundTruth, TrueImage, read_ground_truth
+from mmfrac.evaluation.offline.image_prediction import ImagePrediction
 from mmfrac.evaluation.offline.model_results import evaluate_predictions
-from mmfrac.evaluation.offline.predictions import open_predictions
+from mmfrac.evaluation.offline.predictions import SavedPredictions, open_predictions
 from mmfrac.evaluation.offline.summary import summarise
 from mmfrac.evaluation.report import ReportInputs, write_report
+from mmfrac.evaluation.report import page as report_page
 from mmfrac.evaluation.report.page import worst_false_positives, worst_misses
 from mmfrac.evaluation.report.tables import as_text
 from mmfrac.utils.io import note_written
@@ -175,6 +178,42 @@ class Page(HTMLParser):
         if tag in ('td', 'th'):
             self._table[-1].append(self._cell)
             self._cell = None
+
+
+def test_overlays_show_what_was_measured(monkeypatch):
+    prob_map = np.zeros((8, 8), np.float32)
+    prob_map[1, 1] = prob_map[2, 2] = 0.75  # touch at a corner
+    boxes, scores = np.array([[4.0, 4, 8, 8]]), np.array([0.625])
+    prediction = ImagePrediction('a.png', boxes, scores, None, prob_map, (1.0, 1.0))
+    none = np.zeros((0, 4))
+    image = TrueImage('a.png', 1, (8, 8), 0, True, 'x', 'p', none, ())
+    monkeypatch.setattr(report_page, 'read_radiograph', lambda path: np.zeros((8, 8), np.float32))
+    drawn = []
+    monkeypatch.setattr(
+        report_page,
+        'draw_overlay',
+        lambda *args: drawn.append(args) or np.zeros((8, 8, 3), np.uint8),
+    )
+    found = {
+        (8, 'auto'): [[1, 1, 3, 3]],
+        (4, 'auto'): [[1, 1, 2, 2], [2, 2, 3, 3]],
+        (8, 'boxes'): [[4, 4, 8, 8]],
+    }
+    for (connectivity, source), expected in found.items():
+        definitions = Definitions(connectivity=connectivity, source=source)
+        saved = SavedPredictions('maps', 'folder', {'a.png': lambda: prediction}, {})
+        results = evaluate_predictions(GroundTruth('t.json', [image], (1,)), saved, definitions)
+        worst = worst_false_positives(results, 1)
+        list(
+            report_page.draw_findings(
+                worst, results, saved, lambda score: 0.5, Path('.'), definitions
+            )
+        )
+        _, cells, _, _, instances, *_ = drawn[-1]
+        assert instances['bboxes'].tolist() == expected
+        assert (cells is None) == (source == 'boxes')
+        (record,) = results.records
+        assert record.false_positives_at(0.5) == len(expected)
 
 
 def test_page_in_a_real_browser(made, tmp_path):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmfrac.datasets.transforms.targets import ProbMapTarget
 from mmfrac.evaluation import FracMetric
 from tests.models.small_model import PREPROCESSOR, build, collate, film, semi_cfg
 
@@ -75,6 +76,21 @@ def test_padding_is_left_out_of_map_score_and_loss():
     torch.testing.assert_close(sample.pred_score, expected)
     loss = run(model, [film('a', size=128)], 'loss')['loss_image']
     torch.testing.assert_close(loss, -expected.log())
+
+
+def test_a_film_is_averaged_alike_in_training_and_prediction():
+    # the film reaches by one px into the third column of cells
+    packed = film('a', size=96)
+    sample = packed['data_samples']
+    sample.set_metainfo(dict(ori_shape=(64, 65)))
+    target = ProbMapTarget().transform(dict(img_shape=(96, 96), ori_shape=(64, 65)))
+    sample.gt_prob_map.valid = torch.from_numpy(target['valid_map'])[None]
+    model = given([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0], [9.0, 9.0, 9.0]])
+    # logits 1, 3 and 5 in each of its rows
+    expected = torch.tensor(3.0).sigmoid()
+    torch.testing.assert_close(run(model, [packed], 'loss')['loss_image'], -expected.log())
+    (found,) = run(model.eval(), [packed], 'predict')
+    torch.testing.assert_close(found.pred_score, expected)
 
 
 def test_metric_takes_image_score_and_the_coarse_map_in_film_px():

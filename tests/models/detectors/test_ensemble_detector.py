@@ -56,6 +56,8 @@ def test_scores_that_are_no_maximum_are_averaged():
     films = [[predicted([[0.2, 0.4, 0.3]], score)] for score in (0.5, 0.8)]
     (film,) = ensemble_of(image_score='mean').combine(films)
     assert film.pred_score.item() == pytest.approx(0.65)
+    assert not ensemble_of(image_score='mean').image_score_is_map_maximum
+    assert ensemble_of(image_score='maximum').image_score_is_map_maximum
 
 
 @pytest.mark.parametrize(

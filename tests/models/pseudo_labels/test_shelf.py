@@ -38,7 +38,7 @@ def build(**cfg):
 
 class TestAdaptiveThreshold:
     def test_by_hand(self):
-        step = build(type='AdaptiveThreshold', momentum=0.9, init=0.5).train()
+        step = build(type='AdaptiveThreshold', decay=0.9, init=0.5).train()
         found, weight = run(step, maps([0.9, 0.54, 0.1], [0.3, 0.56, 0.2]))
         # tau = 0.9 * 0.5 + 0.1 * (0.9 + 0.56) / 2 = 0.523
         assert step.tau.item() == pytest.approx(0.523)
@@ -46,7 +46,7 @@ class TestAdaptiveThreshold:
         assert weight.eq(1).all()
 
     def test_others_may_be_ignored(self):
-        step = build(type='AdaptiveThreshold', momentum=0.0, others='ignore').train()
+        step = build(type='AdaptiveThreshold', decay=0.0, others='ignore').train()
         given = maps([1, 0.5, 1, 1]).view(1, 1, 1, 4)
         found, weight = run(step, maps([0.9, 0.95, 0.1, 0.2]), weight=given)
         # tau is the mean score itself: nothing is above it
@@ -56,13 +56,13 @@ class TestAdaptiveThreshold:
         assert weight.tolist() == [[1, 0.5, 0, 0]]
 
     def test_neither_padding_nor_evaluation_moves_it(self):
-        step = build(type='AdaptiveThreshold', momentum=0.5)
+        step = build(type='AdaptiveThreshold', decay=0.5)
         run(step.train(), maps([0.3, 0.9]), samples=[sample([True, False])])
         assert step.tau.item() == pytest.approx(0.4)
         run(step.eval(), maps([0.9, 0.9]))
         assert step.tau.item() == pytest.approx(0.4)
 
-    @pytest.mark.parametrize('options', [dict(momentum=1), dict(init=0), dict(others='hard')])
+    @pytest.mark.parametrize('options', [dict(decay=1), dict(init=0), dict(others='hard')])
     def test_wrong_options(self, options):
         with pytest.raises(ValueError):
             build(type='AdaptiveThreshold', **options)
@@ -70,7 +70,7 @@ class TestAdaptiveThreshold:
 
 class TestConfidenceWeight:
     def test_by_hand(self):
-        step = build(type='SoftMatchWeight', momentum=0.5).train()
+        step = build(type='SoftMatchWeight', decay=0.5).train()
         y = maps([0.1, 0.9, 0.4, 0.0])
         # confidences 0.9, 0.9, 0.6, 1: mean 0.85, variance 0.0225 = 0.15^2
         found, weight = run(step, y)
@@ -95,6 +95,22 @@ class TestConfidenceWeight:
         _, weight = run(step, maps([0.3, 0.99]), weight=maps([0.5, 0.0]))
         # spread 0.1: (0.2 / 0.1)^2 / 2 = 2
         assert weight[0].tolist() == pytest.approx([0.5 * math.exp(-2), 0])
+
+
+@pytest.mark.parametrize('name', ['AdaptiveThreshold', 'SoftMatchWeight'])
+class TestDecay:
+    def test_is_the_weight_of_the_old_value(self, name):
+        assert build(type=name).decay == 0.999
+        assert build(type=name, decay=0.9).decay == 0.9
+
+    @pytest.mark.parametrize('decay', [1, -0.1, math.nan])
+    def test_out_of_range(self, name, decay):
+        with pytest.raises(ValueError, match=rf'decay of {name} must lie in \[0, 1\), got {decay}'):
+            build(type=name, decay=decay)
+
+    def test_is_what_momentum_was(self, name):
+        with pytest.warns(FutureWarning, match=f'momentum of {name} is the former name of decay'):
+            assert build(type=name, momentum=0.99).decay == 0.99
 
 
 class TestTopCells:

@@ -1,4 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+import inspect
+
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -45,6 +47,11 @@ class Noting(BaseTeacher):
         return torch.zeros(len(inputs), 1, 16, 16)
 
 
+@MODELS.register_module(force=True)
+class WrappingNoting(WrappingTeacher):
+    """A wrapper of one's own."""
+
+
 def noting(event):
     def method(self, *args):
         self.told.append((event, args))
@@ -74,6 +81,43 @@ def test_a_wrapping_teacher_hands_every_event_on():
         getattr(one, event)(*args)
     expected = dict(arguments, check_checkpoint=({'x': 1},))
     assert dict(one.teacher.told) == expected
+
+
+def test_every_method_of_a_teacher_but_its_map_is_an_event():
+    own = vars(BaseTeacher)
+    methods = {name for name in own if inspect.isfunction(own[name]) and not name.startswith('_')}
+    assert set(EVENTS) == methods - {'forward'}
+
+
+# of the class itself, so that a new one is here, too
+ATTRIBUTES = [name for name, value in vars(BaseTeacher).items() if isinstance(value, bool)]
+
+
+@pytest.mark.parametrize('attribute', ATTRIBUTES)
+def test_a_wrapping_teacher_is_what_it_or_its_inner_teacher_is(attribute):
+    def wrapped(times):
+        cfg = dict(type='Noting')
+        for _ in range(times):
+            cfg = dict(type='WrappingNoting', teacher=cfg)
+        return getattr(MODELS.build(cfg), attribute)
+
+    assert {'has_memory', 'needs_trained_student'} <= set(ATTRIBUTES)
+    assert not wrapped(2)
+    for of in (Noting, WrappingNoting):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(of, attribute, True)
+            assert wrapped(1) and wrapped(2)
+
+
+def test_flipped_views_are_not_asked_of_a_memory_within_a_wrapper():
+    memory = dict(type='TemporalEnsembleTeacher')
+    teacher = dict(type='WrappingNoting', teacher=dict(type='WrappingNoting', teacher=memory))
+    wanted = r"put the AugmentedTeacher into it, dict\(type='TemporalEnsembleTeacher', teacher="
+    with pytest.raises(ValueError, match=wanted):
+        MODELS.build(dict(type='AugmentedTeacher', teacher=teacher))
+    # it may stand within the memory
+    memory['teacher'] = dict(type='AugmentedTeacher')
+    assert MODELS.build(teacher).has_memory
 
 
 def test_what_is_no_teacher_is_refused():

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 
 from mmfrac.datasets import CXRDataset
 from mmfrac.preparation.converters import ConvertOptions
@@ -553,8 +554,12 @@ def test_all_problems_of_a_table_at_once(folder):
 @pytest.mark.parametrize(
     ('table', 'words'),
     [
-        ('path,lbl\na,1\n', "no column 'label'"),
-        ('name,label\na,1\n', 'no column that names films'),
+        (
+            'path,lbl\na,1\n',
+            r"no column 'label'.*'path', 1 others.* shown; .*: --column label=OTHER",
+        ),
+        ('a.dcm,1\nb.dcm,0\n', r"no column 'label'.*; is the first line a header\?"),
+        ('name,label\na,1\n', r'no column that names films.*--column path=OTHER'),
         ('path,label,x1,y1\na.dcm,1,1,1\n', 'there is only'),
         ('path,label\nz.dcm,1\n', 'none of its 1 rows'),
         ('StudyInstanceUID,label\n9.9,1\n', 'none of its 1 rows'),
@@ -568,18 +573,59 @@ def test_tables_that_do_not_fit(folder, table, words):
     assert not (folder.parent / 'out').exists()
 
 
+def test_a_label_spelt_otherwise_is_one_line_for_all_its_rows(folder):
+    names = [film(folder, f'{number}.dcm').name for number in range(4)]
+    labels = ['Fx', 'normal', 'Fx', 'Fx']
+    table = '\n'.join(['path,label', *map(','.join, zip(names, labels))]) + '\n'
+    with pytest.raises(AnnotationError) as caught:
+        convert(folder, table)
+    head, line = str(caught.value).splitlines()
+    assert line.startswith(
+        '  labels.csv: lines 2, 4-5 (3 rows): column label does not hold 1 (yes, '
+    )
+    assert 'no fracture' in line and 'hedge) or blank; ' in line
+    assert head.startswith('3 problems in ') and len(caught.value.problems) == 3
+
+
 def test_missing_inputs_and_nothing_left(folder):
     with pytest.raises(FileNotFoundError, match='nowhere'):
         convert(folder.parent / 'nowhere')
-    with pytest.raises(AnnotationError, match='no film is left'):
+    table = folder.parent / 'rows.csv'
+    table.write_text('path,label\na.dcm,1\n')
+    with pytest.raises(AnnotationError, match=r'^no film is left.*: there is no file in it$'):
+        convert(folder, table)
+    (folder / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n')
+    with pytest.raises(
+        AnnotationError, match=r'none of its 1 files is a DICOM image; .*plain-csv$'
+    ):
+        convert(folder, table)
+    shutil.copy(get_testdata_file('DICOMDIR'), folder / 'DICOMDIR')
+    with pytest.raises(
+        AnnotationError, match=r'none of its 2 files is .*; a DICOMDIR lists .* too$'
+    ):
+        convert(folder)
+    (folder / 'a.ZIP').write_bytes(b'PK\x03\x04')
+    with pytest.raises(AnnotationError, match=r'none of its 3 files .* 1 of them .*: unpack them$'):
         convert(folder)
     film(folder, 'a.dcm', ViewPosition='LL')
+    with pytest.raises(AnnotationError, match='1 view lateral'):
+        convert(folder, table)
     with pytest.raises(AnnotationError, match='1 view lateral'):
         convert(folder)
     with pytest.raises(FileNotFoundError, match=r'none\.csv'):
         convert(folder, folder / 'none.csv')
     with pytest.raises(ValueError, match='column'):
         convert(folder, 'path,label\na,1\n', columns=dict(colour='x'))
+
+
+def test_a_folder_of_links_that_holds_the_films(folder):
+    film(folder, 'dicom/a.dcm')
+    for links in (folder, folder.parent):
+        with pytest.raises(ValueError, match=r'holds the films themselves: .*--links'):
+            convert(folder, links=links)
+    (folder / 'dicom/a.dcm').unlink()
+    with pytest.raises(AnnotationError, match='there is no file in it'):
+        convert(folder, links=folder.parent)
 
 
 def test_links_of_an_earlier_conversion_take_no_label_away(folder):

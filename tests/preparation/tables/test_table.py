@@ -83,6 +83,68 @@ def test_empty_names_at_the_end_of_the_header(tmp_path):
     assert read_bytes(tmp_path, b'path,label,,,\na,1\n') == ([(2, ['a', '1', ''])], '')
 
 
+def test_what_is_wrong_with_many_lines_is_said_once():
+    problems = Problems()
+    for line in (9, 2, 3, 4, 6, 11, 13, 15):
+        problems.add('t.csv', line, 'odd')
+    problems.add('t.csv', 3, 'other')
+    problems.add('u.csv', 3, 'odd')
+    assert len(problems.lines) == 10 and problems.lines[1] == 't.csv: line 3: odd'
+    with pytest.raises(AnnotationError) as caught:
+        problems.raise_any(['a', 'b'])
+    assert list(caught.value.problems) == problems.lines
+    assert str(caught.value).splitlines() == [
+        '10 problems in a, b:',
+        '  t.csv: lines 2-4, 6, 9, 11, 13, 15 (8 rows): odd',
+        '  t.csv: line 3: other',
+        '  u.csv: line 3: odd',
+    ]
+    for number in range(60):
+        problems.add('v.csv', number, f'fault {number}')
+        problems.add('v.csv', 100 + number, f'fault {number}')
+    with pytest.raises(AnnotationError) as caught:
+        problems.raise_any(['all'])
+    message = str(caught.value)
+    # 50 of 63 different ones
+    assert message.startswith('130 problems in all:\n')
+    assert message.endswith(
+        'lines 46, 146 (2 rows): fault 46\n  ... and 26 more: v.csv lines 47-59, 147-159'
+    )
+
+
+def test_50_runs_of_lines_with_one_fault_are_all_named_and_more_are_counted():
+    for number, end in ((50, '98, 100 (50 rows)'), (51, '98, 100, ... (51 rows)')):
+        problems = Problems()
+        for line in range(2, 2 * number + 2, 2):
+            problems.add('t.csv', line, 'odd')
+        with pytest.raises(AnnotationError) as caught:
+            problems.raise_any(['t.csv'])
+        line = str(caught.value).splitlines()[1]
+        assert line.startswith('  t.csv: lines 2, 4, 6, 8, 10, 12, ')
+        assert line.endswith(f'{end}: odd') and line.count(', ') == end.count('...') + 49
+
+
+def test_tables_of_one_file_name_are_named_by_their_paths(tmp_path):
+    problems = Problems()
+    a, b, c = paths = [tmp_path / 'a/t.csv', tmp_path / 'b/t.csv', tmp_path / 'c.csv']
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('label\n1,2\n')
+    # a column is missing in the first before the second is there
+    Table(a, dict(path=('path',)), problems)
+    tables = [Table(path, dict(label=('label',)), problems) for path in (a, b, c)]
+    assert [table.name for table in tables] == [str(a), str(b), 'c.csv']
+    assert not any(list(table.rows()) for table in tables)
+    with pytest.raises(AnnotationError) as caught:
+        problems.raise_any(['all'])
+    head, header, *rows = str(caught.value).splitlines()
+    assert head == '4 problems in all:'
+    assert header.startswith(f"  {a}: header: no column 'path'")
+    fault = 'line 2: 2 fields, the header has 1'
+    assert rows == [f'  {a}: {fault}', f'  {b}: {fault}', f'  c.csv: {fault}']
+    assert [line[2:] for line in rows] == list(caught.value.problems[1:])
+
+
 @pytest.mark.parametrize(
     ('data', 'words'),
     [
@@ -95,6 +157,7 @@ def test_empty_names_at_the_end_of_the_header(tmp_path):
             "no column 'path' or 'file_name'; wanted: 'path' or 'file_name', 'label'; found: 'image', "
             "'klasse', 'label'",
         ),
+        (b'a.png,1\nb.png,0\n', "found: 'a.png', '1'; is the first line a header?"),
         (b'path,label,Label\na,1,1\n', "column 'label' is there twice"),
         (b'\x89PNG\r\n\x1a\n' + bytes(range(256)) * 4, "no column 'path'"),
         (gzip.compress(LONG)[:-20_000], 'the file is damaged from here on (Compressed file ended'),
@@ -120,13 +183,13 @@ def test_files_that_are_no_table(tmp_path, data, words):
     ],
 )
 def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, words):
-    rows, message = read_bytes(tmp_path, b'path,label,x\na,1,\n' + row + b'\nc,0,\nd,\n')
+    rows, message = read_bytes(tmp_path, b'path,label,x\na,1,\n' + row + b'\nc,0,\nd,1,2,3,4\n')
     more = row.count(b'\n')
     assert rows == [(2, ['a', '1', '']), (4 + more, ['c', '0', ''])]
     head, bad, last = message.splitlines()
     assert head.startswith('2 problems in ')
     assert bad.startswith(f'  t.csv: line 3: {words}')
-    assert last == f'  t.csv: line {5 + more}: 2 fields, the header has 3'
+    assert last == f'  t.csv: line {5 + more}: 5 fields, the header has 3'
 
 
 def test_a_quote_that_never_ends(tmp_path):
@@ -165,7 +228,8 @@ def test_progress(tmp_path, capsys):
 
 
 def test_many_problems_are_all_placed(tmp_path):
-    lines = ['x' if index % 3 else 'a,1' for index in range(120)]
+    # each with another number of fields
+    lines = ['x,' * (index + 2) + 'x' if index % 3 else 'a,1' for index in range(120)]
     _, message = read_bytes(tmp_path, '\n'.join(['path,label', *lines]).encode())
     assert message.startswith('80 problems') and '... and 30 more: t.csv lines' in message
     tail = message.rsplit('lines ', 1)[1]

@@ -1,9 +1,11 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""The images of a data set behind wrappers, as ``RepeatDataset`` and ``ClassBalancedDataset``."""
+"""What is behind wrappers of data sets, as ``ConcatDataset`` and ``RepeatDataset``."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from mmdet.datasets.transforms import MultiBranch
 
 
 def innermost_sets(dataset: Any) -> list[Any]:
@@ -43,3 +45,27 @@ def values_as_read(dataset: Any, name: str) -> np.ndarray | None:
         return found
     # of mmengine's wrappers
     return found[[dataset._get_ori_dataset_idx(index) for index in range(len(dataset))]]
+
+
+def branches_of(dataset: Any) -> set[str]:
+    """Branches that the images of a data set come in, by the ``MultiBranch`` of its pipelines.
+
+    Args:
+        dataset (Any): As of ``innermost_sets``.
+
+    Returns:
+        set[str]: Of the data set, of what it joins or wraps and of wrappers between, all together; empty
+        where no pipeline parts branches.
+    """
+    steps = [step for step in transforms_of(dataset) if isinstance(step, MultiBranch)]
+    names = {name for step in steps for name in step.branch_pipelines}
+    parts = [dataset.dataset] if hasattr(dataset, 'dataset') else []
+    return names.union(*map(branches_of, getattr(dataset, 'datasets', parts)))
+
+
+def transforms_of(dataset: Any) -> list[Any]:
+    """Built transforms of a data set or of a wrapper (``MultiImageMixDataset``) itself; none without."""
+    pipeline = getattr(dataset, 'pipeline', ())
+    steps = getattr(pipeline, 'transforms', pipeline)
+    # a pipeline may be any function
+    return list(steps) if isinstance(steps, Iterable) else []
