@@ -44,8 +44,9 @@ class ProbMapTTAModel(BaseTTAModel):
         Returns:
             list[DetDataSample]: A film each, as ``ProbMapDetector.predict`` gives it: the mean map,
             ``pred_instances`` cut from it and ``pred_score``, its maximum; of a detector with
-            ``image_score_is_map_maximum = False`` the mean of the views' scores. Of one that does not say
-            it is the maximum for films whose scores are the maxima of their maps, with one warning.
+            ``image_score_is_map_maximum = False`` the mean of the views' scores. Of one that says
+            neither, the maximum for a film whose scores are those of its maps, else the mean; this is
+            warned of once.
 
         Raises:
             ValueError: When a view has no map, or another score than its maximum where the detector says
@@ -56,9 +57,9 @@ class ProbMapTTAModel(BaseTTAModel):
         if is_maximum is None and not self._warned:
             self._warned = True
             print_log(
-                f'{type(detector).__name__} has no image_score_is_map_maximum: films whose scores are not '
-                'the maxima of their maps get the mean score of their views, others the maximum of the '
-                'mean map; set it to True or False, so that all are scored alike',
+                f'{type(detector).__name__} has no image_score_is_map_maximum: a film whose scores are '
+                'the maxima of its maps gets the maximum of their mean, another one the mean of its '
+                'scores; set it to True or False, so that all are scored alike',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -75,8 +76,8 @@ def merge_views(
     Args:
         views (Sequence[DetDataSample]): Predictions with ``map_scale`` in film px.
         test_cfg (dict): Options of ``components``.
-        image_score_is_map_maximum (bool, optional): Whether ``pred_score`` is the maximum of the map; else
-            it is averaged. Defaults to None: as it is in these views.
+        image_score_is_map_maximum (bool, optional): Whether ``pred_score`` is the maximum of the map;
+            else it is averaged. Defaults to None, as it is in these views.
 
     Returns:
         DetDataSample: The first view with map, score and boxes of all.

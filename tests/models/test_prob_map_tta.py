@@ -8,6 +8,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from torch import nn
@@ -143,7 +144,7 @@ def test_scores_of_all_films_of_a_detector_are_merged_by_one_rule():
 )
 def test_the_maximum_of_a_map_in_any_shape_and_precision(score_of):
     # 0.8 is 0.7998 in half precision and 0.8008 in bfloat16
-    views = [spot_in(0, 0), spot_in(5, 5)]
+    views = [spot_in(0, 0), spot_in(5, 5, 0.4)]
     for one in views:
         one.pred_score = score_of(one.pred_prob_map.data)
     merged = merge_views(views, TEST_CFG, True)
@@ -162,12 +163,17 @@ def test_rounding_is_no_other_score(dtype, far):
                 merge_views([sample], TEST_CFG, True)
 
 
+class Undeclared(BaseModel):
+    test_cfg = TEST_CFG
+
+    def forward(self, inputs):
+        raise NotImplementedError
+
+
 def test_a_detector_that_does_not_say_what_its_score_is(monkeypatch):
     said = []
     monkeypatch.setattr(tta, 'print_log', lambda text, **_: said.append(text))
-    detector = nn.Module()
-    detector.test_cfg = TEST_CFG
-    model = MODELS.build(dict(type='ProbMapTTAModel', module=detector))
+    model = tta.ProbMapTTAModel(Undeclared())
     for scores, expected in (((None, None), 0.4), ((0.5, 0.25), 0.375), ((0.8, 0.25), 0.525)):
         views = [spot_in(0, 0, score=scores[0]), spot_in(5, 5, score=scores[1])]
         (merged,) = model.merge_preds([views])

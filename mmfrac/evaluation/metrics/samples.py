@@ -43,7 +43,7 @@ def prediction_of_sample(sample: dict, classes: Sequence[str] = ()) -> ImagePred
         ImagePrediction: Unchecked but for the planes of its map and the size of its image score.
 
     Raises:
-        ValueError: If the map has another number of planes than one, or ``pred_score`` is not one number.
+        ValueError: If the map has another number of planes than one, or ``pred_score`` is several.
     """
     img_path = str(sample['img_path'])
     boxes, scores = no_boxes()
@@ -54,7 +54,8 @@ def prediction_of_sample(sample: dict, classes: Sequence[str] = ()) -> ImagePred
         boxes = boxes if boxes.size else boxes.reshape(0, 4)
         if 'labels' in found and classes:
             box_classes = tuple(classes[index] for index in as_numpy(found['labels']).tolist())
-    prob_map = scale = None
+    prob_map = None
+    scale: Any = None
     if 'pred_prob_map' in sample:
         planes = as_numpy(sample['pred_prob_map']['data'])
         if planes.ndim != 3 or len(planes) != 1:

@@ -246,7 +246,7 @@ class _Run:
         self.links = Path(more.links or _default_links(out_file))
         self.names = _list_files(root, self.links if self.is_neutral else None)
         is_root = os.path.realpath(self.links) == os.path.realpath(root)
-        if self.is_neutral and (is_root or not self.names and _list_files(root)):
+        if self.is_neutral and (is_root or (not self.names and _list_files(root))):
             raise ValueError(
                 f"'{self.links}' holds the films themselves: name another folder for the links to them "
                 '(--links)'
@@ -332,7 +332,7 @@ class _Run:
             packed = sum(name.lower().endswith(_PACKED) for name in self.names)
             hint = 'for images of other kinds there is mmfrac convert plain-csv'
             if packed:
-                hint = f'by their names {packed} of them are packed files: unpack them'
+                hint = f'packed files, by their names: {packed}; unpack them'
             elif INDEX in self.conversion.left_out:
                 hint = 'a DICOMDIR lists images that are not here: copy them, too'
             raise AnnotationError(

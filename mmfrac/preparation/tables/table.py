@@ -69,7 +69,8 @@ class Problems:
         ]
 
     def _ordered(self) -> list[tuple[str, int | str, str]]:
-        return sorted(((self.name_of(table), *rest) for table, *rest in self._found), key=_place)
+        found = [(self.name_of(table), location, text) for table, location, text in self._found]
+        return sorted(found, key=_place)
 
     def _grouped(self) -> list[tuple[str, list[int | str], str]]:
         """Table, lines and text, once for all lines of a table that have one text; in order."""

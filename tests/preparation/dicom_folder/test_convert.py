@@ -605,7 +605,9 @@ def test_missing_inputs_and_nothing_left(folder):
     ):
         convert(folder)
     (folder / 'a.ZIP').write_bytes(b'PK\x03\x04')
-    with pytest.raises(AnnotationError, match=r'none of its 3 files .* 1 of them .*: unpack them$'):
+    with pytest.raises(
+        AnnotationError, match=r'none of its 3 files .*; packed .*: 1; unpack them$'
+    ):
         convert(folder)
     film(folder, 'a.dcm', ViewPosition='LL')
     with pytest.raises(AnnotationError, match='1 view lateral'):
