@@ -95,7 +95,7 @@ def test_everything_wrong_with_a_csv_at_once(folder, tmp_path):
     [
         'file_name,patient_id\n00000001_000.png,7\n'.encode('utf-16'),
         'File_Name;Patient_ID;Alter\n00000001_000.png;7;ü\n'.encode('cp1252'),
-        gzip.compress(b'file_name\tpatient_id\tlabel\n00000001_000.png\t7\tno\n'),
+        gzip.compress(b'file_name\tpatient_id\tlabel\n00000001_000.png\t7\tno\n', mtime=0),
         # a fracture of a film that is not there
         b'file_name,patient_id,label\n00000001_000.png,7,0\ngone.png,8,1\n',
         # as CheXpert, MIMIC-CXR and others write films without any finding

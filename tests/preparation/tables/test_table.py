@@ -55,7 +55,7 @@ def zipped(**files):
         TEXT.replace(',', ';').encode(),
         TEXT.replace(',', '\t').encode(),
         TEXT.rstrip('\n').encode(),
-        gzip.compress(TEXT.encode('utf-8-sig')),
+        gzip.compress(TEXT.encode('utf-8-sig'), mtime=0),
         zipped(t=TEXT.encode()),
         zipped(**{'t.csv': TEXT.encode(), '__MACOSX/t.csv': b'x'}),
         TEXT.replace('path,label', ' Path , LABEL ').encode(),
@@ -160,8 +160,11 @@ def test_tables_of_one_file_name_are_named_by_their_paths(tmp_path):
         (b'a.png,1\nb.png,0\n', "found: 'a.png', '1'; is the first line a header?"),
         (b'path,label,Label\na,1,1\n', "column 'label' is there twice"),
         (b'\x89PNG\r\n\x1a\n' + bytes(range(256)) * 4, "no column 'path'"),
-        (gzip.compress(LONG)[:-20_000], 'the file is damaged from here on (Compressed file ended'),
-        (gzip.compress(LONG)[:12], 'the file cannot be read'),
+        (
+            gzip.compress(LONG, mtime=0)[:-20_000],
+            'the file is damaged from here on (Compressed file ended',
+        ),
+        (gzip.compress(LONG, mtime=0)[:12], 'the file cannot be read'),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
 )
