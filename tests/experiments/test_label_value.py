@@ -126,9 +126,23 @@ def test_tool(tiny_data, tmp_path, monkeypatch, capsys):
     assert f'| mean of 2 | 5 | {both["mass"]:.2f} |' in capsys.readouterr().out
 
 
+@pytest.fixture
+def counters(monkeypatch):
+    """Those that a measurement makes: of hidden lesions, and of those trained on."""
+    made = []
+
+    class Noted(LesionsFound):
+        def __init__(self):
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(label_value_module, 'LesionsFound', Noted)
+    return made
+
+
 @pytest.mark.parametrize('fraction', [None, 0.5])
 def test_hidden_lesions_and_those_trained_on_are_told_apart(
-    tiny_data, tmp_path, monkeypatch, fraction
+    tiny_data, tmp_path, counters, fraction
 ):
     init_default_scope('mmdet')
     cfg = Config.fromfile(write_config(tmp_path, tiny_data, base='phantom/frac_ssl_phantom_v2.py'))
@@ -136,14 +150,6 @@ def test_hidden_lesions_and_those_trained_on_are_told_apart(
         set_label_fraction(cfg, fraction)
     model = MODELS.build(cfg.model.detector)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
-    counters = []
-
-    class Noted(LesionsFound):
-        def __init__(self):
-            super().__init__()
-            counters.append(self)
-
-    monkeypatch.setattr(label_value_module, 'LesionsFound', Noted)
     found = measure_label_value(cfg, [str(tmp_path / 'a.pth')])
     hidden, boxed = counters
     assert (found.found, found.found_boxed) == (hidden.share, boxed.share)
@@ -161,9 +167,7 @@ def test_hidden_lesions_and_those_trained_on_are_told_apart(
         assert boxed.lesions < boxes('train', 'hospital')
 
 
-def test_films_whose_hidden_boxes_are_trained_with_are_not_measured(
-    tiny_data, tmp_path, monkeypatch
-):
+def test_films_whose_hidden_boxes_are_trained_with_are_not_measured(tiny_data, tmp_path, counters):
     init_default_scope('mmdet')
     cfg = Config.fromfile(write_config(tmp_path, tiny_data, base='phantom/frac_ssl_phantom_v2.py'))
     for one in film_sets(cfg.train_dataloader):
@@ -176,14 +180,6 @@ def test_films_whose_hidden_boxes_are_trained_with_are_not_measured(
     assert 0 < len(public) < 5
     model = MODELS.build(cfg.model.detector)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
-    counters = []
-
-    class Noted(LesionsFound):
-        def __init__(self):
-            super().__init__()
-            counters.append(self)
-
-    monkeypatch.setattr(label_value_module, 'LesionsFound', Noted)
     assert measure_label_value(cfg, [str(tmp_path / 'a.pth')]).films == len(public)
     # a film has one lesion
     assert [one.lesions for one in counters] == [len(public), len(trained)]
