@@ -22,6 +22,7 @@ from mmdet.registry import METRICS
 from mmengine.config import Config
 
 from mmfrac.engine.runner.checkpoints import latest_checkpoint, load_checkpoint_file
+from mmfrac.engine.runner.precision import set_test_precision
 from mmfrac.engine.runner.run_log import EpochValues, logged_keys, read_scalars
 from mmfrac.evaluation.definitions import Definitions, common_definitions
 from mmfrac.experiments.results import read_result, write_result
@@ -405,7 +406,7 @@ class EvaluatedJob(TrainingJob, ABC):
         if self.part != 'test':
             for key in ('dataloader', 'evaluator'):
                 cfg[f'test_{key}'] = copy.deepcopy(cfg[f'{self.part}_{key}'])
-            cfg.test_cfg = cfg.get('test_cfg') or dict(type='TestLoop')
+        _test_in_fp32(cfg)
         metric = frac_metric(cfg.test_evaluator)
         # a single process gathers nothing, so nothing but the file has to be trimmed
         metric.update(records_file=str(records_file), records_max_fppi=self.max_fppi, max_fppi=None)
@@ -418,6 +419,14 @@ class EvaluatedJob(TrainingJob, ABC):
         # null is how JSON has NaN: no lesion, or one class, is evaluated
         found = {key: math.nan if value is None else value for key, value in metrics.items()}
         return {f'frac/{key}': value for key, value in found.items()}, records
+
+
+def _test_in_fp32(cfg: Config) -> None:
+    """Leave no precision to the device: figures of several machines stand side by side."""
+    cfg.test_cfg = loop = cfg.get('test_cfg') or dict(type='TestLoop')
+    is_usual = type_name({'type': 'TestLoop', **loop}) in ('TestLoop', 'PrecisionTestLoop')
+    if is_usual and not loop.get('fp16') and 'precision' not in loop:
+        set_test_precision(cfg, 'fp32')
 
 
 def frac_metric(evaluator: Any) -> dict:

@@ -20,6 +20,7 @@ from mmfrac.experiments.jobs import (
     Tools,
     Training,
     TrainingJob,
+    _test_in_fp32,
     exit_on_sigterm,
     frac_metric,
     read_training,
@@ -355,3 +356,22 @@ def test_the_metric_of_an_evaluator():
     assert frac_metric([dict(type='CocoMetric'), metric]) is metric
     with pytest.raises(ValueError, match='need a FracMetric'):
         frac_metric([dict(type='CocoMetric')])
+
+
+@pytest.mark.parametrize(
+    ('loop', 'precision'),
+    [
+        (None, 'fp32'),
+        (dict(type='TestLoop'), 'fp32'),
+        (dict(), 'fp32'),
+        (dict(type='PrecisionTestLoop', precision='bf16'), 'bf16'),
+        (dict(type='TestLoop', fp16=True), None),
+        (dict(type='OwnLoop'), None),
+    ],
+)
+def test_tests_leave_no_precision_to_the_device(loop, precision):
+    cfg = Config(dict(test_cfg=loop))
+    _test_in_fp32(cfg)
+    assert cfg.test_cfg.get('precision') == precision
+    if precision is None:
+        assert cfg.test_cfg == loop
