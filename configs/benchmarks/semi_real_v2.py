@@ -24,6 +24,7 @@ shelf = dict(
     soft_cells='Ours, cells by confidence',
     strong_view='Ours, strong view',
     plus='Ours, plus',
+    plus_image_head='Ours, plus, image head',
     posterior_snapshot='Posterior, teacher that stays, as sure as the boxes say',
 )
 others = {

@@ -16,6 +16,7 @@ from mmfrac.models.detectors.semi_prob_map_detector import SemiProbMapDetector
 from mmfrac.models.ema import PredictionEMA
 from mmfrac.models.heads.adaptive_sample_assigner import AdaptiveSampleAssigner
 from mmfrac.models.heads.fam3d_head import FAM3DHead
+from mmfrac.models.heads.image_head import ImageHead
 from mmfrac.models.heads.prob_map_head import ProbMapHead
 from mmfrac.models.losses import (
     KLDLoss,
@@ -65,6 +66,7 @@ __all__ = [
     'EraseBackground',
     'FAM3DHead',
     'FrozenTeacher',
+    'ImageHead',
     'KLDLoss',
     'KnownPositive',
     'MILLoss',

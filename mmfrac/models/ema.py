@@ -83,8 +83,8 @@ class PredictionEMA(ExponentialMovingAverage):
         super().__init__(model, **kwargs)
         shared = tuple(getattr(model, 'training_only', ()))
         for prefix in shared:
-            name = prefix.rstrip('.')
-            setattr(self.module, name, getattr(model, name))
+            owner, _, name = prefix.rstrip('.').rpartition('.')
+            setattr(self.module.get_submodule(owner), name, model.get_submodule(prefix.rstrip('.')))
         self.avg_parameters = {
             name: value
             for name, value in self.avg_parameters.items()

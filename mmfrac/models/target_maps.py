@@ -1,11 +1,13 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-"""Target maps of a batch, which are as large as its padded input."""
+"""Targets of a batch: labels of its images, and maps, which are as large as its padded input."""
 
 import torch
 import torch.nn.functional as F
 from mmdet.structures import DetDataSample, SampleList
 from mmengine.structures import PixelData
 from torch import Tensor
+
+from mmfrac.utils.device import to_device
 
 
 def stack_targets(samples: SampleList) -> Tensor:
@@ -41,6 +43,28 @@ def stack_valid(samples: SampleList) -> Tensor:
         ValueError: When a sample has no ``gt_prob_map``.
     """
     return torch.stack([_padded(sample, _maps(sample).valid) for sample in samples])
+
+
+def stack_labels(samples: SampleList, device: torch.device) -> Tensor:
+    """Labels of a batch of images.
+
+    Args:
+        samples (list[DetDataSample]): With ``label``.
+        device (torch.device): Where they are wanted.
+
+    Returns:
+        Tensor: ``(N,)`` int64: 1, 0, or -1 where nobody knows.
+
+    Raises:
+        ValueError: When a sample does not say ``label``.
+    """
+    for sample in samples:
+        if 'label' not in sample.metainfo:
+            raise ValueError(
+                f'data sample of {sample.metainfo.get("img_path")} does not say label, which a loss of '
+                'image labels needs: keep it in meta_keys of PackProbMapInputs'
+            )
+    return to_device(torch.tensor([sample.label for sample in samples]), device)
 
 
 def _maps(sample: DetDataSample) -> PixelData:

@@ -35,7 +35,7 @@ def test_has_a_config_at_full_size(method):
     (name,) = (place for place in places if place in NAMES)
     cfg = Config.fromfile(CONFIGS / BASES[-1])
     merge_config_file(cfg._cfg_dict, CONFIGS / f'_base_/methods/{method}.py')
-    if method in ('plus', 'posterior_snapshot'):
+    if method in ('plus', 'plus_image_head', 'posterior_snapshot'):
         # peaks of maps of 256 x 256 are as far apart as those of 80 x 80
         cfg.model.pseudo_pipeline[0].window = 17
     assert Config.fromfile(CONFIGS / name).to_dict() == cfg.to_dict()

@@ -10,6 +10,7 @@ from mmfrac.models.channels_last import use_channels_last
 from mmfrac.models.data_preprocessor import check_batch
 from mmfrac.models.postprocess import add_prediction, prediction_options
 from mmfrac.models.state_dicts import StudentWeights
+from mmfrac.models.target_maps import stack_labels
 
 
 @MODELS.register_module()
@@ -22,6 +23,8 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         backbone (dict): E.g. mmdet's ``ResNet``.
         neck (dict): E.g. mmdet's ``FPN``.
         prob_map_head (dict): ``ProbMapHead``.
+        image_head (dict, optional): ``ImageHead``, which learns the labels of images beside the map, in
+            training alone. Defaults to None.
         test_cfg (dict, optional): ``component_thr`` (prob at which the map is cut into boxes, default
             0.2), ``max_per_img`` (boxes a film, default 100). Defaults to None.
         data_preprocessor (dict, optional): ``DetDataPreprocessor``. Defaults to None.
@@ -30,6 +33,7 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Attributes:
+        training_only (tuple[str, ...]): Prefixes of the tensors that prediction does not need.
         image_score_is_map_maximum (bool): True: ``pred_score`` is the maximum of the map.
         low_precision (bool): True: its predictions may be computed in bf16 or fp16.
 
@@ -37,6 +41,7 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         ValueError: When ``test_cfg`` has an unknown option.
     """
 
+    training_only: tuple[str, ...] = ()
     image_score_is_map_maximum = True
     low_precision = True
 
@@ -49,11 +54,15 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         data_preprocessor: OptConfigType = None,
         channels_last: bool = True,
         init_cfg: OptMultiConfig = None,
+        image_head: OptConfigType = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
         self.prob_map_head = MODELS.build(prob_map_head)
+        self.image_head = None if image_head is None else MODELS.build(image_head)
+        if self.image_head is not None:
+            self.training_only = ('image_head.',)
         self.data_preprocessor.register_forward_pre_hook(check_batch)
         self.test_cfg = prediction_options(test_cfg, type(self).__name__)
         self._takes_grey = takes_grey(self.backbone)
@@ -95,9 +104,15 @@ class ProbMapDetector(StudentWeights, BaseDetector):
             batch_data_samples (list[DetDataSample]): With ``gt_prob_map``.
 
         Returns:
-            dict[str, Tensor]: ``loss_sup``.
+            dict[str, Tensor]: ``loss_sup``, and ``loss_image`` of an image head.
         """
-        return self.prob_map_head.loss(self.extract_feat(batch_inputs), batch_data_samples)
+        feats = self.extract_feat(batch_inputs)
+        losses = self.prob_map_head.loss(feats, batch_data_samples)
+        if self.image_head is not None:
+            image_logits = self.image_head(feats)
+            labels = stack_labels(batch_data_samples, image_logits.device)
+            losses.update(self.image_head.loss(image_logits, labels))
+        return losses
 
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True

@@ -24,7 +24,7 @@ from mmfrac.models.losses.cell_loss import reduce_cells
 from mmfrac.models.postprocess import image_scores
 from mmfrac.models.pseudo_labels.warp import homography_of
 from mmfrac.models.state_dicts import STUDENT, AdaptedWeights
-from mmfrac.models.target_maps import stack_valid
+from mmfrac.models.target_maps import stack_labels, stack_valid
 from mmfrac.models.teachers.base import build_teacher
 from mmfrac.utils.device import host_buffer_names, to_device
 from mmfrac.utils.events import check_events
@@ -114,7 +114,7 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             or the two preprocessors normalise differently.
     """
 
-    training_only = ('teacher.', 'pseudo_pipeline.')
+    training_only: tuple[str, ...] = ('teacher.', 'pseudo_pipeline.')
     image_score_is_map_maximum = True
     low_precision = True
 
@@ -147,10 +147,14 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             raise TypeError(f'batch_augments of SemiProbMapDetector is a list: [{batch_augments}]')
         self.batch_augments = MMModuleList([MODELS.build(augment) for augment in batch_augments])
         mixes = any(isinstance(augment, MixUp) for augment in self.batch_augments)
-        if mixes and any(map(_is_of_images, self.semi_losses)):
+        self._has_image_head = getattr(self.student, 'image_head', None) is not None
+        if mixes and (self._has_image_head or any(map(_is_of_images, self.semi_losses))):
             raise ValueError(
-                'a semi_loss of image labels cannot be had with MixUp: a mixed image has two labels'
+                'a semi_loss of image labels and an image_head cannot be had with MixUp: a mixed image '
+                'has two labels'
             )
+        if self._has_image_head:
+            self.training_only = (*self.training_only, f'{STUDENT}image_head.')
         self.teacher.attach(self.student)
         for part in (*self.pseudo_pipeline, *self.semi_losses):
             check_events_of(part)
@@ -239,7 +243,8 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             multi_batch_data_samples (dict[str, list[DetDataSample]]): Their data samples.
 
         Returns:
-            dict[str, Tensor]: Of ``loss_by_gt`` and ``loss_by_pseudo_maps``, with the monitors
+            dict[str, Tensor]: Of ``loss_by_gt`` and ``loss_by_pseudo_maps``, ``loss_image`` of all images
+            where the detector has an ``image_head``, with the monitors
             ``semi_weight`` (that of L_semi in this epoch, 0 for a batch whose cells all have the weight
             0), ``teacher_score`` (mean image score of the teacher) and ``pseudo_positive`` (fraction of
             valid cells above 0.5 in the pseudo maps).
@@ -281,10 +286,11 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             has_target = weight.flatten(1).any()
             targets['unsup_student'] = dict(target=pseudo_map, valid=valid, weight=weight)
             if any(map(_is_of_images, self.semi_losses)):
-                targets['unsup_student']['labels'] = _labels_of(student_samples, valid.device)
+                targets['unsup_student']['labels'] = stack_labels(student_samples, valid.device)
             for augment in self.batch_augments:
                 views, targets = augment(views, targets)
-        logits = dict(zip(branches, self._branch_logits([views[name] for name in branches])))
+        maps, image_logits = self._branch_logits([views[name] for name in branches])
+        logits = dict(zip(branches, maps))
         losses: dict[str, Tensor] = {}
         if with_sup:
             losses.update(self.loss_by_gt(logits['sup'], targets['sup']))
@@ -294,6 +300,10 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             losses['semi_weight'] = self.semi_weight * has_target.to(losses['loss_semi'])
             losses['teacher_score'] = image_scores(teacher_map, teacher_samples).mean()
             losses['pseudo_positive'] = ((pseudo_map > 0.5) & valid).sum() / valid.sum()
+        if image_logits is not None:
+            images = [sample for name in branches for sample in samples[name]]
+            labels = stack_labels(images, image_logits.device)
+            losses.update(self.student.image_head.loss(image_logits, labels))
         return losses
 
     def loss_by_gt(self, logits: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -405,11 +415,20 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
         losses['teacher_student_gap'] = reduce_cells(gap, valid, 'mean')
         return losses
 
-    def _branch_logits(self, inputs: list[Tensor]) -> Sequence[Tensor]:
+    def _branch_logits(self, inputs: list[Tensor]) -> tuple[Sequence[Tensor], Tensor | None]:
+        """Logits of the maps, a batch a branch, and those of all images, None without image head."""
         if len({batch.shape[1:] for batch in inputs}) == 1:
-            sizes = [len(batch) for batch in inputs]
-            return self.student.logits(torch.cat(inputs)).split(sizes)
-        return [self.student.logits(batch) for batch in inputs]
+            maps, of_images = self._logits(torch.cat(inputs))
+            return maps.split([len(batch) for batch in inputs]), of_images
+        logits = [self._logits(batch) for batch in inputs]
+        of_batches = [of_images for _, of_images in logits if of_images is not None]
+        return [maps for maps, _ in logits], torch.cat(of_batches) if of_batches else None
+
+    def _logits(self, batch_inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        if not self._has_image_head:
+            return self.student.logits(batch_inputs), None
+        feats = self.student.extract_feat(batch_inputs)
+        return self.student.prob_map_head(feats), self.student.image_head(feats)
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> SampleList:
         """Predictions of the student, see ``ProbMapDetector.predict``."""
@@ -437,16 +456,6 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
 
 def _is_of_images(loss: nn.Module) -> bool:
     return getattr(loss, 'of_images', False)
-
-
-def _labels_of(samples: SampleList, device: torch.device) -> Tensor:
-    for sample in samples:
-        if 'label' not in sample.metainfo:
-            raise ValueError(
-                f'data sample of {sample.metainfo.get("img_path")} does not say label, which a loss of '
-                'image labels needs: keep it in meta_keys of PackProbMapInputs'
-            )
-    return to_device(torch.tensor([sample.label for sample in samples]), device)
 
 
 def check_normalisation(whole: nn.Module, detector: nn.Module) -> None:

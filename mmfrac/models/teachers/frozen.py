@@ -58,6 +58,8 @@ class FrozenTeacher(BaseTeacher):
         state = checkpoint.get('state_dict', checkpoint)
         state = {name.removeprefix('module.'): value for name, value in state.items()}
         missing, _ = detector.load_state_dict(state, strict=False)
+        not_needed = tuple(getattr(detector, 'training_only', ()))
+        missing = [name for name in missing if not name.startswith(not_needed)]
         if missing:
             raise ValueError(
                 f"FrozenTeacher: '{path}' lacks {len(missing)} weights of the detector, {missing[0]} "
