@@ -243,9 +243,8 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             multi_batch_data_samples (dict[str, list[DetDataSample]]): Their data samples.
 
         Returns:
-            dict[str, Tensor]: Of ``loss_by_gt`` and ``loss_by_pseudo_maps``, ``loss_image`` of all images
-            where the detector has an ``image_head``, with the monitors
-            ``semi_weight`` (that of L_semi in this epoch, 0 for a batch whose cells all have the weight
+            dict[str, Tensor]: Of ``loss_by_gt`` and ``loss_by_pseudo_maps``, ``loss_image`` of all
+            images where the detector has an ``image_head``, with the monitors ``semi_weight`` (that of L_semi in this epoch, 0 for a batch whose cells all have the weight
             0), ``teacher_score`` (mean image score of the teacher) and ``pseudo_positive`` (fraction of
             valid cells above 0.5 in the pseudo maps).
 

@@ -69,8 +69,8 @@ class ImageHead(BaseModule):
         levels, channels = len(feats), feats[0].shape[1]
         if levels < self.num_levels or channels != self.in_channels:
             raise ValueError(
-                f'ImageHead expects {self.num_levels} pyramid levels of {self.in_channels} channels, the '
-                f'neck gives {levels} of {channels}: set num_levels and in_channels of image_head'
+                f'ImageHead expects {self.num_levels} pyramid levels of {self.in_channels} channels, '
+                f'the neck gives {levels} of {channels}: set num_levels and in_channels of image_head'
             )
         with torch.autocast(feats[0].device.type, enabled=False):
             used = [feat.to(self.fc.weight.dtype) for feat in feats[: self.num_levels]]
