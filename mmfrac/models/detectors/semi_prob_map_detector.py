@@ -244,9 +244,10 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
 
         Returns:
             dict[str, Tensor]: Of ``loss_by_gt`` and ``loss_by_pseudo_maps``, ``loss_image`` of all
-            images where the detector has an ``image_head``, with the monitors ``semi_weight`` (that of L_semi in this epoch, 0 for a batch whose cells all have the weight
-            0), ``teacher_score`` (mean image score of the teacher) and ``pseudo_positive`` (fraction of
-            valid cells above 0.5 in the pseudo maps).
+            images where the detector has an ``image_head``, with the monitors ``semi_weight`` (that of
+            L_semi in this epoch, 0 for a batch whose cells all have the weight 0), ``teacher_score``
+            (mean image score of the teacher) and ``pseudo_positive`` (fraction of valid cells above 0.5
+            in the pseudo maps).
 
         Raises:
             ValueError: When a burn-in batch has no supervised image, or nobody told the model the epoch
