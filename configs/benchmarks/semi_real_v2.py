@@ -77,6 +77,12 @@ others['posterior_ensemble'] = dict(
         ),
     },
 )
+# the labels of all images as a second task, without pseudo maps
+others['image_head_alone'] = dict(
+    others['plus_image_head'],
+    label='Image head, no pseudo maps',
+    options={'model.semi_train_cfg.unsup_weight': 0.0},
+)
 # the averaged teacher, as sure as the boxes say
 others['posterior_match'] = dict(
     others['plus'],

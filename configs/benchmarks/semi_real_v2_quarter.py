@@ -8,7 +8,7 @@ pretraining = dict(config='configs/semi_real/frac_sup_semi_real_v2_quarter.py')
 ssl = 'configs/semi_real/frac_ssl_semi_real_v2_quarter.py'
 deciding = ['supervised', 'mean_teacher', 'temporal_ensembling', 'aals', 'ours', 'mil']
 deciding += ['certain_cells_two_views', 'plus', 'plus_image_head', 'posterior_snapshot']
-deciding += ['posterior_student', 'posterior_match']
+deciding += ['posterior_student', 'posterior_match', 'image_head_alone']
 methods = {key: dict(_base_.methods[key], config=ssl) for key in deciding}
 methods['_delete_'] = True
 # what was tried with ours on folds, and did not help: 2 P_hos, 4 negatives and 6 P_pub a step, the label
