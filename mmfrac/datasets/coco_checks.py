@@ -124,7 +124,8 @@ def find_problems(
 
     Args:
         data (Any): The parsed JSON.
-        classes (Collection[str], optional): Categories whose boxes count; None: all. Defaults to None.
+        classes (Collection[str], optional): Categories whose boxes count, one of which must be there
+            if there are boxes; None: all. Defaults to None.
         outside (bool): Whether file names may lead out of the image folder. Defaults to False.
 
     Returns:
@@ -142,14 +143,16 @@ def find_problems(
         return problems
     names, lines = _check_categories(data['categories'])
     problems += lines
-    if classes is not None and not set(classes) & set(names.values()):
+    # without a box nothing is of a class
+    needed = classes if data['annotations'] else None
+    if needed is not None and not set(needed) & set(names.values()):
         fault = (
-            f'none of the classes {list(classes)} is among the categories {list(names.values())}; '
+            f'none of the classes {list(needed)} is among the categories {list(names.values())}; '
             'name those wanted (metainfo=dict(classes=(...)), --category)'
         )
         problems.append(Problem('field', '', fault))
-    elif classes is not None:
-        problems += _respelt_classes(data['annotations'], names, classes)
+    elif needed is not None:
+        problems += _respelt_classes(data['annotations'], names, needed)
     images, lines = _check_images(data['images'], outside)
     problems += lines
     counted = {key for key, name in names.items() if classes is None or name in classes}

@@ -301,8 +301,13 @@ _CLOSE = 0.8
 
 
 def _check_names(content: Mapping[str, Any], path: str | Path) -> None:
-    """Raise a ``ValueError`` for a name that is nearly that of a field; others are helpers."""
-    for name in content:
+    """Raise a ``ValueError`` for a name that is nearly that of a field; others are helpers.
+
+    So is a list or a function of such a name: no field is one.
+    """
+    for name, value in content.items():
+        if isinstance(value, (list, tuple)) or callable(value):
+            continue
         close = difflib.get_close_matches(name.lower(), _TYPES, 1, _CLOSE)
         # what a loop over the methods leaves
         if name not in _TYPES and close and name != 'method':

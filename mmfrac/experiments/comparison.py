@@ -1,6 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """Methods x seeds of a benchmark: trained and tested; what is done stays done."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,8 +12,8 @@ from mmengine.config import Config
 
 from mmfrac.experiments.benchmark import PRETRAINED, Benchmark, Folders, Method
 from mmfrac.experiments.executors import Executor, LocalExecutor
+from mmfrac.experiments.fingerprint import ANNOTATIONS, run_fingerprint
 from mmfrac.experiments.fingerprint import fingerprint as digest
-from mmfrac.experiments.fingerprint import run_fingerprint
 from mmfrac.experiments.jobs import (
     RESULT_FILE,
     EvaluatedJob,
@@ -247,15 +248,12 @@ def make_folds(benchmark: Benchmark, folders: Folders, report: Report = print) -
     Returns:
         Path: Folder of the folds.
     """
-    annotations = folders.data_root / 'annotations'
     folder = folders.work_dir / 'folds'
     folder.parent.mkdir(parents=True, exist_ok=True)
-    train, val, test = (annotations / f'{part}.json' for part in ('train', 'val', 'test'))
+    train, val, test = _split_files(folders)
     with locked(folder, lambda line: None):
-        made_from = folder.with_name('folds.fingerprint')
-        wanted = digest([benchmark.search_folds, benchmark.search_seed], [train, val, test])
-        is_there = (folder / 'folds.json').is_file()
-        if not is_there or not made_from.is_file() or made_from.read_text() != wanted:
+        if not _has_folds(benchmark, folders):
+            made_from = folder.with_name('folds.fingerprint')
             made_from.unlink(missing_ok=True)
             write_folds(
                 [train, val],
@@ -263,12 +261,30 @@ def make_folds(benchmark: Benchmark, folders: Folders, report: Report = print) -
                 num_folds=benchmark.search_folds,
                 seed=benchmark.search_seed,
                 test_file=test,
-                overwrite=is_there,
+                overwrite=(folder / 'folds.json').is_file(),
             )
-            write_text(made_from, wanted)
+            write_text(made_from, _fingerprint_of_folds(benchmark, folders))
         for note in read_folds(folder).get('notes', ()):
             report(f'note: {note}')
     return folder
+
+
+def _split_files(folders: Folders) -> list[Path]:
+    return [folders.data_root / name for name in ANNOTATIONS]
+
+
+def _fingerprint_of_folds(benchmark: Benchmark, folders: Folders) -> str:
+    return digest([benchmark.search_folds, benchmark.search_seed], _split_files(folders))
+
+
+def _has_folds(benchmark: Benchmark, folders: Folders) -> bool:
+    """Whether the folds of these films are in the work dir."""
+    made_from = folders.work_dir / 'folds.fingerprint'
+    return (
+        (folders.work_dir / 'folds/folds.json').is_file()
+        and made_from.is_file()
+        and made_from.read_text() == _fingerprint_of_folds(benchmark, folders)
+    )
 
 
 def method_run(
@@ -377,6 +393,8 @@ def outdated_runs(
 ) -> list[RunResult]:
     """Runs in a table of another config, other films or another epoch than they would have today.
 
+    It writes nothing: folds that the work dir lacks, or has of other films, are made in a temporary one.
+
     Args:
         benchmark (Benchmark): The benchmark.
         folders (Folders): Where it is run, with its films.
@@ -391,11 +409,8 @@ def outdated_runs(
         searched = len(benchmark.values(method)) > 1
         chosen_by = searched_runs(benchmark, method, runs) if searched else []
         counted += [*own, *(run for run in chosen_by if run not in own)]
-    if any(run.fold is not None for run in counted):
-        with suppress(FileNotFoundError):
-            make_folds(benchmark, folders, lambda line: None)
 
-    def is_current(run: RunResult) -> bool:
+    def is_current(run: RunResult, folders: Folders) -> bool:
         method = benchmark.methods[run.method]
         try:
             job = method_run(benchmark, folders, method, run.seed, run.value, run.fold)
@@ -403,7 +418,13 @@ def outdated_runs(
         except (FileNotFoundError, ValueError):
             return False  # it could not be made today
 
-    return [run for run in counted if not is_current(run)]
+    with tempfile.TemporaryDirectory() as scratch:
+        if any(run.fold is not None for run in counted):
+            with suppress(FileNotFoundError, ValueError):
+                if not _has_folds(benchmark, folders):
+                    folders = replace(folders, work_dir=Path(scratch))
+                    make_folds(benchmark, folders, lambda line: None)
+        return [run for run in counted if not is_current(run, folders)]
 
 
 def _known(

@@ -1,5 +1,4 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,11 +6,11 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
-from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 from torch import Tensor
 
+from mmfrac.models.merged_scores import merged_score, score_is_map_maximum
 from mmfrac.models.postprocess import components
 from mmfrac.models.pseudo_labels.warp import warp_map
 
@@ -32,7 +31,8 @@ class ProbMapTTAModel(BaseTTAModel):
         data_preprocessor (dict, optional): In place of the detector's own.
     """
 
-    _warned = False
+    _is_maximum: bool | None
+    _is_asked = False
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[DetDataSample]]) -> SampleList:
         """Merge the views of each film.
@@ -53,17 +53,11 @@ class ProbMapTTAModel(BaseTTAModel):
                 that it is, or was moved by more than ``Resize`` and ``RandomFlip`` before ``Pad``.
         """
         detector: Any = getattr(self.module, 'student', self.module)
-        is_maximum = getattr(detector, 'image_score_is_map_maximum', None)
-        if is_maximum is None and not self._warned:
-            self._warned = True
-            print_log(
-                f'{type(detector).__name__} has no image_score_is_map_maximum: a film whose scores are '
-                'the maxima of its maps gets the maximum of their mean, another one the mean of its '
-                'scores; set it to True or False, so that all are scored alike',
-                logger='current',
-                level=logging.WARNING,
-            )
-        return [merge_views(views, detector.test_cfg, is_maximum) for views in data_samples_list]
+        if not self._is_asked:
+            self._is_maximum, self._is_asked = score_is_map_maximum([detector]), True
+        return [
+            merge_views(views, detector.test_cfg, self._is_maximum) for views in data_samples_list
+        ]
 
 
 def merge_views(
@@ -95,11 +89,8 @@ def merge_views(
     merged = views[0]
     scale = merged.map_scale
     maps = [view.pred_prob_map.data for view in views]
-    scores = torch.stack([torch.as_tensor(view.pred_score) for view in views]).reshape(len(views))
-    maxima = torch.stack([one.amax() for one in maps])
-    if image_score_is_map_maximum is None:
-        image_score_is_map_maximum = scores.tolist() == maxima.tolist()
-    elif image_score_is_map_maximum and not _are_alike(scores, maxima):
+    scores = [view.pred_score for view in views]
+    if image_score_is_map_maximum and not _are_alike(scores, maps):
         raise ValueError(
             f'pred_score of {merged.img_path} is not the maximum of its map: the detector needs '
             'image_score_is_map_maximum = False, so that the scores of the views are averaged'
@@ -107,7 +98,7 @@ def merge_views(
     shape = tuple(maps[0].shape[-2:])
     prob_map = torch.stack([_in_frame(view, scale, shape) for view in views]).mean(dim=0)
     merged.pred_prob_map = PixelData(data=prob_map)
-    merged.pred_score = prob_map.amax() if image_score_is_map_maximum else scores.mean()
+    merged.pred_score = merged_score(prob_map, maps, scores, image_score_is_map_maximum)
     merged.pred_instances = components(prob_map[0], scale, merged.ori_shape, **test_cfg)
     fx, fy = merged.scale_factor
     merged.set_metainfo(
@@ -116,7 +107,9 @@ def merge_views(
     return merged
 
 
-def _are_alike(scores: Tensor, maxima: Tensor) -> bool:
+def _are_alike(predicted: Sequence[Any], maps: Sequence[Tensor]) -> bool:
+    scores = torch.stack([torch.as_tensor(score) for score in predicted]).reshape(len(predicted))
+    maxima = torch.stack([one.amax() for one in maps])
     rounding = max(_ROUNDING.get(values.dtype, 1e-5) for values in (scores, maxima))
     found, expected = scores.tolist(), maxima.tolist()
     return np.allclose(found, expected, rtol=rounding, atol=1e-3 * rounding, equal_nan=True)

@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 
 from mmfrac.datasets import CXRDataset
 from mmfrac.datasets.coco_checks import check_annotations
+from mmfrac.preparation.checks.split_file import read_split
 from mmfrac.utils.errors import AnnotationError, MissingImageError
 
 
@@ -275,6 +276,25 @@ def test_each_problem(root, path, value, words):
 )
 def test_each_missing_field(root, path):
     assert repr(path[-1]) in error_of(root, changed(path, None, drop=True))
+
+
+@pytest.mark.parametrize('categories', [[], [dict(id=3, name='rib')]])
+def test_a_file_without_boxes_needs_no_class(root, categories):
+    """As ``mmfrac check`` has it."""
+    data = content()
+    data['images'] = data['images'][2:]
+    data.update(annotations=[], categories=categories)
+    dataset = build(root, data, test_mode=True, pipeline=[])
+    assert dataset.labels().tolist() == [0, 1, -1, 0]
+    assert not any(dataset.get_data_info(index)['instances'] for index in range(4))
+    found = read_split('a', str(root / 'a.json'), str(root / 'images'), category='fracture')
+    assert found.findings == []
+    # a box is of a class
+    data['annotations'] = [dict(id=1, image_id=13, category_id=3, bbox=[1, 1, 5, 5])]
+    words = "none of the classes ['fracture'] is among the categories"
+    assert words in error_of(root, data)
+    found = read_split('a', str(root / 'a.json'), str(root / 'images'), category='fracture')
+    assert any(words in str(finding) for finding in found.findings)
 
 
 def test_sound_files_have_no_problems():

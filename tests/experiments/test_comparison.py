@@ -400,6 +400,51 @@ def test_runs_of_another_config_or_other_films_are_named(toy):
     assert outdated_runs(benchmark, elsewhere, runs) == runs
 
 
+def test_runs_of_folds_are_judged_without_writing(searched, monkeypatch):
+    benchmark, folders = searched
+    folder = make_folds(benchmark, folders, str)
+    method = benchmark.methods['ours']
+    epochs = {'frac/AUROC': {1: 0.5}}
+    runs = [
+        replace(
+            run_result(benchmark, 0),
+            value=value,
+            fold=fold,
+            fingerprint=method_run(benchmark, folders, method, 0, value, fold).fingerprint,
+            epochs=epochs,
+        )
+        for value, fold in ((1.0, 0), (1.0, 1), (3.0, 0), (3.0, 1), (1.0, None))
+    ]
+
+    # the value is chosen by records, which these runs lack
+    monkeypatch.setattr(comparison, 'final_runs', lambda *_: {'ours': runs[-1:]})
+
+    def told(where):
+        before = files_of(where.work_dir)
+        outdated = outdated_runs(benchmark, where, runs)
+        assert files_of(where.work_dir) == before
+        return outdated
+
+    assert told(folders) == []
+    # of another machine, which has no folds, or those of other films
+    assert told(replace(folders, work_dir=folders.work_dir / 'elsewhere')) == []
+    folder.with_name('folds.fingerprint').write_text('another')
+    assert told(folders) == []
+    # the films of one fold, in which the others are, too
+    path = folders.data_root / 'annotations/train.json'
+    content = read_json(path)
+    content['images'][0]['label'] = 1 - content['images'][0]['label']
+    write_json(path, content)
+    assert len(told(folders)) == 5
+    # of films that cannot be split none could be made
+    path.write_text('{}')
+    assert len(told(folders)) == 5
+
+
+def files_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
 @pytest.mark.parametrize('folds', [1, -2, 2.5, True])
 def test_wrong_folds(toy, tmp_path, folds):
     text = (tmp_path / 'toy.py').read_text()

@@ -424,6 +424,9 @@ def test_a_wrong_benchmark_file_is_refused(tmp_path, change, message):
 
 def test_helpers_of_a_benchmark_file_are_its_own(tmp_path):
     helpers = "for method in methods.values():\n    method['config'] = 'b.py'\nshelf = small = 3\n"
+    # no field is a list or a function
+    helpers += "names = ['ours']\nsearches = references = (1, 2)\nintervalls = 'x{}'.format\n"
+    helpers += 'def data_roots():\n    return 1\n'
     (tmp_path / 'toy.py').write_text(BENCHMARK + helpers + 'search = dict()\n')
     read = load_benchmark(tmp_path / 'toy.py')
     assert read.methods['ours'].config == 'b.py' and read.values(read.methods['ours']) == (None,)

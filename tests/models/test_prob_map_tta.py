@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from torch import nn
 
-from mmfrac.models import tta
+from mmfrac.models import merged_scores, tta
 from mmfrac.models.tta import merge_views
 from mmfrac.utils.config import set_img_scale
 from tests.models.small_model import build, detector_cfg, semi_cfg
@@ -172,7 +172,7 @@ class Undeclared(BaseModel):
 
 def test_a_detector_that_does_not_say_what_its_score_is(monkeypatch):
     said = []
-    monkeypatch.setattr(tta, 'print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr(merged_scores, 'print_log', lambda text, **_: said.append(text))
     model = tta.ProbMapTTAModel(Undeclared())
     for scores, expected in (((None, None), 0.4), ((0.5, 0.25), 0.375), ((0.8, 0.25), 0.525)):
         views = [spot_in(0, 0, score=scores[0]), spot_in(5, 5, score=scores[1])]

@@ -7,8 +7,11 @@ import multiprocessing
 import platform
 import shutil
 import subprocess
+import sys
 import time
+from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -100,6 +103,9 @@ def test_what_a_step_should_take(module, capsys):
         (['step', '--trained', 'a.py', 'a.pth'], 'of the precision section'),
         (['precision', '--trained', 'a.py', 'a.pth', '--repeats', '2'], 'without --repeats'),
         (['precision', '--data-root', 'films'], 'that of --trained'),
+        (['froc', '--images', '4'], 'of the sections detectors, precision, memory'),
+        (['precision', '--images', '4', '--trained', 'a.py', 'a.pth'], 'without --trained'),
+        (['precision', '--images', '0'], 'at least 1, got 0'),
     ],
 )
 def test_options_that_would_count_for_nothing(arguments, says):
@@ -109,6 +115,27 @@ def test_options_that_would_count_for_nothing(arguments, says):
         text=True,
     )
     assert done.returncode == 2 and says in done.stderr
+
+
+@pytest.mark.parametrize('section', ['detectors', 'precision', 'memory'])
+@pytest.mark.parametrize('given', [{}, dict(images=4)])
+def test_images_of_a_batch(section, given, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    tool, asked = importlib.import_module('benchmark'), []
+
+    def measure(images=None, **others):
+        asked.append(dict(others) if images is None else dict(others, images=images))
+        return []
+
+    monkeypatch.setitem(tool.SECTIONS, section, SimpleNamespace(measure=measure))
+    arguments = [f'--{name}={value}' for name, value in given.items()]
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', section, *arguments])
+    tool.main()
+    assert asked == [given]
+    # which is what it is called in each of them
+    assert (
+        'images' in signature(importlib.import_module(f'benchmarks.{section}').measure).parameters
+    )
 
 
 @pytest.mark.slow

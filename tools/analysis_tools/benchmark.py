@@ -49,6 +49,7 @@ example:
   python tools/analysis_tools/benchmark.py all --out benchmark.json
   python tools/analysis_tools/benchmark.py step --repeats 40
   python tools/analysis_tools/benchmark.py loader --films FOLDER
+  python tools/analysis_tools/benchmark.py precision --images 4
   python tools/analysis_tools/benchmark.py precision --trained CONFIG CHECKPOINT --data-root FOLDER"""
 SECTIONS = {
     'froc': froc,
@@ -67,6 +68,8 @@ SECTIONS = {
 }
 # of 'all'
 _LONG = ('detectors', 'precision', 'memory', 'onnx', 'expected', 'scale')
+# that time a batch of any size
+_BATCHES = ('detectors', 'precision', 'memory')
 USUAL = [name for name in SECTIONS if name not in _LONG]
 
 
@@ -93,6 +96,12 @@ def parse_args() -> argparse.Namespace:
         metavar=('CONFIG', 'CHECKPOINT'),
         help='model whose test metrics the precision section compares in place of times',
     )
+    parser.add_argument(
+        '--images',
+        type=int,
+        help='images of a batch in the sections detectors and precision (default: 1) and memory '
+        '(default: 12)',
+    )
     parser.add_argument('--data-root', help="folder of that model's films, default: the config's")
     parser.add_argument('--out', type=Path, help='JSON file of the figures')
     args = parser.parse_args()
@@ -100,6 +109,10 @@ def parse_args() -> argparse.Namespace:
         parser.error('--trained is of the precision section')
     if args.trained and args.repeats is not None:
         parser.error('--trained tests once in each way, without --repeats')
+    if args.images is not None and (args.section not in _BATCHES or args.trained):
+        parser.error(f'--images is of the sections {", ".join(_BATCHES)}, without --trained')
+    if args.images is not None and args.images < 1:
+        parser.error(f'--images must be at least 1, got {args.images}')
     if args.data_root and not args.trained:
         parser.error('--data-root is that of --trained')
     return args
@@ -124,6 +137,8 @@ def main() -> None:
     if args.out:
         check_output(args.out, 'result of a benchmark', rb'\[(?:\s*\{\s*"section": |\])')
     options = {} if args.repeats is None else {'repeats': args.repeats}
+    if args.images is not None:
+        options['images'] = args.images
     rows: list[Comparison | Figure] = []
     print(machine_line())
     for name in USUAL if args.section == 'all' else [args.section]:

@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 import copy
+import logging
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,11 +12,13 @@ from mmdet.models import SemiBaseDetector
 from mmdet.models.roi_heads.mask_heads import FusedSemanticHead
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmfrac.engine.runner.unwrap import unwrapped_model
 from mmfrac.models.data_preprocessor import check_first_images, check_images
+from mmfrac.models.heads.prob_map_head import ProbMapHead
 from mmfrac.utils.dataset_wrappers import (
     branches_of,
     innermost_sets,
@@ -55,6 +58,7 @@ def check_training_data(runner: Runner) -> None:
     check_classes(model, loader.dataset)
     check_wrappers(loader.dataset)
     check_switches(runner.hooks, loader.dataset)
+    check_positives(model, loader, has_weights=runner._resume or runner._load_from is not None)
     if getattr(model, 'burn_in_epochs', 0) < runner.max_epochs:
         check_branches(model, loader)
         check_boxes(model, loader.dataset)
@@ -187,6 +191,54 @@ def check_boxes(model: nn.Module, dataset: Any) -> None:
         f'{needing[0]} measures its settings on images with boxes, and train_dataloader has none: add '
         "a source of subset='P_hos', or give it numbers in place of 'match'"
     )
+
+
+def check_positives(model: nn.Module, loader: Any, has_weights: bool) -> None:
+    """Check that L_sup of a prob map has images with boxes, where it learns from masks alone.
+
+    Without them it learns from negatives that there is a fracture nowhere. A model that has weights
+    already, or semi-supervised training without burn-in, may know fractures from elsewhere: then it is
+    a warning.
+
+    Args:
+        model (nn.Module): To be trained. One whose L_sup has ``needs_mask = False``, or that has no
+            ``ProbMapHead``, is left alone.
+        loader (DataLoader): Of the training. One that does not tell of its labels is left alone.
+        has_weights (bool): Whether the training starts from a checkpoint.
+
+    Raises:
+        ValueError: When there is none.
+    """
+    head = getattr(getattr(model, 'student', model), 'prob_map_head', None)
+    if not isinstance(head, ProbMapHead) or not getattr(head.loss_sup, 'needs_mask', True):
+        return
+    sources = getattr(loader.dataset, 'datasets', [loader.dataset])
+    shares = getattr(loader.batch_sampler, 'shares', [1] * len(sources))
+    sets = [one for source, share in zip(sources, shares) if share for one in _supervised(source)]
+    for one in sets:
+        labels, regions = (values_as_read(one, name) for name in ('labels', 'regions'))
+        if labels is None or regions is None or ((labels == 1) & regions).any():
+            return
+    if not sets:
+        return
+    told = (
+        'L_sup of this training has no film with label 1 and complete boxes (P_hos): from negatives '
+        'alone a map learns that there is a fracture nowhere. Draw boxes on some films (mmfrac '
+        'annotate), start from a detector that is trained (load_from), or learn from labels without '
+        'boxes (configs/baselines/chexnet_cam.py, noisy_or.py)'
+    )
+    burns_in = getattr(model, 'burn_in_epochs', math.inf) > 0
+    if burns_in and not has_weights:
+        raise ValueError(told)
+    print_log(told, logger='current', level=logging.WARNING)
+
+
+def _supervised(dataset: Any) -> list[Any]:
+    """Data sets of a data set whose images come in branch ``sup``, or in none."""
+    if hasattr(dataset, 'datasets'):
+        return [one for part in dataset.datasets for one in _supervised(part)]
+    branches = branches_of(dataset)
+    return [] if branches and 'sup' not in branches else [dataset]
 
 
 def _remedy(loader: Any, branches: list[set[str]]) -> str:

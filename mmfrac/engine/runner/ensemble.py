@@ -34,18 +34,20 @@ def ensemble_config(cfg: Config, num_detectors: int) -> Config:
 
     Returns:
         Config: The same with an ``EnsembleDetector`` of what predicts (of a teacher-student model: the
-        student), without training.
+        student), without training. Its ``image_score`` is what the detector's class says by
+        ``image_score_is_map_maximum``; None where it does not, so that the ensemble asks each detector.
     """
     detector = copy.deepcopy(predicting_model(cfg.model))
     preprocessor = detector.pop('data_preprocessor', None)
     kind = detector['type']
     built = MODELS.get(kind) if isinstance(kind, str) else kind
-    is_maximum = getattr(built, 'image_score_is_map_maximum', True)
+    is_maximum = getattr(built, 'image_score_is_map_maximum', None)
+    image_score = 'maximum' if is_maximum else 'mean'
     cfg = copy.deepcopy(cfg)
     cfg.model = ConfigDict(
         type='EnsembleDetector',
         detectors=[copy.deepcopy(detector) for _ in range(num_detectors)],
-        image_score='maximum' if is_maximum else 'mean',
+        image_score=image_score if isinstance(is_maximum, bool) else None,
         data_preprocessor=preprocessor,
     )
     thresholds = {

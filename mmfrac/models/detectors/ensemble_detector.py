@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from mmfrac.models.data_preprocessor import check_batch
+from mmfrac.models.merged_scores import merged_score, score_is_map_maximum
 from mmfrac.models.postprocess import components, prediction_options
 
 _IMAGE_SCORES = ('maximum', 'mean')
@@ -25,15 +26,17 @@ class EnsembleDetector(BaseDetector):
 
     Args:
         detectors (Sequence[dict]): Models whose ``predict`` gives prob maps of one size.
-        image_score (str): 'maximum' of the mean map, or 'mean' of the detectors' image scores, for
-            detectors whose score is not the maximum of their map. Defaults to 'maximum'.
+        image_score (str | None): 'maximum' of the mean map, or 'mean' of the detectors' image scores,
+            for detectors whose score is not the maximum of their map; None: as the detectors say by
+            ``image_score_is_map_maximum``, see ``score_is_map_maximum``. Defaults to 'maximum'.
         test_cfg (dict, optional): ``component_thr`` and ``max_per_img`` as of ``ProbMapDetector``.
             Defaults to None.
         data_preprocessor (dict, optional): The detectors' own are not used. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Attributes:
-        image_score_is_map_maximum (bool): Whether ``image_score`` is 'maximum'.
+        image_score_is_map_maximum (bool | None): Whether ``image_score`` is 'maximum', or all detectors
+            say so where it is None; None where one of them says neither.
         low_precision (bool): Whether predictions may be computed in bf16 or fp16: where those of all
             its detectors may.
 
@@ -44,7 +47,7 @@ class EnsembleDetector(BaseDetector):
     def __init__(
         self,
         detectors: Sequence[ConfigType],
-        image_score: str = 'maximum',
+        image_score: str | None = 'maximum',
         test_cfg: OptConfigType = None,
         data_preprocessor: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
@@ -53,12 +56,16 @@ class EnsembleDetector(BaseDetector):
         self.data_preprocessor.register_forward_pre_hook(check_batch)
         if not detectors:
             raise ValueError('an ensemble needs one detector at least')
-        if image_score not in _IMAGE_SCORES:
-            raise ValueError(f'image_score must be one of {_IMAGE_SCORES}, got {image_score!r}')
+        if image_score not in (*_IMAGE_SCORES, None):
+            raise ValueError(
+                f'image_score must be one of {_IMAGE_SCORES} or None, got {image_score!r}'
+            )
         self.detectors: Any = nn.ModuleList([MODELS.build(detector) for detector in detectors])
         self.low_precision = all(getattr(one, 'low_precision', False) for one in self.detectors)
         self.image_score = image_score
-        self.image_score_is_map_maximum = image_score == 'maximum'
+        self.image_score_is_map_maximum: bool | None = image_score == 'maximum'
+        if image_score is None:
+            self.image_score_is_map_maximum = score_is_map_maximum(list(self.detectors))
         self.test_cfg = prediction_options(test_cfg, type(self).__name__)
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> SampleList:
@@ -121,10 +128,8 @@ class EnsembleDetector(BaseDetector):
         mean = torch.stack(maps).mean(dim=0)
         combined = samples[0].new()
         combined.pred_prob_map = PixelData(data=mean)
-        if self.image_score == 'maximum':
-            combined.pred_score = mean.amax()
-        else:
-            combined.pred_score = torch.stack([sample.pred_score for sample in samples]).mean()
+        scores = [sample.pred_score for sample in samples]
+        combined.pred_score = merged_score(mean, maps, scores, self.image_score_is_map_maximum)
         shape = samples[0].ori_shape
         combined.pred_instances = components(mean[0], scale, shape, **self.test_cfg)
         return combined

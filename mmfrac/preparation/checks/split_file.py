@@ -125,9 +125,7 @@ def read_split(
         if type(one.get('id')) is int and isinstance(one.get('name'), str)
     }
     classes = counted_classes(names.values(), category)
-    # a file of negatives alone needs none of the classes
-    needed = classes if _records(data, 'annotations') else None
-    for problem in find_problems(data, needed, allow_outside):
+    for problem in find_problems(data, classes, allow_outside):
         image = images[problem.image_index] if problem.image_index is not None else {}
         split.findings.append(
             Finding(problem.kind, f'{name}: {problem}', name, _text(image, 'file_name') or '')

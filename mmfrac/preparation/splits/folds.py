@@ -64,7 +64,7 @@ def read_checked(
         # of several files one may lack a class that another one has; no image is opened here: whoever
         # does decides about names out of the folder
         whole = _with_categories(data, present & set(classes or ()))
-        found = check_annotations(whole, classes if _has_boxes(data) else None, outside=True)
+        found = check_annotations(whole, classes, outside=True)
         problems += [f'{path}: {problem}' for problem in found]
         if found:
             continue
@@ -80,11 +80,6 @@ def read_checked(
             f'{len(problems)} problem(s) in the annotation files:\n  {lines}', problems
         )
     return contents
-
-
-def _has_boxes(data: Any) -> bool:
-    """Whether a file that has not been checked has annotations; one of negatives needs no class."""
-    return isinstance(data, dict) and bool(data.get('annotations'))
 
 
 def _category_names(data: Any) -> list[str]:
@@ -469,7 +464,7 @@ def write_folds(
     if test_file is not None:
         test = _merge_annotations(read_checked([test_file], classes))
         if not set(classes or ()) & set(_category_names(test)):
-            # negatives alone: data sets want one of their classes in each file
+            # negatives alone: data sets of earlier versions want one of their classes in each file
             test = _with_categories(test, classes or ())
         pool = _beside_test(pool, test, drop=drop_shared)
         hold_out = 0

@@ -2,6 +2,7 @@
 """Faults between a model and its data that mmdet trains on, or fails late."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -17,14 +18,17 @@ from torch import nn
 from torch.utils import data as torch_data
 
 from mmfrac.datasets.samplers import MultiSourceBatchSampler
+from mmfrac.engine.hooks import data_check_hook
 from mmfrac.engine.hooks.data_check_hook import (
     check_boxes,
     check_branches,
     check_classes,
+    check_positives,
     check_switches,
     check_wrappers,
 )
 from tests.configs.test_configs import tiny_config
+from tests.models.small_model import build, detector_cfg, semi_cfg
 
 LOAD = [dict(type='LoadRadiograph'), dict(type='LoadAnnotations', with_bbox=True)]
 TARGET = [dict(type='ProbMapTarget'), dict(type='PackProbMapInputs')]
@@ -135,6 +139,74 @@ def test_what_is_measured_on_boxes_needs_some(tiny_data):
             ValueError, match=r'^NoisyOrPosterior measures .* has none: add .*P_hos'
         ):
             check_boxes(match, dataset)
+
+
+def loader_of(*datasets, shares=None):
+    dataset = SimpleNamespace(datasets=datasets) if len(datasets) > 1 else datasets[0]
+    batch_sampler = SimpleNamespace(shares=shares) if shares else None
+    return SimpleNamespace(dataset=dataset, batch_sampler=batch_sampler)
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    said = []
+    monkeypatch.setattr(data_check_hook, 'print_log', lambda text, **_: said.append(text))
+    return said
+
+
+NO_POSITIVES = r'^L_sup of this training has no film with label 1 and complete boxes \(P_hos\): '
+
+
+def test_masks_are_learnt_from_positives_too(tiny_data, warnings):
+    """Of branch sup, or of none; what the teacher looks at does not count."""
+    branches = dict(type='MultiBranch', branch_field=['sup', 'unsup_teacher', 'unsup_student'])
+    sup = [dict(branches, sup=TARGET)]
+    unsup = [dict(branches, unsup_teacher=TARGET, unsup_student=TARGET)]
+    boxed, negative, labelled = (
+        data_set(tiny_data, subset=subset) for subset in ('P_hos', 'N', 'P_pub')
+    )
+    taught, untaught = (data_set(tiny_data, [*LOAD, *end], subset='P_hos') for end in (sup, unsup))
+    plain = build(detector_cfg())
+    for loader in (
+        loader_of(boxed),
+        loader_of(RepeatDataset(boxed, 2)),
+        loader_of(negative, boxed),
+        loader_of(negative, ConcatDataset([labelled, taught])),
+        loader_of(boxed, negative, shares=[1, 3]),
+        # no CXRDataset: what it has is not known
+        loader_of(negative, of_classes('fracture')),
+    ):
+        check_positives(plain, loader, False)
+    for loader in (
+        loader_of(negative),
+        loader_of(negative, labelled),
+        loader_of(negative, untaught),
+        loader_of(boxed, negative, shares=[0, 3]),
+    ):
+        with pytest.raises(ValueError, match=NO_POSITIVES):
+            check_positives(plain, loader, False)
+    # all boxes of the hidden truth
+    check_positives(plain, loader_of(data_set(tiny_data, complete_boxes=True)), False)
+    # box detectors, and losses that know positives by their labels
+    check_positives(Box(), loader_of(negative), False)
+    noisy_or = detector_cfg()
+    noisy_or['prob_map_head']['loss'] = dict(type='NoisyOrLoss')
+    check_positives(build(noisy_or), loader_of(negative, labelled), False)
+    assert not warnings
+
+
+def test_a_model_may_know_fractures_from_elsewhere(tiny_data, warnings):
+    loader = loader_of(data_set(tiny_data, subset='N'))
+    at_once, burns_in = (
+        build(semi_cfg(semi_train_cfg=dict(burn_in_epochs=epochs))) for epochs in (0, 2)
+    )
+    with pytest.raises(ValueError, match=NO_POSITIVES):
+        check_positives(burns_in, loader, False)
+    for number, (model, has_weights) in enumerate(
+        [(burns_in, True), (build(detector_cfg()), True), (at_once, False)], start=1
+    ):
+        check_positives(model, loader, has_weights)
+        assert len(warnings) == number and re.match(NO_POSITIVES, warnings[-1])
 
 
 class Semi(SemiBaseDetector):
@@ -271,3 +343,20 @@ def test_what_mmdet_has_right_is_left_alone(tiny_data, tmp_path):
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert runner.iter == 1
+
+
+def test_negatives_alone_are_refused_before_burn_in(tiny_data, tmp_path):
+    """A file without boxes passes as its negatives are there."""
+    path = tiny_data / 'annotations/train.json'
+    content = json.loads(path.read_text())
+    content['annotations'] = []
+    for image in content['images']:
+        image['regions'] = image['label'] == 0
+    (tmp_path / 'labels.json').write_text(json.dumps(content))
+    cfg = tiny_config('frac_ssl.py', tiny_data, tmp_path)
+    for part in cfg.train_dataloader.dataset.datasets:
+        part.ann_file = str(tmp_path / 'labels.json')
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(ValueError, match=NO_POSITIVES):
+        runner.train()
+    assert runner.iter == 0

@@ -4,6 +4,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -18,6 +19,7 @@ from mmfrac.engine.runner.ensemble import (
     ensemble_config,
     write_ensemble,
 )
+from mmfrac.models import merged_scores
 from mmfrac.models.detectors.ensemble_detector import EnsembleDetector
 from tests.configs.test_configs import tiny_config
 from tests.models.small_model import PREPROCESSOR, build, detector_cfg, film, semi_cfg
@@ -58,6 +60,43 @@ def test_scores_that_are_no_maximum_are_averaged():
     assert film.pred_score.item() == pytest.approx(0.65)
     assert not ensemble_of(image_score='mean').image_score_is_map_maximum
     assert ensemble_of(image_score='maximum').image_score_is_map_maximum
+
+
+class Undeclared(BaseDetector):
+    """Says nothing of its image scores."""
+
+    extract_feat = loss = predict = _forward = None
+
+
+class OfInstances(Undeclared):
+    """Says it of each instance, not by its class."""
+
+    def __init__(self, is_maximum, **options):
+        super().__init__(**options)
+        self.image_score_is_map_maximum = is_maximum
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected', 'warnings'),
+    [
+        (dict(type=Undeclared), (0.6, 0.7), 1),
+        (dict(type=OfInstances, is_maximum=True), (0.6, 0.6), 0),
+        (dict(type=OfInstances, is_maximum=False), (0.75, 0.7), 0),
+    ],
+)
+def test_a_detector_whose_class_does_not_say_what_its_score_is(
+    options, expected, warnings, monkeypatch
+):
+    """As test-time augmentation has it: by the scores of a film, and with its warning."""
+    said = []
+    monkeypatch.setattr(merged_scores, 'print_log', lambda text, **_: said.append(text))
+    cfg = ensemble_config(Config(dict(model=dict(options, data_preprocessor=PREPROCESSOR))), 2)
+    ensemble = build(cfg.model)
+    assert len(said) == warnings
+    assert all(text.startswith('Undeclared has no image_score_is_map_maximum: ') for text in said)
+    for scores, score in zip(((None, None), (0.5, 0.9)), expected):
+        members = [[predicted([[0.2, 0.5]], scores[0])], [predicted([[1.0, 0.3]], scores[1])]]
+        assert ensemble.combine(members)[0].pred_score.item() == pytest.approx(score)
 
 
 @pytest.mark.parametrize(
