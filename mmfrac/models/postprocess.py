@@ -33,6 +33,18 @@ def prediction_options(test_cfg: Mapping[str, Any] | None, model: str) -> dict[s
     return {**_TEST_CFG, **(test_cfg or {})}
 
 
+def component_options(model: Any) -> dict[str, Any]:
+    """``component_thr`` and ``max_per_img`` of a model; defaults where its ``test_cfg`` has none.
+
+    Args:
+        model (nn.Module): Any detector; of a teacher-student model its student counts.
+    """
+    test_cfg = getattr(getattr(model, 'student', model), 'test_cfg', None)
+    # of a box detector it may be a list, or hold other options
+    own = test_cfg if isinstance(test_cfg, Mapping) else {}
+    return {key: usual if own.get(key) is None else own[key] for key, usual in _TEST_CFG.items()}
+
+
 def image_scores(prob_map: Tensor, samples: SampleList) -> Tensor:
     """Image scores of a training batch: maxima of the maps over the cells that count.
 

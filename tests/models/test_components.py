@@ -1,8 +1,10 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
-from mmfrac.models.postprocess import components
+from mmfrac.models.postprocess import component_options, components
 from mmfrac.utils.prob_map import component_boxes
 
 
@@ -35,3 +37,13 @@ def test_highest_scores_are_kept():
 def test_empty_map():
     found = components(torch.zeros(3, 3), (1, 1), (3, 3))
     assert found.bboxes.shape == (0, 4) and found.scores.shape == (0,)
+
+
+def test_options_of_a_model_are_its_own_or_the_usual_ones():
+    usual = dict(component_thr=0.2, max_per_img=100)
+    own = SimpleNamespace(test_cfg=dict(component_thr=0.4, max_per_img=3, nms_pre=9))
+    assert component_options(SimpleNamespace(student=own, test_cfg=dict(max_per_img=5))) == dict(
+        component_thr=0.4, max_per_img=3
+    )
+    for test_cfg in ([dict(max_per_img=1)], dict(max_per_img=None), None):
+        assert component_options(SimpleNamespace(test_cfg=test_cfg)) == usual

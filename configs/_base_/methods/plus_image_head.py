@@ -1,5 +1,6 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
-# frac_ssl_plus.py beside an image head. Not in the paper.
+# Pseudo maps that use the label (plus.py) beside an image head: configs/frac_ssl_plus.py. Not in the
+# paper.
 from mmfrac.utils.config import merge_config_file
 
 merge_config_file(_base_, 'plus.py')
