@@ -33,6 +33,7 @@ from mmfrac.engine.runner.precision import choose_precision, low_precision
 from mmfrac.evaluation.metrics.samples import prediction_of_sample
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction, PredictionError
 from mmfrac.evaluation.offline.map_folder import write_prediction
+from mmfrac.models.postprocess import component_options
 from mmfrac.utils.config import load_config, type_name
 from mmfrac.utils.device import usable_device
 from mmfrac.utils.errors import one_line
@@ -266,6 +267,8 @@ class FracInferencer(ImageLoader):
 
     Attributes:
         precision (str): The one that is used: 'fp32', 'bf16' or 'fp16'.
+        component_options (dict): ``component_thr`` and ``max_per_img`` of the model, by which a prob map
+            is cut into boxes.
 
     Raises:
         FileNotFoundError: When there is no such config or checkpoint.
@@ -288,6 +291,7 @@ class FracInferencer(ImageLoader):
         super().__init__(model)
         self.weights = 'loaded weights' if isinstance(weights, dict) else os.fspath(weights)
         self.model: Any = _load_model(model, weights).to(self.device)
+        self.component_options = component_options(self.model)
         self.precision = choose_precision(precision, self.device, self.model)
         fold_batch_norms(self.model)
         if compile:
@@ -320,7 +324,8 @@ class FracInferencer(ImageLoader):
             show (bool): Whether overlays are shown in a window. Defaults to False.
             wait_time (float): Seconds a window stays open; 0: until a key is pressed. Defaults to 0.
             no_save_vis (bool): Whether no overlays are written. Defaults to False.
-            pred_score_thr (float): In [0, 1], at which overlays show components. Defaults to 0.2.
+            pred_score_thr (float): In [0, 1], at which overlays show components, as many as the model's
+                ``max_per_img``. Defaults to 0.2.
             return_datasamples (bool): Whether ``predictions`` are ``DetDataSample``. Defaults to False.
             print_result (bool): Whether predictions are printed. Defaults to False.
             no_save_pred (bool): Whether ``predictions.json`` is left out. Defaults to False, unlike
@@ -387,7 +392,7 @@ class FracInferencer(ImageLoader):
                         samples.append(sample)
                     name = names.name(one.name)
                     if save_vis or return_vis or show:
-                        overlay = _overlay(
+                        overlay = self._overlay(
                             one, sample, pred_score_thr, results['errors'], on_error == 'raise'
                         )
                         if return_vis:
@@ -446,6 +451,25 @@ class FracInferencer(ImageLoader):
                 self._load_image.note(name, loaded.notes)
             yield loaded
 
+    def _overlay(
+        self,
+        one: LoadedImage,
+        sample: DetDataSample,
+        score_thr: float,
+        errors: list[dict],
+        errors_raise: bool,
+    ) -> np.ndarray:
+        """Overlay of an image; of one that cannot be drawn a black px, so that there is one an image."""
+        most = self.component_options['max_per_img']
+        try:
+            return overlay_of_sample(one.image, sample, score_thr, max_per_img=most)
+        except Exception as error:  # OpenCV has sizes that it does not draw on
+            if errors_raise:
+                raise
+            what = f"cannot draw an overlay of film '{one.name}': {one_line(error)}"
+            errors.append(dict(film=one.name, error=what))
+            return np.zeros((1, 1, 3), np.uint8)
+
     @torch.no_grad()
     def _forward(self, packed: list[dict]) -> list[DetDataSample]:
         with low_precision(self.precision, self.device):
@@ -464,24 +488,6 @@ def _files_of_films(images: Sequence[ImageInput], save_vis: bool, save_maps: boo
         names = [of_films.name(_name_of(*one)) for one in enumerate(images)]
     found = {f'vis/{name}.png' for name in names if save_vis}
     return found | {f'maps/{name}.npz' for name in names if save_maps}
-
-
-def _overlay(
-    one: LoadedImage,
-    sample: DetDataSample,
-    score_thr: float,
-    errors: list[dict],
-    errors_raise: bool,
-) -> np.ndarray:
-    """Overlay of an image; of one that cannot be drawn a black px, so that there is one an image."""
-    try:
-        return overlay_of_sample(one.image, sample, score_thr)
-    except Exception as error:  # OpenCV has sizes that it does not draw on
-        if errors_raise:
-            raise
-        what = f"cannot draw an overlay of film '{one.name}': {one_line(error)}"
-        errors.append(dict(film=one.name, error=what))
-        return np.zeros((1, 1, 3), np.uint8)
 
 
 def _keep_partial(output: OutputFolder) -> None:

@@ -28,7 +28,7 @@ from mmfrac.datasets.coco_checks import check_annotations
 from mmfrac.datasets.labels import is_ignored, labels_of_films
 from mmfrac.datasets.radiographs.read import image_size, read_radiograph
 from mmfrac.deployment.archive_inputs import entry_of, file_of
-from mmfrac.deployment.results import ImageResult, ResultError, read_results
+from mmfrac.deployment.results import ResultError, ResultLine, read_results
 from mmfrac.utils.errors import one_line, raise_problems
 from mmfrac.utils.io import (
     OutputFolder,
@@ -115,7 +115,7 @@ def read_found(path: str | os.PathLike) -> Iterator[Found]:
             width, height = image_size(one['film'])
             # the same checks as of a result
             yield _of_result(  # type: ignore[misc]
-                ImageResult(
+                ResultLine(
                     one['film'],
                     dict(name=model, sha256=''),
                     width=width,
@@ -130,7 +130,7 @@ def read_found(path: str | os.PathLike) -> Iterator[Found]:
             raise ValueError(f'{path}, predictions[{number}]: {one_line(error)}') from error
 
 
-def _of_result(result: ImageResult) -> Found | None:
+def _of_result(result: ResultLine) -> Found | None:
     if not result.scored or result.score is None:
         return None
     probability = result.score if result.probability is None else result.probability

@@ -29,7 +29,6 @@ import torch
 from tqdm import tqdm
 
 from mmfrac.apis.inferencer import (
-    FracInferencer,
     ImageLoader,
     LoadedImage,
 )
@@ -41,9 +40,9 @@ from mmfrac.deployment.archive_inputs import (
     file_of,
     located,
 )
-from mmfrac.deployment.package import ModelPackage, OperatingPoint, package_inferencer
-from mmfrac.deployment.results import ImageResult, ResultError, read_results
-from mmfrac.deployment.scorer import result_of_sample
+from mmfrac.deployment.package import ModelPackage, package_inferencer
+from mmfrac.deployment.results import ResultError, ResultLine, read_results
+from mmfrac.deployment.scorer import LoadedModel, ReadImage
 from mmfrac.deployment.selection import UNREADABLE, ImageFacts, Selection
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.io import (
@@ -229,6 +228,7 @@ def infer_archive(
             return True
         if inferencer.precision != job.precision:
             inferencer = package_inferencer(package, device or default_device(), job.precision)
+        model = LoadedModel(package, inferencer, package.operating_point(job.operating_point))
         chunks = range(shard.index, job.num_chunks, shard.count)
         if not chunks:
             _say(
@@ -241,32 +241,49 @@ def infer_archive(
             if job.is_merged():
                 # by another process, meanwhile
                 return True
-            todo = [chunk for chunk in chunks if done[chunk] < job.length(chunk)]
-            rest = (entry for chunk in todo for entry in job.entries(chunk, done[chunk]))
-            total = sum(map(job.length, chunks))
-            is_terminal = sys.stderr.isatty()
-            with tqdm(
-                total=total,
-                initial=sum(done.values()),
-                desc='images' if shard.count == 1 else f'shard {shard.index + 1}/{shard.count}',
-                unit='image',
-                mininterval=0.2 if is_terminal else 30,
-                smoothing=0.05,
-            ) as progress:
-                prepared = pool.map(rest)
-                doubtful = 0
-                for chunk in todo:
-                    batches = _Batches(job, package, inferencer, chunk)
-                    for _ in range(done[chunk], job.length(chunk)):
-                        one = next(prepared)
-                        if one.facts.notes:
-                            doubtful += 1
-                            _say_doubt(progress, one, doubtful)
-                        progress.update(batches.add(one))
-                    progress.update(batches.end())
+            name = 'images' if shard.count == 1 else f'shard {shard.index + 1}/{shard.count}'
+            _score_chunks(job, model, pool, done, name)
     if shard.index == 0 and options.inputs is not None and job.may_say_changes:
         job.say_changes(options.inputs)
     return merge_results(out_dir, missing_ok=True)
+
+
+def _score_chunks(
+    job: '_Job',
+    model: LoadedModel,
+    pool: 'FilePool[Entry, _Prepared]',
+    done: Mapping[int, int],
+    name: str,
+) -> None:
+    """Score what is left of chunks, with a progress bar.
+
+    Args:
+        job (_Job): The job.
+        model (LoadedModel): The model.
+        pool (FilePool): Prepares images.
+        done (Mapping[int, int]): By chunk, the images that need not be scored again.
+        name (str): Of the bar.
+    """
+    todo = [chunk for chunk in done if done[chunk] < job.length(chunk)]
+    prepared = pool.map(entry for chunk in todo for entry in job.entries(chunk, done[chunk]))
+    doubtful = 0
+    with tqdm(
+        total=sum(map(job.length, done)),
+        initial=sum(done.values()),
+        desc=name,
+        unit='image',
+        mininterval=0.2 if sys.stderr.isatty() else 30,
+        smoothing=0.05,
+    ) as progress:
+        for chunk in todo:
+            batches = _Batches(job, model, chunk)
+            for _ in range(done[chunk], job.length(chunk)):
+                one = next(prepared)
+                if one.facts.notes:
+                    doubtful += 1
+                    _say_doubt(progress, one, doubtful)
+                progress.update(batches.add(one))
+            progress.update(batches.end())
 
 
 # ---- the job --------------------------------------------------------------------------------------
@@ -288,6 +305,7 @@ class _Job:
         self.chunk: int = content['chunk']
         self.batch_size: int = content['batch_size']
         self.precision: str = content['precision']
+        self.operating_point: str | None = content['operating_point']
         # in which relative paths of the list begin; none where it is this one
         begun_in = content.get('working_dir') or ''
         self._working_dir = begun_in if begun_in and begun_in != os.getcwd() else ''
@@ -455,7 +473,7 @@ class _Job:
         with open(path, 'rb') as file:
             for entry, line in zip(self.entries(chunk), file):
                 try:
-                    result = ImageResult.from_json(line) if line.endswith(b'\n') else None
+                    result = ResultLine.from_json(line) if line.endswith(b'\n') else None
                 except ResultError:
                     result = None
                 if result is None or result.image != entry['image']:
@@ -620,18 +638,12 @@ class _Batches:
 
     Args:
         job (_Job): The job.
-        package (ModelPackage): The model.
-        inferencer (FracInferencer): The same, ready to predict.
+        model (LoadedModel): The model.
         chunk (int): Number of the chunk.
     """
 
-    def __init__(
-        self, job: _Job, package: ModelPackage, inferencer: FracInferencer, chunk: int
-    ) -> None:
-        self._package, self._inferencer = package, inferencer
-        name = read_json(job.folder / _JOB)['operating_point']
-        self._point = None if name is None else package.operating_point(name)
-        self._batch_size = job.batch_size
+    def __init__(self, job: _Job, model: LoadedModel, chunk: int) -> None:
+        self._model, self._batch_size = model, job.batch_size
         with _written(job.part(chunk)):
             self._path = job.part_to_write(chunk)
         self._waiting: list[_Prepared] = []
@@ -648,7 +660,7 @@ class _Batches:
         """Score what is waited with; how many lines were written."""
         if not self._waiting:
             return 0
-        results = predict_prepared(self._package, self._inferencer, self._waiting, self._point)
+        results = predict_prepared(self._model, self._waiting)
         lines = ''.join(result.to_json() + '\n' for result in results)
         with _written(self._path):
             self._path.parent.mkdir(exist_ok=True)
@@ -679,57 +691,27 @@ def _written(path: Path) -> Iterator[None]:
         raise raised from error
 
 
-def predict_prepared(
-    package: ModelPackage,
-    inferencer: FracInferencer,
-    prepared: Sequence[_Prepared],
-    point: OperatingPoint | None,
-) -> list[ImageResult]:
+def predict_prepared(model: LoadedModel, prepared: Sequence[_Prepared]) -> list[ResultLine]:
     """Results of images, those that are scored in one forward pass.
 
     Args:
-        package (ModelPackage): The model.
-        inferencer (FracInferencer): The same, ready to predict.
+        model (LoadedModel): The model.
         prepared (Sequence[_Prepared]): Images.
-        point (OperatingPoint, optional): For the flags.
 
     Returns:
-        list[ImageResult]: In the order of the images.
+        list[ResultLine]: In the order of the images.
     """
     nothing = np.zeros((0, 0), np.float32)
-    loaded = [
-        LoadedImage(one.image, nothing, pickle.loads(one.packed))
-        for one in prepared
-        if one.packed is not None
+    images = [
+        ReadImage(
+            name,
+            facts,
+            error,
+            None if packed is None else LoadedImage(name, nothing, pickle.loads(packed)),
+        )
+        for name, facts, error, packed in prepared
     ]
-    samples = iter(inferencer.predict(loaded) if loaded else ())
-    precision = inferencer.precision
-    results = []
-    for one in prepared:
-        facts = one.facts.fields()
-        if one.packed is None:
-            results.append(
-                ImageResult(
-                    one.image,
-                    package.identity,
-                    precision,
-                    reason=one.facts.reason,
-                    error=one.error,
-                    **facts,
-                )
-            )
-            continue
-        sample = next(samples)
-        try:
-            result = result_of_sample(package, inferencer, sample, point, one.image, facts)
-        except ResultError as error:
-            # NaN of a network on an image that nobody foresaw
-            text = f"the model gives no result for film '{one.image}': {error}"
-            result = ImageResult(
-                one.image, package.identity, precision, reason=UNREADABLE, error=text, **facts
-            )
-        results.append(result)
-    return results
+    return [scored.result for scored in model.results(images, names_errors=True)]
 
 
 # ---- one file -------------------------------------------------------------------------------------
@@ -883,7 +865,7 @@ def measure_speed(
     found: dict[str, float] = {}
     for number in (0, *workers):
         with FilePool(prepare, number, _crashed, _TOGETHER) as pool:
-            inferencer = package_inferencer(package, device, precision)
+            model = LoadedModel(package, package_inferencer(package, device, precision))
             readable = (one for one in map(prepare, entries) if one.packed is not None)
             warm = list(itertools.islice(readable, batch_size))
             if len(warm) < batch_size:
@@ -891,12 +873,12 @@ def measure_speed(
                     f'{len(warm)} of {len(entries)} images can be read, fewer than a batch of '
                     f'{batch_size}: name others'
                 )
-            predict_prepared(package, inferencer, warm, None)
+            predict_prepared(model, warm)
             if not number:
                 rounds = max(len(entries) // batch_size, 1)
                 start = time.perf_counter()
                 for _ in range(rounds):
-                    predict_prepared(package, inferencer, warm, None)
+                    predict_prepared(model, warm)
                 found['network'] = rounds * len(warm) / (time.perf_counter() - start)
                 continue
             start, read = time.perf_counter(), 0
@@ -907,9 +889,9 @@ def measure_speed(
                 read += 1
                 batch.append(one)
                 if len(batch) == batch_size:
-                    predict_prepared(package, inferencer, batch, None)
+                    predict_prepared(model, batch)
                     batch = []
-            predict_prepared(package, inferencer, batch, None)
+            predict_prepared(model, batch)
             name = '1 worker' if number == 1 else f'{number} workers'
             found[name] = read / (time.perf_counter() - start)
     return found

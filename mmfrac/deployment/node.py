@@ -26,7 +26,7 @@ from mmfrac.deployment.dicom_objects import KINDS, MadeObjects, make_objects
 from mmfrac.deployment.dicom_objects.identity import MANUFACTURER, check_threshold
 from mmfrac.deployment.dicom_objects.source import is_uid
 from mmfrac.deployment.object_kinds import check_kinds
-from mmfrac.deployment.scorer import Scored
+from mmfrac.deployment.results import Scored
 from mmfrac.deployment.study_queue import (
     MOST_ATTEMPTS,
     FullError,
@@ -374,7 +374,12 @@ class DicomNode:
             return
         try:
             made = make_objects(
-                result, image.path, scored.prob_map, self.options.kinds, self.options.threshold
+                result,
+                image.path,
+                scored.prob_map,
+                self.options.kinds,
+                self.options.threshold,
+                max_per_img=scored.max_per_img,
             )
         except Exception as error:
             self._error(f'objects of image {image.key:.8s}: {type(error).__name__}')

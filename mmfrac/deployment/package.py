@@ -28,7 +28,7 @@ from mmengine.config import Config
 
 from mmfrac.apis.inferencer import FracInferencer, pipeline_steps
 from mmfrac.deployment.card import render_card
-from mmfrac.deployment.results import ImageResult, is_number
+from mmfrac.deployment.results import ResultLine, is_number
 from mmfrac.engine.runner.checkpoints import load_checkpoint_bytes, load_checkpoint_file
 from mmfrac.engine.runner.ensemble import (
     ensemble_checkpoint,
@@ -68,8 +68,8 @@ class PackageError(ValueError):
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
-    """A threshold of image scores and boxes, and what it was chosen for.
+class PackagePoint:
+    """A threshold of image scores and boxes in a package, and what it was chosen for.
 
     Args:
         name (str): Of the point.
@@ -120,7 +120,7 @@ class ModelPackage:
         config (Config): That of the detector, or of the ensemble of its members, that predicts.
         weights (tuple[dict, ...]): Checkpoint of each member, with ``state_dict``.
         precision (str): 'auto', 'fp32', 'bf16' or 'fp16'.
-        operating_points (tuple[OperatingPoint, ...]): The first is the one that is used unless another
+        operating_points (tuple[PackagePoint, ...]): The first is the one that is used unless another
             is named.
         temperature (float | None): Of the calibrated probability.
         limits (str): What it must not be used for.
@@ -134,7 +134,7 @@ class ModelPackage:
     config: Config
     weights: tuple[dict, ...]
     precision: str
-    operating_points: tuple[OperatingPoint, ...]
+    operating_points: tuple[PackagePoint, ...]
     temperature: float | None
     limits: str
     manifest: dict
@@ -146,14 +146,14 @@ class ModelPackage:
         """Name and checksum, as results name them."""
         return dict(name=self.name, sha256=self.sha256)
 
-    def operating_point(self, name: str | None = None) -> OperatingPoint | None:
+    def operating_point(self, name: str | None = None) -> PackagePoint | None:
         """An operating point by its name, or by what it was chosen for.
 
         Args:
             name (str, optional): Defaults to None, the first one.
 
         Returns:
-            OperatingPoint | None: None if none is named and there is none.
+            PackagePoint | None: None if none is named and there is none.
 
         Raises:
             ValueError: If there is no such point.
@@ -176,22 +176,22 @@ class ModelPackage:
         self,
         prediction: Mapping[str, Any],
         precision: str,
-        point: OperatingPoint | None = None,
+        point: PackagePoint | None = None,
         **facts: Any,
-    ) -> ImageResult:
+    ) -> ResultLine:
         """The result of an image that the model was asked about.
 
         Args:
             prediction (Mapping): Of ``FracInferencer``: ``score``, ``boxes``, ``scores``, ``map_scale``.
             precision (str): In which it was computed.
-            point (OperatingPoint, optional): For the flag. Defaults to None.
+            point (PackagePoint, optional): For the flag. Defaults to None.
             **facts: Other fields of the result, e.g. ``image``, ``width``, ``height``, ``view``.
 
         Returns:
-            ImageResult: The result.
+            ResultLine: The result.
         """
         score = prediction['score']
-        return ImageResult(
+        return ResultLine(
             model=self.identity,
             precision=precision,
             scored=True,
@@ -214,7 +214,7 @@ def write_package(
     checkpoints: Sequence[PathLike],
     *,
     name: str,
-    operating_points: Sequence[OperatingPoint] = (),
+    operating_points: Sequence[PackagePoint] = (),
     temperature: float | None = None,
     metrics: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -234,7 +234,7 @@ def write_package(
         config (str, PathLike or Config): What the checkpoints were trained with.
         checkpoints (Sequence[str or PathLike]): One, or those of the members of an ensemble.
         name (str): Of the model.
-        operating_points (Sequence[OperatingPoint]): Chosen on validation images. Defaults to none.
+        operating_points (Sequence[PackagePoint]): Chosen on validation images. Defaults to none.
         temperature (float, optional): Likewise. Defaults to None.
         metrics (Mapping, optional): By name: a number, or ``value``, ``low`` and ``high``. Defaults to
             none.
@@ -310,7 +310,7 @@ def write_package(
 def update_package(
     path: PathLike,
     *,
-    operating_points: Sequence[OperatingPoint] = _KEPT,
+    operating_points: Sequence[PackagePoint] = _KEPT,
     temperature: float | None = _KEPT,
     metrics: Mapping[str, Any] = _KEPT,
     evaluation: Mapping[str, Any] = _KEPT,
@@ -321,7 +321,7 @@ def update_package(
 
     Args:
         path (str or PathLike): The package; it is replaced as a whole.
-        operating_points (Sequence[OperatingPoint]): In the place of those that it has. What is not
+        operating_points (Sequence[PackagePoint]): In the place of those that it has. What is not
             given stays.
         temperature (float | None): Likewise; None: it has none any more.
         metrics (Mapping): Likewise.
@@ -396,9 +396,7 @@ def write_evaluation(
             validation={key: _finite(value) for key, value in point.on_own.items()},
             test={key: _estimate(value) for key, value in point.achieved.items()},
         )
-        points.append(
-            OperatingPoint(str(point.target), point.threshold, str(point.target), achieved)
-        )
+        points.append(PackagePoint(str(point.target), point.threshold, str(point.target), achieved))
     images = model.results.images
     evaluation = dict(
         test_images=len(images),
@@ -480,7 +478,7 @@ def _precision_of_evaluation(package: ModelPackage, precisions: Sequence[str]) -
     return own
 
 
-def curve_thresholds(points: Sequence[OperatingPoint]) -> list[float]:
+def curve_thresholds(points: Sequence[PackagePoint]) -> list[float]:
     """Thresholds at which the rates of a package are known: 0.01 to 0.99, and those of its points."""
     steps = {step / 100 for step in range(1, 100)}
     return sorted(steps | {float(point.threshold) for point in points if point.threshold <= 1})
@@ -804,7 +802,7 @@ def _package(path: str, parts: Mapping[str, bytes], sha256: str) -> ModelPackage
         config=_config(parts[_CONFIG]),
         weights=tuple(load_checkpoint_bytes(parts[file], file, 'cpu') for file in files),
         precision=manifest['precision'],
-        operating_points=tuple(OperatingPoint(**one) for one in manifest['operating_points']),
+        operating_points=tuple(PackagePoint(**one) for one in manifest['operating_points']),
         temperature=manifest.get('temperature'),
         limits=manifest['limits'],
         manifest=manifest,

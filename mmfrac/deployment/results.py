@@ -5,8 +5,12 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmfrac.utils.prob_map import component_boxes
 
 _TEXTS = ('image', 'reason', 'precision')
 _OPTIONAL_TEXTS = ('sop_instance_uid', 'series_instance_uid', 'study_instance_uid', 'view', 'error')
@@ -18,7 +22,7 @@ class ResultError(ValueError):
 
 
 @dataclass(frozen=True)
-class ImageResult:
+class ResultLine:
     """What a model found on an image, or why it was not asked.
 
     Args:
@@ -90,14 +94,14 @@ class ImageResult:
         return json.dumps(self.as_dict(), allow_nan=False)
 
     @classmethod
-    def from_json(cls, record: str | bytes | Mapping[str, Any]) -> 'ImageResult':
+    def from_json(cls, record: str | bytes | Mapping[str, Any]) -> 'ResultLine':
         """Read a result.
 
         Args:
             record (str, bytes or Mapping): A line of ``results.jsonl``, or what it holds.
 
         Returns:
-            ImageResult: Checked.
+            ResultLine: Checked.
 
         Raises:
             ResultError: If it is none.
@@ -125,17 +129,74 @@ FIELDS = (
 )
 # not in files of before
 _LATER_FIELDS = {'notes'}
-assert set(FIELDS) == {one.name for one in fields(ImageResult)}
+assert set(FIELDS) == {one.name for one in fields(ResultLine)}
 
 
-def read_results(path: str | os.PathLike) -> Iterator[ImageResult]:
+class Scored(NamedTuple):
+    """What a model says of an image, at any threshold: all outputs have their findings from here.
+
+    Attributes:
+        result (ResultLine): The result, or why there is none.
+        prob_map (np.ndarray, optional): ``(h', w')`` in [0, 1]; None of a box detector.
+        max_per_img (int): Components of the map that are findings, highest score first, as of the model.
+            Defaults to 100.
+    """
+
+    result: ResultLine
+    prob_map: np.ndarray | None = None
+    max_per_img: int = 100
+
+    def at(self, threshold: float) -> ResultLine:
+        """The result at another threshold.
+
+        Args:
+            threshold (float): Of the flag and of the findings, none of which lies below it.
+        """
+        result = self.result
+        if not result.scored or result.score is None:
+            return result
+        point = result.operating_point
+        if point is None or point['threshold'] != threshold:
+            point = dict(name=f'{threshold:g}', threshold=threshold)
+        boxes, scores = self.findings(threshold)
+        return replace(
+            result,
+            boxes=boxes,
+            scores=scores,
+            flag=result.score >= threshold,
+            operating_point=point,
+        )
+
+    def findings(self, threshold: float) -> tuple[list, list]:
+        """Boxes and scores of the components at a threshold.
+
+        Args:
+            threshold (float): Of the map; without one, boxes of the result that reach it are left.
+
+        Returns:
+            tuple[list, list]: ``[x1, y1, x2, y2]`` each, px of the image, and their scores.
+        """
+        result = self.result
+        boxes, scores = result.boxes, result.scores
+        if self.prob_map is not None and result.map_scale is not None:
+            cells = np.asarray(self.prob_map, np.float32)
+            scale = (float(result.map_scale[0]), float(result.map_scale[1]))
+            size = (result.height, result.width)
+            found = component_boxes(cells, scale, size, threshold, self.max_per_img)
+            boxes, scores = found[0].tolist(), found[1].tolist()
+        # the map is cut in float32, where a threshold may be less than it is
+        kept = [(list(box), score) for box, score in zip(boxes, scores) if score >= threshold]
+        return [box for box, _ in kept], [score for _, score in kept]
+
+
+def read_results(path: str | os.PathLike) -> Iterator[ResultLine]:
     """Results of a file, one at a time.
 
     Args:
         path (str or PathLike): ``results.jsonl``.
 
     Yields:
-        ImageResult: One a line.
+        ResultLine: One a line.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -146,7 +207,7 @@ def read_results(path: str | os.PathLike) -> Iterator[ImageResult]:
     with open(path, 'rb') as file:
         for number, line in enumerate(file, 1):
             try:
-                yield ImageResult.from_json(line)
+                yield ResultLine.from_json(line)
             except ResultError as error:
                 raise ResultError(f'{os.fspath(path)}, line {number}: {error}') from error
 
@@ -155,7 +216,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f'{name} is no JSON')
 
 
-def _fault(result: ImageResult) -> str:
+def _fault(result: ResultLine) -> str:
     """What is wrong with the fields of a result; '' if nothing is."""
     for name in _TEXTS:
         if not isinstance(getattr(result, name), str):
@@ -177,7 +238,7 @@ def _fault(result: ImageResult) -> str:
     return _fault_of_parts(result) or _contradiction(result)
 
 
-def _fault_of_parts(result: ImageResult) -> str:
+def _fault_of_parts(result: ResultLine) -> str:
     model, point, scale = result.model, result.operating_point, result.map_scale
     if not isinstance(model, Mapping) or set(model) != {'name', 'sha256'}:
         return f'model is {model!r}, its name and sha256 are wanted'
@@ -212,7 +273,7 @@ def _fault_of_parts(result: ImageResult) -> str:
     return ''
 
 
-def _contradiction(result: ImageResult) -> str:
+def _contradiction(result: ResultLine) -> str:
     if result.scored:
         if result.score is None or result.reason or result.error is not None:
             return 'it was scored, and has no score, a reason not to be, or an error'

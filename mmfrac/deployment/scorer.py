@@ -1,35 +1,109 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 """A packaged model at work: files or predictions in, results and prob maps out."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from mmdet.structures import DetDataSample
 
 from mmfrac.apis.inferencer import FracInferencer, LoadedImage, prediction_of_image
-from mmfrac.deployment.package import ModelPackage, OperatingPoint, package_inferencer
-from mmfrac.deployment.results import ImageResult, ResultError
+from mmfrac.deployment.package import ModelPackage, PackagePoint, package_inferencer
+from mmfrac.deployment.results import ResultError, ResultLine, Scored
 from mmfrac.deployment.selection import UNREADABLE, ImageFacts, Selection
-from mmfrac.utils.prob_map import component_boxes
-
-# of a detector whose config says nothing
-_COMPONENTS: dict[str, Any] = dict(component_thr=0.2, max_per_img=100)
 
 
-class Scored(NamedTuple):
-    """What a model says of an image.
+class ReadImage(NamedTuple):
+    """An image that was read, or why it is not scored.
 
     Attributes:
-        result (ImageResult): The result, or why there is none.
-        prob_map (np.ndarray, optional): ``(h', w')``; None of a box detector.
+        name (str): What it is called.
+        facts (ImageFacts): What is known of it, with the reason not to score it.
+        error (str | None): Why it cannot be read. Defaults to None.
+        loaded (LoadedImage | None): What the model gets; None where it is not scored. Defaults to None.
     """
 
-    result: ImageResult
-    prob_map: np.ndarray | None = None
+    name: str
+    facts: ImageFacts
+    error: str | None = None
+    loaded: LoadedImage | None = None
 
 
-class PackageScorer:
+class LoadedModel:
+    """A packaged model, ready to predict: from images that were read to their results.
+
+    Args:
+        package (ModelPackage): The model.
+        inferencer (FracInferencer): The same.
+        point (PackagePoint, optional): For the flags. Defaults to None, none.
+    """
+
+    def __init__(
+        self,
+        package: ModelPackage,
+        inferencer: FracInferencer,
+        point: PackagePoint | None = None,
+    ) -> None:
+        self.package, self.inferencer, self.point = package, inferencer, point
+
+    def results(self, images: Sequence[ReadImage], names_errors: bool = False) -> list[Scored]:
+        """Results of images, those that are scored in one forward pass.
+
+        Boxes are those of ``tools/test.py``, components of the map at the detector's ``component_thr``.
+        Where the operating point lies below that, they are the components at the point: what is flagged
+        has a box.
+
+        Args:
+            images (Sequence[ReadImage]): Images.
+            names_errors (bool): Whether the error of an image that the model gives no result for names
+                it. Defaults to False.
+
+        Returns:
+            list[Scored]: One each, in their order; what is not scored has a reason.
+        """
+        loaded = [one.loaded for one in images if one.loaded is not None]
+        samples = iter(self.inferencer.predict(loaded) if loaded else ())
+        found = []
+        for name, facts, error, one in images:
+            if one is None:
+                found.append(self.left_out(name, facts, error))
+                continue
+            try:
+                found.append(self._scored(next(samples), name, facts))
+            except ResultError as fault:
+                # NaN of a network on an image that nobody foresaw
+                what = f"the model gives no result for film '{name}': " if names_errors else ''
+                unread = facts._replace(reason=UNREADABLE)
+                found.append(self.left_out(name, unread, f'{what}{fault}'))
+        return found
+
+    def left_out(self, name: str, facts: ImageFacts, error: str | None = None) -> Scored:
+        """What there is to say of an image that is not scored.
+
+        Args:
+            name (str): What it is called.
+            facts (ImageFacts): With the reason.
+            error (str, optional): What went wrong. Defaults to None.
+        """
+        model, precision = self.package.identity, self.inferencer.precision
+        return Scored(
+            ResultLine(name, model, precision, reason=facts.reason, error=error, **facts.fields())
+        )
+
+    def _scored(self, sample: DetDataSample, name: str, facts: ImageFacts) -> Scored:
+        prediction, precision = prediction_of_image(name, sample), self.inferencer.precision
+        result = self.package.result(
+            prediction, precision, self.point, image=name, **facts.fields()
+        )
+        options = self.inferencer.component_options
+        scored = Scored(result, map_of_sample(sample), options['max_per_img'])
+        threshold = options['component_thr'] if self.point is None else self.point.threshold
+        if scored.prob_map is None or threshold >= options['component_thr']:
+            return scored
+        return scored._replace(result=scored.at(threshold))
+
+
+class PackageScorer(LoadedModel):
     """Scores images that a selection takes, in batches.
 
     Args:
@@ -53,10 +127,9 @@ class PackageScorer:
         precision: str | None = None,
         batch_size: int = 4,
     ) -> None:
-        self.package, self.batch_size = package, batch_size
-        self.selection = selection or Selection()
-        self.point: OperatingPoint | None = package.operating_point(point)
-        self.inferencer: FracInferencer = package_inferencer(package, device, precision)
+        inferencer = package_inferencer(package, device, precision)
+        super().__init__(package, inferencer, package.operating_point(point))
+        self.selection, self.batch_size = selection or Selection(), batch_size
 
     def __call__(self, paths: Sequence[str]) -> list[Scored]:
         """Score images.
@@ -67,29 +140,14 @@ class PackageScorer:
         Returns:
             list[Scored]: One each, in their order; what is not scored has a reason.
         """
-        found: dict[int, Scored] = {}
-        wanted: list[tuple[int, ImageFacts, LoadedImage]] = []
-        for index, path in enumerate(paths):
-            facts = self.selection.facts(path)
-            if not facts.reason:
-                try:
-                    loaded = self.inferencer.load(path)
-                except (OSError, ValueError) as error:
-                    found[index] = self._left_out(
-                        path, facts._replace(reason=UNREADABLE), type(error).__name__
-                    )
-                    continue
-                facts = self.selection.facts_of_pixels(facts, loaded.image.shape, loaded.notes)
-            if facts.reason:
-                found[index] = self._left_out(path, facts, facts.error(path))
-            else:
-                wanted.append((index, facts, loaded))
-            if len(wanted) == self.batch_size:
-                found |= dict(self._batch(wanted))
-                wanted = []
-        if wanted:
-            found |= dict(self._batch(wanted))
-        return [found[index] for index in range(len(paths))]
+        scored: list[Scored] = []
+        batch: list[ReadImage] = []
+        for path in paths:
+            batch.append(self._read(path))
+            if sum(one.loaded is not None for one in batch) == self.batch_size:
+                scored += self.results(batch)
+                batch = []
+        return scored + self.results(batch)
 
     def prob_map(self, path: str) -> np.ndarray | None:
         """Prob map of one image, whatever the selection says of it.
@@ -106,91 +164,17 @@ class PackageScorer:
         (sample,) = self.inferencer.predict([self.inferencer.load(path)])
         return map_of_sample(sample)
 
-    def _batch(
-        self, wanted: list[tuple[int, ImageFacts, LoadedImage]]
-    ) -> Iterator[tuple[int, Scored]]:
-        samples = self.inferencer.predict([loaded for _, _, loaded in wanted])
-        for (index, facts, loaded), sample in zip(wanted, samples):
-            try:
-                result = result_of_sample(
-                    self.package,
-                    self.inferencer,
-                    sample,
-                    self.point,
-                    loaded.name,
-                    facts.fields(),
-                )
-            except ResultError as error:
-                # NaN of a network on an image that nobody foresaw
-                facts = facts._replace(reason=UNREADABLE)
-                yield index, self._left_out(loaded.name, facts, str(error))
-                continue
-            yield index, Scored(result, map_of_sample(sample))
-
-    def _left_out(self, path: str, facts: ImageFacts, error: str | None = None) -> Scored:
-        result = ImageResult(
-            image=path,
-            model=self.package.identity,
-            precision=self.inferencer.precision,
-            reason=facts.reason,
-            error=error,
-            **facts.fields(),
-        )
-        return Scored(result)
-
-
-def result_of_sample(
-    package: ModelPackage,
-    inferencer: FracInferencer,
-    sample: DetDataSample,
-    point: OperatingPoint | None,
-    name: str,
-    fields: dict[str, Any],
-) -> ImageResult:
-    """The result of a prediction.
-
-    Its boxes are those of ``tools/test.py``, components of the map at the detector's ``component_thr``.
-    Where the operating point lies below that, they are the components at the point: what is flagged has
-    a box.
-
-    Args:
-        package (ModelPackage): The model.
-        inferencer (FracInferencer): The same, which predicted.
-        sample (DetDataSample): The prediction.
-        point (OperatingPoint, optional): For the flag.
-        name (str): What the image is called.
-        fields (dict): ``width`` and ``height``, and what else is known of the image.
-
-    Returns:
-        ImageResult: The result.
-
-    Raises:
-        ResultError: If it is none, e.g. NaN.
-    """
-    prediction = prediction_of_image(name, sample)
-    prob_map, scale = map_of_sample(sample), prediction['map_scale']
-    settings = component_settings(inferencer)
-    if point is not None and prob_map is not None and point.threshold < settings['component_thr']:
-        boxes, scores = component_boxes(
-            prob_map,
-            (scale[0], scale[1]),
-            (fields['height'], fields['width']),
-            point.threshold,
-            settings['max_per_img'],
-        )
-        prediction |= dict(boxes=boxes.tolist(), scores=scores.tolist())
-    return package.result(prediction, inferencer.precision, point, image=name, **fields)
-
-
-def component_settings(inferencer: FracInferencer) -> dict[str, Any]:
-    """``component_thr`` and ``max_per_img`` of a detector of prob maps.
-
-    Args:
-        inferencer (FracInferencer): The detector.
-    """
-    model = getattr(inferencer.model, 'student', inferencer.model)
-    own = getattr(model, 'test_cfg', None) or {}
-    return {key: own.get(key, usual) for key, usual in _COMPONENTS.items()}
+    def _read(self, path: str) -> ReadImage:
+        facts = self.selection.facts(path)
+        if facts.reason:
+            return ReadImage(path, facts, facts.error(path))
+        try:
+            loaded = self.inferencer.load(path)
+        except (OSError, ValueError) as error:
+            # its text may quote the header
+            return ReadImage(path, facts._replace(reason=UNREADABLE), type(error).__name__)
+        facts = self.selection.facts_of_pixels(facts, loaded.image.shape, loaded.notes)
+        return ReadImage(path, facts, None, None if facts.reason else loaded)
 
 
 def map_of_sample(sample: DetDataSample) -> np.ndarray | None:

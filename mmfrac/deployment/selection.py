@@ -64,7 +64,7 @@ class ImageFacts(NamedTuple):
     notes: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
-        """Those of ``ImageResult`` but the reason."""
+        """Those of ``ResultLine`` but the reason."""
         fields = self._asdict()
         del fields['reason']
         return fields | dict(notes=list(self.notes))

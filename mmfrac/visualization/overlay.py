@@ -150,8 +150,10 @@ def draw_overlay(
     score: thin white when their centre lies in a lesion, dashed magenta when they are false
     positives. Boxes to ignore are dashed grey and marked 'ignored'; a component whose centre lies in
     one is neither hit nor false. Without ``gt_boxes`` nothing is known to be false and every component
-    is white. A lesion is hit as in the metric: the map is at least ``score_thr`` in the cell of its
-    midpoint; without a map, its midpoint lies in a component's box.
+    is white. Hit and false are as in the metric. With a map a lesion is hit where the cell of its
+    midpoint is at least ``score_thr``, and the centre of a component is that of its cells, also of
+    those that reach beyond the film; without a map, the midpoint lies in a component's box, and the
+    centre is that of the box.
 
     Args:
         image (np.ndarray): Film ``(h, w)``, float in [0, 1].
@@ -196,7 +198,8 @@ def draw_overlay(
         for lesion, is_hit in zip(lesions, _hits(lesions, boxes, cells, scale, score_thr)):
             text = '' if is_hit else 'missed'
             canvas.box(lesion, GT_GREEN, width=2, text=text, below=True, dashed=not is_hit)
-    for box, score, is_false in zip(boxes, scores, _false_positives(boxes, lesions, ignored)):
+    centres = _centres(boxes, scale, cells is not None)
+    for box, score, is_false in zip(boxes, scores, _false_positives(centres, lesions, ignored)):
         colour = FALSE_MAGENTA if is_false else FOUND_WHITE
         canvas.box(box, colour, width=1, text=f'{score:.2f}', dashed=is_false)
     return canvas.picture()
@@ -388,9 +391,18 @@ def _hits(
     return cells[rows, columns] >= np.float32(score_thr)
 
 
+def _centres(boxes: np.ndarray, scale: np.ndarray, are_components: bool) -> np.ndarray:
+    """Centres ``(m, 2)`` of boxes; of components those of all their cells, as in the metric."""
+    if not are_components:
+        return (boxes[:, :2] + boxes[:, 2:]) / 2
+    # the last cell may reach beyond the film, at which boxes end; they are rounded to float32
+    first, end = np.round(boxes[:, :2] / scale), np.ceil(boxes[:, 2:] / scale - 1e-3)
+    return (first + end) / 2 * scale
+
+
 def _false_positives(
-    boxes: np.ndarray, lesions: np.ndarray | None, ignored: np.ndarray
+    centres: np.ndarray, lesions: np.ndarray | None, ignored: np.ndarray
 ) -> np.ndarray:
     if lesions is None:
-        return np.zeros(len(boxes), bool)
-    return ~_inside((boxes[:, :2] + boxes[:, 2:]) / 2, np.concatenate([lesions, ignored]))
+        return np.zeros(len(centres), bool)
+    return ~_inside(centres, np.concatenate([lesions, ignored]))

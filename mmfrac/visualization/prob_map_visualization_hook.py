@@ -1,7 +1,7 @@
 # Copyright (c) mmfrac contributors. Licensed under Apache-2.0.
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from mmfrac.datasets.labels import ignored, labels_of_info, lesions
 from mmfrac.datasets.radiographs.read import IMAGE_SUFFIXES, read_radiograph
 from mmfrac.engine.runner.unwrap import unwrapped_model
-from mmfrac.models.postprocess import components
+from mmfrac.models.postprocess import component_options, components
 from mmfrac.utils.io import OutputFolder, write_image
 from mmfrac.visualization.overlay import draw_overlay
 
@@ -175,10 +175,8 @@ class ProbMapVisualizationHook(Hook):
                     level=logging.WARNING,
                 )
             return
-        options: dict[str, int] = {}
-        if 'pred_prob_map' in sample:
-            options['max_per_img'] = _max_per_img(unwrapped_model(runner))
-        overlay = overlay_of_sample(image, sample, self.score_thr, self.size, **options)
+        max_per_img = component_options(unwrapped_model(runner))['max_per_img']
+        overlay = overlay_of_sample(image, sample, self.score_thr, self.size, max_per_img)
         self._drawn += 1
         name = self._names.name(sample.img_path)
         if mode == 'test' and self.test_out_dir is not None:
@@ -224,12 +222,6 @@ def overlay_of_sample(
         if labels_of_info(sample.metainfo).regions:
             boxes = _boxes(lesions(sample.instances))
     return draw_overlay(image, prob_map, scale, boxes, instances, size, score_thr, ignore_boxes)
-
-
-def _max_per_img(model: Any) -> int:
-    test_cfg = getattr(getattr(model, 'student', model), 'test_cfg', None)
-    number = test_cfg.get('max_per_img') if isinstance(test_cfg, Mapping) else None
-    return number if isinstance(number, int) else 100
 
 
 def _boxes(instances: Sequence[dict]) -> np.ndarray:

@@ -13,8 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.deployment.node import NodeOptions
-from mmfrac.deployment.results import ImageResult
-from mmfrac.deployment.scorer import Scored
+from mmfrac.deployment.results import ResultLine, Scored
 from mmfrac.utils.io import write_bytes
 from tests.deployment.dicom_objects.variants import MODEL, make_image
 
@@ -30,12 +29,12 @@ def score(paths: Sequence[str]) -> list[Scored]:
             image=path, model=MODEL, sop_instance_uid=str(ds.SOPInstanceUID)
         )
         if ds.get('ViewPosition') == 'LL':
-            found.append(Scored(ImageResult(**facts, reason='view lateral')))
+            found.append(Scored(ResultLine(**facts, reason='view lateral')))
             continue
         plane = read_radiograph(path, [])
         height, width = plane.shape
         value = float(plane.mean())
-        result = ImageResult(
+        result = ResultLine(
             **facts,
             width=width,
             height=height,

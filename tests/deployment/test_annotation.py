@@ -22,7 +22,7 @@ from mmfrac.deployment.annotation import (
     most_uncertain_first,
     read_found,
 )
-from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.results import ResultLine
 from tests.deployment.tiny_package import write_dicom, write_png
 from tests.tools.tiny_run import ROOT, start
 
@@ -47,18 +47,18 @@ def results(images, tmp_path):
     boxes = [[8.0, 6.0, 24.0, 18.0], [40.0, 30.0, 50.0, 40.0]]
     facts = dict(width=64, height=48, scored=True)
     found = [
-        ImageResult(str(images / 'a <1>.png'), MODEL, score=0.9, probability=0.8, **facts),
-        ImageResult(
+        ResultLine(str(images / 'a <1>.png'), MODEL, score=0.9, probability=0.8, **facts),
+        ResultLine(
             *(str(images / 'b/2.dcm'), MODEL),
             **facts,
             score=0.45,
             boxes=boxes,
             scores=[0.45, 0.3],
         ),
-        ImageResult(
+        ResultLine(
             str(images / 'c.png'), MODEL, score=0.1, boxes=[[0, 0, 9, 9]], scores=[0.1], **facts
         ),
-        ImageResult(str(images / 'd.png'), MODEL, reason='view lateral'),
+        ResultLine(str(images / 'd.png'), MODEL, reason='view lateral'),
     ]
     path = tmp_path / 'results.jsonl'
     path.write_text('\n'.join(one.to_json() for one in found) + '\n')

@@ -28,7 +28,7 @@ from mmfrac.deployment.archive import (
     merge_results,
 )
 from mmfrac.deployment.archive_inputs import list_entries
-from mmfrac.deployment.package import OperatingPoint, update_package
+from mmfrac.deployment.package import PackagePoint, update_package
 from mmfrac.deployment.results import read_results
 from mmfrac.deployment.selection import Selection
 from mmfrac.utils.errors import plain_errors
@@ -576,7 +576,7 @@ def test_other_choices_are_another_folder(package, images, whole, changes, text)
 def test_a_folder_goes_on_with_its_inputs_and_its_operating_point(package, images, tmp_path):
     two = update_package(
         shutil.copy(package.path, tmp_path / 'two.mmfrac'),
-        operating_points=[OperatingPoint('a', 0.4), OperatingPoint('b', 0.6)],
+        operating_points=[PackagePoint('a', 0.4), PackagePoint('b', 0.6)],
     )
     choices = dict(operating_point='b', inputs=dict(sources=['one'], query={}))
     entries = list_entries([images / '01.dcm'])

@@ -20,7 +20,7 @@ from mmfrac.apis.model_zoo import MODELS_FOLDER, read_model
 from mmfrac.deployment.dicom_objects.report import SCORE
 from mmfrac.deployment.dicom_objects.write import write_objects
 from mmfrac.deployment.package import (
-    OperatingPoint,
+    PackagePoint,
     read_package,
     update_package,
     write_package,
@@ -45,7 +45,7 @@ def package(tmp_path_factory):
         load_config(config_path(model.config)),
         [model.weights],
         name='phantom',
-        operating_points=[OperatingPoint('fppi=0.1', 0.3)],
+        operating_points=[PackagePoint('fppi=0.1', 0.3)],
         temperature=1.5,
     )
     return path
@@ -116,7 +116,7 @@ def test_a_queue_goes_on_with_other_metrics_in_the_package(tmp_path, package):
     assert update_package(path, metrics=dict(AUROC=0.9)).sha256 != read_package(package).sha256
     with opened():
         pass
-    update_package(path, operating_points=[OperatingPoint('fppi=0.1', 0.4)])
+    update_package(path, operating_points=[PackagePoint('fppi=0.1', 0.4)])
     with pytest.raises(ValueError, match=r"threshold '0.3', not '0.4'"), opened():
         pass
 

@@ -17,8 +17,8 @@ from mmengine.config import Config
 from mmfrac.apis import FracInferencer
 from mmfrac.deployment.package import (
     RESEARCH_ONLY,
-    OperatingPoint,
     PackageError,
+    PackagePoint,
     _plain_config,
     package_inferencer,
     read_package,
@@ -40,7 +40,7 @@ PIPELINE = [
     dict(type='PackProbMapInputs'),
 ]
 IMAGE = np.random.default_rng(0).random((48, 64)).astype(np.float32)
-POINT = OperatingPoint('low', 0.2, 'fppi=0.5', dict(validation=dict(recall=0.9, fppi=0.5)))
+POINT = PackagePoint('low', 0.2, 'fppi=0.5', dict(validation=dict(recall=0.9, fppi=0.5)))
 
 
 def config(model) -> Config:
@@ -319,7 +319,7 @@ def test_what_cannot_be_packaged_leaves_no_file(folder, checkpoints):
         write_package(folder / 'bad.mmfrac', config(other), [], name='bad')
     assert not (folder / 'bad.mmfrac').exists()
     with pytest.raises(ValueError, match='a number > 0'):
-        OperatingPoint('x', float('inf'))
+        PackagePoint('x', float('inf'))
 
 
 # ---- packages of others ---------------------------------------------------------------------------

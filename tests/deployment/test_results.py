@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from mmfrac.deployment.results import FIELDS, ImageResult, ResultError, read_results
+from mmfrac.deployment.results import FIELDS, ResultError, ResultLine, read_results
 
 MODEL = dict(name='model', sha256='ab')
 SCORED = dict(
@@ -26,24 +26,24 @@ SCORED = dict(
 
 
 def test_a_result_is_read_as_it_was_written():
-    result = ImageResult(**SCORED)
+    result = ResultLine(**SCORED)
     line = result.to_json()
     assert '\n' not in line and list(json.loads(line)) == list(FIELDS)
-    assert ImageResult.from_json(line) == result
-    assert ImageResult.from_json(line.encode()).to_json() == line
-    left_out = ImageResult(image='b.dcm', model=MODEL, view='lateral', reason='view lateral')
-    assert ImageResult.from_json(left_out.as_dict()) == left_out
+    assert ResultLine.from_json(line) == result
+    assert ResultLine.from_json(line.encode()).to_json() == line
+    left_out = ResultLine(image='b.dcm', model=MODEL, view='lateral', reason='view lateral')
+    assert ResultLine.from_json(left_out.as_dict()) == left_out
 
 
 def test_a_result_of_before_has_no_notes():
-    noted = ImageResult(**SCORED, notes=['its window is none and is not used'])
-    assert ImageResult.from_json(noted.to_json()) == noted
-    record = ImageResult(**SCORED).as_dict()
+    noted = ResultLine(**SCORED, notes=['its window is none and is not used'])
+    assert ResultLine.from_json(noted.to_json()) == noted
+    record = ResultLine(**SCORED).as_dict()
     assert record.pop('notes') == []
-    assert ImageResult.from_json(json.dumps(record)) == ImageResult(**SCORED)
+    assert ResultLine.from_json(json.dumps(record)) == ResultLine(**SCORED)
     del record['score']
     with pytest.raises(ResultError, match=r"it lacks \['score'\]"):
-        ImageResult.from_json(record)
+        ResultLine.from_json(record)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_result_of_before_has_no_notes():
 )
 def test_a_result_that_contradicts_itself_is_refused(changes, text):
     with pytest.raises(ResultError, match=text):
-        ImageResult(**SCORED | changes)
+        ResultLine(**SCORED | changes)
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_a_result_that_contradicts_itself_is_refused(changes, text):
         ('[' * 100000, 'no JSON'),
         ('[]', 'a list'),
         ('{"image": "a"}', 'it lacks'),
-        (json.dumps(ImageResult(**SCORED).as_dict() | dict(more=1)), "it has \\['more'\\]"),
-        (json.dumps(ImageResult(**SCORED).as_dict() | dict(score=float('nan'))), 'NaN is no JSON'),
+        (json.dumps(ResultLine(**SCORED).as_dict() | dict(more=1)), "it has \\['more'\\]"),
+        (json.dumps(ResultLine(**SCORED).as_dict() | dict(score=float('nan'))), 'NaN is no JSON'),
     ],
 )
 def test_a_line_that_is_no_result_is_refused(line, text, tmp_path):
     with pytest.raises(ResultError, match=text):
-        ImageResult.from_json(line)
+        ResultLine.from_json(line)
     path = tmp_path / 'results.jsonl'
-    path.write_text(ImageResult(**SCORED).to_json() + '\n' + line + '\n')
+    path.write_text(ResultLine(**SCORED).to_json() + '\n' + line + '\n')
     with pytest.raises(ResultError, match='line 2'):
         list(read_results(path))

@@ -5,9 +5,9 @@ import pytest
 from mmfrac.deployment.archive import ArchiveOptions, Shard, infer_archive
 from mmfrac.deployment.archive_inputs import list_entries
 from mmfrac.deployment.package import package_inferencer
-from mmfrac.deployment.page.scoring import PageScorer, ShownImage
+from mmfrac.deployment.page.scoring import PageScorer
 from mmfrac.deployment.page.uploads import Upload
-from mmfrac.deployment.results import ImageResult, read_results
+from mmfrac.deployment.results import ResultLine, Scored, read_results
 from mmfrac.deployment.scorer import PackageScorer
 from mmfrac.deployment.selection import Selection
 from mmfrac.utils.prob_map import component_boxes
@@ -36,7 +36,7 @@ def test_what_is_flagged_has_a_box_wherever_it_is_scored(tmp_path, threshold):
         assert result.flag is line.flag is (result.score >= threshold)
         assert result.flag == any(score >= threshold for score in result.scores)
         with open(path, 'rb') as file:
-            shown = page.score(Upload('a.dcm', file.read())).result
+            shown = page.score(Upload('a.dcm', file.read())).scored.result
         np.testing.assert_allclose(shown.boxes, boxes)
         # of another batch size
         np.testing.assert_allclose(shown.scores, scores, rtol=1e-5)
@@ -49,7 +49,7 @@ def test_boxes_of_a_result_and_those_that_are_shown():
     prob_map = np.zeros((4, 8), np.float32)
     prob_map[1, 1:7] = 0.3
     prob_map[1, 1], prob_map[1, 6] = 0.9, 0.6
-    result = ImageResult(
+    result = ResultLine(
         'a.png',
         dict(name='model', sha256='0'),
         width=32,
@@ -62,13 +62,34 @@ def test_boxes_of_a_result_and_those_that_are_shown():
         scores=[0.9],
         map_scale=[4.0, 4.0],
     )
-    shown = ShownImage(result, prob_map=prob_map)
+    shown = Scored(result, prob_map)
     assert shown.at(0.2).boxes == result.boxes
     at_point = shown.at(0.5)
     assert at_point.boxes == [[4, 4, 8, 8], [24, 4, 28, 8]]
     assert at_point.scores == pytest.approx([0.9, 0.6])
     assert at_point.operating_point == result.operating_point and at_point.flag
     assert shown.at(0.8).boxes == [[4, 4, 8, 8]] and not shown.at(0.95).flag
+
+
+def test_findings_are_the_best_ones_and_none_lies_below_the_threshold():
+    prob_map = np.zeros((1, 7), np.float32)
+    # 0.7 in float32 is less than 0.7
+    prob_map[0, ::2] = 0.7, 0.8, 0.75, 0.9
+    result = ResultLine(
+        'a.png',
+        dict(name='model', sha256='0'),
+        width=14,
+        height=2,
+        scored=True,
+        score=float(prob_map.max()),
+        map_scale=[2.0, 2.0],
+    )
+    at_threshold = Scored(result, prob_map).at(0.7)
+    assert at_threshold.boxes == [[12, 0, 14, 2], [4, 0, 6, 2], [8, 0, 10, 2]]
+    assert Scored(result, prob_map, 2).findings(0.7) == (
+        [[12, 0, 14, 2], [4, 0, 6, 2]],
+        pytest.approx([0.9, 0.8]),
+    )
 
 
 def test_doubts_and_an_image_of_one_value(tmp_path):
@@ -83,7 +104,7 @@ def test_doubts_and_an_image_of_one_value(tmp_path):
             shown.append(page.score(Upload('a.dcm', file.read())))
     assert [one.plane is not None for one in shown] == [True] * 3
     scored = PackageScorer(package, device='cpu', batch_size=2)(paths)
-    for found in ([one.result for one in scored], [one.result for one in shown]):
+    for found in ([one.result for one in scored], [one.scored.result for one in shown]):
         (note,) = found[0].notes
         assert note == 'its window (center 2048.0, width 0.0) is none and is not used'
         assert [one.scored for one in found] == [True, False, True]

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from pydicom.uid import ExplicitVRLittleEndian
 
-from mmfrac.deployment.package import ModelPackage, OperatingPoint, write_package
+from mmfrac.deployment.package import ModelPackage, PackagePoint, write_package
 from tests.models.small_model import build, detector_cfg
 
 PIPELINE = [
@@ -21,7 +21,9 @@ PIPELINE = [
 ]
 
 
-def tiny_package(folder: Path, seed: int = 0, threshold: float = 0.55) -> ModelPackage:
+def tiny_package(
+    folder: Path, seed: int = 0, threshold: float = 0.55, **test_cfg: float
+) -> ModelPackage:
     """Write ``tiny.mmfrac`` with an untrained detector whose maps vary."""
     model = build(detector_cfg())
     torch.manual_seed(seed)
@@ -32,7 +34,7 @@ def tiny_package(folder: Path, seed: int = 0, threshold: float = 0.55) -> ModelP
     cfg = Config(
         dict(
             default_scope='mmdet',
-            model=detector_cfg(),
+            model=detector_cfg() | dict(test_cfg=test_cfg),
             test_dataloader=dict(dataset=dataset),
         )
     )
@@ -41,7 +43,7 @@ def tiny_package(folder: Path, seed: int = 0, threshold: float = 0.55) -> ModelP
         cfg,
         [folder / 'tiny.pth'],
         name='tiny',
-        operating_points=[OperatingPoint('low', threshold, 'fppi=0.5')],
+        operating_points=[PackagePoint('low', threshold, 'fppi=0.5')],
         temperature=2.0,
         precision='fp32',
     )

@@ -25,7 +25,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from mmfrac.datasets.radiographs.read import read_radiograph
 from mmfrac.deployment.node import DicomNode
-from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.results import ResultLine
 from mmfrac.deployment.scorer import Scored
 from mmfrac.deployment.selection import UNREADABLE, Selection
 from mmfrac.utils.errors import RadiographError
@@ -70,11 +70,11 @@ def score(paths: Sequence[str]) -> list[Scored]:
             plane = read_radiograph(path, [])
         except RadiographError:
             facts = facts._replace(reason=facts.reason or UNREADABLE)
-            found.append(Scored(ImageResult(path, MODEL, reason=facts.reason, **facts.fields())))
+            found.append(Scored(ResultLine(path, MODEL, reason=facts.reason, **facts.fields())))
             continue
         height, width = plane.shape
         facts = facts._replace(width=width, height=height)
-        result = ImageResult(path, MODEL, scored=True, score=float(plane.mean()), **facts.fields())
+        result = ResultLine(path, MODEL, scored=True, score=float(plane.mean()), **facts.fields())
         found.append(Scored(result))
     return found
 

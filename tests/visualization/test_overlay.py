@@ -6,7 +6,9 @@ import torch
 from matplotlib import colormaps
 from mmengine.structures import InstanceData
 
+from mmfrac.evaluation.functional.records import image_record
 from mmfrac.utils.io import write_image
+from mmfrac.utils.prob_map import component_boxes
 from mmfrac.visualization.overlay import (
     FALSE_MAGENTA,
     FOUND_WHITE,
@@ -127,6 +129,52 @@ def test_false_positives_differ_from_found_lesions():
     assert not (picture[:100, 290:] > 0).any(), 'a score below the threshold is not drawn'
     # without a map the boxes decide
     assert has_colour(picture, GT_GREEN)[40:100, 40].all()
+
+
+def is_drawn_as_false(prob_map, scale, side, lesions, threshold=0.5):
+    """Of each component of a map whether it is magenta, drawn alone on a film of ``side`` px."""
+    plane = np.zeros((side, side), np.float32)
+    boxes, scores = component_boxes(prob_map, scale, plane.shape, threshold)
+    return [
+        has_colour(
+            draw_overlay(
+                plane,
+                prob_map,
+                scale,
+                lesions,
+                dict(bboxes=box[None], scores=score[None]),
+                10 * side,
+                threshold,
+            ),
+            FALSE_MAGENTA,
+        ).any()
+        for box, score in zip(boxes, scores)
+    ]
+
+
+def test_a_component_that_reaches_beyond_the_film_is_false_where_the_metric_counts_it():
+    # the last of 6 cells of 4 px covers 20..24 of 21 px: its centre, 22, lies beyond the lesion
+    prob_map = np.zeros((6, 6), np.float32)
+    prob_map[2, 5] = 0.9
+    lesion = np.array([[15, 6, 21, 14]])
+    assert image_record(prob_map, lesion, (4.0, 4.0)).false_positives_at(0.5) == 1
+    assert is_drawn_as_false(prob_map, (4.0, 4.0), 21, lesion) == [True]
+    # that of a film of 24 px lies in it
+    assert is_drawn_as_false(prob_map, (4.0, 4.0), 24, [[15, 6, 24, 14]]) == [False]
+
+
+@pytest.mark.parametrize('side', [17, 20, 21, 23])
+def test_as_many_components_are_false_as_the_metric_counts(side):
+    rng = np.random.default_rng(side)
+    for scale in ((4.0, 4.0), (10 / 3, 64 / 15)):
+        shape = [int(np.ceil(side / size)) for size in scale[::-1]]
+        for _ in range(5):
+            prob_map = (rng.random(shape) > 0.6).astype(np.float32)
+            corners = np.sort(rng.integers(0, side + 1, (2, 2, 2)), axis=1)
+            lesions = corners.reshape(2, 4)
+            record = image_record(prob_map, lesions, scale)
+            false = is_drawn_as_false(prob_map, scale, side, lesions)
+            assert sum(false) == record.false_positives_at(0.5)
 
 
 def test_nothing_is_false_on_a_film_of_unknown_lesions():

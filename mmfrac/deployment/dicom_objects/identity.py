@@ -14,8 +14,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from mmfrac.deployment.dicom_objects.source import SourceImage
-from mmfrac.deployment.results import ImageResult
-from mmfrac.utils.prob_map import component_boxes
+from mmfrac.deployment.results import ResultLine, Scored
 from mmfrac.version import __version__
 
 MANUFACTURER = 'mmfrac'
@@ -53,7 +52,7 @@ class Findings(NamedTuple):
     """What was found on an image at a threshold.
 
     Attributes:
-        result (ImageResult): All of it.
+        result (ResultLine): All of it.
         source (SourceImage): The image.
         threshold (float): Of the boxes that count, and of the segmentation.
         point (str): Name of the operating point, '' without.
@@ -64,7 +63,7 @@ class Findings(NamedTuple):
             of the result.
     """
 
-    result: ImageResult
+    result: ResultLine
     source: SourceImage
     threshold: float
     point: str
@@ -173,26 +172,27 @@ class Findings(NamedTuple):
 
 
 def findings_of(
-    result: ImageResult,
+    result: ResultLine,
     source: SourceImage,
     threshold: float | None = None,
     prob_map: np.ndarray | None = None,
     map_precision: str | None = None,
+    max_per_img: int = 100,
 ) -> Findings:
     """What a result says of an image at a threshold.
 
-    With the prob map they are its components at the threshold, as the FROC curve counts them, 100 at
-    most, highest score first; a result alone has components of another threshold, of which those are
-    left out that do not reach this one. ``component_thr`` and ``max_per_img`` of the model are in no
-    result, and do not count here.
+    With the prob map they are its components at the threshold, as the FROC curve counts them, highest
+    score first; a result alone has components of another threshold, of which those are left out that do
+    not reach this one.
 
     Args:
-        result (ImageResult): Of this image, scored.
+        result (ResultLine): Of this image, scored.
         source (SourceImage): The image.
         threshold (float, optional): Defaults to None: that of the result's operating point, 0.2 where it
             has none.
         prob_map (np.ndarray, optional): ``(h', w')`` in [0, 1]. Defaults to None.
         map_precision (str, optional): In which that was computed. Defaults to None, that of the result.
+        max_per_img (int): Components of the map at most, as of the model. Defaults to 100.
 
     Returns:
         Findings: The boxes that reach the threshold, cut to the image.
@@ -221,18 +221,13 @@ def findings_of(
         name = '' if point is None else point['name']
     else:
         name = ''
-    found = list(zip(result.boxes, result.scores))
     has_map = prob_map is not None and result.map_scale is not None
-    if prob_map is not None and result.map_scale is not None:
-        cells = np.asarray(prob_map, np.float32)
-        scale = (float(result.map_scale[0]), float(result.map_scale[1]))
-        held = component_boxes(cells, scale, size[::-1], threshold)
-        found = list(zip(held[0].tolist(), held[1].tolist()))
+    found = Scored(result, prob_map, max_per_img).findings(threshold)
     boxes, scores = [], []
-    for (x1, y1, x2, y2), score in found:
+    for (x1, y1, x2, y2), score in zip(*found):
         box = [min(max(x1, 0.0), size[0]), min(max(y1, 0.0), size[1])]
         box += [min(max(x2, 0.0), size[0]), min(max(y2, 0.0), size[1])]
-        if score >= threshold and box[0] < box[2] and box[1] < box[3]:
+        if box[0] < box[2] and box[1] < box[3]:
             boxes.append([float(side) for side in box])
             scores.append(float(score))
     return Findings(result, source, threshold, name, boxes, scores, has_map, map_precision)

@@ -22,7 +22,7 @@ from mmfrac.deployment.dicom_objects.segmentation import KIND as _SEG
 from mmfrac.deployment.dicom_objects.segmentation import segmentation
 from mmfrac.deployment.dicom_objects.source import read_source
 from mmfrac.deployment.object_kinds import OBJECT_KINDS, check_kinds
-from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.results import ResultLine
 
 KINDS = OBJECT_KINDS
 # in their UIDs
@@ -67,12 +67,13 @@ class MadeObjects(NamedTuple):
 
 
 def make_objects(
-    result: ImageResult,
+    result: ResultLine,
     path: str | os.PathLike,
     prob_map: np.ndarray | None = None,
     kinds: Sequence[str] = KINDS,
     threshold: float | None = None,
     map_precision: str | None = None,
+    max_per_img: int = 100,
 ) -> MadeObjects:
     """Make the objects of an image.
 
@@ -81,7 +82,7 @@ def make_objects(
     the same objects.
 
     Args:
-        result (ImageResult): What was found.
+        result (ResultLine): What was found.
         path (str or PathLike): DICOM file of the image.
         prob_map (np.ndarray, optional): ``(h', w')`` in [0, 1], needed for 'seg'; boxes are its
             components at the threshold. Defaults to None, those of the result that reach it.
@@ -91,6 +92,7 @@ def make_objects(
             0.2 where it has none.
         map_precision (str, optional): In which the prob map was computed, which objects say where it is
             not that of the result. Defaults to None, that of the result.
+        max_per_img (int): Components of the map that are findings, as of the model. Defaults to 100.
 
     Returns:
         MadeObjects: The objects, and which kinds there are none of.
@@ -102,7 +104,8 @@ def make_objects(
         RadiographError: If the pixels of the image cannot be read.
     """
     check_kinds(kinds)
-    findings = findings_of(result, read_source(path), threshold, prob_map, map_precision)
+    source = read_source(path)
+    findings = findings_of(result, source, threshold, prob_map, map_precision, max_per_img)
 
     def picture() -> Dataset:
         return secondary_capture(findings, read_radiograph(path, []), prob_map)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pydicom
 
 from mmfrac.datasets.radiographs.dicom import values_unsaid
@@ -15,7 +16,7 @@ from mmfrac.deployment.archive_inputs import ServerError, entry_of, file_of
 from mmfrac.deployment.dicom_objects.identity import check_threshold
 from mmfrac.deployment.dicom_objects.make import KINDS, make_objects
 from mmfrac.deployment.package import ModelPackage, read_package
-from mmfrac.deployment.results import ImageResult, read_results
+from mmfrac.deployment.results import ResultLine, read_results
 from mmfrac.deployment.scorer import PackageScorer
 from mmfrac.evaluation.offline.image_prediction import ImagePrediction
 from mmfrac.evaluation.offline.map_folder import MapFolder, read_prediction
@@ -89,13 +90,9 @@ def write_objects(
         ServerError: If a DICOMweb server that images lie on does not answer.
     """
     check_threshold(threshold)
-    saved = None if maps is None else MapFolder(maps)
-    files = {} if saved is None else {name: path for path, name in saved.images()}
-    _check_maps(results, files, None if saved is None else saved.run.get('precision'))
-    model = None if package is None else read_package(package)
-    scorer: PackageScorer | None = None
-    folder = OutputFolder(out)
     written = Written(Counter(), Counter(), {}, [])
+    map_of = _Maps(results, maps, package, written.notes)
+    folder = OutputFolder(out)
     # kinds that are known anew, by model and UID of the image; names of their objects at the threshold
     renewed: dict[tuple[str, str], set[str]] = {}
     kept: set[str] = set()
@@ -107,44 +104,20 @@ def write_objects(
             continue
         uid = result.sop_instance_uid
         if uid is not None and uid in first_of:
-            first, score, count = first_of[uid]
-            # of another batch it may differ in its last digits
-            is_near = math.isclose(score or 0, result.score or 0, abs_tol=1e-3)
-            if is_near and count == len(result.boxes):
-                written.left_out['copy of an image that has them'] += len(set(kinds))
+            error = _fault_of_copy(result, *first_of[uid])
+            if error:
+                written.errors[result.image] = error
             else:
-                written.errors[result.image] = (
-                    f"it has the SOPInstanceUID of '{first}' and other findings: an archive would take "
-                    'the objects of both for the same; give it one of its own, and score it anew'
-                )
+                written.left_out['copy of an image that has them'] += len(set(kinds))
             continue
-        found = files.get(result.image)
-        if model is not None and result.model['sha256'] != model.sha256:
-            raise ValueError(
-                f'{os.fspath(results)} is of the model {result.model["name"]} '
-                f'({result.model["sha256"][:8]}), {model.path} is another '
-                f'({model.sha256[:8]})'
-            )
-        if model is not None and scorer is None:
-            scorer = _scorer(model, result.precision, written.notes)
+        map_of.check(result)
         path = ''
         try:
             with file_of(entry_of(result.image, images or '')) as path:
-                prob_map = precision = None
-                if found is not None and saved is not None:
-                    prediction = read_prediction(found, result.image)
-                    precision = saved.run.get('precision')
-                    difference = _difference(result, prediction, precision)
-                    if difference:
-                        raise ValueError(
-                            f'{found}: {difference}: the map is of another model, or was predicted '
-                            'otherwise'
-                        )
-                    prob_map = prediction.prob_map
-                elif scorer is not None:
-                    prob_map = scorer.prob_map(path)
-                    precision = scorer.inferencer.precision
-                made = make_objects(result, path, prob_map, kinds, threshold, precision)
+                prob_map, precision = map_of(result, path)
+                made = make_objects(
+                    result, path, prob_map, kinds, threshold, precision, map_of.max_per_img
+                )
         except ServerError:
             # of no image: the others would say the same
             raise
@@ -173,6 +146,94 @@ def write_objects(
             f'without prob map, which an earlier run wrote to {folder.folder}, are removed'
         )
     return written
+
+
+def _fault_of_copy(result: ResultLine, first: str, score: float | None, count: int) -> str:
+    """What is wrong with a result of the UID of a first one; '' if it is that of a copy of the image."""
+    # of another batch it may differ in its last digits
+    is_near = math.isclose(score or 0, result.score or 0, abs_tol=1e-3)
+    if is_near and count == len(result.boxes):
+        return ''
+    return (
+        f"it has the SOPInstanceUID of '{first}' and other findings: an archive would take "
+        'the objects of both for the same; give it one of its own, and score it anew'
+    )
+
+
+class _Maps:
+    """Prob maps of results: those of a folder, else computed by the model, where there is one.
+
+    Args:
+        results (str or PathLike): ``results.jsonl``.
+        folder (str or PathLike, optional): Of maps.
+        package (str or PathLike, optional): The model.
+        notes (list[str]): Gets what is to be known of them.
+
+    Attributes:
+        max_per_img (int): Components of a map that are findings: as of the model, 100 without one.
+
+    Raises:
+        FileNotFoundError: If there are no maps in the folder, or no package.
+        ValueError: If most of the maps are of another model.
+    """
+
+    def __init__(
+        self,
+        results: str | os.PathLike,
+        folder: str | os.PathLike | None,
+        package: str | os.PathLike | None,
+        notes: list[str],
+    ) -> None:
+        self._results, self._notes = results, notes
+        saved = None if folder is None else MapFolder(folder)
+        self._files = {} if saved is None else {name: path for path, name in saved.images()}
+        self._precision = None if saved is None else saved.run.get('precision')
+        _check_maps(results, self._files, self._precision)
+        self._model = None if package is None else read_package(package)
+        self._scorer: PackageScorer | None = None
+        self.max_per_img = 100
+
+    def check(self, result: ResultLine) -> None:
+        """Load the model, where there is one.
+
+        Raises:
+            ValueError: If the result is that of another.
+        """
+        model = self._model
+        if model is None:
+            return
+        if result.model['sha256'] != model.sha256:
+            raise ValueError(
+                f'{os.fspath(self._results)} is of the model {result.model["name"]} '
+                f'({result.model["sha256"][:8]}), {model.path} is another '
+                f'({model.sha256[:8]})'
+            )
+        if self._scorer is None:
+            self._scorer = _scorer(model, result.precision, self._notes)
+            self.max_per_img = self._scorer.inferencer.component_options['max_per_img']
+
+    def __call__(self, result: ResultLine, path: str) -> tuple[np.ndarray | None, str | None]:
+        """Prob map of an image and the precision that it was computed in; None where nothing tells.
+
+        Args:
+            result (ResultLine): What was found.
+            path (str): File of the image.
+
+        Raises:
+            ValueError: If the map is of another model, or cannot be computed.
+        """
+        file = self._files.get(result.image)
+        if file is not None:
+            prediction = read_prediction(file, result.image)
+            difference = _difference(result, prediction, self._precision)
+            if difference:
+                raise ValueError(
+                    f'{file}: {difference}: the map is of another model, or was predicted otherwise'
+                )
+            return prediction.prob_map, self._precision
+        if self._scorer is not None:
+            return self._scorer.prob_map(path), self._scorer.inferencer.precision
+        return None, None
 
 
 def _stale(folder: Path, renewed: Mapping[tuple[str, str], set[str]], kept: Set[str]) -> list[str]:
@@ -231,7 +292,7 @@ def _check_maps(
         )
 
 
-def _difference(result: ImageResult, prediction: ImagePrediction, precision: str | None) -> str:
+def _difference(result: ResultLine, prediction: ImagePrediction, precision: str | None) -> str:
     """What a map says otherwise than the result of its image; '' if it does not."""
     what, of_map, of_result = _scores(result, prediction)
     is_other = precision not in (None, result.precision)
@@ -240,7 +301,7 @@ def _difference(result: ImageResult, prediction: ImagePrediction, precision: str
     return f"{what} is {of_map:.5f}, of the result of '{result.image}' it is {of_result:.5f}"
 
 
-def _scores(result: ImageResult, prediction: ImagePrediction) -> tuple[str, float, float]:
+def _scores(result: ResultLine, prediction: ImagePrediction) -> tuple[str, float, float]:
     """What a map and a result both say, by the map and by the result."""
     assert result.score is not None
     if prediction.score is not None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from mmfrac.datasets.radiographs.read import is_image, read_radiograph
 from mmfrac.deployment.onnx.preprocess import Prepared, prepare
-from mmfrac.deployment.results import ImageResult, ResultError
+from mmfrac.deployment.results import ResultError, ResultLine
 from mmfrac.deployment.selection import UNREADABLE, VIEWS, ImageFacts, Selection
 from mmfrac.utils.errors import one_line
 from mmfrac.utils.prob_map import apply_temperature, component_boxes, sigmoid, whole_cells
@@ -107,7 +107,7 @@ class OnnxDetector:
         batch_size: int = 1,
         point: str | None = None,
         selection: Selection | None = None,
-    ) -> Iterator[ImageResult]:
+    ) -> Iterator[ResultLine]:
         """Results of image files, as they come.
 
         Args:
@@ -118,7 +118,7 @@ class OnnxDetector:
                 radiographs of the chest and images that say nothing of themselves.
 
         Yields:
-            ImageResult: One a file, in their order; one that was not scored says why.
+            ResultLine: One a file, in their order; one that was not scored says why.
 
         Raises:
             ValueError: If there is no such operating point.
@@ -245,9 +245,9 @@ class OnnxDetector:
 
     def _result(
         self, path: str, facts: ImageFacts, found: MapPrediction, point: dict | None
-    ) -> ImageResult:
+    ) -> ResultLine:
         temperature = self.about['temperature']
-        return ImageResult(
+        return ResultLine(
             image=path,
             model=self.identity,
             precision=self.precision,
@@ -262,8 +262,8 @@ class OnnxDetector:
             **facts.fields(),
         )
 
-    def _left_out(self, path: str, facts: ImageFacts, error: str | None) -> ImageResult:
-        return ImageResult(
+    def _left_out(self, path: str, facts: ImageFacts, error: str | None) -> ResultLine:
+        return ResultLine(
             image=path,
             model=self.identity,
             precision=self.precision,

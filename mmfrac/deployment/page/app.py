@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mmfrac.deployment.annotation import coco_of_found
 from mmfrac.deployment.memory_file import memory_file
@@ -26,7 +26,7 @@ from mmfrac.deployment.page.uploads import (
     checked_name,
     images_of,
 )
-from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.results import ResultLine
 
 try:
     from fastapi import FastAPI, HTTPException, Request
@@ -75,17 +75,7 @@ def create_app(
     async def in_turn(function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
 
-    def add_file(path: str, name: str, media_type: str) -> None:
-        @app.get(path)
-        async def file() -> FileResponse:
-            return FileResponse(_STATIC / name, media_type=media_type)
-
-    for path, (name, media_type) in _FILES.items():
-        add_file(path, name, media_type)
-
-    @app.get('/favicon.ico', status_code=204)
-    async def icon() -> Response:
-        return Response(status_code=204)
+    _add_files(app)
 
     @app.get('/health')
     async def health() -> dict[str, str]:
@@ -138,33 +128,39 @@ def create_app(
             raise
         finally:
             await form.close()
-
-        def pieces() -> Iterator[bytes]:
-            with archive:
-                while piece := archive.read(_PIECE):
-                    yield piece
-
         return StreamingResponse(
-            pieces(),
+            _pieces(archive),
             media_type='application/zip',
             headers={'content-disposition': 'attachment; filename="findings.zip"'},
         )
 
     @app.post('/api/coco')
     async def coco(request: Request) -> Response:
-        content = bytearray()
-        async for piece in request.stream():
-            content += piece
-            if len(content) > _LARGEST_JSON:
-                raise HTTPException(413, f'more than {_LARGEST_JSON} bytes are refused')
+        content = await _json(request)
         try:
             # beside the loop that all others are answered in
-            found = await asyncio.to_thread(_coco, bytes(content), scorer.package.classes[0])
+            found = await asyncio.to_thread(_coco, content, scorer.package.classes[0])
         except (ValueError, TypeError, RecursionError) as error:
             raise HTTPException(400, 'these are no results') from error
         return Response(found, media_type='application/json')
 
     return Guard(app, limits, hosts)
+
+
+def _add_files(app: FastAPI) -> None:
+    """Answer with the files that the page consists of."""
+
+    def add(path: str, name: str, media_type: str) -> None:
+        @app.get(path)
+        async def file() -> FileResponse:
+            return FileResponse(_STATIC / name, media_type=media_type)
+
+    for path, (name, media_type) in _FILES.items():
+        add(path, name, media_type)
+
+    @app.get('/favicon.ico', status_code=204)
+    async def icon() -> Response:
+        return Response(status_code=204)
 
 
 async def _files(request: Request, limits: UploadLimits) -> tuple[FormData, list[UploadFile]]:
@@ -187,6 +183,23 @@ async def _files(request: Request, limits: UploadLimits) -> tuple[FormData, list
     return form, files  # type: ignore[return-value]
 
 
+async def _json(request: Request) -> bytes:
+    """The JSON of a request, up to the size that is taken."""
+    content = bytearray()
+    async for piece in request.stream():
+        content += piece
+        if len(content) > _LARGEST_JSON:
+            raise HTTPException(413, f'more than {_LARGEST_JSON} bytes are refused')
+    return bytes(content)
+
+
+def _pieces(archive: IO[bytes]) -> Iterator[bytes]:
+    """A file piece by piece; it is closed in the end."""
+    with archive:
+        while piece := archive.read(_PIECE):
+            yield piece
+
+
 def _uploads(files: Sequence[UploadFile], limits: UploadLimits) -> Iterator[Upload]:
     number = 0
     for file in files:
@@ -202,10 +215,10 @@ def _uploads(files: Sequence[UploadFile], limits: UploadLimits) -> Iterator[Uplo
 def _next_frame(scorer: PageScorer, uploads: Iterator[Upload]) -> bytes:
     """The next image, scored; nothing at the end."""
     upload = next(uploads, None)
-    return b'' if upload is None else frame(_scored(scorer, upload), scorer.thresholds)
+    return b'' if upload is None else frame(_shown(scorer, upload), scorer.thresholds)
 
 
-def _scored(scorer: PageScorer, upload: Upload) -> ShownImage:
+def _shown(scorer: PageScorer, upload: Upload) -> ShownImage:
     try:
         return scorer.score(upload)
     except Exception as error:  # of a library, on whatever was sent
@@ -218,7 +231,7 @@ def _coco(content: bytes, category: str) -> bytes:
     found = json.loads(content)
     if not isinstance(found, list):
         raise ValueError('a list of results is wanted')
-    results = [ImageResult.from_json(record) for record in found]
+    results = [ResultLine.from_json(record) for record in found]
     records = [
         dict(
             picture=result.image,
@@ -265,14 +278,21 @@ class _PackedObjects:
         upload = next(self._uploads, None)
         if upload is None:
             return False
-        scored = _scored(self._scorer, upload)
+        scored = _shown(self._scorer, upload).scored
         result = scored.at(self._threshold)
         if not result.scored:
             self._left_out.append(dict(image=upload.name, reason=result.error or result.reason))
             return True
         with memory_file(upload.content) as path:
             try:
-                made = make_objects(result, path, scored.prob_map, self._kinds, self._threshold)
+                made = make_objects(
+                    result,
+                    path,
+                    scored.prob_map,
+                    self._kinds,
+                    self._threshold,
+                    max_per_img=scored.max_per_img,
+                )
             except (OSError, ValueError) as error:
                 text = str(error).replace(path, upload.name)
                 self._left_out.append(dict(image=upload.name, reason=text))

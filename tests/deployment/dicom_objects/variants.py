@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.results import ResultLine
 from tests.datasets.radiographs.test_dicom import make_dicom
 
 MODEL = dict(name='frac_test', sha256='0123456789abcdef' * 4)
@@ -123,7 +123,7 @@ def make_image(
     return path
 
 
-def make_result(path: Path, **fields: Any) -> ImageResult:
+def make_result(path: Path, **fields: Any) -> ResultLine:
     """A result with one box that reaches the threshold, one on the edge, and one below it."""
     ds = pydicom.dcmread(path, stop_before_pixels=True)
     values: dict[str, Any] = dict(
@@ -141,7 +141,7 @@ def make_result(path: Path, **fields: Any) -> ImageResult:
         scores=[0.875, 0.5, 0.125],
         map_scale=[4.0, 4.0],
     )
-    return ImageResult(**values | fields)
+    return ResultLine(**values | fields)
 
 
 def make_map(path: Path) -> np.ndarray:

@@ -22,8 +22,8 @@ from mmfrac.deployment.onnx.carried import carried_modules
 from mmfrac.deployment.onnx.export import ExportError, export_onnx, in_torch
 from mmfrac.deployment.onnx.quantize import add_int8
 from mmfrac.deployment.onnx.runtime import MapPrediction, OnnxDetector
-from mmfrac.deployment.package import OperatingPoint, read_package, write_package
-from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.package import PackagePoint, read_package, write_package
+from mmfrac.deployment.results import ResultLine
 from mmfrac.deployment.selection import Selection
 from mmfrac.preparation.phantom import render_image, write_dicom
 from mmfrac.utils.prob_map import component_boxes
@@ -167,7 +167,7 @@ def test_alone_it_predicts_what_torch_predicts(small, images, tmp_path):
     run = run_alone(folder, images, cwd=tmp_path)
     assert run.returncode == 1, run.stderr  # of the damaged one
     assert 'Research use only' in run.stderr
-    results = [ImageResult.from_json(line) for line in run.stdout.splitlines()]
+    results = [ResultLine.from_json(line) for line in run.stdout.splitlines()]
     assert len(results) == len(list(images.iterdir()))
     assert check_equal(made, results) == len(results) - 1
     assert any(len(one.boxes) for one in results)
@@ -208,7 +208,7 @@ def test_doubts_and_an_image_of_one_value(small, tmp_path):
     run = run_alone(folder, doubtful, blank, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert '2 are doubtful' in run.stderr
-    first, second = (ImageResult.from_json(line) for line in run.stdout.splitlines())
+    first, second = (ResultLine.from_json(line) for line in run.stdout.splitlines())
     assert first.scored and first.notes[0].startswith('its window (center 2048.0, width 0.0)')
     assert not second.scored and second.reason == 'all its pixels have one value'
     assert second.reason in second.notes and (second.width, second.height) == (64, 48)
@@ -229,7 +229,7 @@ def test_without_pillow_dicom_is_read_and_others_say_what_they_need(small, image
     made, folder = small
     files = [images / 'phantom0.dcm', images / 'signed', images / 'grey.png']
     run = run_alone(folder, *files, blocked=(*BLOCKED, 'PIL'), cwd=tmp_path)
-    *read, other = [ImageResult.from_json(line) for line in run.stdout.splitlines()]
+    *read, other = [ResultLine.from_json(line) for line in run.stdout.splitlines()]
     assert check_equal(made, read) == 2
     assert not other.scored and 'pip install pillow' in other.error
 
@@ -386,7 +386,7 @@ def test_int8_is_smaller_and_near(small, images, tmp_path):
 
 def test_the_command(small, images, tmp_path, monkeypatch, capsys):
     made, folder = small
-    points = [OperatingPoint('low', 0.3, 'fppi=0.5')]
+    points = [PackagePoint('low', 0.3, 'fppi=0.5')]
     write_package(
         tmp_path / 'a.mmfrac',
         made.cfg,

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from mmfrac.deployment.package import (
-    OperatingPoint,
+    PackagePoint,
     curve_thresholds,
     package_inferencer,
     read_package,
@@ -21,7 +21,7 @@ from tests.models.small_model import build, detector_cfg
 pytest.importorskip('fastapi', reason='pip install mmfrac[deploy]')
 pytest.importorskip('uvicorn', reason='pip install mmfrac[deploy]')
 
-POINTS = [OperatingPoint('low', 0.237, 'fppi=0.5'), OperatingPoint('high', 0.6, 'fppi=0.1')]
+POINTS = [PackagePoint('low', 0.237, 'fppi=0.5'), PackagePoint('high', 0.6, 'fppi=0.1')]
 PIPELINE = [
     dict(type='LoadRadiograph'),
     dict(type='Resize', scale=(128, 128), keep_ratio=True),

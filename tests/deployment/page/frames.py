@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmfrac.deployment.results import ImageResult
+from mmfrac.deployment.results import ResultLine
 
 
 class Frame(NamedTuple):
     header: dict
-    result: ImageResult
+    result: ResultLine
     plane: np.ndarray | None
     prob_map: np.ndarray | None
 
@@ -32,5 +32,5 @@ def read_frames(content: bytes) -> list[Frame]:
             count = size[0] * size[1] * np.dtype(dtype).itemsize
             arrays.append(np.frombuffer(content[:count], dtype).reshape(size[::-1]))
             content = content[count:]
-        frames.append(Frame(header, ImageResult.from_json(header['result']), *arrays))
+        frames.append(Frame(header, ResultLine.from_json(header['result']), *arrays))
     return frames

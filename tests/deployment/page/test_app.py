@@ -640,7 +640,7 @@ def test_what_ends_a_library_is_the_error_of_one_image(url, scorer, dicom, monke
 def test_points_begin_where_they_are_asked_to(package, inferencer, dicom):
     scorer = scoring.PageScorer(package, inferencer, point='high')
     upload = uploads.Upload('a.dcm', dicom.read_bytes())
-    result = scorer.score(upload).result
+    result = scorer.score(upload).scored.result
     assert result.operating_point == dict(name='high', threshold=0.6)
     assert scorer.about()['chosen'] == 'high' and POINTS[1].name == 'high'
     with pytest.raises(ValueError, match='no operating point'):

@@ -14,7 +14,12 @@ from mmfrac.models.target_maps import stack_labels
 from tests.models.small_model import build, collate, detector_cfg, film, semi_batch, semi_cfg
 
 HEAD = dict(type='ImageHead', in_channels=16)
-NAMES = ('image_head.norm.weight', 'image_head.norm.bias', 'image_head.fc.weight', 'image_head.fc.bias')
+NAMES = (
+    'image_head.norm.weight',
+    'image_head.norm.bias',
+    'image_head.fc.weight',
+    'image_head.fc.bias',
+)
 
 
 def with_head(**options) -> dict:
