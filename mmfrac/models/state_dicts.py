@@ -51,8 +51,6 @@ _PREFIXES = {'student': r'student\.', 'teacher': r'teacher\.(?:teacher\.)*ema\.m
 def detector_checkpoint(checkpoint: dict, source: str = 'student') -> dict:
     """Weights of the student or of an averaged teacher under the names of a plain ``ProbMapDetector``.
 
-    Those of an image head, which training alone needs, are left out.
-
     Args:
         checkpoint (dict): Of a ``SemiProbMapDetector``, with ``state_dict`` and perhaps ``meta``.
         source (str): ``'student'`` or ``'teacher'``. Defaults to ``'student'``.
@@ -65,7 +63,7 @@ def detector_checkpoint(checkpoint: dict, source: str = 'student') -> dict:
     """
     if source not in _PREFIXES:
         raise ValueError(f'source must be one of {tuple(_PREFIXES)}, got {source!r}')
-    name = re.compile(rf'(?:module\.)?{_PREFIXES[source]}(?!image_head\.)(.+)')
+    name = re.compile(rf'(?:module\.)?{_PREFIXES[source]}(.+)')
     named = {name.fullmatch(key): value for key, value in checkpoint.get('state_dict', {}).items()}
     state_dict = {match[1]: value for match, value in named.items() if match}
     if not state_dict:

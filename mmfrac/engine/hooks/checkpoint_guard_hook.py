@@ -195,6 +195,11 @@ def check_state_dict(
     fitting = 1 - (len(missing) + len(reshaped)) / max(len(wanted), 1)
     if fitting >= share_needed:
         return
+    if missing and not reshaped and all('image_head.' in key for key in missing):
+        raise ValueError(
+            f'{name} was trained without an image head: resume with model.detector.image_head=None '
+            '(frac_ssl_plus.py of before is configs/ablations/plus.py)'
+        )
     problems = [f'missing: {key}' for key in missing] + [f'shape: {text}' for text in reshaped]
     listed = '\n  '.join(problems[:5])
     raise ValueError(

@@ -19,6 +19,8 @@ from torch import nn
 from mmfrac.engine.runner.unwrap import unwrapped_model
 from mmfrac.models.data_preprocessor import check_first_images, check_images
 from mmfrac.models.heads.prob_map_head import ProbMapHead
+from mmfrac.models.teachers import FrozenTeacher
+from mmfrac.utils.config import type_name
 from mmfrac.utils.dataset_wrappers import (
     branches_of,
     innermost_sets,
@@ -197,8 +199,8 @@ def check_positives(model: nn.Module, loader: Any, has_weights: bool) -> None:
     """Check that L_sup of a prob map has images with boxes, where it learns from masks alone.
 
     Without them it learns from negatives that there is a fracture nowhere. A model that has weights
-    already, or semi-supervised training without burn-in, may know fractures from elsewhere: then it is
-    a warning.
+    already (a checkpoint, a pretrained head or detector), semi-supervised training without burn-in or
+    with a ``FrozenTeacher`` may know fractures from elsewhere: then it is a warning.
 
     Args:
         model (nn.Module): To be trained. One whose L_sup has ``needs_mask = False``, or that has no
@@ -228,9 +230,20 @@ def check_positives(model: nn.Module, loader: Any, has_weights: bool) -> None:
         'boxes (configs/baselines/chexnet_cam.py, noisy_or.py)'
     )
     burns_in = getattr(model, 'burn_in_epochs', math.inf) > 0
-    if burns_in and not has_weights:
+    parts = (model, getattr(model, 'student', None), head)
+    may_know = (
+        has_weights
+        or any(isinstance(part, FrozenTeacher) for part in model.modules())
+        or any(_is_pretrained(getattr(part, 'init_cfg', None)) for part in parts)
+    )
+    if burns_in and not may_know:
         raise ValueError(told)
     print_log(told, logger='current', level=logging.WARNING)
+
+
+def _is_pretrained(init_cfg: Any) -> bool:
+    cfgs = init_cfg if isinstance(init_cfg, list) else [init_cfg]
+    return any(isinstance(cfg, dict) and type_name(cfg) == 'Pretrained' for cfg in cfgs)
 
 
 def _supervised(dataset: Any) -> list[Any]:

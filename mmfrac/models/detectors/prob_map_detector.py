@@ -8,6 +8,7 @@ from torch import Tensor
 from mmfrac.models.backbones.planes import takes_grey, with_planes
 from mmfrac.models.channels_last import use_channels_last
 from mmfrac.models.data_preprocessor import check_batch
+from mmfrac.models.heads.image_head import ImageHead
 from mmfrac.models.postprocess import add_prediction, prediction_options
 from mmfrac.models.state_dicts import StudentWeights
 from mmfrac.models.target_maps import stack_labels
@@ -108,7 +109,7 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         """
         feats = self.extract_feat(batch_inputs)
         losses = self.prob_map_head.loss(feats, batch_data_samples)
-        if self.image_head is not None:
+        if isinstance(self.image_head, ImageHead):
             image_logits = self.image_head(feats)
             labels = stack_labels(batch_data_samples, image_logits.device)
             losses.update(self.image_head.loss(image_logits, labels))

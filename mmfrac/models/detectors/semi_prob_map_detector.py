@@ -19,6 +19,7 @@ from mmfrac.models.batch_augments.mix_up import MixUp
 from mmfrac.models.data_preprocessor import normalisation_of
 from mmfrac.models.detectors.burn_in import burn_in_length
 from mmfrac.models.detectors.prob_map_detector import ProbMapDetector
+from mmfrac.models.heads.image_head import ImageHead
 from mmfrac.models.heads.prob_map_head import check_same_cells
 from mmfrac.models.losses.cell_loss import reduce_cells
 from mmfrac.models.postprocess import image_scores
@@ -147,14 +148,15 @@ class SemiProbMapDetector(AdaptedWeights, BaseDetector):
             raise TypeError(f'batch_augments of SemiProbMapDetector is a list: [{batch_augments}]')
         self.batch_augments = MMModuleList([MODELS.build(augment) for augment in batch_augments])
         mixes = any(isinstance(augment, MixUp) for augment in self.batch_augments)
-        self._has_image_head = getattr(self.student, 'image_head', None) is not None
+        self._has_image_head = isinstance(getattr(self.student, 'image_head', None), ImageHead)
         if mixes and (self._has_image_head or any(map(_is_of_images, self.semi_losses))):
             raise ValueError(
                 'a semi_loss of image labels and an image_head cannot be had with MixUp: a mixed image '
                 'has two labels'
             )
         if self._has_image_head:
-            self.training_only = (*self.training_only, f'{STUDENT}image_head.')
+            of_student = (f'{STUDENT}{prefix}' for prefix in self.student.training_only)
+            self.training_only = (*self.training_only, *of_student)
         self.teacher.attach(self.student)
         for part in (*self.pseudo_pipeline, *self.semi_losses):
             check_events_of(part)

@@ -27,6 +27,7 @@ from mmfrac.engine.hooks.data_check_hook import (
     check_switches,
     check_wrappers,
 )
+from mmfrac.models import AugmentedTeacher
 from tests.configs.test_configs import tiny_config
 from tests.models.small_model import build, detector_cfg, semi_cfg
 
@@ -202,9 +203,18 @@ def test_a_model_may_know_fractures_from_elsewhere(tiny_data, warnings):
     )
     with pytest.raises(ValueError, match=NO_POSITIVES):
         check_positives(burns_in, loader, False)
-    for number, (model, has_weights) in enumerate(
-        [(burns_in, True), (build(detector_cfg()), True), (at_once, False)], start=1
-    ):
+    plain, pretrained = build(detector_cfg()), build(detector_cfg())
+    pretrained.init_cfg = dict(type='Pretrained', checkpoint='detector.pth')
+    frozen = build(semi_cfg(semi_train_cfg=dict(burn_in_epochs=2)))
+    frozen.teacher = AugmentedTeacher(
+        teacher=dict(type='FrozenTeacher', checkpoints='detector.pth')
+    )
+    backbone = build(detector_cfg())
+    backbone.backbone.init_cfg = pretrained.init_cfg
+    with pytest.raises(ValueError, match=NO_POSITIVES):
+        check_positives(backbone, loader, False)
+    told = [(burns_in, True), (plain, True), (at_once, False), (pretrained, False), (frozen, False)]
+    for number, (model, has_weights) in enumerate(told, start=1):
         check_positives(model, loader, has_weights)
         assert len(warnings) == number and re.match(NO_POSITIVES, warnings[-1])
 

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from torch import nn
 
 from mmfrac.engine.hooks.checkpoint_guard_hook import check_state_dict
-from mmfrac.models import PredictionEMA
+from mmfrac.models import PredictionEMA, ProbMapDetector
 from mmfrac.models.state_dicts import detector_checkpoint
 from mmfrac.models.target_maps import stack_labels
 from tests.models.small_model import build, collate, detector_cfg, film, semi_batch, semi_cfg
@@ -128,14 +128,27 @@ def test_a_film_without_a_label_is_an_error():
 def test_checkpoints_with_and_without():
     plain, model, semi = build(detector_cfg()), build(with_head()), build(semi_with_head())
     # of a model trained without one: enough to predict with, to begin with, and not to go on from
-    for one in (model, semi):
-        state = one.adapt_state_dict(plain.state_dict())
+    for one, before in ((model, plain), (semi, build(semi_cfg()))):
+        state = before.state_dict()
         check_state_dict(one, state, for_prediction=True)
-        with pytest.raises(ValueError, match=r'image_head'):
+        with pytest.raises(ValueError, match=r'without an image head: .*image_head=None'):
             check_state_dict(one, state)
+    check_state_dict(build(dict(with_head(), image_head=None)), plain.state_dict())
     exported = detector_checkpoint(dict(state_dict=semi.state_dict()))['state_dict']
-    assert set(exported) == set(plain.state_dict())
-    assert set(model.state_dict()) - set(exported) == set(NAMES)
+    assert set(exported) == set(model.state_dict()) == set(plain.state_dict()) | set(NAMES)
+
+
+def test_an_own_detectors_head_of_that_name_is_its_own():
+    class Own(ProbMapDetector):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.image_head = nn.Linear(16, 1)
+
+    cfg = dict(semi_cfg(), detector=dict(detector_cfg(), type=Own))
+    model = build(cfg)
+    assert 'student.image_head.' not in model.training_only
+    batch = semi_batch([film('a', label=0)], [film('c', regions=False)])
+    assert 'loss_image' not in losses(model, batch)
 
 
 def test_an_average_for_prediction_leaves_it_out():
