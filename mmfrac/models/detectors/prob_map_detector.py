@@ -39,6 +39,7 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         low_precision (bool): True: its predictions may be computed in bf16 or fp16.
 
     Raises:
+        TypeError: When ``image_head`` is no ``ImageHead``.
         ValueError: When ``test_cfg`` has an unknown option.
     """
 
@@ -63,6 +64,11 @@ class ProbMapDetector(StudentWeights, BaseDetector):
         self.prob_map_head = MODELS.build(prob_map_head)
         self.image_head = None if image_head is None else MODELS.build(image_head)
         if self.image_head is not None:
+            if not isinstance(self.image_head, ImageHead):
+                raise TypeError(
+                    f'image_head of ProbMapDetector is a {type(self.image_head).__name__}, which nobody '
+                    'would train: inherit ImageHead'
+                )
             self.training_only = ('image_head.',)
         self.data_preprocessor.register_forward_pre_hook(check_batch)
         self.test_cfg = prediction_options(test_cfg, type(self).__name__)

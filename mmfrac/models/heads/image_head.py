@@ -23,8 +23,7 @@ class ImageHead(BaseModule):
         in_channels (int): Channels of every pyramid level. Defaults to 256.
         num_levels (int): Pyramid levels that are used, finest first. Defaults to 4.
         dropout (float): Share of the pooled features that a step leaves out. Defaults to 0.2.
-        loss_weight (float): Weight of the binary cross-entropy. Defaults to 0.05, a few times L_sup's
-            value where that begins.
+        loss_weight (float): Weight of the cross-entropy. Defaults to 0.05, which was not searched.
         init_cfg (dict, optional): Initialisation. Defaults to normal weights of ``std=0.01``.
 
     Raises:

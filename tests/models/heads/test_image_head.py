@@ -65,6 +65,12 @@ def test_wrong_options(options):
         MODELS.build(dict(HEAD, **options))
 
 
+def test_what_is_no_image_head_is_refused():
+    # it would be built, and no loss would ask it
+    with pytest.raises(TypeError, match=r'is a KLDLoss, which nobody would train'):
+        build(dict(detector_cfg(), image_head=dict(type='KLDLoss')))
+
+
 @pytest.mark.parametrize('options', [dict(num_levels=6), dict(in_channels=8)])
 def test_of_another_neck(options):
     model = build(with_head(**options))
